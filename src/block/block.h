@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Disks from the host's side. A node is a format (raw, qcow2) over a protocol (file); requests are asynchronous and
+ * never run on the thread that submits them. Completion callbacks run in the main thread (loop_post), machine lock held.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct error;
+struct block_node;
+
+enum block_cache { BLOCK_CACHE_WRITEBACK, BLOCK_CACHE_WRITETHROUGH, BLOCK_CACHE_NONE, BLOCK_CACHE_DIRECTSYNC, BLOCK_CACHE_UNSAFE };
+
+struct block_open_options {
+    const char *filename;
+    const char *format;              /* NULL: probe (a raw image then may not become another format: sector 0 guard) */
+    bool readonly;
+    bool snapshot;                   /* writes go to a temporary overlay that is dropped */
+    bool no_lock;
+    bool force_share;
+    enum block_cache cache;
+    bool discard;                    /* pass discards down */
+};
+/* Opens an image; takes its locks. NULL with *err ("disk0: ..." prefix is the caller's). */
+struct block_node *block_open(const struct block_open_options *o, struct error *err);
+/* Waits for requests, flushes, closes, releases locks. */
+void block_close(struct block_node *n);
+
+uint64_t block_size_bytes(const struct block_node *n);
+bool block_is_readonly(const struct block_node *n);
+const char *block_filename(const struct block_node *n);
+const char *block_format_name(const struct block_node *n);
+
+/* result: 0 or -errno. */
+typedef void block_done_fn(void *opaque, int result);
+/* The iovec's memory must stay valid until done; the array itself is copied. Offsets and lengths in bytes, multiples
+ * of 512. Requests that overlap and are in flight together have no order. */
+void block_read(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);
+void block_write(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);
+/* All writes completed before are on stable storage when done. */
+void block_flush(struct block_node *n, block_done_fn *done, void *opaque);
+void block_discard(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, block_done_fn *done, void *opaque);
+void block_write_zeroes(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, bool may_unmap, block_done_fn *done, void *opaque);
+/* Waits (running nothing but this node's work) until no request of the node is in flight. */
+void block_drain(struct block_node *n);
+/* Synchronous, for tools, tests and set-up; any thread but never a vCPU's. 0 or -errno. */
+int block_pread(struct block_node *n, uint64_t offset_bytes, void *data, uint64_t length_bytes);
+int block_pwrite(struct block_node *n, uint64_t offset_bytes, const void *data, uint64_t length_bytes);
+int block_flush_sync(struct block_node *n);
+
+struct block_stats { uint64_t reads, writes, flushes, read_bytes, written_bytes; };
+struct block_stats block_stats_get(const struct block_node *n);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Character backends: where a serial port, the debug console or a monitor is connected on the host's side. */
+#ifndef CHARDEV_CHARDEV_H
+#define CHARDEV_CHARDEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+struct chardev;
+
+struct chardev_frontend {
+    size_t (*can_receive)(void *opaque);                        /* bytes it takes now; 0: hold back */
+    void (*receive)(void *opaque, const uint8_t *data, size_t size);
+    void (*event)(void *opaque, bool opened);                   /* peer came or went; may be NULL */
+    void *opaque;
+};
+
+/* spec as in -serial: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off],
+ * null, none (returns NULL without error), vc. */
+struct chardev *chardev_open(const char *spec, struct error *err);
+void chardev_close(struct chardev *c);
+void chardev_attach(struct chardev *c, const struct chardev_frontend *f);
+/* Queues size bytes; never blocks; drops what a full queue (1 MiB) cannot take. Returns bytes queued. */
+size_t chardev_write(struct chardev *c, const void *data, size_t size);
+/* The frontend can take more now. */
+void chardev_accept_input(struct chardev *c);
+/* Several frontends on one stdio (mon:stdio): Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps, Ctrl-A b break, Ctrl-A s,
+ * Ctrl-A t timestamps, Ctrl-A Ctrl-A sends Ctrl-A. */
+struct chardev *chardev_mux_second(struct chardev *c);
+const char *chardev_description(const struct chardev *c);       /* "pty:/dev/pts/3" */
+
+#endif

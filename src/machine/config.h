@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the command line asked for, checked but not yet opened: the one struct between main and the machine. */
+#ifndef MACHINE_CONFIG_H
+#define MACHINE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "block/block.h"
+
+enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32 };
+enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
+enum drive_media { MEDIA_DISK, MEDIA_CDROM };
+enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO };
+
+struct drive_config {
+    const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor */
+    enum drive_interface interface;
+    int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave */
+    enum drive_media media;
+    struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
+    const char *serial;
+};
+struct machine_config {
+    const char *machine;               /* "pc" */
+    enum accel accel;
+    uint64_t tb_cache_bytes;
+    const char *cpu;                   /* -cpu text or NULL */
+    uint64_t ram_bytes;
+    unsigned cpus;
+    const char *name;
+    uint8_t uuid[16];
+    bool has_uuid;
+    const char *bios;                  /* NULL: SeaBIOS from the system's packages */
+    const char *kernel, *initrd, *append;
+    struct drive_config drive[CONFIG_DRIVES];
+    unsigned drive_count;
+    char boot_order[8], boot_once[8];
+    bool boot_menu, boot_strict;
+    int boot_menu_timeout_ms;
+    const char *serial[CONFIG_SERIALS]; /* chardev specs; NULL: none */
+    unsigned serial_count;
+    const char *monitor;               /* chardev spec or NULL */
+    const char *debugcon;              /* chardev spec for port 0x402 or NULL */
+    const char *gdb;                   /* "tcp::1234" or NULL */
+    bool isa_debug_exit;
+    uint16_t isa_debug_exit_port;
+    bool has_vga;
+    bool has_hpet, has_acpi;
+    bool no_reboot, no_shutdown, start_paused;
+    bool mem_merge;
+    enum { RTC_UTC, RTC_LOCALTIME, RTC_DATE } rtc_base;
+    int64_t rtc_date_s;                /* seconds since 1970 for RTC_DATE */
+    const char *device[CONFIG_DEVICES];/* -device text */
+    unsigned device_count;
+};
+void machine_config_defaults(struct machine_config *c);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A running machine: owns address spaces, RAM, engine, vCPU threads, devices and drives. The board itself is pc.c.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include "bus/device.h"
+#include "engine/engine.h"
+#include "machine/config.h"
+
+struct machine;
+enum run_state { RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_SHUTDOWN, RUN_INTERNAL_ERROR };
+
+/* Builds everything, opens images, loads firmware or kernel; nothing runs yet. NULL with *err. */
+struct machine *machine_new(const struct machine_config *config, struct error *err);
+void machine_free(struct machine *m);
+/* Starts vCPU threads and runs the loop until the machine ends; returns the process's exit status. */
+int machine_run(struct machine *m);
+
+void machine_start(struct machine *m);           /* 'cont' */
+void machine_stop(struct machine *m, enum run_state why);
+enum run_state machine_state(const struct machine *m);
+/* Requests from devices (any thread, machine lock held) and the monitor; carried out by the main loop. */
+void machine_request_reset(struct machine *m);
+void machine_request_shutdown(struct machine *m, const char *why);      /* guest power-off: honours -no-shutdown */
+void machine_request_powerdown(struct machine *m);                      /* press the power button */
+void machine_request_quit(struct machine *m, int status);
+
+struct memory_map *machine_memory(struct machine *m);
+struct memory_map *machine_ports(struct machine *m);
+struct engine *machine_engine(struct machine *m);
+unsigned machine_vcpu_count(const struct machine *m);
+struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i);
+/* While the machine is stopped. */
+void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s);
+void machine_vcpu_set(struct machine *m, unsigned i, const struct x86_state *s);
+/* Debugger: carried out while stopped. on_stop is called in the main thread each time the machine stops. */
+void machine_debug_set(struct machine *m, const struct engine_debug *d);
+void machine_on_stop(struct machine *m, void (*fn)(void *opaque, enum run_state why, unsigned vcpu), void *opaque);
+struct device *machine_devices(struct machine *m);                      /* list by ->next */
+const struct machine_config *machine_configuration(const struct machine *m);
+/* Drives, for 'info block'. */
+unsigned machine_drive_count(const struct machine *m);
+struct block_node *machine_drive(struct machine *m, unsigned i);
+/* The 80x25 (or other) text screen as UTF-8 lines; false if in a graphics mode. buf gets at most size bytes. */
+bool machine_text_screen(struct machine *m, char *buf, size_t size);
+/* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
+int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
+
+#endif
