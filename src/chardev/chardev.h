@@ -15,6 +15,8 @@ struct chardev_frontend {
     void (*receive)(void *opaque, const uint8_t *data, size_t size);
     void (*event)(void *opaque, bool opened);                   /* peer came or went; may be NULL */
     void *opaque;
+    void (*focus)(void *opaque, bool has_focus);                /* muxed: the keyboard is (not) yours; may be NULL */
+    void (*send_break)(void *opaque);                           /* a BREAK condition came in; may be NULL */
 };
 
 /* spec as in -serial: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off],
@@ -29,6 +31,13 @@ void chardev_accept_input(struct chardev *c);
 /* Several frontends on one stdio (mon:stdio): Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps, Ctrl-A b break, Ctrl-A s,
  * Ctrl-A t timestamps, Ctrl-A Ctrl-A sends Ctrl-A. */
 struct chardev *chardev_mux_second(struct chardev *c);
+/* What Ctrl-A x does (the default: nothing). Main thread, machine lock held. */
+void chardev_on_quit(void (*fn)(void *opaque), void *opaque);
+/* Opening "mon:SPEC" again gives the next frontend of the same mux. */
+/* Puts the terminal back as it was before stdio was opened; safe in a signal handler. Also done at exit. */
+void chardev_terminal_restore(void);
+/* All open ones, for 'info chardev'; a frontend of a mux is not listed by itself. */
+void chardev_list(void (*print)(void *opaque, const char *line), void *opaque);
 const char *chardev_description(const struct chardev *c);       /* "pty:/dev/pts/3" */
 
 #endif

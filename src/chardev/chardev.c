@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening backends by their text, and the calls that frontends make. The kinds are one table; the words are those of
+ * qemu's legacy -serial syntax.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "chardev/chardev_private.h"
+
+static struct chardev *backends;
+static void (*quit_fn)(void *opaque);
+static void *quit_opaque;
+
+void chardev_on_quit(void (*fn)(void *opaque), void *opaque)
+{
+    quit_fn = fn;
+    quit_opaque = opaque;
+}
+
+void chardev_quit(void)
+{
+    if (quit_fn) quit_fn(quit_opaque);
+}
+
+static struct chardev *null_open(const char *path, const char *options, struct error *err)
+{
+    struct stream *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    stream_init(s, -1, -1);
+    return &s->base;
+}
+
+static struct chardev *file_open(const char *path, const char *options, struct error *err)
+{
+    static const char *const names[] = { "append", NULL };
+    struct stream *s;
+    bool append = false;
+    int fd;
+
+    if (!path || !*path) {
+        error_set(err, "'file:' needs a path, as in 'file:serial.log'");
+        return NULL;
+    }
+    if (chardev_options_check("file", options, names, err) < 0 ||
+        chardev_option_bool(options, "append", &append, err) < 0) return NULL;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
+    if (fd < 0) {
+        error_set(err, "cannot write '%s': %s", path, strerror(errno));
+        return NULL;
+    }
+    s = (struct stream *)null_open(NULL, NULL, err);
+    if (!s) return NULL;
+    s->out_fd = fd;
+    s->own_out = true;
+    return &s->base;
+}
+
+static const struct kind {
+    const char *name;
+    bool takes_path;
+    struct chardev *(*open)(const char *path, const char *options, struct error *err);
+} kinds[] = {
+    { "stdio", false, stdio_open },
+    { "pty", false, pty_open },
+    { "null", false, null_open },
+    { "vc", false, null_open },
+    { "file", true, file_open },
+    { "unix", true, unix_open },
+    { "tcp", true, tcp_open },
+};
+
+static const struct kind *kind_find(const char *spec, struct error *err)
+{
+    size_t len = strcspn(spec, ":,");
+    struct nearest near;
+    char word[64];
+
+    snprintf(word, sizeof(word), "%.*s", (int)len, spec);
+    nearest_begin(&near, word);
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (!strcmp(kinds[i].name, word)) {
+            if (kinds[i].takes_path == (spec[len] == ':')) return &kinds[i];
+            error_set(err, kinds[i].takes_path ? "'%s' needs an address, as in '%s:...'" : "'%s' takes no address: '%s'",
+                      word, kinds[i].takes_path ? word : spec);
+            return NULL;
+        }
+        nearest_offer(&near, kinds[i].name);
+    }
+    if (nearest_result(&near)) error_set(err, "unknown character device '%s'; did you mean '%s'?", word, near.best);
+    else error_set(err, "unknown character device '%s'; known are stdio, mon:stdio, file:PATH, pty, unix:PATH, "
+                   "tcp:HOST:PORT, null, none", word);
+    return NULL;
+}
+
+static struct chardev *backend_open(const char *spec, struct error *err)
+{
+    const struct kind *kind = kind_find(spec, err);
+    struct chardev *c;
+    const char *rest, *options;
+    char path[512];
+    size_t len;
+
+    if (!kind) return NULL;
+    rest = spec + strlen(kind->name);
+    if (*rest == ':') rest++;
+    len = strcspn(rest, ",");
+    options = rest[len] ? rest + len + 1 : NULL;
+    if (len >= sizeof(path)) {
+        error_set(err, "the path in '%.60s...' is too long", spec);
+        return NULL;
+    }
+    memcpy(path, rest, len);
+    path[len] = 0;
+    c = kind->open(path, options, err);
+    if (!c) return NULL;
+    if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%s", spec);
+    c->next_open = backends;
+    backends = c;
+    return c;
+}
+
+/* Muxes by what they were opened with: the serial port and the monitor both say "mon:stdio". */
+static struct { char spec[200]; struct chardev *mux; } muxes[4];
+
+static struct chardev *muxed_open(const char *spec, struct error *err)
+{
+    struct chardev *backend;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++)
+        if (muxes[i].mux && !strcmp(muxes[i].spec, spec)) return chardev_mux_second(muxes[i].mux);
+    backend = backend_open(!strcmp(spec, "stdio") ? "stdio,signal=off" : spec, err);
+    if (!backend) return NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++) {
+        if (muxes[i].mux || strlen(spec) >= sizeof(muxes[i].spec)) continue;
+        strcpy(muxes[i].spec, spec);
+        return muxes[i].mux = mux_open(backend);
+    }
+    chardev_close(backend);
+    error_set(err, "too many muxed character devices");
+    return NULL;
+}
+
+struct chardev *chardev_open(const char *spec, struct error *err)
+{
+    if (!strcmp(spec, "none")) return NULL;
+    if (!strncmp(spec, "mon:", 4)) return muxed_open(spec + 4, err);
+    return backend_open(spec, err);
+}
+
+void chardev_close(struct chardev *c)
+{
+    if (!c) return;
+    for (struct chardev **p = &backends; *p; p = &(*p)->next_open) {
+        if (*p != c) continue;
+        *p = c->next_open;
+        break;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++)
+        if (muxes[i].mux == c) muxes[i].mux = NULL;
+    c->ops->close(c);
+}
+
+void chardev_attach(struct chardev *c, const struct chardev_frontend *f)
+{
+    if (!c) return;
+    c->frontend = f ? *f : (struct chardev_frontend){ 0 };
+    c->ops->accept_input(c);
+}
+
+size_t chardev_write(struct chardev *c, const void *data, size_t size)
+{
+    return c ? c->ops->write(c, data, size) : size;
+}
+
+void chardev_accept_input(struct chardev *c)
+{
+    if (c) c->ops->accept_input(c);
+}
+
+const char *chardev_description(const struct chardev *c)
+{
+    return c ? c->description : "none";
+}
+
+void chardev_list(void (*print)(void *opaque, const char *line), void *opaque)
+{
+    for (struct chardev *c = backends; c; c = c->next_open) print(opaque, c->description);
+}
+
+/* ---- options behind the commas ---- */
+
+int chardev_options_check(const char *kind, const char *options, const char *const *names, struct error *err)
+{
+    for (const char *o = options; o && *o; o += strcspn(o, ","), o += *o == ',') {
+        size_t len = strcspn(o, ",=");
+        struct nearest near;
+        char word[40];
+        bool found = false;
+
+        snprintf(word, sizeof(word), "%.*s", (int)len, o);
+        nearest_begin(&near, word);
+        for (unsigned i = 0; names[i] && !found; i++) {
+            found = !strcmp(names[i], word) || (!strncmp(word, "no", 2) && !strcmp(names[i], word + 2));
+            nearest_offer(&near, names[i]);
+        }
+        if (found) continue;
+        if (nearest_result(&near))
+            return error_set(err, "'%s' has no option '%s'; did you mean '%s'?", kind, word, near.best);
+        return error_set(err, "'%s' has no option '%s'", kind, word);
+    }
+    return 0;
+}
+
+/* name, name=on|off|yes|no|true|false, noname */
+int chardev_option_bool(const char *options, const char *name, bool *value, struct error *err)
+{
+    size_t n = strlen(name);
+
+    for (const char *o = options; o && *o; o += strcspn(o, ","), o += *o == ',') {
+        size_t len = strcspn(o, ",");
+
+        if (len == n && !strncmp(o, name, n)) *value = true;
+        else if (len == n + 2 && !strncmp(o, "no", 2) && !strncmp(o + 2, name, n)) *value = false;
+        else if (len > n && !strncmp(o, name, n) && o[n] == '=') {
+            const char *v = o + n + 1;
+            size_t vl = len - n - 1;
+
+            if ((vl == 2 && !strncmp(v, "on", 2)) || (vl == 3 && !strncmp(v, "yes", 3)) ||
+                (vl == 4 && !strncmp(v, "true", 4))) *value = true;
+            else if ((vl == 3 && !strncmp(v, "off", 3)) || (vl == 2 && !strncmp(v, "no", 2)) ||
+                     (vl == 5 && !strncmp(v, "false", 5))) *value = false;
+            else return error_set(err, "'%s' wants on or off, not '%.*s'", name, (int)vl, v);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside the room: what a backend is made of. */
+#ifndef CHARDEV_PRIVATE_H
+#define CHARDEV_PRIVATE_H
+
+#include "chardev/chardev.h"
+
+struct chardev_ops {
+    size_t (*write)(struct chardev *c, const uint8_t *data, size_t size);
+    void (*accept_input)(struct chardev *c);   /* also called when a frontend is attached */
+    void (*close)(struct chardev *c);          /* frees */
+};
+
+struct chardev {
+    const struct chardev_ops *ops;
+    struct chardev_frontend frontend;
+    struct chardev *next_open;                 /* list of backends */
+    char description[160];
+};
+
+/* Bytes over descriptors, with a queue for what the peer does not take at once. */
+struct stream {
+    struct chardev base;
+    int in_fd, out_fd;                         /* -1: none, or nobody connected */
+    bool own_in, own_out;                      /* to be closed with the backend */
+    bool in_watched, out_watched, out_is_socket, reading, ended;
+    uint8_t *queue;                            /* ring of QUEUE_BYTES, allocated when first needed */
+    size_t queue_at, queue_used;
+    void (*hung_up)(struct stream *s);         /* the peer went; NULL: input just ends */
+    void (*closing)(struct stream *s);         /* what a kind has to give back; NULL: nothing */
+};
+extern const struct chardev_ops stream_ops;
+void stream_init(struct stream *s, int in_fd, int out_fd);
+void stream_connect(struct stream *s, int fd, bool is_socket);
+void stream_disconnect(struct stream *s);
+
+/* options: the text behind the first comma, or NULL. */
+struct chardev *stdio_open(const char *path, const char *options, struct error *err);
+struct chardev *pty_open(const char *path, const char *options, struct error *err);
+struct chardev *unix_open(const char *path, const char *options, struct error *err);
+struct chardev *tcp_open(const char *address, const char *options, struct error *err);
+struct chardev *mux_open(struct chardev *backend);
+
+void chardev_quit(void);
+int chardev_option_bool(const char *options, const char *name, bool *value, struct error *err);
+/* Refuses options that are none of names (NULL ends the list). */
+int chardev_options_check(const char *kind, const char *options, const char *const *names, struct error *err);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A backend over file descriptors. Input is read only as far as the frontend takes it; output goes out at once where
+ * it can and waits in a ring otherwise. Nothing here blocks: output descriptors are non-blocking (or regular files),
+ * input is read only after the loop called it readable.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/loop.h"
+#include "chardev/chardev_private.h"
+
+enum { QUEUE_BYTES = 1 << 20, READ_BYTES = 4096, FLUSH_MS = 1000 };
+
+static void stream_watch(struct stream *s);
+
+static struct stream *to_stream(struct chardev *c)
+{
+    return container_of(c, struct stream, base);
+}
+
+static ssize_t stream_send(struct stream *s, const uint8_t *data, size_t size)
+{
+    ssize_t n;
+
+    do {
+        n = s->out_is_socket ? send(s->out_fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) : write(s->out_fd, data, size);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* The peer is gone or broken: what waits for it is dropped. */
+static void output_fail(struct stream *s)
+{
+    s->queue_used = s->queue_at = 0;
+    if (s->hung_up) s->hung_up(s);
+}
+
+static void queue_send(struct stream *s)
+{
+    while (s->queue_used && s->out_fd >= 0) {
+        size_t part = MIN(s->queue_used, QUEUE_BYTES - s->queue_at);
+        ssize_t n = stream_send(s, s->queue + s->queue_at, part);
+
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+        if (n <= 0) {
+            output_fail(s);
+            return;
+        }
+        s->queue_at = (s->queue_at + n) % QUEUE_BYTES;
+        s->queue_used -= n;
+    }
+}
+
+static size_t queue_add(struct stream *s, const uint8_t *data, size_t size)
+{
+    size_t end, part;
+
+    if (!s->queue && !(s->queue = malloc(QUEUE_BYTES))) return 0;
+    size = MIN(size, QUEUE_BYTES - s->queue_used);
+    end = (s->queue_at + s->queue_used) % QUEUE_BYTES;
+    part = MIN(size, QUEUE_BYTES - end);
+    memcpy(s->queue + end, data, part);
+    memcpy(s->queue, data + part, size - part);
+    s->queue_used += size;
+    return size;
+}
+
+static size_t stream_write(struct chardev *c, const uint8_t *data, size_t size)
+{
+    struct stream *s = to_stream(c);
+    size_t done = 0;
+
+    if (s->out_fd < 0) return size;
+    if (!s->queue_used) {
+        ssize_t n = stream_send(s, data, size);
+
+        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            output_fail(s);
+            return size;
+        }
+        done = n < 0 ? 0 : n;
+    }
+    if (done < size) done += queue_add(s, data + done, size - done);
+    stream_watch(s);
+    return done;
+}
+
+static void input_end(struct stream *s)
+{
+    s->ended = true;
+    if (s->hung_up) s->hung_up(s);
+    else if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, false);
+}
+
+static void input_read(struct stream *s)
+{
+    const struct chardev_frontend *f = &s->base.frontend;
+    uint8_t data[READ_BYTES];
+    size_t room = f->receive ? f->can_receive(f->opaque) : 0;
+    ssize_t n;
+
+    if (!room || s->ended) return;
+    n = read(s->in_fd, data, MIN(room, sizeof(data)));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n <= 0) {
+        input_end(s);
+        return;
+    }
+    s->reading = true;
+    f->receive(f->opaque, data, n);
+    s->reading = false;
+}
+
+static void stream_ready(void *opaque, int fd, unsigned events)
+{
+    struct stream *s = opaque;
+
+    if (fd == s->out_fd && (events & (LOOP_WRITE | LOOP_HANGUP))) {
+        if ((events & LOOP_HANGUP) && fd != s->in_fd) output_fail(s);
+        else queue_send(s);
+    }
+    if (fd == s->in_fd && (events & (LOOP_READ | LOOP_HANGUP))) input_read(s);
+    stream_watch(s);
+}
+
+/* Watches what there is a reason to wait for. A hang-up is reported whether asked for or not, so a descriptor that
+ * nobody wants to read must leave the loop altogether. */
+static void stream_watch(struct stream *s)
+{
+    const struct chardev_frontend *f = &s->base.frontend;
+    bool in = s->in_fd >= 0 && !s->ended && !s->reading && f->receive && f->can_receive(f->opaque) > 0;
+    bool out = s->out_fd >= 0 && s->queue_used > 0;
+
+    if (s->reading) in = s->in_watched;
+    if (s->in_fd == s->out_fd) {
+        if (s->in_fd < 0 || (in == s->in_watched && out == s->out_watched)) return;
+        loop_fd_watch(s->in_fd, (in ? LOOP_READ : 0) | (out ? LOOP_WRITE : 0), stream_ready, s);
+    } else {
+        if (in != s->in_watched) loop_fd_watch(s->in_fd, in ? LOOP_READ : 0, stream_ready, s);
+        if (out != s->out_watched) loop_fd_watch(s->out_fd, out ? LOOP_WRITE : 0, stream_ready, s);
+    }
+    s->in_watched = in;
+    s->out_watched = out;
+}
+
+static void stream_accept_input(struct chardev *c)
+{
+    stream_watch(to_stream(c));
+}
+
+void stream_init(struct stream *s, int in_fd, int out_fd)
+{
+    s->base.ops = &stream_ops;
+    s->in_fd = in_fd;
+    s->out_fd = out_fd;
+}
+
+void stream_connect(struct stream *s, int fd, bool is_socket)
+{
+    s->in_fd = s->out_fd = fd;
+    s->own_in = true;
+    s->own_out = false;
+    s->out_is_socket = is_socket;
+    s->ended = false;
+    s->queue_at = s->queue_used = 0;
+    if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, true);
+    stream_watch(s);
+}
+
+void stream_disconnect(struct stream *s)
+{
+    if (s->in_fd < 0) return;
+    loop_fd_unwatch(s->in_fd);
+    close(s->in_fd);
+    s->in_fd = s->out_fd = -1;
+    s->in_watched = s->out_watched = false;
+    s->queue_at = s->queue_used = 0;
+    if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, false);
+}
+
+/* The last lines of a guest shall not be lost: a short wait for a peer that is slow, not for one that sleeps. */
+static void stream_flush(struct stream *s)
+{
+    int64_t end = clock_host_ns() + FLUSH_MS * 1000000LL;
+
+    s->hung_up = NULL;
+    while (s->queue_used && s->out_fd >= 0 && clock_host_ns() < end) {
+        struct pollfd p = { s->out_fd, POLLOUT, 0 };
+
+        if (poll(&p, 1, 50) > 0) queue_send(s);
+    }
+}
+
+static void stream_close(struct chardev *c)
+{
+    struct stream *s = to_stream(c);
+
+    stream_flush(s);
+    if (s->in_fd >= 0) loop_fd_unwatch(s->in_fd);
+    if (s->out_fd >= 0) loop_fd_unwatch(s->out_fd);
+    if (s->closing) s->closing(s);
+    if (s->own_out && s->out_fd >= 0 && s->out_fd != s->in_fd) close(s->out_fd);
+    if (s->own_in && s->in_fd >= 0) close(s->in_fd);
+    free(s->queue);
+    free(s);
+}
+
+const struct chardev_ops stream_ops = { stream_write, stream_accept_input, stream_close };
