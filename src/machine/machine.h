@@ -47,5 +47,20 @@ struct block_node *machine_drive(struct machine *m, unsigned i);
 bool machine_text_screen(struct machine *m, char *buf, size_t size);
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
+/* The PCI host's bus, for 'info pci'. */
+struct pci_bus;
+struct pci_bus *machine_pci_bus(struct machine *m);
+/* For CD-ROM drives, 'eject' and 'change': options NULL takes the medium out. i counts as machine_drive does. 0, or -1
+ * with *err (not a CD-ROM drive, the guest holds the door shut and force is false, the image cannot be opened). */
+int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
+                         struct error *err);
+/* The drive's options as configured, and whether a medium is in: machine_drive is NULL for an empty CD-ROM drive. */
+const struct drive_config *machine_drive_config(struct machine *m, unsigned i);
+/* debug.c: walks the page tables of the vCPU as they are now, changing nothing (no A/D bits). While it is stopped. */
+bool machine_translate(struct machine *m, unsigned vcpu, gva_t gva, gpa_t *gpa);
+/* debug.c: guest-virtual memory for debuggers, page by page: RAM, and ROM for reading. Returns the bytes done before
+ * the first that is not there. After a write translations are dropped. */
+size_t machine_debug_read(struct machine *m, unsigned vcpu, gva_t gva, void *data, size_t size);
+size_t machine_debug_write(struct machine *m, unsigned vcpu, gva_t gva, const void *data, size_t size);
 
 #endif
