@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Memory operands: effective address, segment, softmmu check, the access itself, and the cold code for misses.
+ *
+ * The check of S1 (linear address), where the flags are dead:
+ *     pext  S2, S1, index_mask        slot
+ *     lea   T0, [S1 + size - 1]
+ *     and   T0, ~0xfff                page of the last byte
+ *     add   T0, [tag + S2*8]          tags are minus the page: zero hits
+ *     jne   cold
+ *     mov   S2, [addend + S2*8]
+ *     op    [S1 + S2]
+ * and where the guest's flags are live in the host's, without touching them:
+ *     mov   T0, [tag + S2*8]
+ *     lea   T0, [T0 + S1 + size - 1]  the offset in the page, if it hits
+ *     pext  T0, T0, high_mask
+ *     jrcxz hit; jmp cold
+ */
+#include "engine/bt/translate.h"
+
+static struct host_mem vm(int32_t offset) { return hm(H_RSP, offset); }
+
+static void lea_sized(struct trans *t, unsigned addrsize, int to, struct host_mem m)
+{
+    if (addrsize == 8) e_lea(&t->e, to, m);
+    else e_lea32(&t->e, to, m);
+    if (addrsize == 2) e_movzx16(&t->e, to, to);
+}
+
+/* Host register that holds guest register g; memory-resident ones are loaded into spare. */
+static int reg_or_load(struct trans *t, int g, int spare)
+{
+    if (host_of(g) >= 0) return host_of(g);
+    e_load(&t->e, spare, vm(VOFF(s.gpr[0]) + 8 * g));
+    return spare;
+}
+
+void t_effective_offset(struct trans *t, const struct x86_insn *insn, int extra)
+{
+    struct emitter *e = &t->e;
+    int64_t disp = insn->disp + extra;
+    if (insn->rip_relative) {
+        e_load(e, S1, vm(VOFF(pcbase)));
+        lea_sized(t, insn->addrsize, S1, hm(S1, (int32_t)(t_next_offset(t) + insn->disp)));
+        return;
+    }
+    if (insn->base < 0 || disp != (int32_t)disp) {
+        e_mov_ri(e, S1, insn->addrsize == 8 ? (uint64_t)disp : insn->addrsize == 4 ? (uint32_t)disp : (uint16_t)disp);
+        if (insn->base >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, reg_or_load(t, insn->base, S2), 1, 0));
+        if (insn->index >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, reg_or_load(t, insn->index, S2), insn->scale, 0));
+        return;
+    }
+    int base = reg_or_load(t, insn->base, S1);
+    struct host_mem m = hm(base, (int32_t)disp);
+    if (insn->index >= 0) {
+        m.index = reg_or_load(t, insn->index, S2);
+        m.scale = insn->scale;
+    }
+    lea_sized(t, insn->addrsize, S1, m);
+}
+
+static unsigned stack_width(const struct trans *t)
+{
+    return t->mode == X86_CODE64 ? 8 : t->flags & TBF_SS32 ? 4 : 2;
+}
+
+void t_stack_offset(struct trans *t, int delta) { lea_sized(t, stack_width(t), S1, hm(HOST_RSP, delta)); }
+
+void t_stack_adjust(struct trans *t, int delta)
+{
+    struct emitter *e = &t->e;
+    switch (stack_width(t)) {
+    case 8: e_lea(e, HOST_RSP, hm(HOST_RSP, delta)); break;
+    case 4: e_lea32(e, HOST_RSP, hm(HOST_RSP, delta)); break;
+    default:
+        e_lea32(e, S2, hm(HOST_RSP, delta));
+        e_mov16_rr(e, HOST_RSP, S2);
+    }
+}
+
+/* Does the access need the segment's base, and its limit checked? */
+static bool is_flat(const struct trans *t, unsigned seg)
+{
+    if (seg == SEG_FS || seg == SEG_GS) return false;
+    return t->mode == X86_CODE64 || (t->flags & TBF_FLAT);
+}
+
+/* S1: offset to linear. Returns the jump taken when the limit check wants the slow path. */
+static uint8_t *segment(struct trans *t, unsigned seg, uint32_t what, unsigned size)
+{
+    struct emitter *e = &t->e;
+    uint8_t *miss = NULL;
+    if (t->mode != X86_CODE64) {
+        e_load(e, T0, vm(VOFF(seg_limit[0][0]) + (what & MISS_WRITE ? 8 * SEG_COUNT : 0) + 8 * seg));
+        e_lea(e, T0, hmi(T0, S1, 1, size - 1));        /* negative: within the limit */
+        e_not(e, T0);
+        e_pext(e, T0, T0, vm(VOFF(sign_mask)));
+        uint8_t *fine = e_jrcxz_fwd(e);
+        miss = e_jmp32_fwd(e);
+        e_bind8(e, fine);
+    }
+    e_load(e, T0, vm(VOFF(s.seg[0].base) + (int)sizeof(struct segment) * seg));
+    if (t->mode == X86_CODE64) e_lea(e, S1, hmi(S1, T0, 1, 0));
+    else e_lea32(e, S1, hmi(S1, T0, 1, 0));
+    return miss;
+}
+
+static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
+{
+    struct emitter *e = &t->e;
+    if (t->flags & TBF_ALIGN) return e_jmp32_fwd(e);
+    int32_t mmu = VOFF(mmu[0]) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_MMU) >> TBF_MMU_SHIFT);
+    int32_t tags = mmu + (int32_t)offsetof(struct softmmu, tag) + (what & MISS_WRITE ? TLB_SIZE * 8 : 0);
+    uint8_t *miss;
+    e_pext(e, S2, S1, vm(VOFF(index_mask)));
+    if (!t->flags_live[t->current]) {
+        e_lea(e, T0, hm(S1, size - 1));
+        e_alu_ri(e, true, 4, T0, -4096);
+        e_rm(e, true, 0x03, T0, hmi(H_RSP, S2, 8, tags));
+        miss = e_jcc32_fwd(e, CC_NE);
+    } else {
+        e_load(e, T0, hmi(H_RSP, S2, 8, tags));
+        e_lea(e, T0, hmi(T0, S1, 1, size - 1));
+        e_pext(e, T0, T0, vm(VOFF(high_mask)));
+        uint8_t *hit = e_jrcxz_fwd(e);
+        miss = e_jmp32_fwd(e);
+        e_bind8(e, hit);
+    }
+    e_load(e, S2, hmi(H_RSP, S2, 8, mmu + (int32_t)offsetof(struct softmmu, addend)));
+    return miss;
+}
+
+void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op)
+{
+    if (t->cold_count == MAX_COLD) {
+        t->e.full = true;
+        return;
+    }
+    struct cold *c = &t->cold[t->cold_count++];
+    *c = (struct cold){ .what = what | size, .seg = seg, .insn = t->current, .op = op };
+    if (!is_flat(t, seg)) c->segment_miss = segment(t, seg, what, size);
+    c->miss = check(t, what, size);
+    c->back = t->e.p;
+    t_op(t, &op, hmi(S1, S2, 1, 0));
+    c->after = t->e.p;
+}
+
+static void jump_back(struct trans *t, uint8_t *to) { e_jmp_to(&t->e, (uint64_t)((intptr_t)to + t->e.exec_delta)); }
+
+static void cold_one(struct trans *t, struct cold *c)
+{
+    struct emitter *e = &t->e;
+    uint32_t what = c->what | (uint32_t)c->seg << MISS_SEG_SHIFT;
+    uint8_t *joint = NULL;
+    t->current = c->insn;
+    if (c->segment_miss) {
+        e_bind32(e, c->segment_miss);
+        e_mov_ri(e, T0, what | MISS_OFFSET);
+        joint = e_jmp8_fwd(e);
+    }
+    e_bind32(e, c->miss);
+    e_mov_ri(e, T0, what);
+    if (joint) e_bind8(e, joint);
+    e_call_to(e, t->en->thunk_miss);
+    if (!(c->what & MISS_WRITE)) {
+        jump_back(t, c->back);
+        return;
+    }
+    uint8_t *direct = e_jrcxz_fwd(e), *bounce = e_jmp8_fwd(e);
+    e_bind8(e, direct);
+    jump_back(t, c->back);
+    e_bind8(e, bounce);
+    t_op(t, &c->op, hmi(S1, S2, 1, 0));
+    e_call_to(e, t->en->thunk_commit);
+    jump_back(t, c->after);
+}
+
+void t_emit_cold(struct trans *t)
+{
+    struct tb_cold *map = t_meta(t->en, t->cold_count * sizeof(struct tb_cold) + 1);
+    if (!map) {
+        t->out_of_memory = true;
+        return;
+    }
+    for (unsigned i = 0; i < t->cold_count && !t->e.full; i++) {
+        map[i] = (struct tb_cold){ t->e.p - (t->en->rw + t->tb->host), t->cold[i].insn };
+        cold_one(t, &t->cold[i]);
+    }
+    t->tb->cold = map;
+    t->tb->cold_count = t->cold_count;
+}

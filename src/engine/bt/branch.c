@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Near control transfers and the exits of a block.
+ *
+ * A target on the same page is reached by a direct jump, which is patched when the target is translated. Everything
+ * else looks in the jump cache: RIP selects an entry, whose tag is minus (RIP + salt); the salt changes with the mode
+ * and whenever translations or mappings do, so that all entries die at once. To make a vCPU leave generated code, its
+ * salt is spoiled: each look-up then goes to C. Backward direct jumps poll v->pending.
+ */
+#include "engine/bt/translate.h"
+
+static struct host_mem vm(int32_t offset) { return hm(H_RSP, offset); }
+
+/* S1 = RIP: go there. */
+void t_exit_s1(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    t->ended = true;
+    e_store(e, vm(VOFF(s.rip)), S1);
+    if (t->flags & (TBF_STEP | TBF_TRACE)) {
+        e_jmp_to(e, t->flags & TBF_STEP ? t->en->thunk_step : t->en->thunk_lookup);
+        return;
+    }
+    e_pext(e, S2, S1, vm(VOFF(jc_mask)));
+    e_load(e, T0, hmi(H_RSP, S2, 8, VOFF(jc_tag)));
+    e_lea(e, T0, hmi(T0, S1, 1, 0));
+    e_load(e, H_R10, vm(VOFF(salt)));
+    e_lea(e, T0, hmi(T0, H_R10, 1, 0));
+    uint8_t *hit = e_jrcxz_fwd(e);
+    e_jmp_to(e, t->en->thunk_lookup);
+    e_bind8(e, hit);
+    e_load(e, H_R10, vm(VOFF(s.rip)));
+    e_jmp_mem(e, hmi(H_RSP, S2, 8, VOFF(jc_code)));
+}
+
+/* S1 = RIP of a target given as an offset in the page, wrapped to bits. */
+static void target_to_s1(struct trans *t, int64_t target, unsigned opsize)
+{
+    struct emitter *e = &t->e;
+    e_load(e, S1, vm(VOFF(pcbase)));
+    if (t->mode == X86_CODE64) e_lea(e, S1, hm(S1, (int32_t)target));
+    else e_lea32(e, S1, hm(S1, (int32_t)target));
+    if (t->mode != X86_CODE64 && opsize == 2) e_movzx16(e, S1, S1);
+}
+
+/* Offset of the target in this page if a direct jump may lead there, or -1. */
+static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
+{
+    if (t->crossing || (t->flags & (TBF_STEP | TBF_TRACE)) || t->jump_count == 4) return -1;
+    if (t->flags & TBF_FIXED) {
+        uint64_t rip = (uint32_t)(t->key_base + target);
+        if (opsize == 2) rip = (uint16_t)rip;
+        target = (int64_t)(int32_t)(rip - (uint32_t)t->key_base);
+    } else if (t->mode != X86_CODE64 && opsize == 2) {
+        return -1;
+    }
+    return target >= 0 && target < (int64_t)PAGE_BYTES ? (int32_t)target : -1;
+}
+
+/* A patchable jump; opcode 0xe9, or 0x0f8x for a conditional one. Its stub is emitted later. */
+static void patchable(struct trans *t, unsigned opcode, int32_t target)
+{
+    struct emitter *e = &t->e;
+    struct tb_jump *j = &t->jump[t->jump_count++];
+    e_opcode(e, opcode);
+    j->patch = e->p - t->en->rw;
+    j->target = target;
+    e32(e, 0);
+}
+
+static void direct(struct trans *t, int64_t target, unsigned opsize)
+{
+    struct emitter *e = &t->e;
+    int32_t chain = chainable(t, target, opsize);
+    t->ended = true;
+    if (chain < 0) {
+        target_to_s1(t, target, opsize);
+        t_exit_s1(t);
+        return;
+    }
+    if (chain <= t->offset[t->current]) {
+        e_load32(e, T0, vm(VOFF(pending)));
+        uint8_t *fine = e_jrcxz_fwd(e);
+        t->jump_stub[t->jump_count].poll = 1;
+        t->jump_stub[t->jump_count].stub_at = e_jmp32_fwd(e);
+        e_bind8(e, fine);
+    }
+    patchable(t, 0xe9, chain);
+}
+
+/* Goes on at target, an offset from the start of this page. */
+void t_exit_direct(struct trans *t, int64_t target) { direct(t, target, 8); }
+
+void t_emit_stubs(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    struct tb_jump *jumps = t_meta(t->en, t->jump_count * sizeof(struct tb_jump) + 1);
+    if (!jumps) {
+        t->out_of_memory = true;
+        return;
+    }
+    for (unsigned n = 0; n < t->jump_count && !e->full; n++) {
+        struct tb_jump *j = &jumps[n];
+        *j = t->jump[n];
+        j->from = t->tb;
+        j->stub = e->p - t->en->rw;
+        if (t->jump_stub[n].poll) e_bind32(e, t->jump_stub[n].stub_at);
+        int32_t d = j->stub - (j->patch + 4);
+        __builtin_memcpy(t->en->rw + j->patch, &d, 4);
+        e_mov_ri(e, H_R10, (uint64_t)j);
+        e_jmp_to(e, t->en->thunk_chain);
+    }
+    t->tb->jump = jumps;
+    t->tb->jump_count = t->jump_count;
+}
+
+/* ---- The instructions ---- */
+
+static unsigned branch_size(const struct trans *t, const struct x86_insn *i)
+{
+    return t->mode == X86_CODE64 ? (i->opsize == 2 ? 2 : 8) : i->opsize;
+}
+
+/* taken: a jump that was emitted for the taken side (rel32 to bind), NULL: none. Both exits follow. */
+static void two_exits(struct trans *t, const struct x86_insn *i, uint8_t *taken)
+{
+    direct(t, t_next_offset(t), 8);
+    e_bind32(&t->e, taken);
+    direct(t, t_next_offset(t) + i->imm, branch_size(t, i));
+}
+
+static void jcc(struct trans *t, const struct x86_insn *i)
+{
+    int64_t target = t_next_offset(t) + i->imm;
+    int32_t chain = chainable(t, target, branch_size(t, i));
+    if (chain > t->offset[t->current]) {
+        patchable(t, 0x0f80 | i->cc, chain);
+        direct(t, t_next_offset(t), 8);
+        return;
+    }
+    two_exits(t, i, e_jcc32_fwd(&t->e, i->cc));
+}
+
+static void count_to_t0(struct trans *t, unsigned addrsize)
+{
+    struct emitter *e = &t->e;
+    if (addrsize == 8) e_mov_rr(e, T0, HOST_RCX);
+    else if (addrsize == 4) e_mov32_rr(e, T0, HOST_RCX);
+    else e_movzx16(e, T0, HOST_RCX);
+}
+
+static void loop(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    if (i->addrsize == 8) {
+        e_lea(e, HOST_RCX, hm(HOST_RCX, -1));
+    } else if (i->addrsize == 4) {
+        e_lea32(e, HOST_RCX, hm(HOST_RCX, -1));
+    } else {
+        e_lea32(e, T0, hm(HOST_RCX, -1));
+        e_mov16_rr(e, HOST_RCX, T0);
+    }
+    count_to_t0(t, i->addrsize);
+    uint8_t *out = e_jrcxz_fwd(e);
+    uint8_t *taken = i->mnemonic == X86_LOOP ? e_jmp32_fwd(e) : e_jcc32_fwd(e, i->mnemonic == X86_LOOPE ? CC_E : CC_NE);
+    e_bind8(e, out);
+    two_exits(t, i, taken);
+}
+
+static void jcxz(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    count_to_t0(t, i->addrsize);
+    uint8_t *zero = e_jrcxz_fwd(e), *not_zero = e_jmp8_fwd(e);
+    e_bind8(e, zero);
+    uint8_t *taken = e_jmp32_fwd(e);
+    e_bind8(e, not_zero);
+    two_exits(t, i, taken);
+}
+
+/* S1 = target of an indirect jmp or call. */
+static void indirect_target(struct trans *t, const struct x86_insn *i, unsigned n)
+{
+    struct emitter *e = &t->e;
+    if (i->operand[0].kind == OPND_MEM) {
+        t_effective_offset(t, i, 0);
+        t_access(t, i->seg, MISS_READ, n, (struct mem_op){ OP_LOAD_S1, n, 0, 0 });
+        return;
+    }
+    t_gpr_load(t, S1, i->operand[0].reg);
+    if (n == 4) e_mov32_rr(e, S1, S1);
+    if (n == 2) e_movzx16(e, S1, S1);
+}
+
+static void call(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    unsigned n = branch_size(t, i);
+    bool is_direct = i->operand[0].kind == OPND_REL;
+    if (!is_direct) {
+        indirect_target(t, i, n);
+        e_store(e, vm(VOFF(scratch[2])), S1);
+    }
+    t_stack_offset(t, -(int)n);
+    t_access(t, SEG_SS, MISS_WRITE, n, (struct mem_op){ OP_STORE_PC, n, 0, 0 });
+    t_stack_adjust(t, -(int)n);
+    if (is_direct) {
+        direct(t, t_next_offset(t) + i->imm, n);
+    } else {
+        e_load(e, S1, vm(VOFF(scratch[2])));
+        t_exit_s1(t);
+    }
+}
+
+static void ret(struct trans *t, const struct x86_insn *i)
+{
+    unsigned n = branch_size(t, i);
+    int extra = i->operand[0].kind == OPND_IMM ? (uint16_t)i->imm : 0;
+    t_stack_offset(t, 0);
+    t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_S1, n, 0, 0 });
+    t_stack_adjust(t, n + extra);
+    t_exit_s1(t);
+}
+
+/* Translates a near control transfer; false if the instruction is none. */
+bool t_branch(struct trans *t)
+{
+    const struct x86_insn *i = t_insn(t);
+    switch (i->mnemonic) {
+    case X86_JCC: jcc(t, i); return true;
+    case X86_LOOP: case X86_LOOPE: case X86_LOOPNE: loop(t, i); return true;
+    case X86_JCXZ: jcxz(t, i); return true;
+    case X86_CALL: call(t, i); return true;
+    case X86_RET: ret(t, i); return true;
+    case X86_JMP:
+        if (i->operand[0].kind == OPND_REL) {
+            direct(t, t_next_offset(t) + i->imm, branch_size(t, i));
+        } else {
+            indirect_target(t, i, branch_size(t, i));
+            t_exit_s1(t);
+        }
+        return true;
+    default: return false;
+    }
+}

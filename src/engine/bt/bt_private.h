@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the bt engine share among themselves: the memory of one vCPU as generated code sees it, the
+ * translation block, the engine. docs/translator.md tells how the parts work together.
+ */
+#ifndef ENGINE_BT_PRIVATE_H
+#define ENGINE_BT_PRIVATE_H
+
+#include <setjmp.h>
+#include "base/bits.h"
+#include "engine/bt/bt.h"
+#include "engine/bt/emit.h"
+
+enum {
+    TLB_BITS = 11, TLB_SIZE = 1 << TLB_BITS,       /* entries of one softmmu TLB */
+    JC_BITS = 12, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
+    MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
+    TB_MAX_INSNS = 64,
+    BOUNCE_BYTES = 256,
+};
+#define PAGE_BYTES 4096ull
+#define PAGE_OFFSET(a) ((a) & (PAGE_BYTES - 1))
+#define PAGE_OF(a) ((a) & ~(PAGE_BYTES - 1))
+
+/* What a translation depends on besides its bytes (struct tb's key). */
+#define TBF_CODE16      0u
+#define TBF_CODE32      1u
+#define TBF_CODE64      2u
+#define TBF_MODE        3u
+#define TBF_SS32        (1u << 2)      /* SS.B */
+#define TBF_CPL_SHIFT   3
+#define TBF_CPL         (3u << 3)
+#define TBF_MMU_SHIFT   5
+#define TBF_MMU         (3u << 5)
+#define TBF_PE          (1u << 7)
+#define TBF_VM          (1u << 8)
+#define TBF_FLAT        (1u << 9)      /* ES CS SS DS: base 0, limit 4 GiB, readable (and writable); long mode: set */
+#define TBF_NO_X87      (1u << 10)     /* CR0.EM or TS: x87 and MMX raise */
+#define TBF_EM          (1u << 11)
+#define TBF_TS          (1u << 12)
+#define TBF_NO_WAIT     (1u << 13)     /* CR0.MP and TS: WAIT raises #NM */
+#define TBF_OSFXSR      (1u << 14)
+#define TBF_AVX         (1u << 15)     /* CR4.OSXSAVE and XCR0 has SSE and AVX */
+#define TBF_STEP        (1u << 16)     /* one instruction, then bt_step_done */
+#define TBF_ALIGN       (1u << 17)     /* alignment checking is on */
+#define TBF_FIXED       (1u << 18)     /* key_base counts: RIP of the page is a constant of the translation */
+#define TBF_TRACE       (1u << 19)
+
+struct tb;
+
+/* A direct jump out of a TB, patched to its target when that is known. */
+struct tb_jump {
+    struct tb *from, *to;
+    struct tb_jump *next_incoming;     /* list of the jumps that lead to `to` */
+    uint32_t patch;                    /* offset in the cache of the rel32 */
+    uint32_t stub;                     /* offset of the code that asks for the target */
+    uint16_t target;                   /* offset in the page */
+};
+struct tb_insn {
+    uint32_t host;                     /* offset from the TB's host code to the first byte of this instruction */
+    uint16_t guest;                    /* offset in the page */
+    uint8_t len;
+    uint8_t kind;                      /* INSN_*: what a host exception in it means */
+};
+enum { INSN_OTHER, INSN_X87, INSN_SSE };
+/* A piece of cold code (misses) behind the block, in the order of the cache. */
+struct tb_cold { uint32_t host; uint16_t insn; };
+
+struct tb {
+    gpa_t pc;                          /* guest-physical address of the first byte */
+    uint32_t flags;
+    uint32_t cs_limit;
+    uint64_t key_base;
+    gpa_t page2;                       /* page of the bytes behind the border, or ~0 */
+    uint32_t size;                     /* guest bytes */
+    uint16_t insn_count, jump_count;
+    bool dead, uncached;
+    uint32_t host, host_main, host_end; /* offsets in the cache: look-up entry, chained entry, end of all its code */
+    uint16_t cold_count;
+    struct tb_insn *insn;
+    struct tb_cold *cold;
+    struct tb_jump *jump;
+    struct tb_jump *incoming;
+    struct tb *hash_next;
+    struct tb *page_next[2];           /* lists by page: of pc, of page2 */
+};
+
+/* One softmmu TLB, arrays so that generated code indexes them by 8. A tag is minus the linear page address, so that
+ * address + tag is the offset in the page if, and only if, it hits. */
+struct softmmu {
+    uint64_t tag[2][TLB_SIZE];         /* BT_READ, BT_WRITE */
+    uint64_t addend[TLB_SIZE];         /* host address - linear address */
+    uint64_t fetch[TLB_SIZE];          /* minus linear page | 0; see softmmu.c */
+    uint64_t gpa[TLB_SIZE];            /* page, of read/write and fetch entries alike */
+    uint64_t fetch_gpa[TLB_SIZE];
+};
+
+enum { TLB_LOG = 512 };
+
+struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
+
+struct bt_engine;
+struct bt_vcpu {
+    struct x86_state s;
+    /* Used by generated code. */
+    uint32_t pending;                  /* not 0: leave generated code at the next poll */
+    uint32_t unused;
+    uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
+    uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
+    uint64_t pcbase;                   /* RIP of the current TB's page start */
+    uint64_t index_mask;               /* for pext: TLB index bits */
+    uint64_t high_mask;                /* ~0xfff */
+    uint64_t sign_mask;                /* bit 63 */
+    uint64_t jc_mask;
+    uint64_t not_df_mask;
+    uint64_t bit_mask[3];              /* 15, 31, 63 */
+    uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
+    uint64_t scratch[4];
+    uint64_t host_rsp, jump_to;
+    uint64_t thunk_raise;
+    uint64_t jc_tag[JC_SIZE], jc_code[JC_SIZE];
+    struct softmmu mmu[MMU_COUNT];
+    /* Used by C only. */
+    struct engine_vcpu base;
+    struct bt_engine *engine;
+    void *region, *signal_stack;
+    uint64_t xsave_mask;
+    bool in_host, ferr;
+    uint64_t region_bytes;
+    uint64_t good_salt, generation;
+    uint32_t tbflags, mmu_index;
+    uint64_t cs_key;
+    bool mode_dirty;
+    volatile uint32_t kick, irq_request, flush_request, work_request;
+    bool running;
+    uint64_t unwind_pc;                /* host PC of the memory access being served, 0: s.rip is right */
+    struct bt_event event;             /* raised, to be delivered */
+    bool event_pending;
+    struct bt_catch { struct bt_catch *up; void *buf[5]; struct bt_event *event; } *catch;
+    enum engine_exit exit;
+    bool want_exit, step_tf, step_no_trap, single_tb;
+    uint8_t stepping_shadow;
+    uint32_t data_hit;                 /* DR6 bits of data breakpoints hit by the instruction being stepped */
+    bool resume_bp;
+    gva_t resume_pc;
+    struct tb *discard;                /* uncached TB to forget */
+    /* Bounce buffer of the access being served. */
+    gva_t bounce_linear;
+    uint32_t bounce_size, bounce_mmu_user;
+    uint8_t bounce[BOUNCE_BYTES] __attribute__((aligned(64)));
+    uint16_t log_slot[MMU_COUNT][TLB_LOG];
+    uint32_t log_count[MMU_COUNT];
+    bool has_large[MMU_COUNT];
+    struct bt_debug_state debug;
+    uint64_t tsc_khz;
+    char error[256];
+    /* Counters. */
+    uint64_t count_miss, count_lookup, count_helper, count_exit, count_fault, count_irq, count_flush;
+};
+
+struct bt_range { gpa_t start, size; uint8_t *hva; bool readonly; };
+struct bt_ranges { size_t count; struct bt_ranges *old; struct bt_range range[]; };
+
+enum { TB_HASH_BITS = 16 };
+struct bt_engine {
+    struct engine base;
+    struct engine_config config;
+    struct cpuid_model cpuid;
+    struct bt_ranges *ranges;          /* RAM and ROM, sorted; replaced as a whole */
+    struct bt_vcpu **vcpu;
+    unsigned vcpu_count;
+    bool feature[FEAT_COUNT];
+    bool exact_flags;
+    uint64_t host_xcr0;
+    uint64_t host_phys_mask;
+    /* Code cache: the same memory twice. */
+    uint8_t *rw, *rx;
+    uint64_t cache_bytes, cache_used, thunk_bytes;
+    uint8_t *meta;                     /* arena of struct tb and its arrays */
+    uint64_t meta_bytes, meta_used;
+    struct tb *hash[1 << TB_HASH_BITS];
+    struct tb **by_host;               /* TBs in the order of their host code */
+    uint32_t tb_count, tb_max;
+    struct tb **page_tbs;              /* by physical page number */
+    uint64_t page_count;
+    bool flush_all;
+    /* Ranges written by others, to be invalidated by the vCPU. */
+    int work_lock;
+    unsigned work_count;
+    struct { gpa_t start; uint64_t size; } work[64];
+    /* Thunks: addresses to run. */
+    uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_commit, thunk_chain,
+             thunk_lookup, thunk_raise, thunk_step, thunk_start;
+    uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
+};
+
+#define VOFF(member) ((int32_t)offsetof(struct bt_vcpu, member))
+
+/* Host register of a guest GPR; -1: it lives in memory (s.gpr). */
+static inline int host_of(int guest)
+{
+    static const int8_t map[16] = { H_RAX, H_R14, H_RDX, H_RBX, H_R15, H_RBP, H_RSI, H_RDI,
+                                    H_R8, H_R9, -1, -1, H_R12, H_R13, -1, -1 };
+    return map[guest];
+}
+/* What R10 points to on a call of a helper. */
+struct bt_helper_call { bt_helper_fn *fn; const struct x86_insn *insn; struct x86_insn copy; };
+
+enum { HOST_RCX = H_R14, HOST_RSP = H_R15, S1 = H_R10, S2 = H_R11, T0 = H_RCX };
+
+static inline struct bt_vcpu *bt_of(struct engine_vcpu *v) { return container_of(v, struct bt_vcpu, base); }
+
+/* Parameter word of a miss: what the access is. */
+#define MISS_SIZE       0xffu          /* bytes */
+#define MISS_WRITE      (1u << 8)
+#define MISS_READ       (1u << 9)      /* old content matters (read, read-modify-write) */
+#define MISS_OFFSET     (1u << 10)     /* r10 is an offset into segment MISS_SEG, not a linear address */
+#define MISS_SEG_SHIFT  11
+#define MISS_SEG        (7u << 11)
+#define MISS_COND       (1u << 14)
+#define MISS_ALIGN_ANY  (1u << 15)     /* no alignment check */
+
+/* features.c */
+void bt_features_find(const struct cpuid_model *m, bool feature[FEAT_COUNT]);
+/* thunk.c */
+void bt_thunks_build(struct bt_engine *e);
+/* softmmu.c */
+void bt_mmu_init(struct bt_vcpu *v);
+uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc);
+void bt_commit(struct bt_vcpu *v, uint64_t host_pc);
+void bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page);
+void bt_flush_everything(struct bt_vcpu *v);
+/* GPA for fetching at linear; raises. io: the page is device memory. */
+gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io);
+uint8_t *bt_ram(struct bt_engine *e, gpa_t gpa, bool *readonly);   /* host address of a byte, NULL: not RAM or ROM */
+void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write);
+/* walk.c */
+struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, large, global; uint32_t error; };
+struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);
+/* tb.c */
+struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);
+struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc);
+bool bt_page_has_code(struct bt_engine *e, gpa_t gpa);
+bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first);
+void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size);
+void bt_tb_flush(struct bt_engine *e);
+void bt_tb_insert(struct bt_engine *e, struct tb *tb);
+void bt_tb_unlink(struct bt_engine *e, struct tb *tb);
+void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to);
+struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc);
+/* translate.c */
+struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io);
+/* run.c */
+uint64_t bt_next(struct bt_vcpu *v);
+uint64_t bt_lookup(struct bt_vcpu *v);
+uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j);
+uint64_t bt_raised(struct bt_vcpu *v);
+uint64_t bt_step_done(struct bt_vcpu *v);
+uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc);
+void bt_mode_update(struct bt_vcpu *v);
+void bt_new_salt(struct bt_vcpu *v);
+void bt_unwind(struct bt_vcpu *v);
+_Noreturn void bt_reenter(struct bt_vcpu *v);      /* drop the stack, go to bt_raised */
+static inline uint64_t bt_rip_mask(const struct bt_vcpu *v, uint64_t rip)
+{
+    return x86_is_code64(&v->s) ? rip : (uint32_t)rip;
+}
+void bt_vcpu_interrupt(struct engine_vcpu *base);
+void bt_vcpu_nmi(struct engine_vcpu *base);
+void bt_vcpu_kick(struct engine_vcpu *base);
+void bt_memory_written(void *opaque, gpa_t start, size_t size);
+void bt_request_flush(struct bt_engine *e);
+void bt_ferr(struct bt_vcpu *v);
+/* signal.c */
+void bt_signals_install(void);
+void bt_signals_thread(struct bt_vcpu *v);
+
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Emits a guest instruction again as a host instruction: same opcode, registers renamed, memory operand replaced.
+ *
+ * Registers: most guest GPRs are in the host register of the same name. RCX is in R14 and RSP in R15; an implicit RCX
+ * (shift counts) is copied to RCX first. R10, R11, R14, R15 are in memory and pass through scratch registers.
+ * AH, CH, DH, BH cannot be named in an instruction with a REX prefix, and REX is needed for the memory operand and
+ * the renamed registers: the guest register is rotated right by 8 into a scratch register, whose low byte is used, and
+ * rotated back. Two byte registers of one instruction are used as they are (no REX is needed then).
+ */
+#include "engine/bt/translate.h"
+
+void t_gpr_load(struct trans *t, int host, int guest)
+{
+    if (host_of(guest) >= 0) e_mov_rr(&t->e, host, host_of(guest));
+    else e_load(&t->e, host, hm(H_RSP, VOFF(s.gpr[0]) + 8 * guest));
+}
+
+/* Writes size bytes: 4 clears the upper half, 1 and 2 keep the rest. */
+void t_gpr_store(struct trans *t, int guest, int host, unsigned size)
+{
+    struct emitter *e = &t->e;
+    struct host_mem m = hm(H_RSP, VOFF(s.gpr[0]) + 8 * guest);
+    int to = host_of(guest);
+    if (size == 8) {
+        if (to >= 0) e_mov_rr(e, to, host);
+        else e_store(e, m, host);
+    } else if (size == 4) {
+        if (to >= 0) {
+            e_mov32_rr(e, to, host);
+        } else {
+            e_mov32_rr(e, host, host);
+            e_store(e, m, host);
+        }
+    } else {
+        if (to >= 0) {
+            e_mov16_rr(e, to, host);
+        } else {
+            e8(e, 0x66);
+            e_rm(e, false, 0x89, host, m);
+        }
+    }
+}
+
+/* One register operand on its way into the instruction. */
+struct place { int host, guest; bool load, store, high; };
+struct renaming {
+    const struct x86_insn *insn;
+    struct place place[4];
+    unsigned count;
+    int reg, rm, vvvv, opcode;         /* host register for each encoding place, -1: as it stands */
+    bool rcx_in, rcx_out, rcx_raw;     /* rcx_raw: byte registers by their own names, guest RCX in host RCX */
+    bool force_rex;
+};
+
+static int explicit_rcx_or_address(const struct x86_insn *i)
+{
+    if (i->has_mem && (i->base == REG_RCX || i->index == REG_RCX)) return 1;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        if (o->kind == OPND_REG && o->place != ENC_IMPLICIT &&
+            ((o->reg_class == RC_GPR && o->reg == REG_RCX) || (o->reg_class == RC_GPR8_HIGH && o->reg == 5))) return 1;
+    }
+    return 0;
+}
+
+static void find_implicit_rcx(struct renaming *r)
+{
+    const struct x86_insn *i = r->insn;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        if (o->kind != OPND_REG || o->place != ENC_IMPLICIT || o->reg_class != RC_GPR || o->reg != REG_RCX) continue;
+        r->rcx_in = true;
+        if (o->access & ACCESS_WRITE) r->rcx_out = true;
+    }
+    if (explicit_rcx_or_address(i)) return;
+    if ((i->gpr_read | i->gpr_written) & 1u << REG_RCX) r->rcx_in = true;
+    if (i->gpr_written & 1u << REG_RCX) r->rcx_out = true;
+}
+
+static bool is_byte_reg(const struct x86_operand *o)
+{
+    return o->kind == OPND_REG && o->place != ENC_IMPLICIT &&
+           (o->reg_class == RC_GPR8_HIGH || (o->reg_class == RC_GPR && o->size == 1));
+}
+
+/* Two byte registers, one of them high: no REX, no renaming but RCX. */
+static bool is_raw_bytes(const struct x86_insn *i)
+{
+    unsigned bytes = 0, high = 0;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        bytes += is_byte_reg(&i->operand[n]);
+        high += i->operand[n].kind == OPND_REG && i->operand[n].reg_class == RC_GPR8_HIGH;
+    }
+    return bytes == 2 && high;
+}
+
+static int *slot_for(struct renaming *r, unsigned place)
+{
+    switch (place) {
+    case ENC_MODRM_REG: return &r->reg;
+    case ENC_MODRM_RM: return &r->rm;
+    case ENC_VVVV: return &r->vvvv;
+    case ENC_OPCODE: return &r->opcode;
+    default: return NULL;
+    }
+}
+
+/* Gives every GPR operand its host register. false: scratch registers ran out. */
+static bool assign(struct renaming *r, const int *scratch, unsigned scratch_count)
+{
+    const struct x86_insn *i = r->insn;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        int *slot = slot_for(r, o->place);
+        if (o->kind != OPND_REG || !slot) continue;
+        bool high = o->reg_class == RC_GPR8_HIGH;
+        if (!high && o->reg_class != RC_GPR) continue;
+        int guest = high ? o->reg - 4 : o->reg;
+        if (host_of(guest) >= 0 && !high) {
+            *slot = host_of(guest);
+        } else {
+            struct place *p = NULL;
+            for (unsigned k = 0; k < r->count; k++)
+                if (r->place[k].guest == guest && r->place[k].high == high) p = &r->place[k];
+            if (!p) {
+                if (r->count == scratch_count) return false;
+                p = &r->place[r->count];
+                *p = (struct place){ .host = scratch[r->count], .guest = guest, .load = true, .high = high };
+                r->count++;
+            }
+            if (o->access & ACCESS_WRITE) p->store = true;
+            *slot = p->host;
+        }
+        if (o->size == 1 && *slot >= 4 && *slot < 8) r->force_rex = true;
+    }
+    return true;
+}
+
+static void load_places(struct trans *t, struct renaming *r)
+{
+    struct emitter *e = &t->e;
+    if (r->rcx_in) e_mov_rr(e, H_RCX, HOST_RCX);
+    for (unsigned k = 0; k < r->count; k++) {
+        struct place *p = &r->place[k];
+        if (p->high) e_rorx(e, p->host, host_of(p->guest), 8);
+        else t_gpr_load(t, p->host, p->guest);
+    }
+}
+
+static void store_places(struct trans *t, struct renaming *r)
+{
+    struct emitter *e = &t->e;
+    for (unsigned k = 0; k < r->count; k++) {
+        struct place *p = &r->place[k];
+        if (!p->store) continue;
+        if (p->high) e_rorx(e, host_of(p->guest), p->host, 56);
+        else t_gpr_store(t, p->guest, p->host, 8);
+    }
+    if (r->rcx_out) e_mov_rr(e, HOST_RCX, H_RCX);
+}
+
+static bool is_vector(const struct x86_insn *i) { return i->attr & (IA_X87 | IA_MMX | IA_SSE | IA_AVX | IA_AVX512); }
+
+static int field(int renamed, int raw) { return renamed >= 0 ? renamed : raw; }
+
+static void emit_tail(struct emitter *e, const struct x86_insn *i, const uint8_t *bytes, int reg, int rm, const struct host_mem *m)
+{
+    if (i->has_modrm) {
+        if (m) e_modrm_mem(e, reg, *m);
+        else e_modrm_rr(e, reg, rm);
+    }
+    unsigned imm = i->imm_bytes;
+    for (unsigned n = 0; n < i->operand_count && !imm; n++)
+        if (i->operand[n].place == ENC_IS4) imm = 1;
+    if (i->mnemonic == X86_EXTRQ || i->mnemonic == X86_INSERTQ) imm = i->imm_bytes ? 2 : 0;
+    for (unsigned n = 0; n < imm; n++) e8(e, bytes[i->len - imm + n]);
+}
+
+static void emit_vex(struct trans *t, const struct renaming *r, const uint8_t *bytes, const struct host_mem *m)
+{
+    const struct x86_insn *i = r->insn;
+    struct emitter *e = &t->e;
+    int vvvv_raw = 0, reg_raw = (i->modrm >> 3) & 7, rm_raw = i->modrm & 7;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        if (o->kind != OPND_REG) continue;
+        if (o->place == ENC_VVVV) vvvv_raw = o->reg;
+        if (o->place == ENC_MODRM_REG) reg_raw = o->reg;
+        if (o->place == ENC_MODRM_RM) rm_raw = o->reg;
+    }
+    static const uint8_t pp_of[256] = { [0x66] = 1, [0xf3] = 2, [0xf2] = 3 };
+    int reg = field(r->reg, reg_raw), rm = field(r->rm, rm_raw);
+    bool has_vvvv = r->vvvv >= 0 || vvvv_raw;
+    e_vex(e, i->map, pp_of[i->mandatory], i->w, i->vl & 1, has_vvvv ? field(r->vvvv, vvvv_raw) : 0, reg,
+          m && m->index >= 0 ? m->index : 0, m ? m->base : rm);
+    e8(e, i->opcode);
+    emit_tail(e, i, bytes, reg, rm, m);
+}
+
+static void emit_legacy(struct trans *t, const struct renaming *r, const uint8_t *bytes, const struct host_mem *m)
+{
+    const struct x86_insn *i = r->insn;
+    struct emitter *e = &t->e;
+    uint8_t opcode = i->opcode, map = i->map;
+    bool has_modrm = i->has_modrm;
+    int reg_raw = ((i->modrm >> 3) & 7) | (i->rex & 4) << 1, rm_raw = (i->modrm & 7) | (i->rex & 1) << 3;
+    if (i->attr & IA_X87) reg_raw &= 7, rm_raw &= 7;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        if (o->kind != OPND_REG || o->reg_class == RC_X87) continue;
+        if (o->place == ENC_MODRM_REG && o->reg_class != RC_GPR8_HIGH) reg_raw = o->reg;
+        if (o->place == ENC_MODRM_RM && o->reg_class != RC_GPR8_HIGH) rm_raw = o->reg;
+    }
+    int reg = field(r->reg, reg_raw), rm = field(r->rm, rm_raw), low = field(r->opcode, i->opcode & 7);
+    bool by_opcode = r->opcode >= 0;
+    if (i->lock) e8(e, 0xf0);
+    if (i->mandatory == 0x66 || (i->opsize == 2 && !is_vector(i))) e8(e, 0x66);
+    if (i->mandatory && i->mandatory != 0x66) e8(e, i->mandatory);
+    if (!map && opcode >= 0x40 && opcode <= 0x4f) {    /* inc, dec: REX prefixes here */
+        has_modrm = true;
+        reg = opcode >= 0x48;
+        rm = low;
+        opcode = 0xff;
+        by_opcode = false;
+    }
+    int base = m ? m->base : has_modrm ? rm : by_opcode ? low : 0;
+    e_rex(e, i->w || (i->rex & 8), has_modrm ? reg : 0, m && m->index >= 0 ? m->index : 0, base, r->force_rex);
+    if (map == 1) e8(e, 0x0f);
+    if (map == 2) e16(e, 0x380f);
+    if (map == 3) e16(e, 0x3a0f);
+    e8(e, by_opcode ? (opcode & 0xf8) | (low & 7) : opcode);
+    struct x86_insn tail = *i;
+    tail.has_modrm = has_modrm;
+    emit_tail(e, &tail, bytes, reg, rm, m);
+}
+
+void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m)
+{
+    struct renaming r = { .insn = insn, .reg = -1, .rm = -1, .vvvv = -1, .opcode = -1 };
+    struct host_mem merged;
+    find_implicit_rcx(&r);
+    if (!m && is_raw_bytes(insn)) {
+        e_mov_rr(&t->e, H_RCX, HOST_RCX);
+        r.reg = (insn->modrm >> 3) & 7;
+        r.rm = insn->modrm & 7;
+        emit_legacy(t, &r, bytes, NULL);
+        e_mov_rr(&t->e, HOST_RCX, H_RCX);
+        return;
+    }
+    int scratch[3];
+    unsigned count = 0;
+    if (!r.rcx_in) scratch[count++] = T0;
+    if (!m) {
+        scratch[count++] = S1;
+        scratch[count++] = S2;
+    }
+    if (!assign(&r, scratch, count) && m) {
+        merged = hm(S1, 0);
+        e_lea(&t->e, S1, *m);
+        m = &merged;
+        scratch[count++] = S2;
+        r.count = 0;
+        r.force_rex = false;
+        assign(&r, scratch, count);
+    }
+    load_places(t, &r);
+    if (insn->encoding == ENCODING_VEX) emit_vex(t, &r, bytes, m);
+    else emit_legacy(t, &r, bytes, m);
+    store_places(t, &r);
+}

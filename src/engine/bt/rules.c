@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One instruction: copied, translated by a rule of its own (stack, moffs, lea, bit tests with a register, direction
+ * flag), or handed to a helper; and the faults that follow from the mode alone (#UD, #NM).
+ */
+#include "engine/bt/translate.h"
+
+/* ---- The operation on a memory operand ---- */
+
+static void load_sized(struct emitter *e, int to, unsigned size, struct host_mem m)
+{
+    if (size == 8) e_load(e, to, m);
+    else if (size == 4) e_load32(e, to, m);
+    else e_rm(e, false, size == 2 ? 0x0fb7 : 0x0fb6, to, m);
+}
+
+static void store_sized(struct emitter *e, struct host_mem m, unsigned size, int from)
+{
+    if (size == 2) e8(e, 0x66);
+    if (size == 1) {
+        e_rex(e, false, from, m.index < 0 ? 0 : m.index, m.base, true);
+        e8(e, 0x88);
+        e_modrm_mem(e, from, m);
+        return;
+    }
+    e_rm(e, size == 8, 0x89, from, m);
+}
+
+static void store_imm(struct emitter *e, struct host_mem m, unsigned size, int64_t imm)
+{
+    if (size == 2) e8(e, 0x66);
+    e_rm(e, size == 8, 0xc7, 0, m);
+    if (size == 2) e16(e, imm);
+    else e32(e, imm);
+}
+
+/* bt family with a register as the bit number: S1 already points at the operand that holds the bit; T0 = the number
+ * within it. */
+static void bit_operation(struct trans *t, const struct x86_insn *i, struct host_mem m)
+{
+    struct emitter *e = &t->e;
+    t_gpr_load(t, T0, i->operand[1].reg);
+    e_pext(e, T0, T0, hm(H_RSP, VOFF(bit_mask[0]) + (i->opsize == 2 ? 0 : i->opsize == 4 ? 8 : 16)));
+    if (i->lock) e8(e, 0xf0);
+    if (i->opsize == 2) e8(e, 0x66);
+    e_rm(e, i->opsize == 8, 0x0f00 | i->opcode, T0, m);
+}
+
+static void maskmov(struct trans *t, const struct x86_insn *i, struct host_mem m)
+{
+    struct emitter *e = &t->e;
+    e_mov_rr(e, T0, H_RDI);
+    e_lea(e, H_RDI, m);
+    const uint8_t *b = t->bytes[t->current];
+    unsigned skip = 0;
+    while (b[skip] == 0x67 || b[skip] == 0x2e || b[skip] == 0x36 || b[skip] == 0x3e || b[skip] == 0x26 ||
+           b[skip] == 0x64 || b[skip] == 0x65) skip++;
+    for (unsigned n = skip; n < i->len; n++) e8(e, b[n]);
+    e_mov_rr(e, H_RDI, T0);
+}
+
+void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
+{
+    struct emitter *e = &t->e;
+    const struct x86_insn *i = t_insn(t);
+    switch (op->kind) {
+    case OP_COPY: t_copy(t, i, t->bytes[t->current], &m); break;
+    case OP_LOAD_S1: load_sized(e, S1, op->size, m); break;
+    case OP_LOAD_T0: load_sized(e, T0, op->size, m); break;
+    case OP_LOAD_SCRATCH:
+        load_sized(e, T0, op->size, m);
+        e_store(e, hm(H_RSP, VOFF(scratch[1])), T0);
+        break;
+    case OP_LOAD_GPR:
+        if (host_of(op->reg) >= 0 && op->size >= 4) {
+            load_sized(e, host_of(op->reg), op->size, m);
+        } else {
+            load_sized(e, T0, op->size, m);
+            t_gpr_store(t, op->reg, T0, op->size);
+        }
+        break;
+    case OP_STORE_GPR:
+        if (host_of(op->reg) >= 0) {
+            store_sized(e, m, op->size, host_of(op->reg));
+        } else {
+            t_gpr_load(t, T0, op->reg);
+            store_sized(e, m, op->size, T0);
+        }
+        break;
+    case OP_STORE_IMM: store_imm(e, m, op->size, op->imm); break;
+    case OP_STORE_SCRATCH:
+        e_load(e, T0, hm(H_RSP, VOFF(scratch[1])));
+        store_sized(e, m, op->size, T0);
+        break;
+    case OP_STORE_PC:
+        e_load(e, T0, hm(H_RSP, VOFF(pcbase)));
+        e_lea(e, T0, hm(T0, t_next_offset(t)));
+        store_sized(e, m, op->size, T0);
+        break;
+    case OP_BIT: bit_operation(t, i, m); break;
+    case OP_MASKMOV: maskmov(t, i, m); break;
+    }
+}
+
+/* ---- Helpers ---- */
+
+void *t_meta(struct bt_engine *en, uint64_t bytes)
+{
+    bytes = ALIGN_UP(bytes, 16);
+    if (en->meta_used + bytes > en->meta_bytes) return NULL;
+    void *p = en->meta + en->meta_used;
+    en->meta_used += bytes;
+    return p;
+}
+
+void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
+{
+    struct emitter *e = &t->e;
+    struct bt_helper_call *call = t_meta(t->en, sizeof(*call));
+    if (!call) {
+        t->out_of_memory = true;
+        return;
+    }
+    call->fn = fn;
+    bt_copy(&call->copy, t_insn(t), sizeof(call->copy));
+    call->insn = &call->copy;
+    e_mov_ri(e, H_R10, (uint64_t)call);
+    e_load(e, H_R11, hm(H_RSP, VOFF(pcbase)));
+    if (t->mode == X86_CODE64) e_lea(e, H_R11, hm(H_R11, t->offset[t->current]));
+    else e_lea32(e, H_R11, hm(H_R11, t->offset[t->current]));
+    if (end) {
+        e_jmp_to(e, t->en->thunk_helper_end);
+        t->ended = true;
+    } else {
+        e_call_to(e, t->en->thunk_helper_next);
+    }
+}
+
+static void raise_ud(struct bt_vcpu *v, const struct x86_insn *i) { bt_raise(v, VECTOR_UD); }
+static void raise_nm(struct bt_vcpu *v, const struct x86_insn *i) { bt_raise(v, VECTOR_NM); }
+static void raise_gp(struct bt_vcpu *v, const struct x86_insn *i) { bt_raise_error(v, VECTOR_GP, 0); }
+
+/* Faults that the mode decides: NULL if the instruction may run. */
+static bt_helper_fn *mode_fault(const struct trans *t, const struct x86_insn *i)
+{
+    uint32_t f = t->flags;
+    if (!t->en->feature[i->feature]) return raise_ud;
+    bool descriptors = (f & TBF_PE) && !(f & TBF_VM);
+    if (i->encoding != ENCODING_LEGACY && !descriptors) return raise_ud;
+    if (i->attr & (IA_AVX | IA_AVX512)) {
+        if (!(f & TBF_AVX)) return raise_ud;
+        return f & TBF_TS ? raise_nm : NULL;
+    }
+    if (i->attr & IA_SSE) {
+        if ((f & TBF_EM) || !(f & TBF_OSFXSR)) return raise_ud;
+        return f & TBF_TS ? raise_nm : NULL;
+    }
+    if (i->attr & IA_MMX) {
+        if (f & TBF_EM) return raise_ud;
+        return f & TBF_TS ? raise_nm : NULL;
+    }
+    if (i->mnemonic == X86_WAIT) return f & TBF_NO_WAIT ? raise_nm : NULL;
+    if (i->attr & IA_X87) return f & TBF_NO_X87 ? raise_nm : NULL;
+    return NULL;
+}
+
+/* ---- Stack ---- */
+
+static unsigned stack_size(const struct trans *t, const struct x86_insn *i)
+{
+    return t->mode == X86_CODE64 && i->opsize == 4 ? 8 : i->opsize;
+}
+
+static void push(struct trans *t, const struct x86_insn *i)
+{
+    unsigned n = stack_size(t, i);
+    const struct x86_operand *o = &i->operand[0];
+    struct mem_op op = { OP_STORE_GPR, n, o->reg, 0 };
+    if (o->kind == OPND_IMM) {
+        op = (struct mem_op){ OP_STORE_IMM, n, 0, i->imm };
+    } else if (o->kind == OPND_MEM) {
+        t_effective_offset(t, i, 0);
+        t_access(t, i->seg, MISS_READ, n, (struct mem_op){ OP_LOAD_SCRATCH, n, 0, 0 });
+        op.kind = OP_STORE_SCRATCH;
+    }
+    t_stack_offset(t, -(int)n);
+    t_access(t, SEG_SS, MISS_WRITE, n, op);
+    t_stack_adjust(t, -(int)n);
+}
+
+static void pop(struct trans *t, const struct x86_insn *i)
+{
+    unsigned n = stack_size(t, i);
+    const struct x86_operand *o = &i->operand[0];
+    t_stack_offset(t, 0);
+    if (o->kind == OPND_MEM) {
+        t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_SCRATCH, n, 0, 0 });
+        t_effective_offset(t, i, i->base == REG_RSP ? n : 0);
+        t_access(t, i->seg, MISS_WRITE, n, (struct mem_op){ OP_STORE_SCRATCH, n, 0, 0 });
+        t_stack_adjust(t, n);
+    } else if (o->reg == REG_RSP) {
+        t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_T0, n, 0, 0 });
+        if (n == 2) t_stack_adjust(t, n);
+        t_gpr_store(t, REG_RSP, T0, n);
+    } else {
+        t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_GPR, n, o->reg, 0 });
+        t_stack_adjust(t, n);
+    }
+}
+
+static void leave(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    unsigned n = stack_size(t, i);
+    bool wide = t->mode == X86_CODE64, ss32 = t->flags & TBF_SS32;
+    if (wide) e_mov_rr(e, S1, H_RBP);
+    else if (ss32) e_mov32_rr(e, S1, H_RBP);
+    else e_movzx16(e, S1, H_RBP);
+    t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_T0, n, 0, 0 });
+    if (wide) {
+        e_lea(e, HOST_RSP, hm(H_RBP, n));
+    } else if (ss32) {
+        e_lea32(e, HOST_RSP, hm(H_RBP, n));
+    } else {
+        e_lea32(e, S1, hm(H_RBP, n));
+        e_mov16_rr(e, HOST_RSP, S1);
+    }
+    t_gpr_store(t, REG_RBP, T0, n);
+}
+
+/* ---- Others ---- */
+
+static bool all_in_host(const struct x86_insn *i)
+{
+    return (i->base < 0 || host_of(i->base) >= 0) && (i->index < 0 || host_of(i->index) >= 0);
+}
+
+static void lea(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    int guest = i->operand[0].reg, to = host_of(guest);
+    if (to >= 0 && !i->rip_relative && i->base >= 0 && all_in_host(i) && i->disp == (int32_t)i->disp &&
+        i->addrsize >= 4 && i->opsize >= 4) {
+        struct host_mem m = hm(host_of(i->base), (int32_t)i->disp);
+        if (i->index >= 0) {
+            m.index = host_of(i->index);
+            m.scale = i->scale;
+        }
+        if (i->addrsize == 8 && i->opsize == 8) e_lea(e, to, m);
+        else e_lea32(e, to, m);
+        return;
+    }
+    t_effective_offset(t, i, 0);
+    t_gpr_store(t, guest, S1, i->opsize);
+}
+
+/* mov al/ax/eax/rax <-> [absolute]. */
+static void moffs(struct trans *t, const struct x86_insn *i)
+{
+    bool store = i->operand[0].kind == OPND_MOFFS;
+    unsigned size = i->operand[store ? 1 : 0].size;
+    e_mov_ri(&t->e, S1, i->addrsize == 8 ? (uint64_t)i->disp : i->addrsize == 4 ? (uint32_t)i->disp : (uint16_t)i->disp);
+    if (store) {
+        t_access(t, i->seg, MISS_WRITE, size, (struct mem_op){ OP_STORE_GPR, size, REG_RAX, 0 });
+    } else if (size == 1) {
+        t_access(t, i->seg, MISS_READ, 1, (struct mem_op){ OP_LOAD_T0, 1, 0, 0 });
+        e_rr(&t->e, false, 0x8a, H_RAX, H_RCX);        /* mov al, cl */
+    } else {
+        t_access(t, i->seg, MISS_READ, size, (struct mem_op){ OP_LOAD_GPR, size, REG_RAX, 0 });
+    }
+}
+
+/* DF lives in s.rflags; flags are kept. */
+static void direction(struct trans *t, bool set)
+{
+    struct emitter *e = &t->e;
+    e_load(e, T0, hm(H_RSP, VOFF(s.rflags)));
+    e_pext(e, T0, T0, hm(H_RSP, VOFF(not_df_mask)));
+    e_pdep(e, T0, T0, hm(H_RSP, VOFF(not_df_mask)));
+    if (set) e_lea(e, T0, hm(T0, RFLAGS_DF));
+    e_store(e, hm(H_RSP, VOFF(s.rflags)), T0);
+}
+
+static uint32_t what_of(unsigned access)
+{
+    return (access & ACCESS_READ ? MISS_READ : 0) | (access & ACCESS_WRITE ? MISS_WRITE : 0) |
+           (access & ACCESS_COND ? MISS_COND | MISS_READ : 0);
+}
+
+/* bt/bts/btr/btc [mem], reg: the bit may lie outside the operand. */
+static void bit_test(struct trans *t, const struct x86_insn *i, const struct x86_operand *m)
+{
+    struct emitter *e = &t->e;
+    unsigned shift = i->opsize == 2 ? 4 : i->opsize == 4 ? 5 : 6;
+    t_effective_offset(t, i, 0);
+    t_gpr_load(t, T0, i->operand[1].reg);
+    if (i->opsize == 4) e_rr(e, true, 0x63, T0, T0);               /* movsxd */
+    if (i->opsize == 2) e_rr(e, true, 0x0fbf, T0, T0);             /* movsx */
+    e_mov_ri(e, S2, shift);
+    e_sarx(e, T0, T0, S2);
+    if (i->addrsize == 8) e_lea(e, S1, hmi(S1, T0, i->opsize, 0));
+    else e_lea32(e, S1, hmi(S1, T0, i->opsize, 0));
+    if (i->addrsize == 2) e_movzx16(e, S1, S1);
+    t_access(t, i->seg, what_of(m->access), i->opsize, (struct mem_op){ OP_BIT, i->opsize, 0, 0 });
+}
+
+static bool is_bit_test(const struct x86_insn *i)
+{
+    return (i->mnemonic == X86_BT || i->mnemonic == X86_BTS || i->mnemonic == X86_BTR || i->mnemonic == X86_BTC) &&
+           i->operand[1].kind == OPND_REG;
+}
+
+static void maskmov_rule(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    unsigned size = i->mnemonic == X86_MASKMOVQ ? 8 : 16;
+    if (i->addrsize == 8) e_mov_rr(e, S1, H_RDI);
+    else if (i->addrsize == 4) e_mov32_rr(e, S1, H_RDI);
+    else e_movzx16(e, S1, H_RDI);
+    t_access(t, i->seg, MISS_READ | MISS_WRITE | MISS_ALIGN_ANY, size, (struct mem_op){ OP_MASKMOV, size, 0, 0 });
+}
+
+static void copy_rule(struct trans *t, const struct x86_insn *i)
+{
+    const struct x86_operand *m = NULL;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        if (i->operand[n].kind == OPND_MOFFS) {
+            moffs(t, i);
+            return;
+        }
+        if (i->operand[n].kind == OPND_MEM && i->operand[n].access) m = &i->operand[n];
+    }
+    if (!m) {
+        t_copy(t, i, t->bytes[t->current], NULL);
+    } else if (is_bit_test(i)) {
+        bit_test(t, i, m);
+    } else {
+        uint32_t what = what_of(m->access);
+        if (i->attr & (IA_SSE | IA_AVX)) what |= MISS_ALIGN_ANY;
+        t_effective_offset(t, i, 0);
+        t_access(t, i->seg, what, m->size, (struct mem_op){ OP_COPY, 0, 0, 0 });
+    }
+}
+
+/* Has the instruction a rule here, one that falls through to the next instruction? */
+bool t_has_rule(const struct x86_insn *i)
+{
+    switch (i->mnemonic) {
+    case X86_PUSH: case X86_POP: case X86_LEAVE: case X86_LEA: case X86_CLD: case X86_STD:
+    case X86_MASKMOVQ: case X86_MASKMOVDQU: case X86_VMASKMOVDQU: return true;
+    default: return false;
+    }
+}
+
+static bool own_rule(struct trans *t, const struct x86_insn *i)
+{
+    switch (i->mnemonic) {
+    case X86_PUSH: push(t, i); return true;
+    case X86_POP: pop(t, i); return true;
+    case X86_LEAVE: leave(t, i); return true;
+    case X86_LEA: lea(t, i); return true;
+    case X86_CLD: direction(t, false); return true;
+    case X86_STD: direction(t, true); return true;
+    case X86_MASKMOVQ: case X86_MASKMOVDQU: case X86_VMASKMOVDQU: maskmov_rule(t, i); return true;
+    default: return t_branch(t);
+    }
+}
+
+void t_instruction(struct trans *t)
+{
+    const struct x86_insn *i = t_insn(t);
+    if (t->result[t->current] != X86_DECODE_OK) {
+        t_helper(t, t->result[t->current] == X86_DECODE_TOO_LONG ? raise_gp : raise_ud, true);
+        return;
+    }
+    bt_helper_fn *fault = mode_fault(t, i);
+    if (fault) {
+        t_helper(t, fault, true);
+        return;
+    }
+    if (own_rule(t, i) || (i->attr & IA_NOP)) return;
+    if (i->attr & IA_COPY) {
+        copy_rule(t, i);
+        return;
+    }
+    struct bt_helper h = bt_helper_find(i);
+    t_helper(t, h.fn ? h.fn : raise_ud, !h.fn || h.kind == HELPER_END);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Translation blocks as a collection: found by guest-physical address and mode, by host address (for faults), by
+ * physical page (for invalidation); and the direct jumps between them.
+ *
+ * The code cache and the arena for descriptions only grow; when one is full everything is forgotten at once. A block
+ * that is invalidated is taken out of all look-ups and nothing jumps to it any more, but its code stays where it is,
+ * so that a vCPU which is inside it comes out safely.
+ */
+#include "engine/bt/bt_private.h"
+
+static unsigned hash_of(gpa_t pc, uint32_t flags)
+{
+    return ((pc ^ pc >> 13) * 0x9e3779b97f4a7c15ull + flags * 0x85ebca6bull) >> (64 - TB_HASH_BITS);
+}
+
+/* The block for the vCPU's present mode at pc; NULL: not translated. */
+struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip)
+{
+    uint64_t base = v->tbflags & TBF_FIXED ? rip - PAGE_OFFSET(pc) : 0;
+    uint32_t limit = v->tbflags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
+    for (struct tb *tb = v->engine->hash[hash_of(pc, v->tbflags)]; tb; tb = tb->hash_next)
+        if (tb->pc == pc && tb->flags == v->tbflags && tb->key_base == base && tb->cs_limit == limit) return tb;
+    return NULL;
+}
+
+static void page_add(struct bt_engine *e, struct tb *tb, gpa_t page, int n)
+{
+    struct tb **head = &e->page_tbs[page >> 12];
+    if (!*head) for (unsigned i = 0; i < e->vcpu_count; i++) if (e->vcpu[i]) bt_tlb_drop_write(e->vcpu[i], page);
+    tb->page_next[n] = *head;
+    *head = tb;
+}
+
+static int page_index(const struct tb *tb, gpa_t page) { return PAGE_OF(tb->pc) == page ? 0 : 1; }
+
+void bt_tb_insert(struct bt_engine *e, struct tb *tb)
+{
+    struct tb **slot = &e->hash[hash_of(tb->pc, tb->flags)];
+    tb->hash_next = *slot;
+    *slot = tb;
+    page_add(e, tb, PAGE_OF(tb->pc), 0);
+    if (tb->page2 != ~0ull && tb->page2 != PAGE_OF(tb->pc)) page_add(e, tb, tb->page2, 1);
+}
+
+/* Points jump j at target, an offset in the cache. The four bytes may be being executed: one store. */
+static void patch(struct bt_engine *e, struct tb_jump *j, uint32_t target)
+{
+    int32_t *place = (int32_t *)(e->rw + j->patch);
+    __atomic_store_n(place, (int32_t)(target - (j->patch + 4)), __ATOMIC_RELEASE);
+}
+
+void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
+{
+    if (j->to || j->from->dead || to->dead) return;
+    j->to = to;
+    j->next_incoming = to->incoming;
+    to->incoming = j;
+    patch(e, j, to->host_main);
+}
+
+static void jump_disconnect(struct bt_engine *e, struct tb_jump *j)
+{
+    if (!j->to) return;
+    struct tb_jump **p = &j->to->incoming;
+    while (*p && *p != j) p = &(*p)->next_incoming;
+    if (*p) *p = j->next_incoming;
+    j->to = NULL;
+}
+
+static void page_remove(struct bt_engine *e, struct tb *tb, gpa_t page)
+{
+    struct tb **p = &e->page_tbs[page >> 12];
+    while (*p && *p != tb) p = &(*p)->page_next[page_index(*p, page)];
+    if (*p) *p = tb->page_next[page_index(tb, page)];
+}
+
+/* Takes tb out of every look-up. */
+void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
+{
+    if (tb->dead) return;
+    tb->dead = true;
+    struct tb **p = &e->hash[hash_of(tb->pc, tb->flags)];
+    while (*p && *p != tb) p = &(*p)->hash_next;
+    if (*p) *p = tb->hash_next;
+    page_remove(e, tb, PAGE_OF(tb->pc));
+    if (tb->page2 != ~0ull && tb->page2 != PAGE_OF(tb->pc)) page_remove(e, tb, tb->page2);
+    while (tb->incoming) {
+        struct tb_jump *j = tb->incoming;
+        tb->incoming = j->next_incoming;
+        j->to = NULL;
+        patch(e, j, j->stub);
+    }
+    for (unsigned i = 0; i < tb->jump_count; i++) jump_disconnect(e, &tb->jump[i]);
+    e->count_invalidated++;
+}
+
+bool bt_page_has_code(struct bt_engine *e, gpa_t gpa)
+{
+    return gpa >> 12 < e->page_count && e->page_tbs[gpa >> 12];
+}
+
+static bool tb_touches(const struct tb *tb, gpa_t start, gpa_t last)
+{
+    uint64_t first_part = MIN((uint64_t)tb->size, PAGE_BYTES - PAGE_OFFSET(tb->pc));
+    if (start < tb->pc + first_part && last >= tb->pc) return true;
+    return tb->page2 != ~0ull && start < tb->page2 + (tb->size - first_part) && last >= tb->page2;
+}
+
+/* Does a write of size bytes (within one page) change a translated block? */
+bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first)
+{
+    if (start >> 12 >= e->page_count) return false;
+    gpa_t page = PAGE_OF(start);
+    for (struct tb *tb = e->page_tbs[start >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) {
+        if (!tb_touches(tb, start, start + size - 1)) continue;
+        if (first) *first = tb;
+        return true;
+    }
+    return false;
+}
+
+/* Forgets the blocks that overlap the range. On a vCPU thread. */
+void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
+{
+    while (size) {
+        uint64_t n = MIN(size, PAGE_BYTES - PAGE_OFFSET(start));
+        struct tb *tb;
+        bool any = false;
+        while (bt_tb_overlaps(e, start, n, &tb)) {
+            bt_tb_unlink(e, tb);
+            any = true;
+        }
+        if (any) {
+            for (unsigned i = 0; i < e->vcpu_count; i++) {
+                if (!e->vcpu[i]) continue;
+                e->vcpu[i]->code_changed = 1;
+                bt_new_salt(e->vcpu[i]);               /* the jump cache may lead there */
+            }
+        }
+        start += n;
+        size -= n;
+    }
+}
+
+/* Forgets everything. Not while generated code is on its way back to a block (only from bt_next). */
+void bt_tb_flush(struct bt_engine *e)
+{
+    for (uint32_t i = 0; i < e->tb_count; i++) {
+        struct tb *tb = e->by_host[i];
+        if (tb->dead) continue;
+        if (PAGE_OF(tb->pc) >> 12 < e->page_count) e->page_tbs[tb->pc >> 12] = NULL;
+        if (tb->page2 != ~0ull && tb->page2 >> 12 < e->page_count) e->page_tbs[tb->page2 >> 12] = NULL;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(e->hash); i++) e->hash[i] = NULL;
+    e->tb_count = 0;
+    e->cache_used = e->thunk_bytes;
+    e->meta_used = 0;
+    e->flush_all = false;
+    e->count_tb_flush++;
+    for (unsigned i = 0; i < e->vcpu_count; i++)
+        if (e->vcpu[i]) bt_new_salt(e->vcpu[i]);
+}
+
+/* The block whose host code holds host_pc, NULL if none does. by_host is sorted since the cache only grows. */
+struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc)
+{
+    uint64_t at = host_pc - (uint64_t)e->rx;
+    if (at >= e->cache_used) return NULL;
+    uint32_t low = 0, high = e->tb_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (at < e->by_host[middle]->host) high = middle;
+        else if (at >= e->by_host[middle]->host_end) low = middle + 1;
+        else return e->by_host[middle];
+    }
+    return NULL;
+}
+
+/* The guest instruction that host_pc belongs to. Cold code lies behind the block: tb->cold tells whose it is. */
+struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc)
+{
+    uint32_t at = host_pc - (uint64_t)e->rx - tb->host;
+    for (unsigned i = tb->cold_count; i-- > 0;)
+        if (at >= tb->cold[i].host) return &tb->insn[tb->cold[i].insn];
+    struct tb_insn *found = &tb->insn[0];
+    for (unsigned i = 0; i < tb->insn_count && tb->insn[i].host <= at; i++) found = &tb->insn[i];
+    return found;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Thunks: the fixed pieces of host code between generated code and C, emitted once at the start of the code cache.
+ *
+ * Generated code runs with RSP = struct bt_vcpu. A thunk that is called finds its return address in the eight bytes
+ * below; the C function it calls uses the stack that grows down from there. Every thunk writes all guest registers and
+ * the arithmetic flags to v->s before C runs and reads them back afterwards, so C sees and may change everything.
+ */
+#include "engine/bt/bt_private.h"
+
+/* d: distance of RSP below the vCPU. Clobbers RAX, RCX after they are saved. */
+static void save_registers(struct emitter *e, int d)
+{
+    for (int g = 0; g < 16; g++)
+        if (host_of(g) >= 0) e_store(e, hm(H_RSP, d + VOFF(s.gpr[0]) + 8 * g), host_of(g));
+    e8(e, 0x9f);                                       /* lahf */
+    e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);             /* seto al */
+    e8(e, 0x0f); e8(e, 0xb6); e8(e, 0xc8);             /* movzx ecx, al */
+    e8(e, 0xc1); e8(e, 0xe1); e8(e, 11);               /* shl ecx, 11 */
+    e8(e, 0x0f); e8(e, 0xb6); e8(e, 0xc4);             /* movzx eax, ah */
+    e8(e, 0x25); e32(e, 0xd5);                         /* and eax, 0xd5 */
+    e8(e, 0x09); e8(e, 0xc1);                          /* or ecx, eax */
+    e_load32(e, H_RAX, hm(H_RSP, d + VOFF(s.rflags)));
+    e8(e, 0x25); e32(e, ~(uint32_t)RFLAGS_ARITH);
+    e8(e, 0x09); e8(e, 0xc8);                          /* or eax, ecx */
+    e_store32(e, hm(H_RSP, d + VOFF(s.rflags)), H_RAX);
+}
+
+static void load_registers(struct emitter *e, int d)
+{
+    e_load32(e, H_RAX, hm(H_RSP, d + VOFF(s.rflags)));
+    e8(e, 0x89); e8(e, 0xc1);                          /* mov ecx, eax */
+    e8(e, 0xc1); e8(e, 0xe9); e8(e, 11);               /* shr ecx, 11 */
+    e8(e, 0x83); e8(e, 0xe1); e8(e, 1);                /* and ecx, 1 */
+    e8(e, 0x88); e8(e, 0xc4);                          /* mov ah, al */
+    e8(e, 0x88); e8(e, 0xc8);                          /* mov al, cl */
+    e8(e, 0x04); e8(e, 0x7f);                          /* add al, 127: OF from bit 0 */
+    e8(e, 0x9e);                                       /* sahf */
+    for (int g = 0; g < 16; g++)
+        if (host_of(g) >= 0) e_load(e, host_of(g), hm(H_RSP, d + VOFF(s.gpr[0]) + 8 * g));
+}
+
+static void call_c(struct emitter *e, const void *fn)
+{
+    e_mov_ri(e, H_RAX, (uint64_t)fn);
+    e8(e, 0xff); e8(e, 0xd0);
+}
+
+/* RAX is host code to go on with. */
+static void continue_at_rax(struct emitter *e)
+{
+    e_store(e, hm(H_RSP, VOFF(jump_to)), H_RAX);
+    load_registers(e, 0);
+    e_jmp_mem(e, hm(H_RSP, VOFF(jump_to)));
+}
+
+static uint64_t begin(struct emitter *e)
+{
+    while (e_pc(e) & 15) e8(e, 0xcc);
+    return e_pc(e);
+}
+
+static const int callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+
+/* void enter(struct bt_vcpu *v, uint64_t code); and its way back. */
+static void build_enter(struct bt_engine *en, struct emitter *e)
+{
+    en->thunk_enter = begin(e);
+    for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
+        e_rex(e, false, 0, 0, callee_saved[i], false);
+        e8(e, 0x50 | (callee_saved[i] & 7));
+    }
+    e_lea(e, H_RSP, hm(H_RSP, -8));
+    e_store(e, hm(H_RDI, VOFF(host_rsp)), H_RSP);
+    e_mov_rr(e, H_RSP, H_RDI);
+    e_mov_rr(e, H_RAX, H_RSI);
+    continue_at_rax(e);
+
+    en->thunk_exit = begin(e);
+    e_load(e, H_RSP, hm(H_RSP, VOFF(host_rsp)));
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    for (int i = ARRAY_SIZE(callee_saved) - 1; i >= 0; i--) {
+        e_rex(e, false, 0, 0, callee_saved[i], false);
+        e8(e, 0x58 | (callee_saved[i] & 7));
+    }
+    e8(e, 0xc3);
+}
+
+/* R10: struct bt_helper_call { fn, insn }; R11: address of the instruction. */
+static void build_helpers(struct bt_engine *en, struct emitter *e)
+{
+    en->thunk_helper_next = begin(e);
+    save_registers(e, 8);
+    e_store(e, hm(H_RSP, 8 + VOFF(s.rip)), H_R11);
+    e_lea(e, H_RDI, hm(H_RSP, 8));
+    e_load(e, H_RSI, hm(H_R10, 8));
+    e_lea(e, H_RSP, hm(H_RSP, -8));
+    e_call_mem(e, hm(H_R10, 0));
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    load_registers(e, 8);
+    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(code_changed)));
+    uint8_t *same = e_jrcxz_fwd(e);
+    uint8_t *changed = e_jmp32_fwd(e);
+    e_bind8(e, same);
+    e8(e, 0xc3);
+    e_bind32(e, changed);                              /* was it the block that called? */
+    save_registers(e, 8);
+    e_lea(e, H_RDI, hm(H_RSP, 8));
+    e_load(e, H_RSI, hm(H_RSP, 0));
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    call_c(e, bt_code_changed);
+    continue_at_rax(e);
+
+    en->thunk_helper_end = begin(e);
+    save_registers(e, 0);
+    e_store(e, hm(H_RSP, VOFF(s.rip)), H_R11);
+    e_mov_rr(e, H_RDI, H_RSP);
+    e_load(e, H_RSI, hm(H_R10, 8));
+    e_call_mem(e, hm(H_R10, 0));
+    e_mov_rr(e, H_RDI, H_RSP);
+    call_c(e, bt_next);
+    continue_at_rax(e);
+}
+
+/* R10: address, ECX: what. Out: R10 host address, R11 0, RCX not 0: bounce buffer, to be committed after the write. */
+static void build_memory(struct bt_engine *en, struct emitter *e)
+{
+    en->thunk_miss = begin(e);
+    e_mov32_rr(e, H_R11, H_RCX);
+    save_registers(e, 8);
+    e_lea(e, H_RDI, hm(H_RSP, 8));
+    e_mov_rr(e, H_RSI, H_R10);
+    e_mov32_rr(e, H_RDX, H_R11);
+    e_load(e, H_RCX, hm(H_RSP, 0));
+    e_lea(e, H_RSP, hm(H_RSP, -8));
+    call_c(e, bt_miss);
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    e_mov_rr(e, H_R10, H_RAX);
+    load_registers(e, 8);
+    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(scratch[0])));
+    e_mov_ri(e, H_R11, 0);
+    e8(e, 0xc3);
+
+    en->thunk_commit = begin(e);
+    save_registers(e, 8);
+    e_lea(e, H_RDI, hm(H_RSP, 8));
+    e_load(e, H_RSI, hm(H_RSP, 0));
+    e_lea(e, H_RSP, hm(H_RSP, -8));
+    call_c(e, bt_commit);
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    load_registers(e, 8);
+    e8(e, 0xc3);
+}
+
+static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
+{
+    uint64_t at = begin(e);
+    save_registers(e, 0);
+    e_mov_rr(e, H_RDI, H_RSP);
+    if (has_jump) e_mov_rr(e, H_RSI, H_R10);
+    call_c(e, fn);
+    continue_at_rax(e);
+    return at;
+}
+
+void bt_thunks_build(struct bt_engine *en)
+{
+    struct emitter em = { en->rw, en->rw + 16384, en->rx - en->rw, false }, *e = &em;
+    build_enter(en, e);
+    build_helpers(en, e);
+    build_memory(en, e);
+    en->thunk_chain = build_out(e, bt_chain, true);
+    en->thunk_lookup = build_out(e, bt_lookup, false);
+    en->thunk_step = build_out(e, bt_step_done, false);
+    en->thunk_start = en->thunk_step;                  /* where a run begins: at a block head */
+    en->thunk_raise = begin(e);                        /* RDI: vCPU; the stack is dropped */
+    e_mov_rr(e, H_RSP, H_RDI);
+    call_c(e, bt_raised);
+    continue_at_rax(e);
+    en->thunk_bytes = ALIGN_UP((uint64_t)(e->p - en->rw), 64);
+    en->cache_used = en->thunk_bytes;
+}

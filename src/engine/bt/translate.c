@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One translation block: decode up to a branch, the end of the page or TB_MAX_INSNS; find where the flags are live;
+ * emit. An instruction that continues on the next page is a block of its own, known on both pages.
+ */
+#include "base/log.h"
+#include "engine/bt/translate.h"
+
+struct source { const uint8_t *page; unsigned available; uint8_t buffer[16]; };
+
+/* Bytes behind the page border, for an instruction that starts at the end of this page. */
+static unsigned bytes_beyond(struct bt_vcpu *v, gva_t linear, unsigned have, uint8_t *to, gpa_t *page2)
+{
+    gva_t next = PAGE_OF(linear) + PAGE_BYTES;
+    bool io, readonly;
+    if (!x86_is_code64(&v->s)) next = (uint32_t)next;
+    gpa_t gpa = bt_fetch_translate(v, next, &io);
+    unsigned n = 15 - have;
+    if (io) {
+        bt_mmio(v, gpa, to, n, false);
+    } else {
+        bt_copy(to, bt_ram(v->engine, gpa, &readonly), n);
+    }
+    *page2 = PAGE_OF(gpa);
+    return n;
+}
+
+static bool is_last(const struct trans *t, const struct x86_insn *i)
+{
+    if (i->attr & IA_BRANCH) return true;
+    if ((i->attr & (IA_COPY | IA_NOP)) || t_has_rule(i)) return false;
+    struct bt_helper h = bt_helper_find(i);
+    return h.fn && h.kind == HELPER_END;
+}
+
+static bool breaks_before(const struct trans *t, unsigned offset)
+{
+    struct bt_vcpu *v = t->v;
+    if (!(t->flags & TBF_FIXED)) return false;
+    gva_t linear = v->s.seg[SEG_CS].base + t->key_base + offset;
+    if (!x86_is_code64(&v->s)) linear = (uint32_t)linear;
+    for (unsigned n = 0; n < v->debug.wish.count; n++)
+        if (v->debug.wish.breakpoint[n].type == 0 && v->debug.wish.breakpoint[n].address == linear) return true;
+    for (unsigned n = 0; n < 4; n++)
+        if ((v->s.dr[7] >> (2 * n) & 3) && !((v->s.dr[7] >> (16 + 4 * n)) & 3) && v->s.dr[n] == linear) return true;
+    return false;
+}
+
+/* Decodes the block's instructions into t. page: bytes of the page, valid from offset on for available bytes. */
+static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned available, gpa_t *page2)
+{
+    unsigned offset = PAGE_OFFSET(linear), limit = t->flags & TBF_STEP ? 1 : TB_MAX_INSNS;
+    uint64_t cs_limit = t->flags & TBF_FIXED && t->mode != X86_CODE64 ? t->tb->cs_limit : ~0ull;
+    while (t->count < limit && available) {
+        unsigned n = t->count;
+        uint64_t rip = (uint32_t)(t->key_base + offset);
+        if (n && breaks_before(t, offset)) return;
+        uint8_t *bytes = t->bytes[n];
+        unsigned have = MIN(available, 15u);
+        bt_copy(bytes, at, have);
+        enum x86_decode_result r = x86_decode(bytes, have, t->mode, &t->insn[n]);
+        if (r == X86_DECODE_SHORT && have < 15) {
+            if (n) return;
+            have += bytes_beyond(t->v, linear, have, bytes + have, page2);
+            r = x86_decode(bytes, have, t->mode, &t->insn[n]);
+            if (t->insn[n].len > available) t->crossing = true;
+            else *page2 = ~0ull;
+        }
+        if (r == X86_DECODE_SHORT) r = X86_DECODE_TOO_LONG;
+        if (cs_limit != ~0ull && rip + t->insn[n].len - 1 > cs_limit) {
+            if (n) return;
+            r = X86_DECODE_TOO_LONG;                   /* #GP(0), like a fetch beyond the limit */
+        }
+        t->result[n] = r;
+        t->offset[n] = offset;
+        t->count++;
+        if (t->insn[n].len == 0) t->insn[n].len = 1;
+        if (r != X86_DECODE_OK || t->crossing || is_last(t, &t->insn[n])) return;
+        offset += t->insn[n].len;
+        at += t->insn[n].len;
+        available -= t->insn[n].len;
+    }
+}
+
+static void find_live_flags(struct trans *t)
+{
+    bool live = true;
+    uint16_t need = RFLAGS_ARITH;
+    for (unsigned n = t->count; n-- > 0;) {
+        const struct x86_insn *i = &t->insn[n];
+        bool plain = t->result[n] == X86_DECODE_OK && (i->attr & (IA_COPY | IA_NOP)) && !(i->attr & IA_BRANCH);
+        if (plain || (t->result[n] == X86_DECODE_OK && t_has_rule(i))) {
+            if ((i->flags_written & RFLAGS_ARITH) || (i->flags_undefined & RFLAGS_ARITH))
+                need &= ~((i->flags_written | i->flags_undefined) & ~i->flags_read);
+            need |= i->flags_read & RFLAGS_ARITH;
+        } else {
+            need = RFLAGS_ARITH;
+        }
+        live = need != 0 || t->en->exact_flags;
+        t->flags_live[n] = live;
+    }
+}
+
+static unsigned kind_of(const struct x86_insn *i)
+{
+    if (i->attr & (IA_SSE | IA_AVX | IA_AVX512)) return INSN_SSE;
+    return i->attr & (IA_X87 | IA_MMX) || i->mnemonic == X86_WAIT ? INSN_X87 : INSN_OTHER;
+}
+
+static void emit_block(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    struct tb *tb = t->tb;
+    e_lea(e, S1, hm(S1, -(int32_t)t->offset[0]));      /* look-up entry: S1 = RIP */
+    e_store(e, hm(H_RSP, VOFF(pcbase)), S1);
+    tb->host_main = e->p - t->en->rw;
+    for (unsigned n = 0; n < t->count && !e->full; n++) {
+        t->current = n;
+        t->ended = false;
+        t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len, kind_of(&t->insn[n]) };
+        t_instruction(t);
+    }
+    if (!t->ended) t_exit_direct(t, t_next_offset(t));
+    t_emit_cold(t);
+    t_emit_stubs(t);
+    tb->host_end = e->p - t->en->rw;
+}
+
+static void print_in_asm(const struct trans *t, uint64_t rip)
+{
+    char text[128];
+    trace_print("IN: %#lx flags %#x\n", (unsigned long)rip, t->flags);
+    for (unsigned n = 0; n < t->count; n++) {
+        uint64_t pc = rip + t->offset[n] - t->offset[0];
+        if (t->result[n] == X86_DECODE_OK) x86_format(&t->insn[n], pc, text, sizeof(text));
+        else snprintf(text, sizeof(text), "(bad)");
+        trace_print("%#010lx: ", (unsigned long)pc);
+        for (unsigned k = 0; k < t->insn[n].len; k++) trace_print("%02x", t->bytes[n][k]);
+        trace_print("  %s\n", text);
+    }
+}
+
+struct print_call { const struct trans *t; uint64_t rip; };
+static void print_in_host(struct bt_vcpu *v, void *arg)
+{
+    struct print_call *c = arg;
+    if (trace_is_on(TRACE_IN_ASM)) print_in_asm(c->t, c->rip);
+    if (!trace_is_on(TRACE_OUT_ASM)) return;
+    const struct tb *tb = c->t->tb;
+    trace_print("OUT: %u bytes at %p\n", tb->host_end - tb->host, (void *)(v->engine->rx + tb->host));
+    for (uint32_t at = tb->host; at < tb->host_end; at++) trace_print("%02x", v->engine->rx[at]);
+    trace_print("\n");
+}
+
+/* The arrays that outlive the translation. false: out of memory. */
+static bool keep(struct trans *t)
+{
+    struct bt_engine *en = t->en;
+    struct tb *tb = t->tb;
+    tb->insn = t_meta(en, t->count * sizeof(struct tb_insn));
+    if (!tb->insn || t->out_of_memory || t->e.full || en->tb_count == en->tb_max) return false;
+    bt_copy(tb->insn, t->map, t->count * sizeof(struct tb_insn));
+    tb->insn_count = t->count;
+    tb->size = t->offset[t->count - 1] + t->insn[t->count - 1].len - t->offset[0];
+    en->by_host[en->tb_count++] = tb;
+    en->cache_used = ALIGN_UP((uint64_t)tb->host_end, 16);
+    en->count_tb++;
+    en->count_guest_insns += t->count;
+    en->count_host_bytes += tb->host_end - tb->host;
+    return true;
+}
+
+/* Translates the block at physical pc (linear, rip) for the vCPU's mode. NULL: the cache is full, flush and try again.
+ * May raise #PF when the first instruction continues on a page that is not there. io: the code is in device memory. */
+struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io)
+{
+    static __thread struct trans scratch;
+    struct bt_engine *en = v->engine;
+    struct trans *t = &scratch;
+    bool readonly;
+    uint8_t io_bytes[16];
+    t->v = v;
+    t->en = en;
+    t->flags = v->tbflags;
+    t->mode = v->tbflags & TBF_MODE;
+    t->key_base = rip - PAGE_OFFSET(pc);
+    t->count = t->current = t->cold_count = t->jump_count = 0;
+    t->crossing = t->ended = t->out_of_memory = false;
+    bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
+    bt_fill(t->jump, 0, sizeof(t->jump));
+    struct tb *tb = t->tb = t_meta(en, sizeof(*tb));
+    if (!tb || en->cache_used + 65536 > en->cache_bytes) return NULL;
+    bt_fill(tb, 0, sizeof(*tb));
+    tb->pc = pc;
+    tb->flags = t->flags;
+    tb->key_base = t->flags & TBF_FIXED ? t->key_base : 0;
+    tb->cs_limit = t->flags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
+    tb->page2 = ~0ull;
+    tb->uncached = io;
+    tb->host = en->cache_used;
+    t->e = (struct emitter){ en->rw + en->cache_used, en->rw + en->cache_used + 65536, en->rx - en->rw, false };
+    const uint8_t *at = io ? io_bytes : bt_ram(en, pc, &readonly);
+    unsigned available = PAGE_BYTES - PAGE_OFFSET(pc);
+    if (io) {
+        bt_mmio(v, pc, io_bytes, MIN(available, 15u), false);
+        t->flags |= TBF_STEP;
+    }
+    scan(t, linear, at, available, &tb->page2);
+    find_live_flags(t);
+    emit_block(t);
+    if (!keep(t)) return NULL;
+    if (trace_is_on(TRACE_IN_ASM) || trace_is_on(TRACE_OUT_ASM)) {
+        struct print_call c = { t, rip };
+        bt_host_call(v, print_in_host, &c);
+    }
+    return tb;
+}
