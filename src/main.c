@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The multi-call binary: which tool was meant, and its exit status. Everything else lies in src/tool. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "tool/vm_run.h"
+
+/* Tools of the design that are still to come, and what does the job until then. */
+static const struct { const char *name, *instead; } later[] = {
+    { "img", "qemu-img" }, { "nbd", "qemu-nbd" }, { "mount", "qemu-nbd" },
+    { "doctor", "'ospite -accel kvm', which says what is wrong with KVM here" },
+    { "ksm", "/sys/kernel/mm/ksm" },
+};
+
+int main(int argc, char **argv)
+{
+    for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(later); i++) {
+        if (strcmp(argv[1], later[i].name) || access(argv[1], F_OK) == 0) continue;
+        log_message("'ospite %s' is not in this version; use %s", later[i].name, later[i].instead);
+        return 1;
+    }
+    return vm_run(argc, argv);
+}

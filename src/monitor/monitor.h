@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The human monitor: commands on a character device. Main thread, machine lock held, for all functions. */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+struct error;
+struct machine;
+struct monitor;
+
+/* spec is a chardev's text. NULL with *err. The machine outlives it. */
+struct monitor *monitor_new(struct machine *m, const char *spec, struct error *err);
+void monitor_free(struct monitor *mon);              /* NULL is allowed */
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qemu's option grammar: "value,key=value,flag,noflag", with ",," for a comma inside a value. The first item may lack
+ * its key where the option has an implied one.
+ */
+#ifndef TOOL_OPTION_LIST_H
+#define TOOL_OPTION_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+
+/* Strings that live as long as the options do. */
+struct arena;
+struct arena *arena_new(void);
+void arena_free(struct arena *a);
+char *arena_copy(struct arena *a, const char *text, size_t length);
+char *arena_format(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+enum { OPTION_PAIRS = 48 };
+struct option_list {
+    unsigned count;
+    struct { const char *key, *value; bool bare; } pair[OPTION_PAIRS];  /* bare: no '=' stood there */
+};
+/* 0, or -1 with *err: too many items, an empty one. implied_key NULL: every item needs its key. */
+int option_list_parse(struct option_list *l, struct arena *a, const char *text, const char *implied_key,
+                      struct error *err);
+/* The last value of key, or NULL. */
+const char *option_list_get(const struct option_list *l, const char *key);
+
+/* One known key. set NULL: refused with the words in refuse (or accepted without effect, if that is NULL too). */
+struct option_key {
+    const char *name;
+    int (*set)(void *target, const char *value, struct error *err);
+    const char *refuse;
+};
+/* Calls set for every item in order; unknown keys are named with the nearest known one. keys ends with a NULL name.
+ * what names the option for messages: "-drive". */
+int option_list_apply(const struct option_list *l, const char *what, const struct option_key *keys, void *target,
+                      struct error *err);
+
+/* Values. All return 0, or -1 with *err naming what (an option or key) and the text. */
+int value_bool(const char *what, const char *text, bool *value, struct error *err);
+int value_unsigned(const char *what, const char *text, uint64_t max, uint64_t *value, struct error *err);
+/* A number (fractions allowed) with an optional suffix b k m g t p e; default_unit is used without one. */
+int value_size(const char *what, const char *text, uint64_t default_unit, uint64_t *bytes, struct error *err);
+/* text is one of names (NULL ends): *index. */
+int value_choice(const char *what, const char *text, const char *const *names, unsigned *index, struct error *err);
+
+#endif

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Options that describe the board: machine, engine, CPU, memory, clock, boot order, identity, -device. */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "tool/vm_options_private.h"
+#include "x86/cpuid.h"
+
+#define MIB (1024ull * 1024)
+
+static struct machine_config *config_of(void *target)
+{
+    return &((struct vm_options *)target)->config;
+}
+
+static int refuse_unless(const char *value, const char *accepted, struct error *err)
+{
+    if (!strcmp(value, accepted)) return 0;
+    return error_set(err, "'%s' is not supported in this version; only '%s' is", value, accepted);
+}
+
+static int accept_off(void *t, const char *value, struct error *err)
+{
+    return refuse_unless(value, "off", err);
+}
+
+static int accept_on(void *t, const char *value, struct error *err)
+{
+    return refuse_unless(value, "on", err);
+}
+
+/* ---- engine ---- */
+
+static const char *const accel_names[] = { "kvm", "bt", "tcg", NULL };
+
+int accel_parse(struct vm_options *o, const char *names, struct error *err)
+{
+    bool kvm = o->config.accel == ACCEL_KVM, bt = o->config.accel == ACCEL_BT;
+    char word[32];
+
+    if (o->config.accel == ACCEL_KVM_BT) kvm = bt = true;
+    for (const char *n = names; *n; n += strcspn(n, ":"), n += *n == ':') {
+        unsigned which;
+
+        snprintf(word, sizeof(word), "%.*s", (int)strcspn(n, ":"), n);
+        if (value_choice("accelerator", word, accel_names, &which, err) < 0) return -1;
+        /* "bt:kvm" means bt: the first that works, and bt always does. */
+        if (which == 0 && bt && !kvm) continue;
+        if (which == 0) kvm = true;
+        else bt = true;
+    }
+    if (!kvm && !bt) return error_set(err, "no accelerator named; known are kvm, bt and tcg (the same as bt)");
+    o->config.accel = kvm && bt ? ACCEL_KVM_BT : kvm ? ACCEL_KVM : ACCEL_BT;
+    return 0;
+}
+
+static int accel_set(void *t, const char *value, struct error *err)
+{
+    return accel_parse(t, value, err);
+}
+
+static int accel_tb_size(void *t, const char *value, struct error *err)
+{
+    uint64_t mib;
+
+    if (value_unsigned("tb-size", value, 16384, &mib, err) < 0) return -1;
+    config_of(t)->tb_cache_bytes = mib * MIB;
+    return 0;
+}
+
+static int accel_thread(void *t, const char *value, struct error *err)
+{
+    unsigned which;
+
+    return value_choice("thread", value, (const char *const[]){ "single", "multi", NULL }, &which, err);
+}
+
+static int accel_irqchip(void *t, const char *value, struct error *err)
+{
+    return refuse_unless(value, "on", err);
+}
+
+static const struct option_key accel_keys[] = {
+    { "accel", accel_set, NULL },
+    { "tb-size", accel_tb_size, NULL },
+    { "thread", accel_thread, NULL },
+    { "split-wx", accept_on, NULL },
+    { "kernel-irqchip", accel_irqchip, NULL },
+    { NULL, NULL, NULL },
+};
+
+int option_accel(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+        printf("Accelerators supported:\n"
+               "kvm   the kernel's virtualization (/dev/kvm)\n"
+               "bt    binary translation, no privileges needed\n"
+               "tcg   another name for bt\n"
+               "Without -accel: kvm if it is usable here, else bt.\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (option_list_parse(&l, o->arena, arg, "accel", err) < 0) return -1;
+    if (l.count && strcmp(l.pair[0].key, "accel")) return error_set(err, "-accel begins with the engine's name");
+    return option_list_apply(&l, "-accel", accel_keys, o, err);
+}
+
+int option_enable_kvm(struct vm_options *o, const char *arg, struct error *err)
+{
+    o->config.accel = ACCEL_KVM;
+    return 0;
+}
+
+/* ---- machine ---- */
+
+static int machine_type(void *t, const char *value, struct error *err)
+{
+    static const char *const later[] = { "q35", "microvm", "isapc", "none", NULL };
+
+    if (!strcmp(value, "pc")) {
+        config_of(t)->machine = "pc";
+        return 0;
+    }
+    for (unsigned i = 0; later[i]; i++)
+        if (!strcmp(value, later[i]))
+            return error_set(err, "machine '%s' is not supported in this version; use 'pc'", value);
+    return error_set(err, "unknown machine '%s'; did you mean 'pc'? '-M help' lists them", value);
+}
+
+static int machine_mem_merge(void *t, const char *value, struct error *err)
+{
+    return value_bool("mem-merge", value, &config_of(t)->mem_merge, err);
+}
+
+static int machine_acpi(void *t, const char *value, struct error *err)
+{
+    return value_bool("acpi", value, &config_of(t)->has_acpi, err);
+}
+
+static int machine_hpet(void *t, const char *value, struct error *err)
+{
+    return value_bool("hpet", value, &config_of(t)->has_hpet, err);
+}
+
+static int machine_graphics(void *t, const char *value, struct error *err)
+{
+    bool on = true;
+
+    if (value_bool("graphics", value, &on, err) < 0) return -1;
+    if (!on) ((struct vm_options *)t)->nographic = true;
+    return 0;
+}
+
+static int machine_kernel(void *t, const char *value, struct error *err) { config_of(t)->kernel = value; return 0; }
+static int machine_initrd(void *t, const char *value, struct error *err) { config_of(t)->initrd = value; return 0; }
+static int machine_append(void *t, const char *value, struct error *err) { config_of(t)->append = value; return 0; }
+static int machine_firmware(void *t, const char *value, struct error *err) { config_of(t)->bios = value; return 0; }
+
+static const struct option_key machine_keys[] = {
+    { "type", machine_type, NULL },
+    { "accel", accel_set, NULL },
+    { "mem-merge", machine_mem_merge, NULL },
+    { "acpi", machine_acpi, NULL },
+    { "hpet", machine_hpet, NULL },
+    { "graphics", machine_graphics, NULL },
+    { "kernel", machine_kernel, NULL },
+    { "initrd", machine_initrd, NULL },
+    { "append", machine_append, NULL },
+    { "firmware", machine_firmware, NULL },
+    { "usb", accept_off, NULL },
+    { "vmport", accept_off, NULL },
+    { "smm", accept_off, NULL },
+    { "dump-guest-core", accept_off, NULL },
+    { "kernel-irqchip", accel_irqchip, NULL },
+    { "i8042", accept_on, NULL },
+    { "memory-backend", NULL, "memory backends are not supported in this version; use -m" },
+    { "pflash0", NULL, "flash chips are not supported in this version; use -bios FILE" },
+    { NULL, NULL, NULL },
+};
+
+int option_machine(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+        printf("Supported machines are:\n"
+               "pc                   PC with i440FX host bridge and PIIX3 (default)\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
+    if (option_list_get(&l, "accel")) o->config.accel = ACCEL_DEFAULT;
+    return option_list_apply(&l, "-machine", machine_keys, o, err);
+}
+
+int option_cpu(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+        cpuid_help(stdout);
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (!*arg || *arg == ',') return error_set(err, "-cpu wants a model; '-cpu help' lists them");
+    o->config.cpu = arg;
+    return 0;
+}
+
+struct smp {
+    uint64_t cpus, maxcpus, product;
+};
+
+static int smp_cpus(void *t, const char *v, struct error *err)
+{
+    return value_unsigned("cpus", v, 65535, &((struct smp *)t)->cpus, err);
+}
+
+static int smp_max(void *t, const char *v, struct error *err)
+{
+    return value_unsigned("maxcpus", v, 65535, &((struct smp *)t)->maxcpus, err);
+}
+
+static int smp_factor(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("the topology", v, 65535, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "0 is no topology");
+    ((struct smp *)t)->product *= n;
+    return 0;
+}
+
+static const struct option_key smp_keys[] = {
+    { "cpus", smp_cpus, NULL }, { "maxcpus", smp_max, NULL }, { "sockets", smp_factor, NULL },
+    { "dies", smp_factor, NULL }, { "clusters", smp_factor, NULL }, { "cores", smp_factor, NULL },
+    { "threads", smp_factor, NULL }, { NULL, NULL, NULL },
+};
+
+int option_smp(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct smp s = { 0, 0, 1 };
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "cpus", err) < 0) return -1;
+    if (option_list_apply(&l, "-smp", smp_keys, &s, err) < 0) return -1;
+    if (option_list_get(&l, "cpus") && !s.cpus) return error_set(err, "-smp: a machine needs at least one CPU");
+    if (s.cpus > 1 || s.maxcpus > 1 || (s.product > 1 && s.product < 1u << 20))
+        return error_set(err, "-smp %s: this version runs one vCPU; use -smp 1", arg);
+    if (s.product != 1) return error_set(err, "-smp %s: too many CPUs", arg);
+    o->config.cpus = 1;
+    return 0;
+}
+
+static int memory_size(void *t, const char *v, struct error *err)
+{
+    uint64_t bytes;
+
+    if (value_size("the size", v, MIB, &bytes, err) < 0) return -1;
+    if (!bytes) return 0;                        /* as qemu: 0 is the default */
+    bytes = ALIGN_UP(bytes, (uint64_t)8192);
+    if (bytes < MIB) return error_set(err, "%s is too little; a PC needs at least 1M", v);
+    if (bytes > BIT(45)) return error_set(err, "%s is more than a PC can address; at most 32T", v);
+    config_of(t)->ram_bytes = bytes;
+    return 0;
+}
+
+static const struct option_key memory_keys[] = {
+    { "size", memory_size, NULL },
+    { "slots", NULL, "memory hot-plug is not supported in this version" },
+    { "maxmem", NULL, "memory hot-plug is not supported in this version" },
+    { NULL, NULL, NULL },
+};
+
+int option_memory(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "size", err) < 0) return -1;
+    return option_list_apply(&l, "-m", memory_keys, o, err);
+}
+
+/* ---- clock and boot ---- */
+
+static int rtc_base(void *t, const char *v, struct error *err)
+{
+    struct machine_config *c = config_of(t);
+    struct tm tm = { 0 };
+    const char *end;
+
+    if (!strcmp(v, "utc")) c->rtc_base = RTC_UTC;
+    else if (!strcmp(v, "localtime")) c->rtc_base = RTC_LOCALTIME;
+    else {
+        end = strptime(v, "%Y-%m-%dT%H:%M:%S", &tm);
+        if (!end) {
+            memset(&tm, 0, sizeof(tm));
+            end = strptime(v, "%Y-%m-%d", &tm);
+        }
+        if (!end || *end)
+            return error_set(err, "base wants utc, localtime, 2006-06-17 or 2006-06-17T16:01:21, not '%s'", v);
+        c->rtc_base = RTC_DATE;
+        c->rtc_date_s = timegm(&tm);
+    }
+    return 0;
+}
+
+static int rtc_clock(void *t, const char *v, struct error *err)
+{
+    return refuse_unless(v, "host", err);
+}
+
+static int rtc_driftfix(void *t, const char *v, struct error *err)
+{
+    return refuse_unless(v, "none", err);
+}
+
+static const struct option_key rtc_keys[] = {
+    { "base", rtc_base, NULL }, { "clock", rtc_clock, NULL }, { "driftfix", rtc_driftfix, NULL }, { NULL, NULL, NULL },
+};
+
+int option_rtc(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
+    return option_list_apply(&l, "-rtc", rtc_keys, o, err);
+}
+
+static int boot_letters(const char *what, const char *v, char out[8], struct error *err)
+{
+    if (!*v || strlen(v) > 7) return error_set(err, "%s wants letters of a, c, d, n; such as 'dc'", what);
+    for (const char *p = v; *p; p++) {
+        if (!strchr("acdn", *p))
+            return error_set(err, "%s: unknown boot device '%c'; known are a (floppy), c (disk), d (CD-ROM), n (network)",
+                             what, *p);
+        if (strchr(p + 1, *p)) return error_set(err, "%s: boot device '%c' was given twice", what, *p);
+    }
+    strcpy(out, v);
+    return 0;
+}
+
+static int boot_order(void *t, const char *v, struct error *err)
+{
+    return boot_letters("order", v, config_of(t)->boot_order, err);
+}
+
+static int boot_once(void *t, const char *v, struct error *err)
+{
+    return boot_letters("once", v, config_of(t)->boot_once, err);
+}
+
+static int boot_menu(void *t, const char *v, struct error *err)
+{
+    return value_bool("menu", v, &config_of(t)->boot_menu, err);
+}
+
+static int boot_strict(void *t, const char *v, struct error *err)
+{
+    return value_bool("strict", v, &config_of(t)->boot_strict, err);
+}
+
+static int boot_splash_time(void *t, const char *v, struct error *err)
+{
+    uint64_t ms;
+
+    if (value_unsigned("splash-time", v, 65535, &ms, err) < 0) return -1;
+    config_of(t)->boot_menu_timeout_ms = ms;
+    return 0;
+}
+
+static const struct option_key boot_keys[] = {
+    { "order", boot_order, NULL },
+    { "once", boot_once, NULL },
+    { "menu", boot_menu, NULL },
+    { "strict", boot_strict, NULL },
+    { "splash-time", boot_splash_time, NULL },
+    { "splash", NULL, "a boot picture is not supported in this version" },
+    { "reboot-timeout", NULL, "not supported in this version" },
+    { NULL, NULL, NULL },
+};
+
+int option_boot(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "order", err) < 0) return -1;
+    return option_list_apply(&l, "-boot", boot_keys, o, err);
+}
+
+/* ---- identity ---- */
+
+int option_uuid(struct vm_options *o, const char *arg, struct error *err)
+{
+    uint8_t *u = o->config.uuid;
+    unsigned digits = 0;
+
+    for (const char *p = arg; *p; p++) {
+        bool dash = p - arg == 8 || p - arg == 13 || p - arg == 18 || p - arg == 23;
+
+        if (dash != (*p == '-') || (!dash && !isxdigit((unsigned char)*p)) || digits > 31) digits = 99;
+        if (digits == 99) break;
+        if (dash) continue;
+        u[digits / 2] = u[digits / 2] << 4 | (isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10);
+        digits++;
+    }
+    if (digits != 32) return error_set(err, "-uuid wants 8-4-4-4-12 hexadecimal digits, not '%s'", arg);
+    o->config.has_uuid = true;
+    return 0;
+}
+
+static int name_guest(void *t, const char *v, struct error *err) { config_of(t)->name = v; return 0; }
+
+static int name_process(void *t, const char *v, struct error *err)
+{
+    ((struct vm_options *)t)->process_name = v;
+    return 0;
+}
+
+static int name_debug_threads(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    return value_bool("debug-threads", v, &on, err);    /* threads have names in any case */
+}
+
+static const struct option_key name_keys[] = {
+    { "guest", name_guest, NULL }, { "process", name_process, NULL }, { "debug-threads", name_debug_threads, NULL },
+    { NULL, NULL, NULL },
+};
+
+int option_name(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "guest", err) < 0) return -1;
+    return option_list_apply(&l, "-name", name_keys, o, err);
+}
+
+/* ---- devices ---- */
+
+int option_vga(struct vm_options *o, const char *arg, struct error *err)
+{
+    static const char *const known[] = { "std", "none", NULL };
+    static const char *const later[] = { "cirrus", "vmware", "qxl", "virtio", "xenfb", "tcx", "cg3", NULL };
+    unsigned which;
+
+    if (!strcmp(arg, "help")) {
+        printf("std                  standard VGA (default)\nnone                 no graphic card\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    for (unsigned i = 0; later[i]; i++)
+        if (!strcmp(arg, later[i]))
+            return error_set(err, "-vga %s is not supported in this version; use std or none", arg);
+    if (value_choice("-vga", arg, known, &which, err) < 0) return -1;
+    o->config.has_vga = which == 0;
+    o->vga_given = true;
+    return 0;
+}
+
+/* The few properties of built-in devices that command lines in the wild set this way. */
+int option_global(struct vm_options *o, const char *arg, struct error *err)
+{
+    static const char *const harmless[] = {
+        "isa-debugcon.iobase=0x402", "isa-debugcon.iobase=1026", "PIIX4_PM.disable_s3=1", "PIIX4_PM.disable_s4=1", NULL,
+    };
+
+    for (unsigned i = 0; harmless[i]; i++)
+        if (!strcmp(arg, harmless[i])) return 0;
+    return error_set(err, "-global %s: setting properties this way is not supported in this version", arg);
+}
+
+int option_action(struct vm_options *o, const char *arg, struct error *err)
+{
+    static const char *const events[] = { "reboot=reset", "reboot=shutdown", "shutdown=poweroff", "shutdown=pause", NULL };
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
+    for (unsigned i = 0; i < l.count; i++) {
+        const char *text = arena_format(o->arena, "%s=%s", l.pair[i].key, l.pair[i].value);
+        unsigned which;
+
+        if (value_choice("-action", text, events, &which, err) < 0) return -1;
+        if (which < 2) o->config.no_reboot = which == 1;
+        else o->config.no_shutdown = which == 3;
+    }
+    return 0;
+}
+
+static int debug_exit_iobase(void *t, const char *v, struct error *err)
+{
+    uint64_t port;
+
+    if (value_unsigned("iobase", v, 0xfffc, &port, err) < 0) return -1;
+    config_of(t)->isa_debug_exit_port = port;
+    return 0;
+}
+
+static int debug_exit_iosize(void *t, const char *v, struct error *err)
+{
+    uint64_t size;
+
+    if (value_unsigned("iosize", v, 4, &size, err) < 0) return -1;
+    return size ? 0 : error_set(err, "iosize is 1 to 4");
+}
+
+static int device_accept(void *t, const char *v, struct error *err) { return 0; }
+
+static const struct option_key debug_exit_keys[] = {
+    { "driver", device_accept, NULL }, { "id", device_accept, NULL }, { "iobase", debug_exit_iobase, NULL },
+    { "iosize", debug_exit_iosize, NULL }, { NULL, NULL, NULL },
+};
+
+static int device_debug_exit(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (o->config.isa_debug_exit) return error_set(err, "-device isa-debug-exit: one is enough");
+    o->config.isa_debug_exit = true;
+    o->config.isa_debug_exit_port = 0x501;
+    return option_list_apply(l, "-device isa-debug-exit", debug_exit_keys, o, err);
+}
+
+static int debugcon_chardev(void *t, const char *v, struct error *err)
+{
+    struct vm_options *o = t;
+
+    return option_debugcon(o, arena_format(o->arena, "chardev:%s", v), err);
+}
+
+static int debugcon_iobase(void *t, const char *v, struct error *err)
+{
+    uint64_t port;
+
+    if (value_unsigned("iobase", v, 0xffff, &port, err) < 0) return -1;
+    return port == 0x402 ? 0 : error_set(err, "iobase: the debug console is at port 0x402");
+}
+
+static const struct option_key debugcon_keys[] = {
+    { "driver", device_accept, NULL }, { "id", device_accept, NULL }, { "chardev", debugcon_chardev, NULL },
+    { "iobase", debugcon_iobase, NULL }, { NULL, NULL, NULL },
+};
+
+static int device_debugcon(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    return option_list_apply(l, "-device isa-debugcon", debugcon_keys, o, err);
+}
+
+static int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (o->ide_device_count == ARRAY_SIZE(o->ide_device)) return error_set(err, "-device: too many IDE drives");
+    o->ide_device[o->ide_device_count].cdrom = !strcmp(l->pair[0].value, "ide-cd");
+    o->ide_device[o->ide_device_count++].text = arg;
+    return 0;
+}
+
+static int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (l->count > 1) return error_set(err, "-device VGA takes no properties in this version");
+    o->config.has_vga = o->vga_given = true;
+    return 0;
+}
+
+static const struct {
+    const char *name, *bus, *help;
+    int (*add)(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+} devices[] = {
+    { "ide-hd", "IDE", "virtual IDE disk", device_ide },
+    { "ide-cd", "IDE", "virtual IDE CD-ROM", device_ide },
+    { "VGA", "PCI", "standard VGA", device_vga },
+    { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
+    { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },
+};
+
+static int device_help(void)
+{
+    printf("Devices that -device adds:\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
+        printf("name \"%s\", bus %s, desc \"%s\"\n", devices[i].name, devices[i].bus, devices[i].help);
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+int option_device(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+    struct nearest near;
+
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) return device_help();
+    if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return -1;
+    if (!l.count || strcmp(l.pair[0].key, "driver"))
+        return error_set(err, "-device begins with a device's name; '-device help' lists them");
+    nearest_begin(&near, l.pair[0].value);
+    for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
+        nearest_offer(&near, devices[i].name);
+        if (strcmp(devices[i].name, l.pair[0].value)) continue;
+        return devices[i].add(o, arg, &l, err);
+    }
+    if (nearest_result(&near))
+        return error_set(err, "-device: unknown device '%s'; did you mean '%s'?", l.pair[0].value, near.best);
+    return error_set(err, "-device: '%s' is not a device of this version; '-device help' lists them", l.pair[0].value);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where serial ports, monitor and debug console go: -serial, -monitor, -chardev, -mon, -debugcon, -nographic. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "tool/vm_options_private.h"
+
+/* "chardev:ID" becomes the text that -chardev with this id amounts to. */
+static const char *spec_resolve(struct vm_options *o, const char *spec, struct error *err)
+{
+    if (strncmp(spec, "chardev:", 8)) return spec;
+    for (unsigned i = 0; i < o->chardev_count; i++)
+        if (!strcmp(o->chardev[i].id, spec + 8)) return o->chardev[i].spec;
+    error_set(err, "no -chardev has the id '%s'", spec + 8);
+    return NULL;
+}
+
+int option_serial(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (o->config.serial_count == CONFIG_SERIALS)
+        return error_set(err, "-serial: a PC has at most %d serial ports", CONFIG_SERIALS);
+    if (!*arg) return error_set(err, "-serial wants stdio, mon:stdio, file:PATH, pty, unix:PATH, tcp:HOST:PORT, null or none");
+    o->config.serial[o->config.serial_count++] = arg;
+    o->serial_given = true;
+    return 0;
+}
+
+int option_monitor(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (o->config.monitor) return error_set(err, "-monitor: this version has one monitor, and it is given already");
+    o->config.monitor = strcmp(arg, "none") ? arg : NULL;
+    o->monitor_given = true;
+    return 0;
+}
+
+int option_debugcon(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (o->config.debugcon) return error_set(err, "-debugcon: one is enough");
+    o->config.debugcon = strcmp(arg, "none") ? arg : NULL;
+    return 0;
+}
+
+int option_parallel(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "none") || !strcmp(arg, "null")) return 0;
+    return error_set(err, "-parallel %s: a parallel port is not supported in this version; use -parallel none", arg);
+}
+
+int option_display(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "help")) {
+        printf("Available display backend types:\nnone\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (strcmp(arg, "none"))
+        return error_set(err, "-display %s: there is no graphical display in this version; use -display none or -nographic",
+                         arg);
+    o->display_given = true;
+    return 0;
+}
+
+/* ---- -chardev backend,id=ID,... ---- */
+
+static int chardev_text(struct vm_options *o, const struct option_list *l, const char **spec, struct error *err)
+{
+    const char *kind = option_list_get(l, "backend"), *path = option_list_get(l, "path");
+    const char *host = option_list_get(l, "host"), *port = option_list_get(l, "port");
+    const char *server = option_list_get(l, "server"), *wait = option_list_get(l, "wait");
+    const char *signal = option_list_get(l, "signal"), *append = option_list_get(l, "append");
+
+    if (!strcmp(kind, "stdio")) *spec = arena_format(o->arena, "stdio%s%s", signal ? ",signal=" : "", signal ? signal : "");
+    else if (!strcmp(kind, "null") || !strcmp(kind, "pty") || !strcmp(kind, "vc")) *spec = kind;
+    else if (!strcmp(kind, "file")) {
+        if (!path) return error_set(err, "-chardev file needs path=");
+        *spec = arena_format(o->arena, "file:%s%s%s", path, append ? ",append=" : "", append ? append : "");
+    } else if (!strcmp(kind, "socket")) {
+        if (!path && !port) return error_set(err, "-chardev socket needs path= or host= and port=");
+        *spec = arena_format(o->arena, "%s%s%s%s%s%s%s%s", path ? "unix:" : "tcp:", path ? path : host ? host : "",
+                             path ? "" : ":", path ? "" : port, server ? ",server=" : "", server ? server : "",
+                             wait ? ",wait=" : "", wait ? wait : "");
+    } else return error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, "
+                            "socket, null, vc", kind);
+    return 0;
+}
+
+static int chardev_accept(void *t, const char *v, struct error *err) { return 0; }
+
+static const struct option_key chardev_keys[] = {
+    { "backend", chardev_accept, NULL }, { "id", chardev_accept, NULL }, { "path", chardev_accept, NULL },
+    { "host", chardev_accept, NULL }, { "port", chardev_accept, NULL }, { "server", chardev_accept, NULL },
+    { "wait", chardev_accept, NULL }, { "signal", chardev_accept, NULL }, { "append", chardev_accept, NULL },
+    { "mux", chardev_accept, NULL },
+    { "telnet", NULL, "not supported in this version" }, { "websocket", NULL, "not supported in this version" },
+    { "reconnect", NULL, "not supported in this version" }, { "logfile", NULL, "not supported in this version" },
+    { NULL, NULL, NULL },
+};
+
+int option_chardev(struct vm_options *o, const char *arg, struct error *err)
+{
+    const char *id, *spec = NULL, *mux_text;
+    struct option_list l;
+    bool mux = false;
+
+    if (!strcmp(arg, "help")) {
+        printf("Available chardev backend types:\n  file\n  null\n  pty\n  socket\n  stdio\n  vc\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (option_list_parse(&l, o->arena, arg, "backend", err) < 0) return -1;
+    if (option_list_apply(&l, "-chardev", chardev_keys, o, err) < 0) return -1;
+    id = option_list_get(&l, "id");
+    mux_text = option_list_get(&l, "mux");
+    if (!option_list_get(&l, "backend") || !id) return error_set(err, "-chardev wants BACKEND,id=ID");
+    if (o->chardev_count == ARRAY_SIZE(o->chardev)) return error_set(err, "-chardev: too many");
+    for (unsigned i = 0; i < o->chardev_count; i++)
+        if (!strcmp(o->chardev[i].id, id)) return error_set(err, "-chardev: two have the id '%s'", id);
+    if (mux_text && value_bool("-chardev: mux", mux_text, &mux, err) < 0) return -1;
+    if (chardev_text(o, &l, &spec, err) < 0) return -1;
+    o->chardev[o->chardev_count].id = id;
+    o->chardev[o->chardev_count++].spec = mux ? arena_format(o->arena, "mon:%s", spec) : spec;
+    return 0;
+}
+
+static int mon_chardev(void *t, const char *v, struct error *err)
+{
+    struct vm_options *o = t;
+
+    return option_monitor(o, arena_format(o->arena, "chardev:%s", v), err);
+}
+
+static int mon_mode(void *t, const char *v, struct error *err)
+{
+    if (!strcmp(v, "readline")) return 0;
+    return error_set(err, "mode=%s is not supported in this version; use mode=readline", v);
+}
+
+static const struct option_key mon_keys[] = {
+    { "chardev", mon_chardev, NULL }, { "mode", mon_mode, NULL }, { "id", chardev_accept, NULL }, { NULL, NULL, NULL },
+};
+
+int option_mon(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "chardev", err) < 0) return -1;
+    return option_list_apply(&l, "-mon", mon_keys, o, err);
+}
+
+/* ---- defaults ---- */
+
+static void defaults_fill(struct vm_options *o)
+{
+    struct machine_config *c = &o->config;
+
+    for (unsigned i = 0; i < c->serial_count; i++)
+        if (!o->monitor_given && !strncmp(c->serial[i], "mon:", 4)) {
+            c->monitor = c->serial[i];
+            o->monitor_given = true;
+        }
+    if (o->nodefaults) return;
+    if (!o->nographic) {
+        if (!o->serial_given) c->serial[c->serial_count++] = "vc";
+        return;
+    }
+    if (!o->serial_given) c->serial[c->serial_count++] = o->monitor_given ? "stdio" : "mon:stdio";
+    if (!o->monitor_given) c->monitor = o->serial_given ? "stdio" : "mon:stdio";
+}
+
+static int stdio_check(struct vm_options *o, struct error *err)
+{
+    const char *user[CONFIG_SERIALS + 2] = { o->config.monitor, o->config.debugcon };
+    const char *first = NULL;
+
+    memcpy(user + 2, o->config.serial, sizeof(o->config.serial));
+    for (unsigned i = 0; i < ARRAY_SIZE(user); i++) {
+        bool muxed = user[i] && !strncmp(user[i], "mon:", 4);
+        const char *text = user[i] ? user[i] + (muxed ? 4 : 0) : "";
+
+        if (strncmp(text, "stdio", 5) || (text[5] && text[5] != ',')) continue;
+        if (o->daemonize) return error_set(err, "-daemonize cannot be used with a console on stdio (-nographic, -serial stdio)");
+        if (first && (!muxed || strcmp(first, user[i])))
+            return error_set(err, "stdio is used twice; to share it between a serial port and the monitor use -serial mon:stdio");
+        first = user[i];
+    }
+    return 0;
+}
+
+int console_finish(struct vm_options *o, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    for (unsigned i = 0; i < c->serial_count; i++)
+        if (!(c->serial[i] = spec_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
+    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, "-monitor");
+    if (c->debugcon && !(c->debugcon = spec_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
+    defaults_fill(o);
+    for (unsigned i = 0; i < c->serial_count; i++)
+        if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;
+    if (stdio_check(o, err) < 0) return -1;
+    o->quiet_display = o->nographic || o->display_given || o->serial_given || o->monitor_given || o->daemonize;
+    return 0;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Disks and CD-ROMs: -hda..-hdd, -cdrom, -drive, -device ide-hd/ide-cd. Nothing is opened here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "tool/vm_options_private.h"
+
+enum { IDE_UNITS = 4 };
+
+struct drive_request {
+    struct vm_options *o;
+    struct drive_config d;
+    int bus, unit;
+    bool has_index, boot_given;
+};
+
+static struct drive_config *drive_at(struct vm_options *o, int index)
+{
+    for (unsigned i = 0; i < o->config.drive_count; i++)
+        if (o->config.drive[i].interface == DRIVE_IF_IDE && o->config.drive[i].index == index)
+            return &o->config.drive[i];
+    return NULL;
+}
+
+static const char *default_id(struct vm_options *o, const struct drive_config *d)
+{
+    return arena_format(o->arena, "ide%d-%s%d", d->index / 2, d->media == MEDIA_CDROM ? "cd" : "hd", d->index % 2);
+}
+
+static int drive_add(struct vm_options *o, const struct drive_config *d, struct error *err)
+{
+    struct drive_config *slot;
+
+    if (o->config.drive_count == CONFIG_DRIVES) return error_set(err, "more than %d drives", CONFIG_DRIVES);
+    if (d->interface == DRIVE_IF_IDE && drive_at(o, d->index))
+        return error_set(err, "drive with bus=%d, unit=%d (index=%d) exists; give another index= (-cdrom and -hdc are index 2)",
+                         d->index / 2, d->index % 2, d->index);
+    for (unsigned i = 0; d->id && i < o->config.drive_count; i++)
+        if (o->config.drive[i].id && !strcmp(o->config.drive[i].id, d->id))
+            return error_set(err, "two drives have the id '%s'", d->id);
+    slot = &o->config.drive[o->config.drive_count++];
+    *slot = *d;
+    if (slot->media == MEDIA_CDROM) slot->open.readonly = true;
+    if (!slot->id) slot->id = default_id(o, slot);
+    return 0;
+}
+
+static int disk_at(struct vm_options *o, const char *file, int index, enum drive_media media, struct error *err)
+{
+    struct drive_config d = { .interface = DRIVE_IF_IDE, .index = index, .media = media, .open.filename = file };
+
+    if (!*file) return error_set(err, "the name of an image is missing");
+    return drive_add(o, &d, err);
+}
+
+int option_hda(struct vm_options *o, const char *arg, struct error *err) { return disk_at(o, arg, 0, MEDIA_DISK, err); }
+int option_hdb(struct vm_options *o, const char *arg, struct error *err) { return disk_at(o, arg, 1, MEDIA_DISK, err); }
+int option_hdc(struct vm_options *o, const char *arg, struct error *err) { return disk_at(o, arg, 2, MEDIA_DISK, err); }
+int option_hdd(struct vm_options *o, const char *arg, struct error *err) { return disk_at(o, arg, 3, MEDIA_DISK, err); }
+int option_cdrom(struct vm_options *o, const char *arg, struct error *err)
+{
+    return disk_at(o, arg, 2, MEDIA_CDROM, err);
+}
+
+/* ---- -drive ---- */
+
+static struct drive_request *request_of(void *t) { return t; }
+
+static int drive_file(void *t, const char *v, struct error *err) { request_of(t)->d.open.filename = v; return 0; }
+static int drive_id(void *t, const char *v, struct error *err) { request_of(t)->d.id = v; return 0; }
+
+static int drive_serial(void *t, const char *v, struct error *err)
+{
+    if (strlen(v) > 20) return error_set(err, "serial: at most 20 characters");
+    request_of(t)->d.serial = v;
+    return 0;
+}
+
+static int drive_if(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "ide", "none", "virtio", "scsi", "floppy", "pflash", "sd", "mtd", NULL };
+    unsigned which;
+
+    if (value_choice("if", v, names, &which, err) < 0) return -1;
+    if (which > 1) return error_set(err, "if=%s is not supported in this version; use if=ide", v);
+    request_of(t)->d.interface = which == 0 ? DRIVE_IF_IDE : DRIVE_IF_NONE;
+    return 0;
+}
+
+static int drive_media(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    if (value_choice("media", v, (const char *const[]){ "disk", "cdrom", NULL }, &which, err) < 0) return -1;
+    request_of(t)->d.media = which ? MEDIA_CDROM : MEDIA_DISK;
+    return 0;
+}
+
+static int drive_index(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("index", v, IDE_UNITS - 1, &n, err) < 0) return -1;
+    request_of(t)->d.index = n;
+    request_of(t)->has_index = true;
+    return 0;
+}
+
+static int drive_bus(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("bus", v, 1, &n, err) < 0) return -1;
+    request_of(t)->bus = n;
+    return 0;
+}
+
+static int drive_unit(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("unit", v, 1, &n, err) < 0) return -1;
+    request_of(t)->unit = n;
+    return 0;
+}
+
+static int drive_format(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "raw", "qcow2", NULL };
+    static const char *const later[] = { "qcow", "vmdk", "vdi", "vhdx", "vpc", "qed", "parallels", "luks", "nbd", NULL };
+    unsigned which;
+
+    for (unsigned i = 0; later[i]; i++)
+        if (!strcmp(v, later[i]))
+            return error_set(err, "format '%s' is not supported in this version; convert the image with "
+                             "'qemu-img convert -O qcow2'", v);
+    if (value_choice("format", v, names, &which, err) < 0) return -1;
+    request_of(t)->d.open.format = names[which];
+    return 0;
+}
+
+static int drive_readonly(void *t, const char *v, struct error *err)
+{
+    return value_bool("readonly", v, &request_of(t)->d.open.readonly, err);
+}
+
+static int drive_snapshot(void *t, const char *v, struct error *err)
+{
+    return value_bool("snapshot", v, &request_of(t)->d.open.snapshot, err);
+}
+
+static int drive_share(void *t, const char *v, struct error *err)
+{
+    return value_bool("force-share", v, &request_of(t)->d.open.force_share, err);
+}
+
+static int drive_locking(void *t, const char *v, struct error *err)
+{
+    bool lock = true;
+
+    if (strcmp(v, "auto") && value_bool("locking", v, &lock, err) < 0) return -1;
+    request_of(t)->d.open.no_lock = !lock;
+    return 0;
+}
+
+static int drive_cache(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "writeback", "writethrough", "none", "directsync", "unsafe", NULL };
+    static const enum block_cache modes[] = { BLOCK_CACHE_WRITEBACK, BLOCK_CACHE_WRITETHROUGH, BLOCK_CACHE_NONE,
+                                              BLOCK_CACHE_DIRECTSYNC, BLOCK_CACHE_UNSAFE };
+    unsigned which;
+
+    if (value_choice("cache", v, names, &which, err) < 0) return -1;
+    request_of(t)->d.open.cache = modes[which];
+    return 0;
+}
+
+static int drive_discard(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "ignore", "off", "unmap", "on", NULL };
+    unsigned which;
+
+    if (value_choice("discard", v, names, &which, err) < 0) return -1;
+    request_of(t)->d.open.discard = which >= 2;
+    return 0;
+}
+
+/* How the host does its I/O is the block layer's choice; the guest cannot tell. */
+static int drive_aio(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    return value_choice("aio", v, (const char *const[]){ "threads", "native", "io_uring", NULL }, &which, err);
+}
+
+static int drive_boot(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    if (value_bool("boot", v, &on, err) < 0) return -1;
+    request_of(t)->boot_given = true;
+    return 0;
+}
+
+static int drive_off(void *t, const char *v, struct error *err)
+{
+    if (!strcmp(v, "off")) return 0;
+    return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
+}
+
+static const struct option_key drive_keys[] = {
+    { "file", drive_file, NULL },         { "if", drive_if, NULL },
+    { "format", drive_format, NULL },     { "index", drive_index, NULL },
+    { "media", drive_media, NULL },       { "readonly", drive_readonly, NULL },
+    { "read-only", drive_readonly, NULL }, { "snapshot", drive_snapshot, NULL },
+    { "cache", drive_cache, NULL },       { "id", drive_id, NULL },
+    { "bus", drive_bus, NULL },           { "unit", drive_unit, NULL },
+    { "serial", drive_serial, NULL },     { "discard", drive_discard, NULL },
+    { "aio", drive_aio, NULL },           { "boot", drive_boot, NULL },
+    { "force-share", drive_share, NULL }, { "file.locking", drive_locking, NULL },
+    { "detect-zeroes", drive_off, NULL }, { "copy-on-read", drive_off, NULL },
+    { "auto-read-only", drive_off, NULL },
+    { "werror", NULL, "choosing what a write error does is not supported in this version; the guest is told" },
+    { "rerror", NULL, "choosing what a read error does is not supported in this version; the guest is told" },
+    { "addr", NULL, "for virtio disks, which are not supported in this version" },
+    { "bps", NULL, "limits on I/O are not supported in this version" },
+    { "iops", NULL, "limits on I/O are not supported in this version" },
+    { NULL, NULL, NULL },
+};
+
+static int request_place(struct drive_request *r, struct error *err)
+{
+    if (r->d.interface != DRIVE_IF_IDE) return 0;
+    if (r->bus >= 0 || r->unit >= 0) {
+        if (r->has_index) return error_set(err, "index= and bus=/unit= say the same; give one");
+        r->d.index = MAX(r->bus, 0) * 2 + MAX(r->unit, 0);
+        return 0;
+    }
+    if (r->has_index) return 0;
+    for (r->d.index = 0; r->d.index < IDE_UNITS; r->d.index++)
+        if (!drive_at(r->o, r->d.index)) return 0;
+    return error_set(err, "all four IDE places are taken");
+}
+
+int option_drive(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct drive_request r = { .o = o, .d.interface = DRIVE_IF_IDE, .bus = -1, .unit = -1 };
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
+    if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0) return -1;
+    if (r.d.open.filename && !*r.d.open.filename) r.d.open.filename = NULL;
+    if (!r.d.open.filename && r.d.media == MEDIA_DISK)
+        return error_set(err, "-drive: a disk needs file=; without one only media=cdrom makes sense");
+    if (r.boot_given)
+        log_message("-drive boot=on is the old way and has no effect; to choose what boots first use -boot order=c");
+    if (request_place(&r, err) < 0 || drive_add(o, &r.d, err) < 0) return error_prefix(err, "-drive");
+    return 0;
+}
+
+/* ---- -device ide-hd,drive=ID ---- */
+
+struct ide_request {
+    struct drive_request r;
+    const char *drive;
+};
+
+static int ide_drive(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->drive = v; return 0; }
+static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
+
+static int ide_bus(void *t, const char *v, struct error *err)
+{
+    if (strcmp(v, "ide.0") && strcmp(v, "ide.1")) return error_set(err, "bus '%s' is not there; known are ide.0 and ide.1", v);
+    ((struct ide_request *)t)->r.bus = v[4] - '0';
+    return 0;
+}
+
+static int ide_unit(void *t, const char *v, struct error *err) { return drive_unit(&((struct ide_request *)t)->r, v, err); }
+
+static int ide_serial(void *t, const char *v, struct error *err)
+{
+    return drive_serial(&((struct ide_request *)t)->r, v, err);
+}
+
+static const struct option_key ide_keys[] = {
+    { "driver", ide_accept, NULL }, { "id", ide_accept, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
+    { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
+    { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
+};
+
+static struct drive_config *drive_by_id(struct vm_options *o, const char *id)
+{
+    for (unsigned i = 0; i < o->config.drive_count; i++)
+        if (o->config.drive[i].id && !strcmp(o->config.drive[i].id, id)) return &o->config.drive[i];
+    return NULL;
+}
+
+static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, struct error *err)
+{
+    struct ide_request q = { .r = { .o = o, .bus = -1, .unit = -1, .d.interface = DRIVE_IF_IDE } };
+    struct drive_config *d;
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    if (option_list_apply(&l, cdrom ? "-device ide-cd" : "-device ide-hd", ide_keys, &q, err) < 0) return -1;
+    if (request_place(&q.r, err) < 0) return -1;
+    if (drive_at(o, q.r.d.index)) return error_set(err, "-device: IDE bus %d unit %d is taken", q.r.d.index / 2, q.r.d.index % 2);
+    if (!q.drive) {
+        if (!cdrom) return error_set(err, "-device ide-hd needs drive=ID of a -drive if=none");
+        q.r.d.media = MEDIA_CDROM;
+        return drive_add(o, &q.r.d, err);
+    }
+    d = drive_by_id(o, q.drive);
+    if (!d) return error_set(err, "-device: no -drive has the id '%s'", q.drive);
+    if (d->interface != DRIVE_IF_NONE) return error_set(err, "-device: drive '%s' is in use already; give it if=none", q.drive);
+    d->interface = DRIVE_IF_IDE;
+    d->index = q.r.d.index;
+    d->media = cdrom ? MEDIA_CDROM : MEDIA_DISK;
+    if (cdrom) d->open.readonly = true;
+    if (q.r.d.serial) d->serial = q.r.d.serial;
+    return 0;
+}
+
+int drives_finish(struct vm_options *o, struct error *err)
+{
+    struct drive_config empty = { .interface = DRIVE_IF_IDE, .index = 2, .media = MEDIA_CDROM };
+
+    for (unsigned i = 0; i < o->ide_device_count; i++)
+        if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
+    for (unsigned i = 0; i < o->config.drive_count; i++) {
+        if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;
+        if (o->config.drive[i].interface == DRIVE_IF_NONE)
+            return error_set(err, "drive '%s' is connected to nothing; add -device ide-hd,drive=%s", o->config.drive[i].id,
+                             o->config.drive[i].id);
+    }
+    if (!o->nodefaults && !drive_at(o, 2) && !o->ide_device_count) return drive_add(o, &empty, err);
+    return 0;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The table of options. Every option is a row: name, argument, help, handler. Options of qemu that this version does
+ * not have are rows of a second table, so that they are refused by name with a reason; anything else is unknown and
+ * told with the nearest known name. Handlers only note what was asked; vm_options_parse completes defaults at the end.
+ */
+#include "tool/vm_options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/nearest.h"
+#include "tool/vm_options_private.h"
+
+static int option_help(struct vm_options *o, const char *arg, struct error *err);
+
+static int option_version(struct vm_options *o, const char *arg, struct error *err)
+{
+    printf("ospite version %s\nCopyright the ospite authors. Free software, GNU GPL version 2 or later; no warranty.\n",
+           OSPITE_VERSION);
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+static int option_kernel(struct vm_options *o, const char *a, struct error *err) { o->config.kernel = a; return 0; }
+static int option_initrd(struct vm_options *o, const char *a, struct error *err) { o->config.initrd = a; return 0; }
+static int option_append(struct vm_options *o, const char *a, struct error *err) { o->config.append = a; return 0; }
+static int option_bios(struct vm_options *o, const char *a, struct error *err) { o->config.bios = a; return 0; }
+static int option_nographic(struct vm_options *o, const char *a, struct error *err) { o->nographic = true; return 0; }
+static int option_snapshot(struct vm_options *o, const char *a, struct error *err) { o->snapshot = true; return 0; }
+static int option_nodefaults(struct vm_options *o, const char *a, struct error *err) { o->nodefaults = true; return 0; }
+static int option_paused(struct vm_options *o, const char *a, struct error *err) { o->config.start_paused = true; return 0; }
+static int option_no_reboot(struct vm_options *o, const char *a, struct error *err) { o->config.no_reboot = true; return 0; }
+static int option_no_acpi(struct vm_options *o, const char *a, struct error *err) { o->config.has_acpi = false; return 0; }
+static int option_no_hpet(struct vm_options *o, const char *a, struct error *err) { o->config.has_hpet = false; return 0; }
+static int option_pidfile(struct vm_options *o, const char *a, struct error *err) { o->pidfile = a; return 0; }
+static int option_daemonize(struct vm_options *o, const char *a, struct error *err) { o->daemonize = true; return 0; }
+static int option_trace_file(struct vm_options *o, const char *a, struct error *err) { o->trace_file = a; return 0; }
+/* There are no configuration files that could be skipped. */
+static int option_without_effect(struct vm_options *o, const char *a, struct error *err) { return 0; }
+
+static int option_no_shutdown(struct vm_options *o, const char *a, struct error *err)
+{
+    o->config.no_shutdown = true;
+    return 0;
+}
+
+static int option_gdb(struct vm_options *o, const char *arg, struct error *err)
+{
+    o->config.gdb = strcmp(arg, "none") ? arg : NULL;
+    return 0;
+}
+
+static int option_gdb_default(struct vm_options *o, const char *arg, struct error *err)
+{
+    return option_gdb(o, "tcp::1234", err);
+}
+
+static int option_firmware_dir(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "help")) {
+        printf("/usr/share/seabios\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (o->firmware_dir_count == ARRAY_SIZE(o->firmware_dir)) return error_set(err, "-L: too many directories");
+    o->firmware_dir[o->firmware_dir_count++] = arg;
+    return 0;
+}
+
+static int option_trace(struct vm_options *o, const char *arg, struct error *err)
+{
+    uint32_t before = trace_mask;
+
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+        log_trace_help(stdout);
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (log_trace_enable(arg, err) < 0) return error_prefix(err, "-d");
+    trace_mask = before;                         /* switched on when all options are known to be right */
+    o->trace_list = arg;
+    return 0;
+}
+
+static int option_nic(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "none")) return 0;
+    return error_set(err, "there is no network card in this version; use -nic none");
+}
+
+static int option_sandbox(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "off")) return 0;
+    return error_set(err, "-sandbox %s: the sandbox is not in this version; use -sandbox off", arg);
+}
+
+struct row {
+    const char *name, *arg, *help;               /* arg NULL: takes none; help NULL: another name of the row above */
+    option_fn *fn;
+};
+
+static const struct row rows[] = {
+    { "h", NULL, "show this help", option_help },
+    { "help", NULL, NULL, option_help },
+    { "version", NULL, "show the version", option_version },
+    { "machine", "TYPE[,PROP=V...]", "machine type: pc; accel=, mem-merge=, acpi=, hpet= ('help' lists types)", option_machine },
+    { "M", "TYPE", NULL, option_machine },
+    { "accel", "kvm|bt|tcg[,tb-size=MIB]", "engine; tcg means bt; kvm:bt tries both (default)", option_accel },
+    { "enable-kvm", NULL, "the same as -accel kvm", option_enable_kvm },
+    { "cpu", "MODEL[,+FLAG][,-FLAG]", "CPU model ('help' lists models and flags)", option_cpu },
+    { "smp", "1", "number of CPUs; one in this version", option_smp },
+    { "m", "SIZE", "guest memory, in MiB or with a suffix: 512, 2G (default 128)", option_memory },
+    { "name", "NAME", "name of the guest; process=NAME names the process", option_name },
+    { "uuid", "UUID", "the machine's UUID, %08x-%04x-%04x-%04x-%012x", option_uuid },
+    { "rtc", "base=utc|localtime|DATE", "what the guest's clock shows at the start", option_rtc },
+    { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
+    { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
+    { "hda", "FILE", "image of the primary master disk; a bare FILE argument is the same", option_hda },
+    { "hdb", "FILE", "primary slave", option_hdb },
+    { "hdc", "FILE", "secondary master (shares its place with -cdrom)", option_hdc },
+    { "hdd", "FILE", "secondary slave", option_hdd },
+    { "cdrom", "FILE", "CD-ROM image", option_cdrom },
+    { "drive", "file=F[,if=ide][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
+      "snapshot=on, cache=, discard=, serial=", option_drive },
+    { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
+    { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
+    { "kernel", "FILE", "boot this kernel (bzImage, PVH ELF or multiboot) without firmware", option_kernel },
+    { "initrd", "FILE", "initial RAM disk, or multiboot modules 'FILE ARGS,FILE ARGS'", option_initrd },
+    { "append", "TEXT", "command line of the kernel", option_append },
+    { "bios", "FILE", "firmware instead of SeaBIOS", option_bios },
+    { "L", "DIR", "look for firmware here first", option_firmware_dir },
+    { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
+    { "display", "none", "no display (the default in this version)", option_display },
+    { "vga", "std|none", "graphic card", option_vga },
+    { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
+      "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
+    { "parallel", "none", "parallel port; none in this version", option_parallel },
+    { "monitor", "DEV", "connect the monitor, DEV as for -serial", option_monitor },
+    { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon", option_chardev },
+    { "mon", "[chardev=]ID[,mode=readline]", "the monitor on a -chardev", option_mon },
+    { "debugcon", "DEV", "the firmware's debug console (port 0x402)", option_debugcon },
+    { "nic", "none", "network card; none in this version", option_nic },
+    { "net", "none", NULL, option_nic },
+    { "gdb", "DEV", "serve gdb on DEV: tcp::1234, unix:PATH", option_gdb },
+    { "s", NULL, "the same as -gdb tcp::1234", option_gdb_default },
+    { "S", NULL, "do not start the CPU ('cont' in the monitor does)", option_paused },
+    { "d", "LIST", "trace categories ('help' lists them)", option_trace },
+    { "D", "FILE", "write traces to FILE instead of stderr", option_trace_file },
+    { "no-reboot", NULL, "end when the guest reboots", option_no_reboot },
+    { "no-shutdown", NULL, "stop, do not end, when the guest powers off", option_no_shutdown },
+    { "action", "reboot=reset|shutdown,shutdown=poweroff|pause", "the same in other words", option_action },
+    { "no-acpi", NULL, "no ACPI tables", option_no_acpi },
+    { "no-hpet", NULL, "no HPET", option_no_hpet },
+    { "nodefaults", NULL, "no default serial port, monitor, CD-ROM drive and graphic card", option_nodefaults },
+    { "no-user-config", NULL, "accepted: there are no configuration files", option_without_effect },
+    { "nodefconfig", NULL, NULL, option_without_effect },
+    { "pidfile", "FILE", "write the process number to FILE", option_pidfile },
+    { "daemonize", NULL, "go to the background once the machine is set up", option_daemonize },
+    { "sandbox", "off", "the sandbox is not in this version", option_sandbox },
+};
+
+static const struct { const char *name, *why; } refused[] = {
+    { "k", "there is no display in this version, so no keyboard layout either" },
+    { "vnc", "there is no graphical display in this version; use -nographic, or 'screen' in the monitor" },
+    { "spice", "there is no graphical display in this version; use -nographic" },
+    { "curses", "use -nographic, or 'screen' in the monitor" },
+    { "full-screen", "there is no graphical display in this version" },
+    { "g", "there is no graphical display in this version" },
+    { "sdl", "there is no graphical display in this version; use -nographic" },
+    { "netdev", "there is no network card in this version" },
+    { "fda", "there is no floppy drive in this version" },
+    { "fdb", "there is no floppy drive in this version" },
+    { "usb", "there is no USB in this version" },
+    { "usbdevice", "there is no USB in this version" },
+    { "audiodev", "there is no sound in this version" },
+    { "audio", "there is no sound in this version" },
+    { "soundhw", "there is no sound in this version" },
+    { "qmp", "QMP is not in this version; use -monitor" },
+    { "qmp-pretty", "QMP is not in this version; use -monitor" },
+    { "incoming", "migration is not in this version" },
+    { "only-migratable", "migration is not in this version" },
+    { "loadvm", "machine snapshots are not in this version" },
+    { "numa", "NUMA is not in this version" },
+    { "object", "objects are not in this version" },
+    { "blockdev", "use -drive" },
+    { "sd", "SD cards are not in this version; use -hda" },
+    { "mtdblock", "flash is not in this version; use -hda" },
+    { "pflash", "flash chips are not in this version; use -bios" },
+    { "virtfs", "shared folders are not in this version" },
+    { "fsdev", "shared folders are not in this version" },
+    { "tpmdev", "a TPM is not in this version" },
+    { "acpitable", "tables of your own are not in this version" },
+    { "smbios", "fields of your own are not in this version; -uuid and -name are used" },
+    { "fw_cfg", "entries of your own are not in this version" },
+    { "option-rom", "option ROMs of your own are not in this version" },
+    { "mem-path", "guest memory is private and anonymous in this version" },
+    { "mem-prealloc", "not in this version" },
+    { "overcommit", "not in this version" },
+    { "watchdog", "a watchdog is not in this version" },
+    { "icount", "not in this version" },
+    { "trace", "use -d" },
+    { "msg", "not in this version" },
+    { "chroot", "not in this version" },
+    { "runas", "not in this version" },
+    { "readconfig", "configuration files are not in this version" },
+    { "writeconfig", "configuration files are not in this version" },
+    { "echr", "the key of the console mux is Ctrl-A in this version" },
+    { "semihosting", "not for PCs" },
+    { "tb-size", "use -accel bt,tb-size=MIB" },
+    { "no-kvm", "use -accel bt" },
+    { "localtime", "use -rtc base=localtime" },
+    { "startdate", "use -rtc base=DATE" },
+};
+
+static int option_help(struct vm_options *o, const char *arg, struct error *err)
+{
+    printf("ospite %s\nusage: ospite [options] [disk_image]\n\n", OSPITE_VERSION);
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct row *r = &rows[i];
+
+        printf("-%s%s%s", r->name, r->arg ? " " : "", r->arg ? r->arg : "");
+        if (i + 1 < ARRAY_SIZE(rows) && !rows[i + 1].help) printf(" or -%s", rows[++i].name);
+        printf("\n                %s\n", r->help);
+    }
+    printf("\nWith -nographic, Ctrl-A h shows the keys of the terminal, Ctrl-A x ends the machine.\n"
+           "The manual page ospite(1) tells more.\n");
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+static int option_unknown(const char *given, const char *name, struct error *err)
+{
+    struct nearest near;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
+        if (!strcmp(refused[i].name, name)) return error_set(err, "%s is not supported: %s", given, refused[i].why);
+    nearest_begin(&near, name);
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) nearest_offer(&near, rows[i].name);
+    if (nearest_result(&near)) return error_set(err, "%s: unknown option; did you mean '-%s'?", given, near.best);
+    return error_set(err, "%s: unknown option; 'ospite -h' lists them", given);
+}
+
+static int one_option(struct vm_options *o, int argc, char **argv, int *i, struct error *err)
+{
+    const char *given = argv[*i], *name = given + 1 + (given[1] == '-');
+
+    for (unsigned r = 0; r < ARRAY_SIZE(rows); r++) {
+        if (strcmp(rows[r].name, name)) continue;
+        if (!rows[r].arg) return rows[r].fn(o, NULL, err);
+        if (*i + 1 == argc) return error_set(err, "%s: requires an argument: %s", given, rows[r].arg);
+        return rows[r].fn(o, argv[++*i], err);
+    }
+    return option_unknown(given, name, err);
+}
+
+/* -L: firmware by bare name, and the default firmware, are looked for in those directories first. */
+static void firmware_find(struct vm_options *o)
+{
+    const char *name = o->config.bios ? o->config.bios : "bios-256k.bin";
+
+    if (o->config.kernel && !o->config.bios) return;
+    if (strchr(name, '/') || (o->config.bios && access(name, R_OK) == 0)) return;
+    for (unsigned i = 0; i < o->firmware_dir_count; i++) {
+        const char *path = arena_format(o->arena, "%s/%s", o->firmware_dir[i], name);
+
+        if (access(path, R_OK) != 0) continue;
+        o->config.bios = path;
+        return;
+    }
+}
+
+static int options_finish(struct vm_options *o, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    if (!c->kernel && c->initrd) return error_set(err, "-initrd only makes sense with -kernel");
+    if (!c->kernel && c->append) return error_set(err, "-append only makes sense with -kernel");
+    if (o->nodefaults && !o->vga_given) c->has_vga = false;
+    if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
+    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0) return -1;
+    firmware_find(o);
+    return 0;
+}
+
+enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err)
+{
+    bool positional = false;
+
+    memset(o, 0, sizeof(*o));
+    machine_config_defaults(&o->config);
+    o->config.serial_count = 0;
+    memset(o->config.serial, 0, sizeof(o->config.serial));
+    o->config.monitor = NULL;
+    o->arena = arena_new();
+    for (int i = 1; i < argc; i++) {
+        int result;
+
+        if (argv[i][0] != '-' || !argv[i][1]) {
+            if (positional) {
+                error_set(err, "'%s': one disk image may stand alone; for more use -hdb or -drive", argv[i]);
+                return VM_OPTIONS_ERROR;
+            }
+            positional = true;
+            result = option_hda(o, argv[i], err);
+        } else result = one_option(o, argc, argv, &i, err);
+        if (result) return result < 0 ? VM_OPTIONS_ERROR : VM_OPTIONS_HELP_SHOWN;
+    }
+    return options_finish(o, err) < 0 ? VM_OPTIONS_ERROR : VM_OPTIONS_RUN;
+}
+
+void vm_options_free(struct vm_options *o)
+{
+    arena_free(o->arena);
+    o->arena = NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line of a virtual machine, in qemu's grammar: arguments in, a checked struct machine_config out. */
+#ifndef TOOL_VM_OPTIONS_H
+#define TOOL_VM_OPTIONS_H
+
+#include "machine/config.h"
+#include "tool/option_list.h"
+
+struct error;
+
+struct vm_options {
+    struct machine_config config;
+    struct arena *arena;
+    bool nodefaults, nographic, display_given, snapshot, daemonize, quiet_display;
+    bool serial_given, monitor_given, vga_given, uuid_given;
+    const char *pidfile, *process_name, *firmware_dir[8];
+    unsigned firmware_dir_count;
+    const char *trace_list, *trace_file;
+    struct { const char *id, *spec; } chardev[8];   /* -chardev, as legacy text */
+    unsigned chardev_count;
+    struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
+    unsigned ide_device_count;
+};
+
+enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };
+/* Touches no file but to look for firmware in -L directories. On VM_OPTIONS_ERROR *err says what is wrong; the caller
+ * frees in every case. */
+enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err);
+void vm_options_free(struct vm_options *o);
+
+#endif

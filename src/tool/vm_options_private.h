@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One row of the option table, and the handlers by area. */
+#ifndef TOOL_VM_OPTIONS_PRIVATE_H
+#define TOOL_VM_OPTIONS_PRIVATE_H
+
+#include "tool/vm_options.h"
+
+/* 0: taken. VM_OPTIONS_HELP_SHOWN: it printed what was asked for; the program ends well. -1: *err. */
+typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
+
+/* vm_board.c */
+option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_smp, option_memory, option_rtc,
+    option_boot, option_uuid, option_name, option_device, option_vga, option_global, option_action;
+/* vm_drive.c */
+option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
+int drives_finish(struct vm_options *o, struct error *err);
+/* vm_console.c */
+option_fn option_serial, option_monitor, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
+int console_finish(struct vm_options *o, struct error *err);
+
+/* Engine by name, colon separated for several: "kvm:tcg". */
+int accel_parse(struct vm_options *o, const char *names, struct error *err);
+
+#endif

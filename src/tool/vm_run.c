@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From the command line to a running machine: options, traces, machine, monitor, gdb stub, run. */
+#include "tool/vm_run.h"
+
+#include <stddef.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "chardev/chardev.h"
+#include "machine/machine.h"
+#include "monitor/gdbstub.h"
+#include "monitor/monitor.h"
+#include "tool/daemon.h"
+#include "tool/vm_options.h"
+
+static void quit_key(void *opaque)
+{
+    machine_request_quit(opaque, 0);
+}
+
+static int traces_start(const struct vm_options *o, struct error *err)
+{
+    if (o->trace_file && log_trace_file(o->trace_file, err) < 0) return -1;
+    return o->trace_list ? log_trace_enable(o->trace_list, err) : 0;
+}
+
+static void display_hint(const struct vm_options *o)
+{
+    if (!o->quiet_display)
+        log_message("there is no graphical display in this version; -nographic shows the serial port and the monitor "
+                    "here, -monitor stdio with its command 'screen' the text screen");
+}
+
+/* Everything that can fail before the machine runs. */
+static int machine_make(struct vm_options *o, struct machine **m, struct monitor **monitor, struct gdbstub **gdb,
+                        struct error *err)
+{
+    int background = -1;
+
+    if (o->daemonize && (background = daemon_begin(err)) < 0) return -1;
+    if (traces_start(o, err) < 0) return -1;
+    loop_init();
+    *m = machine_new(&o->config, err);
+    if (!*m) return -1;
+    chardev_on_quit(quit_key, *m);
+    if (o->config.monitor && !(*monitor = monitor_new(*m, o->config.monitor, err))) return error_prefix(err, "-monitor");
+    if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
+    if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;
+    return background < 0 ? 0 : daemon_ready(background, err);
+}
+
+int vm_run(int argc, char **argv)
+{
+    struct error err = { "unknown error" };
+    struct monitor *monitor = NULL;
+    struct gdbstub *gdb = NULL;
+    struct machine *m = NULL;
+    struct vm_options o;
+    int status = 1;
+
+    switch (vm_options_parse(&o, argc, argv, &err)) {
+    case VM_OPTIONS_HELP_SHOWN:
+        status = 0;
+        break;
+    case VM_OPTIONS_ERROR:
+        log_message("%s", err.text);
+        break;
+    case VM_OPTIONS_RUN:
+        process_prepare(o.process_name);
+        if (machine_make(&o, &m, &monitor, &gdb, &err) < 0) {
+            log_message("%s", err.text);
+            break;
+        }
+        display_hint(&o);
+        status = machine_run(m);
+        if (o.pidfile) unlink(o.pidfile);
+        break;
+    }
+    gdbstub_free(gdb);
+    monitor_free(monitor);
+    machine_free(m);
+    vm_options_free(&o);
+    return status;
+}
