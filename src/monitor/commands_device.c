@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands that reach devices: keys, the text screen, CD-ROM drives. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/nearest.h"
+#include "monitor/monitor_private.h"
+
+enum { SCREEN_BYTES = 64 * 1024, HOLD_MS = 100 };
+
+static int cmd_sendkey(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t hold = HOLD_MS;
+
+    if (c->argc < 2) return error_set(err, "which keys? for example ctrl-alt-delete");
+    if (c->argc > 2 && expression_value(mon, c->argv[2], NULL, &hold, err) < 0) return -1;
+    if (hold > 60000) return error_set(err, "keys are held at most 60000 ms");
+    return machine_send_keys(mon->m, c->argv[1], (int)hold, err);
+}
+
+static int cmd_screen(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    char *text = malloc(SCREEN_BYTES);
+    bool ok;
+
+    if (!text) return error_set(err, "out of memory");
+    ok = machine_text_screen(mon->m, text, SCREEN_BYTES);
+    for (char *line = text, *end; ok && *line; line = end + (*end == '\n')) {
+        end = line + strcspn(line, "\n");
+        monitor_print(mon, "%.*s\n", (int)(end - line), line);
+    }
+    free(text);
+    return ok ? 0 : error_set(err, "the screen is in a graphics mode, or there is none");
+}
+
+static int drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err)
+{
+    struct nearest near;
+
+    nearest_begin(&near, id);
+    for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
+        const char *name = machine_drive_config(mon->m, i)->id;
+
+        if (name && !strcmp(name, id)) {
+            *index = i;
+            return 0;
+        }
+        nearest_offer(&near, name);
+    }
+    if (nearest_result(&near)) return error_set(err, "no drive '%s'; did you mean '%s'?", id, near.best);
+    return error_set(err, "no drive '%s'; 'info block' lists them", id);
+}
+
+static int cmd_eject(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    bool force = c->argc > 1 && !strcmp(c->argv[1], "-f");
+    unsigned i;
+
+    if (c->argc != 2u + force) return error_set(err, "[-f] DRIVE is wanted");
+    if (drive_find(mon, c->argv[1 + force], &i, err) < 0) return -1;
+    return machine_drive_change(mon->m, i, NULL, force, err);
+}
+
+static int cmd_change(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct block_open_options o = { .readonly = true };
+    unsigned i;
+
+    if (c->argc < 3 || c->argc > 4) return error_set(err, "DRIVE FILE [FORMAT] is wanted");
+    if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    o.filename = c->argv[2];
+    o.format = c->argc > 3 ? c->argv[3] : NULL;
+    return machine_drive_change(mon->m, i, &o, false, err);
+}
+
+const struct command device_commands[] = {
+    { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
+    { "screen", "", "print the guest's text screen", cmd_screen, NULL },
+    { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },
+    { "change", "DRIVE FILE [FORMAT]", "put another medium in", cmd_change, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};

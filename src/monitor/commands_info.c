@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* 'info WHAT'. Registers are laid out as qemu prints them, so that scripts which read them go on working. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/nearest.h"
+#include "block/block.h"
+#include "bus/pci.h"
+#include "chardev/chardev.h"
+#include "engine/engine.h"
+#include "monitor/monitor_private.h"
+#include "monitor/peek.h"
+
+static int info_status(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    static const char *const names[] = {
+        [RUN_PRELAUNCH] = "paused (prelaunch)", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused",
+        [RUN_DEBUG] = "paused (debug)", [RUN_SHUTDOWN] = "paused (shutdown)",
+        [RUN_INTERNAL_ERROR] = "paused (internal-error)",
+    };
+
+    monitor_print(mon, "VM status: %s\n", names[machine_state(mon->m)]);
+    return 0;
+}
+
+static int info_version(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    monitor_print(mon, "%s\n", OSPITE_VERSION);
+    return 0;
+}
+
+static int info_name(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const char *name = machine_configuration(mon->m)->name;
+
+    if (name) monitor_print(mon, "%s\n", name);
+    return 0;
+}
+
+static int info_uuid(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const uint8_t *u = machine_configuration(mon->m)->uuid;
+
+    for (unsigned i = 0; i < 16; i++) monitor_print(mon, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", u[i]);
+    monitor_print(mon, "\n");
+    return 0;
+}
+
+static int info_cpus(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    bool ran = peek_begin(mon->m);
+
+    for (unsigned i = 0; i < machine_vcpu_count(mon->m); i++) {
+        struct x86_state s;
+
+        machine_vcpu_get(mon->m, i, &s);
+        monitor_print(mon, "%c CPU #%u: pc=0x%016llx%s\n", i == mon->vcpu ? '*' : ' ', i, (unsigned long long)s.rip,
+                      s.halted ? " (halted)" : "");
+    }
+    peek_end(mon->m, ran);
+    return 0;
+}
+
+static int info_kvm(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    bool kvm = !strcmp(machine_engine(mon->m)->ops->name, "kvm");
+
+    monitor_print(mon, "kvm support: %s\n", kvm ? "enabled" : "disabled");
+    return 0;
+}
+
+static int info_jit(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct engine *e = machine_engine(mon->m);
+    bool ran = peek_begin(mon->m);
+
+    monitor_print(mon, "engine: %s (%s)\n", e->ops->name, e->ops->description);
+    if (e->ops->info) e->ops->info(e, monitor_print_line, mon);
+    peek_end(mon->m, ran);
+    return 0;
+}
+
+static int info_mtree(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    monitor_print(mon, "address-space: memory\n");
+    memory_map_print(machine_memory(mon->m), monitor_print_line, mon);
+    monitor_print(mon, "\naddress-space: I/O\n");
+    memory_map_print(machine_ports(mon->m), monitor_print_line, mon);
+    return 0;
+}
+
+static int info_chardev(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    chardev_list(monitor_print_line, mon);
+    return 0;
+}
+
+/* ---- registers ---- */
+
+static void segment_print(struct monitor *mon, const char *name, const struct segment *s)
+{
+    monitor_print(mon, "%-3s=%04x %016llx %08x %08x\n", name, s->selector, (unsigned long long)s->base, s->limit,
+                  (s->attr & 0xffff) << 8);
+}
+
+static void registers_print(struct monitor *mon, const struct x86_state *s)
+{
+    static const char *const gpr[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
+    static const uint8_t order[16] = { 0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
+    static const struct { const char *name; unsigned n; } seg[] = { { "ES", SEG_ES }, { "CS", SEG_CS }, { "SS", SEG_SS },
+                                                                    { "DS", SEG_DS }, { "FS", SEG_FS }, { "GS", SEG_GS } };
+    static const char flags[] = "ODSZAPC";
+    static const uint32_t bits[] = { RFLAGS_OF, RFLAGS_DF, RFLAGS_SF, RFLAGS_ZF, RFLAGS_AF, RFLAGS_PF, RFLAGS_CF };
+
+    for (unsigned i = 0; i < 16; i++)
+        monitor_print(mon, "%s=%016llx%c", gpr[order[i]], (unsigned long long)s->gpr[order[i]], i % 4 == 3 ? '\n' : ' ');
+    monitor_print(mon, "RIP=%016llx RFL=%08llx [", (unsigned long long)s->rip, (unsigned long long)s->rflags);
+    for (unsigned i = 0; i < ARRAY_SIZE(bits); i++) monitor_print(mon, "%c", s->rflags & bits[i] ? flags[i] : '-');
+    monitor_print(mon, "] CPL=%u II=%u A20=1 SMM=0 HLT=%u\n", x86_cpl(s), s->interrupt_shadow, s->halted);
+    for (unsigned i = 0; i < ARRAY_SIZE(seg); i++) segment_print(mon, seg[i].name, &s->seg[seg[i].n]);
+    segment_print(mon, "LDT", &s->ldtr);
+    segment_print(mon, "TR", &s->tr);
+    monitor_print(mon, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", (unsigned long long)s->gdtr.base, s->gdtr.limit,
+                  (unsigned long long)s->idtr.base, s->idtr.limit);
+    monitor_print(mon, "CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx\n", (unsigned long long)s->cr0,
+                  (unsigned long long)s->cr2, (unsigned long long)s->cr3, (unsigned long long)s->cr4);
+    for (unsigned i = 0; i < 4; i++) monitor_print(mon, "DR%u=%016llx ", i, (unsigned long long)s->dr[i]);
+    monitor_print(mon, "\nDR6=%016llx DR7=%016llx\nEFER=%016llx\n", (unsigned long long)s->dr[6],
+                  (unsigned long long)s->dr[7], (unsigned long long)s->efer);
+}
+
+static void vectors_print(struct monitor *mon, const struct x86_state *s)
+{
+    uint16_t fcw, fsw;
+    uint32_t mxcsr;
+
+    memcpy(&fcw, s->xsave, 2);
+    memcpy(&fsw, s->xsave + 2, 2);
+    memcpy(&mxcsr, s->xsave + 24, 4);
+    monitor_print(mon, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", fcw, fsw, fsw >> 11 & 7, s->xsave[4], mxcsr);
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t half[2];
+
+        memcpy(half, s->xsave + 160 + i * 16, 16);
+        monitor_print(mon, "XMM%02u=%016llx %016llx%c", i, (unsigned long long)half[1], (unsigned long long)half[0],
+                      i % 2 ? '\n' : ' ');
+    }
+}
+
+static int info_registers(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    bool all = c->argc > 2 && !strcmp(c->argv[2], "-a"), ran = peek_begin(mon->m);
+
+    for (unsigned i = 0; i < machine_vcpu_count(mon->m); i++) {
+        struct x86_state s;
+
+        if (i != mon->vcpu && !all) continue;
+        machine_vcpu_get(mon->m, i, &s);
+        if (all) monitor_print(mon, "\nCPU#%u\n", i);
+        registers_print(mon, &s);
+        vectors_print(mon, &s);
+    }
+    peek_end(mon->m, ran);
+    return 0;
+}
+
+/* ---- page tables ---- */
+
+struct walk {
+    struct monitor *mon;
+    bool merge;                        /* 'info mem': runs with equal rights; else 'info tlb': every page */
+    uint64_t run_start, run_end, run_rights;
+    unsigned lines;
+};
+enum { WALK_LINES = 20000, PTE_PRESENT = 1, PTE_WRITE = 2, PTE_USER = 4, PTE_PSE = 0x80 };
+
+static void run_flush(struct walk *w)
+{
+    uint64_t r = w->run_rights;
+
+    if (w->run_end > w->run_start && w->lines++ < WALK_LINES)
+        monitor_print(w->mon, "%016llx-%016llx %016llx %c%c%c\n", (unsigned long long)w->run_start,
+                      (unsigned long long)w->run_end, (unsigned long long)(w->run_end - w->run_start),
+                      r & PTE_USER ? 'u' : '-', 'r', r & PTE_WRITE ? 'w' : '-');
+    w->run_start = w->run_end = 0;
+}
+
+static void page_seen(struct walk *w, uint64_t gva, uint64_t size, uint64_t entry, uint64_t rights)
+{
+    static const struct { uint64_t bit; char letter; } flags[] = {
+        { 1ull << 63, 'X' }, { 0x100, 'G' }, { PTE_PSE, 'P' }, { 0x40, 'D' }, { 0x20, 'A' }, { 0x10, 'C' }, { 8, 'T' },
+        { PTE_USER, 'U' }, { PTE_WRITE, 'W' },
+    };
+    char text[sizeof(flags) / sizeof(flags[0]) + 1] = "";
+
+    if (w->merge) {
+        if (w->run_end != gva || w->run_rights != rights) {
+            run_flush(w);
+            w->run_start = gva;
+            w->run_rights = rights;
+        }
+        w->run_end = gva + size;
+        return;
+    }
+    if (w->lines++ >= WALK_LINES) return;
+    for (unsigned i = 0; i < ARRAY_SIZE(flags); i++)
+        text[i] = entry & flags[i].bit && (flags[i].letter != 'P' || size > 4096) ? flags[i].letter : '-';
+    monitor_print(w->mon, "%016llx: %016llx %s\n", (unsigned long long)gva,
+                  (unsigned long long)(entry & 0xffffffffff000ull & ~(size - 1)), text);
+}
+
+static uint64_t canonical(uint64_t gva, int level)
+{
+    return level == 4 ? (uint64_t)((int64_t)(gva << 16) >> 16) : gva;
+}
+
+/* One table; level 1 maps 4 KiB pages. Guests may make tables point at themselves: levels bound the depth, the line
+ * count bounds the breadth. */
+static void table_walk(struct walk *w, gpa_t table, int level, int top, unsigned entry_bytes, uint64_t base, uint64_t rights)
+{
+    unsigned bits = entry_bytes == 8 ? 9 : 10, shift = 12 + bits * (level - 1);
+    unsigned count = entry_bytes == 8 && top == 3 && level == 3 ? 4 : 1u << bits;
+    struct memory_map *memory = machine_memory(w->mon->m);
+
+    for (unsigned i = 0; i < count && w->lines < WALK_LINES; i++) {
+        uint64_t entry = 0, gva = canonical(base | (uint64_t)i << shift, top), mine;
+        struct flat_range r = memory_map_find(memory, table + i * entry_bytes);
+
+        if (r.kind != RANGE_RAM && r.kind != RANGE_ROM) return;
+        if (!memory_read(memory, table + i * entry_bytes, &entry, entry_bytes) || !(entry & PTE_PRESENT)) continue;
+        mine = top == 3 && level == 3 ? rights : rights & entry;
+        if (level == 1 || (level <= 3 && (entry & PTE_PSE) && !(level == 3 && top == 3)))
+            page_seen(w, gva, 1ull << shift, entry, mine);
+        else table_walk(w, entry & (entry_bytes == 8 ? 0xffffffffff000ull : 0xfffff000ull), level - 1, top, entry_bytes,
+                        base | (uint64_t)i << shift, mine);
+    }
+}
+
+static int page_tables(struct monitor *mon, bool merge)
+{
+    struct walk w = { .mon = mon, .merge = merge };
+    bool ran = peek_begin(mon->m);
+    struct x86_state s;
+
+    machine_vcpu_get(mon->m, mon->vcpu, &s);
+    if (!(s.cr0 & CR0_PG)) monitor_print(mon, "PG disabled\n");
+    else if (!(s.cr4 & CR4_PAE)) table_walk(&w, s.cr3 & 0xfffff000, 2, 2, 4, 0, PTE_USER | PTE_WRITE);
+    else if (!x86_is_long(&s)) table_walk(&w, s.cr3 & 0xffffffe0, 3, 3, 8, 0, PTE_USER | PTE_WRITE);
+    else table_walk(&w, s.cr3 & 0xffffffffff000ull, 4, 4, 8, 0, PTE_USER | PTE_WRITE);
+    run_flush(&w);
+    if (w.lines >= WALK_LINES) monitor_print(mon, "(more than %d lines: the rest is left out)\n", WALK_LINES);
+    peek_end(mon->m, ran);
+    return 0;
+}
+
+static int info_tlb(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return page_tables(mon, false);
+}
+
+static int info_mem(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return page_tables(mon, true);
+}
+
+/* ---- devices ---- */
+
+/* Devices whose name contains one of words. */
+static int devices_info(struct monitor *mon, const char *const *words, struct error *err)
+{
+    unsigned shown = 0;
+
+    for (struct device *d = machine_devices(mon->m); d; d = d->next) {
+        bool wanted = false;
+
+        for (unsigned i = 0; words[i]; i++) wanted |= strstr(d->ops->name, words[i]) != NULL;
+        if (!wanted || !d->ops->info) continue;
+        monitor_print(mon, "%s:\n", d->ops->name);
+        d->ops->info(d, monitor_print_line, mon);
+        shown++;
+    }
+    return shown ? 0 : error_set(err, "no device tells about this (the kvm engine keeps its interrupt controllers to itself)");
+}
+
+static int info_pic(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return devices_info(mon, (const char *const[]){ "8259", "pic", NULL }, err);
+}
+
+static int info_irq(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return devices_info(mon, (const char *const[]){ "8259", "pic", "ioapic", "lapic", NULL }, err);
+}
+
+static int info_qtree(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    for (struct device *d = machine_devices(mon->m); d; d = d->next) {
+        monitor_print(mon, "%s%s%s -- %s\n", d->ops->name, d->id ? " id " : "", d->id ? d->id : "",
+                      d->ops->description ? d->ops->description : "");
+        if (d->ops->info && c->argc > 2 && !strcmp(c->argv[2], "-v")) d->ops->info(d, monitor_print_line, mon);
+    }
+    return 0;
+}
+
+static void pci_function_print(struct monitor *mon, struct pci_device *d)
+{
+    static const struct { uint16_t class; const char *name; } classes[] = {
+        { 0x0101, "IDE controller" }, { 0x0100, "SCSI controller" }, { 0x0200, "Ethernet controller" },
+        { 0x0300, "VGA controller" }, { 0x0600, "Host bridge" }, { 0x0601, "ISA bridge" }, { 0x0604, "PCI bridge" },
+        { 0x0680, "Bridge" },
+    };
+    unsigned class = d->config[0x0b] << 8 | d->config[0x0a];
+    const char *name = NULL;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(classes); i++)
+        if (classes[i].class == class) name = classes[i].name;
+    monitor_print(mon, "  Bus  0, device %3u, function %u:\n", d->devfn >> 3, d->devfn & 7);
+    if (name) monitor_print(mon, "    %s: ", name);
+    else monitor_print(mon, "    Class %04x: ", class);
+    monitor_print(mon, "PCI device %02x%02x:%02x%02x\n", d->config[1], d->config[0], d->config[3], d->config[2]);
+    if (d->config[0x3d]) monitor_print(mon, "      IRQ %u, pin %c\n", d->config[0x3c], 'A' + d->config[0x3d] - 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(d->bar); i++) {
+        uint64_t address = 0;
+
+        if (!d->bar[i].size) continue;
+        memcpy(&address, d->config + 0x10 + 4 * i, d->bar[i].flags & PCI_BAR_64 ? 8 : 4);
+        address &= d->bar[i].flags & PCI_BAR_IO ? ~3ull : ~15ull;
+        monitor_print(mon, "      BAR%u: %s at 0x%llx [0x%llx].\n", i,
+                      d->bar[i].flags & PCI_BAR_IO ? "I/O" : d->bar[i].flags & PCI_BAR_64 ? "64 bit memory" : "32 bit memory",
+                      (unsigned long long)address, (unsigned long long)(address + d->bar[i].size - 1));
+    }
+    monitor_print(mon, "      id \"%s\"\n", d->device.id ? d->device.id : "");
+}
+
+static int info_pci(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct pci_bus *bus = machine_pci_bus(mon->m);
+
+    if (!bus) return error_set(err, "this machine has no PCI bus");
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        struct pci_device *d = pci_bus_device(bus, devfn);
+
+        if (d) pci_function_print(mon, d);
+    }
+    return 0;
+}
+
+static int info_block(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
+        const struct drive_config *d = machine_drive_config(mon->m, i);
+        struct block_node *n = machine_drive(mon->m, i);
+
+        if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", d->id, block_filename(n), block_format_name(n),
+                             block_is_readonly(n) ? ", read-only" : "", (unsigned long long)block_size_bytes(n));
+        else monitor_print(mon, "%s: [not inserted]\n", d->id);
+        if (d->media == MEDIA_CDROM) monitor_print(mon, "    Removable device\n");
+        if (d->open.snapshot) monitor_print(mon, "    Writes are dropped at the end (snapshot)\n");
+    }
+    return 0;
+}
+
+static int info_blockstats(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
+        struct block_node *n = machine_drive(mon->m, i);
+        struct block_stats s = { 0 };
+
+        if (n) s = block_stats_get(n);
+        monitor_print(mon, "%s: rd_bytes=%llu wr_bytes=%llu rd_operations=%llu wr_operations=%llu flush_operations=%llu\n",
+                      machine_drive_config(mon->m, i)->id, (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes,
+                      (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes);
+    }
+    return 0;
+}
+
+const struct command info_commands[] = {
+    { "status", "", "whether the machine runs", info_status, NULL },
+    { "registers", "[-a]", "registers of the CPU (-a: of all)", info_registers, NULL },
+    { "cpus", "", "the CPUs", info_cpus, NULL },
+    { "mem", "", "mapped virtual memory, by rights", info_mem, NULL },
+    { "tlb", "", "every mapped page", info_tlb, NULL },
+    { "mtree", "", "the physical address spaces", info_mtree, NULL },
+    { "pci", "", "PCI devices", info_pci, NULL },
+    { "qtree", "[-v]", "all devices (-v: with their state)", info_qtree, NULL },
+    { "pic", "", "the 8259 interrupt controllers", info_pic, NULL },
+    { "irq", "", "all interrupt controllers", info_irq, NULL },
+    { "block", "", "drives and their images", info_block, NULL },
+    { "blockstats", "", "what drives have read and written", info_blockstats, NULL },
+    { "chardev", "", "character devices", info_chardev, NULL },
+    { "jit", "", "the engine's statistics", info_jit, NULL },
+    { "kvm", "", "whether KVM runs the guest", info_kvm, NULL },
+    { "name", "", "the guest's name", info_name, NULL },
+    { "uuid", "", "the machine's UUID", info_uuid, NULL },
+    { "version", "", "ospite's version", info_version, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+int command_info(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct nearest near;
+
+    nearest_begin(&near, c->argc > 1 ? c->argv[1] : "");
+    for (const struct command *k = info_commands; k->name; k++) {
+        if (c->argc < 2) monitor_print(mon, "info %s%s%s -- %s\n", k->name, *k->args ? " " : "", k->args, k->help);
+        else if (command_is(k, c->argv[1])) return k->fn(mon, c, err);
+        else nearest_offer(&near, k->name);
+    }
+    if (c->argc < 2) return 0;
+    if (nearest_result(&near)) return error_set(err, "unknown: 'info %s'; did you mean '%s'?", c->argv[1], near.best);
+    return error_set(err, "unknown: 'info %s'; 'info' alone lists what there is", c->argv[1]);
+}

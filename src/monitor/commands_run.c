@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands about running: stop, cont, reset, power, quit, nmi, log, gdbserver. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "engine/engine.h"
+#include "monitor/gdbstub.h"
+#include "monitor/monitor_private.h"
+
+static int cmd_stop(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (machine_state(mon->m) == RUN_RUNNING) machine_stop(mon->m, RUN_PAUSED);
+    return 0;
+}
+
+static int cmd_cont(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    enum run_state now = machine_state(mon->m);
+
+    if (now == RUN_SHUTDOWN || now == RUN_INTERNAL_ERROR)
+        return error_set(err, "the machine is %s; 'system_reset' starts it anew", now == RUN_SHUTDOWN ? "off" : "in an error");
+    if (now != RUN_RUNNING) machine_start(mon->m);
+    return 0;
+}
+
+static int cmd_reset(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    machine_request_reset(mon->m);
+    return 0;
+}
+
+static int cmd_powerdown(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    machine_request_powerdown(mon->m);
+    return 0;
+}
+
+static int cmd_quit(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t status = 0;
+
+    if (c->argc > 1 && expression_value(mon, c->rest[1], NULL, &status, err) < 0) return -1;
+    machine_request_quit(mon->m, status & 0xff);
+    return 0;
+}
+
+static int cmd_nmi(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct engine_vcpu *v = machine_vcpu(mon->m, mon->vcpu);
+
+    if (!v) return error_set(err, "no CPU %u", mon->vcpu);
+    v->engine->ops->vcpu_nmi(v);
+    return 0;
+}
+
+static int cmd_cpu(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t n;
+
+    if (c->argc < 2) return error_set(err, "which CPU?");
+    if (expression_value(mon, c->rest[1], NULL, &n, err) < 0) return -1;
+    if (n >= machine_vcpu_count(mon->m)) return error_set(err, "there is no CPU %llu", (unsigned long long)n);
+    mon->vcpu = n;
+    return 0;
+}
+
+static int cmd_log(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2) return error_set(err, "log what? 'none' ends it; ospite -d help lists the categories");
+    return log_trace_enable(c->argv[1], err);
+}
+
+static int cmd_logfile(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2) return error_set(err, "which file?");
+    return log_trace_file(c->argv[1], err);
+}
+
+static int cmd_gdbserver(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const char *spec = c->argc > 1 ? c->argv[1] : "tcp::1234";
+
+    if (!strcmp(spec, "none")) {
+        gdbstub_free(mon->gdb);
+        mon->gdb = NULL;
+        monitor_print(mon, "Disabled gdbserver\n");
+        return 0;
+    }
+    if (mon->gdb || machine_configuration(mon->m)->gdb) return error_set(err, "gdb is served already");
+    mon->gdb = gdbstub_new(mon->m, spec, err);
+    if (!mon->gdb) return -1;
+    monitor_print(mon, "Waiting for gdb connection on device '%s'\n", spec);
+    return 0;
+}
+
+const struct command run_commands[] = {
+    { "stop", "", "stop the machine", cmd_stop, "s" },
+    { "cont", "", "let it go on", cmd_cont, "c" },
+    { "system_reset", "", "the reset button", cmd_reset, NULL },
+    { "system_powerdown", "", "the power button", cmd_powerdown, NULL },
+    { "quit", "[STATUS]", "end ospite", cmd_quit, "q" },
+    { "nmi", "", "inject a non-maskable interrupt", cmd_nmi, NULL },
+    { "cpu", "N", "the CPU that registers mean", cmd_cpu, NULL },
+    { "log", "CATEGORIES|none", "trace to the log file or stderr", cmd_log, NULL },
+    { "logfile", "FILE", "where traces go", cmd_logfile, NULL },
+    { "gdbserver", "[DEV|none]", "serve gdb (default tcp::1234)", cmd_gdbserver, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The human monitor: a line comes in, its first word is looked up in the command tables, the command prints. On a
+ * terminal lines can be edited; on pipes and sockets there is the prompt and nothing else is echoed.
+ */
+#include "monitor/monitor.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/nearest.h"
+#include "chardev/chardev.h"
+#include "monitor/gdbstub.h"
+#include "monitor/monitor_private.h"
+
+enum { LINE_BYTES = 4096 };
+
+static command_fn command_help;
+static const struct command own_commands[] = {
+    { "help", "[COMMAND]", "show the commands, or one of them", command_help, "?" },
+    { "info", "WHAT", "show state; 'info' alone lists what", command_info, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands };
+
+static void write_text(void *opaque, const char *text, size_t size)
+{
+    struct monitor *mon = opaque;
+
+    if (!mon->newline_is_crlf) {
+        chardev_write(mon->chardev, text, size);
+        return;
+    }
+    while (size) {
+        const char *nl = memchr(text, '\n', size);
+        size_t n = nl ? (size_t)(nl - text) : size;
+
+        chardev_write(mon->chardev, text, n);
+        if (!nl) return;
+        chardev_write(mon->chardev, "\r\n", 2);
+        text += n + 1;
+        size -= n + 1;
+    }
+}
+
+void monitor_print(struct monitor *mon, const char *fmt, ...)
+{
+    char text[LINE_BYTES];
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (n > 0) write_text(mon, text, MIN((size_t)n, sizeof(text) - 1));
+}
+
+void monitor_print_line(void *mon, const char *line)
+{
+    monitor_print(mon, "%s\n", line);
+}
+
+/* ---- commands ---- */
+
+bool command_is(const struct command *c, const char *name)
+{
+    return !strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name));
+}
+
+static const struct command *command_number(unsigned i)
+{
+    for (unsigned t = 0; t < ARRAY_SIZE(tables); t++)
+        for (const struct command *c = tables[t]; c->name; c++)
+            if (!i--) return c;
+    return NULL;
+}
+
+static const char *command_name(void *opaque, unsigned i)
+{
+    const struct command *c = command_number(i);
+
+    return c ? c->name : NULL;
+}
+
+static const struct command *command_find(const char *name, struct error *err)
+{
+    const struct command *c;
+    struct nearest near;
+
+    nearest_begin(&near, name);
+    for (unsigned i = 0; (c = command_number(i)); i++) {
+        if (command_is(c, name)) return c;
+        nearest_offer(&near, c->name);
+    }
+    if (nearest_result(&near))
+        error_set(err, "unknown command: '%s'; did you mean '%s'?", name, near.best);
+    else error_set(err, "unknown command: '%s'; 'help' lists them", name);
+    return NULL;
+}
+
+static int command_help(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const struct command *one = NULL;
+
+    if (c->argc > 1 && !(one = command_find(c->argv[1], err))) return -1;
+    for (unsigned i = 0; one || command_number(i); i++) {
+        const struct command *k = one ? one : command_number(i);
+
+        monitor_print(mon, "%s%s%s%s%s -- %s\n", k->name, k->alias ? "|" : "", k->alias ? k->alias : "",
+                      *k->args ? " " : "", k->args, k->help);
+        if (one) break;
+    }
+    return 0;
+}
+
+/* Splits at blanks; "..." holds a word together. "x/4i" is "x" and "/4i". words has room for the line and more. */
+static int line_split(const char *line, char *words, struct command_line *c, struct error *err)
+{
+    c->argc = 0;
+    for (;;) {
+        line += strspn(line, " \t");
+        if (!*line) return 0;
+        if (c->argc == COMMAND_WORDS) return error_set(err, "more than %d words", COMMAND_WORDS);
+        c->rest[c->argc] = line;
+        c->argv[c->argc++] = words;
+        if (*line == '"') {
+            const char *end = strchr(++line, '"');
+
+            if (!end) return error_set(err, "a quotation mark is missing");
+            memcpy(words, line, end - line);
+            words += end - line;
+            line = end + 1;
+        } else {
+            while (*line && *line != ' ' && *line != '\t' && !(c->argc == 1 && *line == '/' && line > c->rest[0]))
+                *words++ = *line++;
+        }
+        *words++ = 0;
+    }
+}
+
+static void line_run(void *opaque, const char *line)
+{
+    struct monitor *mon = opaque;
+    char words[READLINE_BYTES + COMMAND_WORDS];
+    const struct command *k;
+    struct command_line c;
+    struct error err;
+    int result;
+
+    mon->shown = false;
+    result = line_split(line, words, &c, &err);
+    if (!result && c.argc) {
+        k = command_find(c.argv[0], &err);
+        result = k ? k->fn(mon, &c, &err) : -1;
+    }
+    if (result < 0) monitor_print(mon, "Error: %s\n", err.text);
+    mon->shown = true;
+    readline_prompt(&mon->readline);
+}
+
+/* ---- the line ---- */
+
+static size_t can_receive(void *opaque)
+{
+    return 1;                                    /* one at a time: a command may end the machine */
+}
+
+static void receive(void *opaque, const uint8_t *data, size_t size)
+{
+    struct monitor *mon = opaque;
+
+    for (size_t i = 0; i < size; i++) readline_byte(&mon->readline, data[i]);
+}
+
+static void greet(struct monitor *mon)
+{
+    monitor_print(mon, "ospite monitor - type 'help' for more information\n");
+    mon->shown = true;
+    readline_prompt(&mon->readline);
+}
+
+static void focus(void *opaque, bool has_focus)
+{
+    struct monitor *mon = opaque;
+
+    if (!has_focus) {
+        monitor_print(mon, "\n");
+        return;
+    }
+    monitor_print(mon, "\n");
+    if (!mon->shown) greet(mon);
+    else readline_prompt(&mon->readline);
+}
+
+static void event(void *opaque, bool opened)
+{
+    if (opened) greet(opaque);
+}
+
+static bool is_terminal(const char *description)
+{
+    return !strncmp(description, "pty:", 4) || !strncmp(description, "mon:pty:", 8) ||
+           (strstr(description, "stdio") && isatty(STDIN_FILENO));
+}
+
+struct monitor *monitor_new(struct machine *m, const char *spec, struct error *err)
+{
+    struct monitor *mon = calloc(1, sizeof(*mon));
+    struct chardev_frontend f = { can_receive, receive, event, mon, focus, NULL };
+    const char *description;
+
+    if (!mon || !(mon->chardev = chardev_open(spec, err))) {
+        if (!mon) error_set(err, "out of memory");
+        free(mon);
+        return NULL;
+    }
+    description = chardev_description(mon->chardev);
+    mon->m = m;
+    mon->readline = (struct readline){
+        .prompt = "(ospite) ", .write = write_text, .line = line_run, .name = command_name, .opaque = mon,
+        .edit = is_terminal(description), .history_count = 0,
+    };
+    mon->newline_is_crlf = mon->readline.edit;
+    chardev_attach(mon->chardev, &f);
+    if (strncmp(description, "mon:", 4) && strncmp(description, "disconnected:", 13)) greet(mon);
+    return mon;
+}
+
+void monitor_free(struct monitor *mon)
+{
+    if (!mon) return;
+    gdbstub_free(mon->gdb);
+    chardev_attach(mon->chardev, NULL);
+    chardev_close(mon->chardev);
+    readline_free(&mon->readline);
+    free(mon);
+}

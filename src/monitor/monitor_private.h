@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside the room: the monitor's state and what commands use. */
+#ifndef MONITOR_PRIVATE_H
+#define MONITOR_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "machine/machine.h"
+#include "monitor/monitor.h"
+#include "monitor/readline.h"
+
+struct gdbstub;
+
+struct monitor {
+    struct machine *m;
+    struct chardev *chardev;
+    struct gdbstub *gdb;               /* of the command 'gdbserver' */
+    struct readline readline;
+    bool newline_is_crlf, shown;       /* shown: a prompt stands on the screen */
+    unsigned vcpu;                     /* whose registers 'info registers' and '$rip' mean */
+};
+
+enum { COMMAND_WORDS = 16 };
+/* The words of a line; text[i] is the line from word i on. argv[0] is the command. */
+struct command_line {
+    unsigned argc;
+    const char *argv[COMMAND_WORDS], *rest[COMMAND_WORDS];
+};
+/* 0, or -1 with *err. */
+typedef int command_fn(struct monitor *mon, const struct command_line *c, struct error *err);
+struct command {
+    const char *name, *args, *help;
+    command_fn *fn;
+    const char *alias;                 /* a short name, or NULL */
+};
+
+void monitor_print(struct monitor *mon, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void monitor_print_line(void *mon, const char *line);        /* the shape of the info callbacks */
+bool command_is(const struct command *c, const char *name);
+
+/* Tables end with a NULL name. */
+extern const struct command run_commands[], memory_commands[], device_commands[], info_commands[];
+command_fn command_info;
+
+/* Numbers, $registers, + - * / % & | ^ << >> ~ ( ). 0, or -1 with *err. *end (if not NULL) is where it stopped;
+ * otherwise everything must be used up. */
+int expression_value(struct monitor *mon, const char *text, const char **end, uint64_t *value, struct error *err);
+/* Registers of the monitor's CPU, stopping the machine for the moment. */
+void monitor_registers(struct monitor *mon, struct x86_state *s);
+
+#endif
