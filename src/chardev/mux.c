@@ -40,7 +40,7 @@ static void front_deliver(struct front *f)
 {
     const struct chardev_frontend *fe = &f->base.frontend;
 
-    if (f->mux->delivering || !fe->receive) return;
+    if (!f->used || f->mux->delivering || !fe->receive) return;
     f->mux->delivering = true;
     while (f->count) {
         size_t room = fe->can_receive(fe->opaque);

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Room chardev: every kind of backend against a real peer, the queue's limit, holding back, the mux and its keys. */
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/loop.h"
+#include "chardev/chardev.h"
+
+static unsigned checks, failures;
+static char dir[] = "/tmp/ospite-chardev-XXXXXX";
+
+static void check(bool ok, const char *what)
+{
+    checks++;
+    if (ok) return;
+    failures++;
+    printf("FAIL: %s\n", what);
+}
+
+/* A frontend that keeps what it gets. */
+struct sink {
+    struct chardev *c;
+    char text[1 << 16];
+    size_t size, room;
+    unsigned opened, closed, focused, unfocused, breaks;
+};
+
+static size_t can_receive(void *opaque) { return ((struct sink *)opaque)->room; }
+
+static void receive(void *opaque, const uint8_t *data, size_t size)
+{
+    struct sink *s = opaque;
+
+    if (size > s->room || s->size + size >= sizeof(s->text)) abort();
+    memcpy(s->text + s->size, data, size);
+    s->size += size;
+    s->text[s->size] = 0;
+}
+
+static void event(void *opaque, bool opened)
+{
+    struct sink *s = opaque;
+
+    if (opened) s->opened++;
+    else s->closed++;
+}
+
+static void focus(void *opaque, bool has)
+{
+    struct sink *s = opaque;
+
+    if (has) s->focused++;
+    else s->unfocused++;
+}
+
+static void send_break(void *opaque) { ((struct sink *)opaque)->breaks++; }
+
+static bool attach(struct sink *s, const char *spec)
+{
+    struct chardev_frontend f = { can_receive, receive, event, s, focus, send_break };
+    struct error err;
+
+    memset(s, 0, sizeof(*s));
+    s->room = 4096;
+    s->c = chardev_open(spec, &err);
+    if (!s->c) {
+        printf("%s: %s\n", spec, err.text);
+        return false;
+    }
+    chardev_attach(s->c, &f);
+    return true;
+}
+
+static void wait_for(const size_t *value, size_t least)
+{
+    int64_t end = clock_host_ns() + 10 * NS_PER_SECOND;
+
+    while (*value < least && clock_host_ns() < end) loop_step(100);
+}
+
+static void some_steps(void)
+{
+    for (int i = 0; i < 5; i++) loop_step(5);
+}
+
+static const char *path(const char *name)
+{
+    static char text[4][128];
+    static unsigned at;
+
+    at = (at + 1) % 4;
+    snprintf(text[at], sizeof(text[at]), "%s/%s", dir, name);
+    return text[at];
+}
+
+static const char *spec(const char *kind, const char *name, const char *options)
+{
+    static char text[200];
+
+    snprintf(text, sizeof(text), "%s:%s%s", kind, path(name), options);
+    return text;
+}
+
+static void refuse(const char *text, const char *part)
+{
+    struct error err = { "" };
+    char what[200];
+
+    snprintf(what, sizeof(what), "'%s' is refused, naming '%s'; got: %.80s", text, part, err.text);
+    check(!chardev_open(text, &err) && strstr(err.text, part), what);
+}
+
+static void test_refused(void)
+{
+    refuse("stdoi", "'stdio'");
+    refuse("tcp", "tcp:");
+    refuse("tcp:nowhere", "no port");
+    refuse("tcp:127.0.0.1:1,srever", "'server'");
+    refuse("tcp:127.0.0.1:1", "connect");
+    refuse("file:", "path");
+    refuse("file:/nonexistent/dir/x", "cannot write");
+    refuse("file:/tmp/x,append=perhaps", "on or off");
+    refuse("unix:/nonexistent/s", "cannot connect");
+    refuse("null:x", "no address");
+    refuse("spicevmc", "unknown");
+    check(chardev_open("none", NULL) == NULL, "none is no backend");
+}
+
+static void test_file(void)
+{
+    struct sink s;
+    char text[64] = "";
+    FILE *f;
+
+    check(attach(&s, spec("file", "out", "")) && chardev_write(s.c, "one\n", 4) == 4, "file: takes bytes");
+    chardev_close(s.c);
+    check(attach(&s, spec("file", "out", ",append=on")) && chardev_write(s.c, "two\n", 4) == 4, "file: appends");
+    chardev_close(s.c);
+    f = fopen(path("out"), "r");
+    check(f && fread(text, 1, 63, f) == 8 && !strcmp(text, "one\ntwo\n"), "file: holds both");
+    if (f) fclose(f);
+    check(attach(&s, "null") && chardev_write(s.c, "x", 1) == 1, "null takes all");
+    chardev_close(s.c);
+}
+
+static void test_pty(void)
+{
+    struct termios mode;
+    struct sink s;
+    char text[32] = "";
+    int fd;
+
+    check(attach(&s, "pty"), "pty opens");
+    fd = open(chardev_description(s.c) + 4, O_RDWR | O_NOCTTY);
+    check(fd >= 0 && tcgetattr(fd, &mode) == 0 && !(mode.c_lflag & ECHO), "pty: the other end is raw");
+    check(write(fd, "abc\r", 4) == 4, "pty: write");
+    wait_for(&s.size, 4);
+    check(!strcmp(s.text, "abc\r"), "pty: input arrives as typed");
+    chardev_write(s.c, "hello\n", 6);
+    check(read(fd, text, 31) == 6 && !strcmp(text, "hello\n"), "pty: output arrives");
+    close(fd);
+    some_steps();
+    check(s.closed == 0, "pty: a terminal that leaves ends nothing");
+    chardev_close(s.c);
+}
+
+static int unix_peer(const char *name)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path(name));
+    return connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 ? fd : -1;
+}
+
+static void test_unix_server(void)
+{
+    struct sink s;
+    char text[32] = "";
+    int fd;
+
+    check(attach(&s, spec("unix", "sock", ",server=on,wait=off")), "unix server opens");
+    check(!strncmp(chardev_description(s.c), "disconnected:", 13), "nobody is there yet");
+    check(chardev_write(s.c, "lost", 4) == 4, "output to nobody is dropped");
+    for (unsigned round = 1; round <= 3; round++) {
+        fd = unix_peer("sock");
+        check(fd >= 0 && write(fd, "hi", 2) == 2, "a peer connects");
+        wait_for(&s.size, 2 * round);
+        check(s.opened == round && s.size == 2 * round, "its bytes arrive");
+        chardev_write(s.c, "yo", 2);
+        check(read(fd, text, 31) == 2 && !strcmp(text, "yo"), "and the answer");
+        close(fd);
+        for (int i = 0; i < 100 && s.closed < round; i++) loop_step(20);
+        check(s.closed == round, "its leaving is seen, and the next may come");
+    }
+    chardev_close(s.c);
+    check(access(path("sock"), F_OK) != 0, "the socket's name is gone afterwards");
+}
+
+static void test_tcp(void)
+{
+    struct sink server, client;
+    char text[128];
+    const char *address;
+
+    check(attach(&server, "tcp:127.0.0.1:0,server,nowait"), "tcp server opens, old words");
+    address = strstr(chardev_description(server.c), "tcp:");
+    snprintf(text, sizeof(text), "%.*s", (int)strcspn(address, ","), address);
+    check(attach(&client, text), "tcp client connects");
+    chardev_write(client.c, "from client", 11);
+    wait_for(&server.size, 11);
+    chardev_write(server.c, "from server", 11);
+    wait_for(&client.size, 11);
+    check(!strcmp(server.text, "from client") && !strcmp(client.text, "from server"), "both directions");
+    chardev_close(server.c);
+    for (int i = 0; i < 100 && !client.closed; i++) loop_step(20);
+    check(client.closed == 1 && chardev_write(client.c, "x", 1) == 1, "a client whose server goes stays quiet");
+    chardev_close(client.c);
+}
+
+/* A peer that does not read: the queue takes its mebibyte and no more; later all of it arrives in order. */
+static void test_queue(void)
+{
+    enum { BLOCK = 1000 };
+    static uint8_t block[BLOCK], in[1 << 16];
+    size_t taken = 0, got = 0, kernel;
+    bool ordered = true, full = false;
+    struct sink s;
+    int fd;
+
+    check(attach(&s, spec("unix", "slow", ",server=on,wait=off")), "a server for a slow peer");
+    fd = unix_peer("slow");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 100 && !s.opened; i++) loop_step(20);
+    for (unsigned i = 0; i < 4000 && !full; i++) {
+        size_t n;
+
+        for (unsigned b = 0; b < BLOCK; b++) block[b] = (taken + b) % 251;
+        n = chardev_write(s.c, block, BLOCK);
+        full = n < BLOCK;
+        taken += n;
+    }
+    check(full && chardev_write(s.c, block, BLOCK) == 0, "a full queue drops instead of blocking");
+    kernel = taken - (1 << 20);
+    check(taken >= 1 << 20 && kernel < 1 << 20, "the queue holds a mebibyte beyond what the kernel takes");
+    for (unsigned i = 0; i < 10000 && got < taken; i++) {
+        ssize_t n = read(fd, in, sizeof(in));
+
+        for (ssize_t b = 0; b < n; b++) ordered &= in[b] == (got + b) % 251;
+        if (n > 0) got += n;
+        loop_step(n > 0 ? 0 : 10);
+    }
+    check(got == taken && ordered, "all that was taken arrives in order");
+    close(fd);
+    chardev_close(s.c);
+}
+
+static void test_hold_back(void)
+{
+    struct sink s;
+    int fd;
+
+    check(attach(&s, spec("unix", "hold", ",server=on,wait=off")), "a server for holding back");
+    s.room = 3;
+    fd = unix_peer("hold");
+    check(write(fd, "abcdefgh", 8) == 8, "eight bytes");
+    for (int i = 0; i < 100 && s.size < 3; i++) loop_step(20);
+    s.room = 0;
+    chardev_accept_input(s.c);
+    some_steps();
+    check(s.size == 3 || s.size == 6, "a frontend gets no more than it takes");
+    s.room = 100;
+    chardev_accept_input(s.c);
+    wait_for(&s.size, 8);
+    check(!strcmp(s.text, "abcdefgh"), "nothing is lost by it");
+    close(fd);
+    chardev_close(s.c);
+}
+
+static unsigned quits;
+static void quit(void *opaque) { quits++; }
+
+static void test_mux(void)
+{
+    static struct sink a, b;
+    char out[8192] = "", spec_text[200];
+    ssize_t n;
+    int fd;
+
+    chardev_on_quit(quit, NULL);
+    snprintf(spec_text, sizeof(spec_text), "mon:%s", spec("unix", "mux", ",server=on,wait=off"));
+    check(attach(&a, spec_text) && attach(&b, spec_text) && a.c != b.c, "the same text gives a second frontend");
+    fd = unix_peer("mux");
+    check(write(fd, "one\001cmid\001\001\001cthree\001b\001x\001h", 23) == 23, "keys");
+    for (int i = 0; i < 200 && !quits; i++) loop_step(20);
+    some_steps();
+    check(!strcmp(a.text, "onethree"), "the first has what was typed to it");
+    check(!strcmp(b.text, "mid\001"), "the second its part, with Ctrl-A Ctrl-A as Ctrl-A");
+    check(b.focused == 1 && b.unfocused == 1 && a.focused == 1, "both are told of the focus");
+    check(a.breaks == 1 && b.breaks == 0, "a break goes to the one in focus");
+    check(quits == 1, "Ctrl-A x quits");
+    chardev_write(a.c, "from a;", 7);
+    chardev_write(b.c, "from b;", 7);
+    some_steps();
+    n = read(fd, out, sizeof(out) - 1);
+    out[n > 0 ? n : 0] = 0;
+    check(strstr(out, "from a;from b;") && strstr(out, "C-a h"), "output of both, and the help");
+    check(write(fd, "\001t", 2) == 2, "timestamps");
+    some_steps();
+    chardev_write(a.c, "x\ny\n", 4);
+    some_steps();
+    memset(out, 0, sizeof(out));
+    check(read(fd, out, sizeof(out) - 1) > 0 && !strncmp(out, "x\n[00:0", 7), "a stamp begins the next line");
+    /* A frontend that takes nothing: Ctrl-A works all the same. */
+    a.room = 0;
+    memset(out, 'z', 2000);
+    check(write(fd, out, 2000) == 2000 && write(fd, "\001x", 2) == 2, "much input, then Ctrl-A x");
+    for (int i = 0; i < 200 && quits < 2; i++) loop_step(20);
+    check(quits == 2, "is obeyed though the guest reads nothing");
+    chardev_close(a.c);
+    chardev_close(b.c);
+    close(fd);
+}
+
+/* stdin and stdout are pipes here; end of input is an event. */
+static void test_stdio(void)
+{
+    int in[2], out[2], saved_in = dup(0), saved_out = dup(1);
+    struct error err;
+    struct sink s;
+    char text[32] = "";
+
+    if (pipe(in) < 0 || pipe(out) < 0) abort();
+    fflush(stdout);
+    dup2(in[0], 0);
+    dup2(out[1], 1);
+    check(attach(&s, "stdio"), "stdio opens on pipes");
+    check(!chardev_open("stdio", &err) && strstr(err.text, "mon:stdio"), "stdio is given once");
+    check(write(in[1], "typed", 5) == 5, "typing");
+    wait_for(&s.size, 5);
+    chardev_write(s.c, "shown", 5);
+    check(read(out[0], text, 31) == 5 && !strcmp(text, "shown") && !strcmp(s.text, "typed"), "both ways");
+    check(!(fcntl(1, F_GETFL) & O_NONBLOCK), "the shared descriptor stays blocking");
+    close(in[1]);
+    for (int i = 0; i < 100 && !s.closed; i++) loop_step(20);
+    check(s.closed == 1, "the end of input is told once");
+    chardev_close(s.c);
+    dup2(saved_in, 0);
+    dup2(saved_out, 1);
+}
+
+int main(void)
+{
+    char command[100];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!mkdtemp(dir)) return 1;
+    loop_init();
+    machine_lock();
+    test_refused();
+    test_file();
+    test_pty();
+    test_unix_server();
+    test_tcp();
+    test_queue();
+    test_hold_back();
+    test_mux();
+    test_stdio();
+    machine_unlock();
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    if (system(command) != 0) failures++;
+    printf("chardev: %u checks, %u failures\n", checks, failures);
+    return failures != 0;
+}
