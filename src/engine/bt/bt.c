@@ -117,7 +117,7 @@ uint8_t bt_tpr_get(struct bt_vcpu *v)
 void bt_tpr_set(struct bt_vcpu *v, uint8_t tpr)
 {
     bt_host_call(v, tpr_set_in_host, &tpr);
-    v->irq_request = 1;                                /* something may have become deliverable */
+    bt_vcpu_interrupt(&v->base);                       /* something may have become deliverable */
 }
 
 struct cpuid_call { uint32_t leaf, subleaf, *out; };
