@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""guests.py --vmm CMD --guests DIR --bin DIR NAME...   boots the named guests (see TESTS) and judges them.
+
+Guests that take long to make stay in --guests. What this machine lacks is skipped out loud (exit status 77, as Meson
+wants it)."""
+import argparse
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure, Machine   # noqa: E402
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PANIC = r'Kernel panic|Oops:|BUG:|end trace|general protection|Unable to handle'
+
+
+class Skip(Exception):
+    pass
+
+
+def need(pattern, package):
+    found = sorted(glob.glob(pattern))
+    if not found:
+        raise Skip(f'{pattern} is missing; install {package}')
+    return found[-1]
+
+
+def scaled(a, seconds):
+    return seconds * a.scale
+
+
+# ---- an initramfs with busybox ----
+
+def cpio_entry(name, mode, data=b'', rdev=(0, 0)):
+    cpio_entry.inode += 1
+    head = [cpio_entry.inode, mode, 0, 0, 1, 0, len(data), 0, 0, rdev[0], rdev[1], len(name) + 1, 0]
+    out = b'070701' + ''.join(f'{v:08x}' for v in head).encode() + name.encode() + b'\0'
+    out += bytes(-len(out) % 4)
+    return out + data + bytes(-len(data) % 4)
+
+
+cpio_entry.inode = 0
+
+
+def initramfs(a, name, script):
+    path = os.path.join(a.guests, name)
+    busybox = open(need('/bin/busybox', 'busybox-static'), 'rb').read()
+    init = ('#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n'
+            'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n'
+            'exec < /dev/console > /dev/console 2>&1\n' + script + '\npoweroff -f\n')
+    data = b''.join(cpio_entry(d, 0o40755) for d in ('bin', 'proc', 'sys', 'dev', 'tmp'))
+    data += cpio_entry('dev/console', 0o20600, rdev=(5, 1))
+    data += cpio_entry('bin/busybox', 0o100755, busybox) + cpio_entry('init', 0o100755, init.encode())
+    with open(path, 'wb') as f:
+        f.write(data + cpio_entry('TRAILER!!!', 0))
+    return path
+
+
+def initramfs_test(a):
+    """Direct boot of Debian's cloud kernel with a busybox initramfs that computes, forks and powers off."""
+    kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+    script = ('uname -a\ncat /proc/meminfo | head -1\n'
+              'echo hash $(seq 1 20000 | md5sum)\n'
+              'i=0; while [ $i -lt 100 ]; do i=$((i+1)); true | cat; done; echo loops $i\n'
+              'seq 1 100000 | gzip | gunzip | sha256sum\n'
+              'dmesg | grep -Ei "panic|oops|bug:|lockup|stall|unknown nmi" || echo CLEAN\necho OSPITE-DONE')
+    initrd = initramfs(a, 'initramfs.cpio', script)
+    with Machine(a.vmm, ['-m', '256', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1',
+                         '-no-reboot'], scaled(a, 120), log=a.log) as m:
+        m.serial('hash [0-9a-f]{32}', PANIC)
+        want = subprocess.run('seq 1 20000 | md5sum', shell=True, capture_output=True, text=True).stdout.split()[0]
+        if want not in m.text:
+            m.fail(f'md5sum in the guest is not {want}')
+        m.serial('loops 100', PANIC)
+        want = subprocess.run('seq 1 100000 | sha256sum', shell=True, capture_output=True, text=True).stdout.split()[0]
+        m.serial(want, PANIC)
+        m.serial('CLEAN', PANIC)
+        m.serial('OSPITE-DONE')
+        status = m.end()
+        if status != 0:
+            m.fail(f'the guest powered off, but the status is {status}')
+        return 'two checksums, 100 pipes, clean dmesg, power-off with status 0'
+
+
+# ---- the Debian disk ----
+
+def debian_disk(a):
+    disk = os.path.join(a.guests, 'debian.qcow2')
+    if os.path.exists(disk):
+        return disk
+    for tool in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
+        if not shutil.which(tool):
+            raise Skip(f'{tool} is missing; tools/setup guest installs it')
+    subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), disk], check=True)
+    return disk
+
+
+def image_check(disk):
+    r = subprocess.run(['qemu-img', 'check', disk], capture_output=True, text=True)
+    if r.returncode != 0:
+        raise Failure(f'qemu-img check {disk}: status {r.returncode}\n{r.stdout}{r.stderr}')
+
+
+def login(m):
+    m.serial('ospite login: ', PANIC)
+    m.send('root\n')
+    m.serial('Password: ')
+    m.send('ospite\n')
+    m.serial('root@ospite:~# ')
+
+
+def shell(m, command):
+    """Runs a command in the guest; its output. Echo splits the mark, so that the command's own echo does not match."""
+    m.send(command + '; echo END""MARK\n')
+    m.serial('MARK')
+    return m.serial(r'(.*?)END' + 'MARK', PANIC).group(1)
+
+
+def debian_test(a):
+    """SeaBIOS, GRUB, Debian on a qcow2 disk: login, apt, dmesg, a file written, poweroff; then the image is checked."""
+    base = debian_disk(a)
+    disk = os.path.join(a.guests, f'debian-test-{os.getpid()}.qcow2')
+    shutil.copyfile(base, disk)
+    try:
+        with Machine(a.vmm, ['-m', '512', '-hda', disk, '-no-reboot'], scaled(a, 400), log=a.log) as m:
+            login(m)
+            at_login = m.seconds()
+            if 'apt 2.' not in shell(m, 'apt --version'):
+                m.fail('apt --version does not tell a version')
+            errors = shell(m, "dmesg -l emerg,alert,crit,err | grep -Eiv 'firmware|microcode'").strip().splitlines()
+            errors = [e for e in errors if re.search(r'\[\s*\d+\.\d+\]', e)]
+            if errors:
+                m.fail('the kernel reports errors: ' + '; '.join(errors))
+            shell(m, 'seq 1 300000 > /root/numbers; sync; sha256sum /root/numbers > /root/sum; sync')
+            m.send('poweroff\n')
+            status = m.end()
+            if status != 0:
+                m.fail(f'poweroff ended with status {status}')
+        image_check(disk)
+        with Machine(a.second, ['-m', '512', '-drive', f'file={disk},format=qcow2', '-no-reboot'], scaled(a, 400), log=a.log) as m:
+            login(m)
+            if '/root/numbers: OK' not in shell(m, 'sha256sum -c /root/sum'):
+                m.fail('what was written before is not there')
+            m.send('poweroff\n')
+            m.end()
+        image_check(disk)
+        return f'login after {at_login:.0f} s, apt, no errors in dmesg, poweroff, image clean, {os.path.basename(a.second)} boots it'
+    finally:
+        os.unlink(disk)
+
+
+# ---- boot sectors ----
+
+def sector(name, status, mark):
+    def test(a):
+        image = os.path.join(a.bin, name + '.bin')
+        with Machine(a.vmm, ['-device', 'isa-debug-exit', '-drive', f'file={image},format=raw,readonly=off', '-no-reboot'],
+                     scaled(a, 30), log=a.log) as m:
+            m.serial(mark)
+            got = m.end()
+            if got != status:
+                m.fail(f'status {got}, not {status}' + (f': check {(got >> 1) - 0x20} failed' if got & 1 and got >> 6 else ''))
+        return f'status {status}'
+    test.__doc__ = f'The boot sector sector/{name}.S.'
+    return test
+
+
+def triple_test(a):
+    """A triple fault resets the machine; with -no-reboot it ends it with status 0."""
+    image = os.path.join(a.bin, 'triple.bin')
+    drive = ['-drive', f'file={image},format=raw']
+    with Machine(a.vmm, drive, scaled(a, 60), log=a.log) as m:
+        for _ in range(3):
+            m.serial('TRIPLE')
+        m.command('quit')
+        if m.end() != 0:
+            m.fail('quit did not end with status 0')
+    with Machine(a.vmm, drive + ['-no-reboot'], scaled(a, 30), log=a.log) as m:
+        m.serial('TRIPLE')
+        if m.end() != 0:
+            m.fail('-no-reboot did not end with status 0')
+        if m.text.count('TRIPLE') != 1:
+            m.fail('-no-reboot started it again')
+    return 'three resets, quit; one with -no-reboot'
+
+
+def screen_test(a):
+    """Firmware and boot sector on the text screen; the monitor's everyday commands on a running machine."""
+    image = os.path.join(a.bin, 'real16.bin')
+    with Machine(a.vmm, ['-drive', f'file={image},format=raw', '-name', 'screentest'], scaled(a, 60), log=a.log) as m:
+        m.screen('SeaBIOS.*REAL16-OK')
+        expect = {'info status': 'running', 'info name': 'screentest', 'info registers': r'CR0=\w+', 'info block': 'real16',
+                  'info pci': '8086:7000', 'info mtree': '0000000000000000-', 'xp /2xw 0x7c00': '0000000000007c00: 0x',
+                  'print 2+3*4': '(14|0xe)', 'info pic': 'pic0|irr', 'stop': '', 'x /1i $eip': ' hlt|jmp'}
+        for command, pattern in expect.items():
+            answer = m.command(command)
+            if not re.search(pattern, answer):
+                m.fail(f'{command}: {answer!r} does not match {pattern!r}')
+        if not re.search('paused', m.command('info status')):
+            m.fail('stop does not stop')
+        m.command('cont')
+        m.command('system_reset')
+        m.seen = len(m.text)
+        m.serial('REAL16-OK')
+        m.command('quit')
+        if m.end() != 0:
+            m.fail('quit did not end with status 0')
+    return f'screen, {len(expect)} commands, reset, quit'
+
+
+# ---- CDs and others ----
+
+def grub_rescue_test(a):
+    """GRUB's rescue CD through El Torito, at its prompt; keys are typed."""
+    iso = need('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc')
+    with Machine(a.vmm, ['-cdrom', iso, '-boot', 'd'], scaled(a, 90), serial=False, log=a.log) as m:
+        m.screen('grub>')
+        for key in ('l', 's', 'ret'):
+            m.command(f'sendkey {key}')
+            time.sleep(0.2)
+        m.screen(r'\(cd')
+    return 'prompt, ls typed by sendkey lists (cd)'
+
+
+def memtest_test(a):
+    """memtest86+: the menu of a test run on the screen, no errors."""
+    kernel = need('/boot/memtest86+x64.bin', 'memtest86+')
+    with Machine(a.vmm, ['-m', '32', '-kernel', kernel, '-append', 'nosmp'], scaled(a, 120), serial=False, log=a.log) as m:
+        m.screen(r'Memtest86\+')
+        m.screen(r'Pass\s+\d*[1-9]\d*%|Test\s+\d*[1-9]\d*%')
+        text = m.screen_text()
+        if not re.search(r'Errors:\s+0\b', text):
+            m.fail('errors on the screen:\n' + text)
+    return 'banner, progress, Errors: 0'
+
+
+TESTS = {
+    'initramfs': initramfs_test, 'debian': debian_test,
+    'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
+    'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
+    'grub-rescue': grub_rescue_test, 'memtest': memtest_test,
+}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--second', default='qemu-system-x86_64', help='the monitor that boots an image again')
+    p.add_argument('--guests', required=True)
+    p.add_argument('--bin', required=True)
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    os.makedirs(a.guests, exist_ok=True)
+    failed = skipped = 0
+    for name in a.names:
+        start = time.time()
+        a.log = os.path.join(a.bin, f'{name}.log')
+        try:
+            print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f'SKIP {name}: {why}', flush=True)
+        except (Failure, subprocess.CalledProcessError) as why:
+            failed += 1
+            print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
+    print(f'boot: {len(a.names)} guests, {failed} failed, {skipped} skipped')
+    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
+
+
+main()
