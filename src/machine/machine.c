@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine's life: made, started, stopped, reset, ended.
+ *
+ * Requests may come from any thread. They leave a bit, hold the vCPUs so that the guest gets no further, and are
+ * carried out by the main loop, which waits for the vCPU threads to be outside of the engine first. Virtual time
+ * runs exactly while the state is RUN_RUNNING.
+ *
+ * Exit status: 0 after power-off, quit, and reset with -no-reboot; isa-debug-exit gives (value << 1) | 1; an engine
+ * that cannot go on stops the guest for the monitor.
+ */
+#include "machine/machine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "bus/pci.h"
+#include "machine/machine_private.h"
+#include "machine/signals.h"
+
+/* ---- run states ---- */
+
+static void listeners_tell(struct machine *m, enum run_state why, unsigned vcpu)
+{
+    for (unsigned i = 0; i < m->listener_count; i++) m->listener[i].fn(m->listener[i].opaque, why, vcpu);
+}
+
+static void stop_for(struct machine *m, enum run_state why, unsigned vcpu)
+{
+    bool was_running = m->state == RUN_RUNNING;
+
+    vcpus_hold(m);
+    vcpus_wait(m);
+    clock_virtual_stop();
+    m->state = why;
+    if (was_running) listeners_tell(m, why, vcpu);
+}
+
+void machine_stop(struct machine *m, enum run_state why)
+{
+    stop_for(m, why, 0);
+}
+
+void machine_start(struct machine *m)
+{
+    if (m->state == RUN_RUNNING) return;
+    /* What was powered off starts anew. */
+    if (m->state == RUN_SHUTDOWN) pc_reset(m);
+    m->state = RUN_RUNNING;
+    if (!m->runs) return;
+    clock_virtual_start();
+    vcpus_release(m);
+}
+
+enum run_state machine_state(const struct machine *m)
+{
+    return m->state;
+}
+
+void machine_on_stop(struct machine *m, void (*fn)(void *opaque, enum run_state why, unsigned vcpu), void *opaque)
+{
+    for (unsigned i = 0; i < m->listener_count; i++) {
+        if (m->listener[i].fn != fn || m->listener[i].opaque != opaque) continue;
+        return;
+    }
+    if (m->listener_count == ARRAY_SIZE(m->listener)) abort();
+    m->listener[m->listener_count++] = (struct stop_listener){ fn, opaque };
+}
+
+/* ---- requests ---- */
+
+static void end(struct machine *m, int status)
+{
+    stop_for(m, RUN_SHUTDOWN, 0);
+    m->exit_status = status;
+    loop_quit();
+}
+
+static void reset_carry_out(struct machine *m)
+{
+    bool goes_on = m->state == RUN_RUNNING;
+
+    if (m->config.no_reboot) {
+        if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0);
+        else end(m, 0);
+        return;
+    }
+    vcpus_hold(m);
+    vcpus_wait(m);
+    pc_reset(m);
+    if (m->state == RUN_SHUTDOWN || m->state == RUN_INTERNAL_ERROR) m->state = RUN_PAUSED;
+    if (goes_on && m->runs) vcpus_release(m);
+}
+
+/* The bits are taken one by one: what ends the machine goes first. */
+static void requests_carry_out(void *opaque)
+{
+    struct machine *m = opaque;
+    unsigned what = atomic_exchange(&m->requests, 0);
+
+    if (what & REQUEST_QUIT) end(m, m->exit_status);
+    else if (what & REQUEST_SHUTDOWN) {
+        if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0);
+        else end(m, 0);
+    } else if (what & REQUEST_ERROR) stop_for(m, RUN_INTERNAL_ERROR, m->stop_vcpu);
+    else if (what & REQUEST_RESET) reset_carry_out(m);
+    else if (what & REQUEST_DEBUG) stop_for(m, RUN_DEBUG, m->stop_vcpu);
+}
+
+void machine_request(struct machine *m, unsigned what)
+{
+    vcpus_hold(m);
+    if (!atomic_fetch_or(&m->requests, what)) loop_post(requests_carry_out, m);
+}
+
+void machine_request_reset(struct machine *m)
+{
+    machine_request(m, REQUEST_RESET);
+}
+
+void machine_request_shutdown(struct machine *m, const char *why)
+{
+    trace(TRACE_GUEST_ERRORS, "shutdown: %s\n", why);
+    machine_request(m, REQUEST_SHUTDOWN);
+}
+
+static void powerdown_carry_out(void *opaque)
+{
+    pc_power_button(opaque);
+}
+
+void machine_request_powerdown(struct machine *m)
+{
+    loop_post(powerdown_carry_out, m);
+}
+
+void machine_request_quit(struct machine *m, int status)
+{
+    m->exit_status = status;
+    machine_request(m, REQUEST_QUIT);
+}
+
+static void on_signal(void *opaque)
+{
+    machine_request_quit(opaque, 0);
+}
+
+/* ---- made and freed ---- */
+
+static int engine_choose(struct machine *m, struct error *err)
+{
+    enum accel accel = m->config.accel;
+    struct error why;
+
+    m->ops = &engine_bt;
+    if (accel == ACCEL_BT) return 0;
+    if (kvm_probe(&why) == 0) {
+        m->ops = &engine_kvm;
+        if (accel == ACCEL_DEFAULT) log_message("engine kvm: /dev/kvm passed the probe");
+        return 0;
+    }
+    if (accel == ACCEL_KVM) return error_set(err, "%s", why.text);
+    log_message("engine bt: %s", why.text);
+    return 0;
+}
+
+static int engine_make(struct machine *m, struct error *err)
+{
+    struct engine_config c = {
+        .memory = m->memory, .host = vcpu_engine_host, .cpuid = &m->cpuid, .max_vcpus = m->config.cpus,
+        .tb_cache_bytes = m->config.tb_cache_bytes, .want_irqchip = true,
+    };
+    bool is_kvm = m->ops == &engine_kvm;
+
+    if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, m->config.cpus, err) < 0) return -1;
+    c.host.opaque = m;
+    m->engine = m->ops->create(&c, err);
+    if (!m->engine) return -1;
+    m->has_irqchip = m->ops->has_irqchip && m->ops->has_irqchip(m->engine);
+    return 0;
+}
+
+static int machine_build(struct machine *m, struct error *err)
+{
+    m->memory = memory_map_new("memory", 1ull << 52);
+    m->ports = memory_map_new("ports", 0x10000);
+    if (!m->memory || !m->ports) return error_set(err, "no memory for the address spaces");
+    if (engine_choose(m, err) < 0 || engine_make(m, err) < 0) return -1;
+    if (pc_create(m, err) < 0) return -1;
+    if (vcpus_create(m, err) < 0) return -1;
+    pc_reset(m);
+    return 0;
+}
+
+struct machine *machine_new(const struct machine_config *config, struct error *err)
+{
+    struct machine *m = calloc(1, sizeof(*m));
+    int result;
+
+    if (!m) {
+        error_set(err, "no memory for the machine");
+        return NULL;
+    }
+    m->config = *config;
+    m->state = RUN_PRELAUNCH;
+    machine_lock();
+    result = machine_build(m, err);
+    machine_unlock();
+    if (result == 0) return m;
+    machine_free(m);
+    return NULL;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m) return;
+    if (m->vcpu) {
+        vcpus_hold(m);
+        vcpus_wait(m);
+    }
+    machine_lock();
+    keys_destroy(m);
+    vcpus_destroy(m);
+    pc_destroy(m);
+    if (m->engine) m->ops->destroy(m->engine);
+    memory_map_free(m->ports);
+    memory_map_free(m->memory);
+    machine_unlock();
+    free(m);
+}
+
+int machine_run(struct machine *m)
+{
+    bool paused;
+
+    machine_lock();
+    signals_watch(on_signal, m);
+    m->runs = true;
+    paused = m->config.start_paused && m->state == RUN_PRELAUNCH;
+    if (m->state == RUN_RUNNING) m->state = RUN_PAUSED;      /* 'cont' came before there was a loop */
+    if (!paused) machine_start(m);
+    machine_unlock();
+    loop_run();
+    machine_lock();
+    signals_forget();
+    machine_unlock();
+    return m->exit_status;
+}
+
+/* ---- what others may look at ---- */
+
+struct memory_map *machine_memory(struct machine *m) { return m->memory; }
+struct memory_map *machine_ports(struct machine *m) { return m->ports; }
+struct engine *machine_engine(struct machine *m) { return m->engine; }
+unsigned machine_vcpu_count(const struct machine *m) { return m->vcpu_count; }
+struct device *machine_devices(struct machine *m) { return m->devices; }
+const struct machine_config *machine_configuration(const struct machine *m) { return &m->config; }
+struct pci_bus *machine_pci_bus(struct machine *m) { return m->pci; }
+unsigned machine_drive_count(const struct machine *m) { return m->config.drive_count; }
+
+struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i)
+{
+    return i < m->vcpu_count ? m->vcpu[i].engine : NULL;
+}
+
+void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s)
+{
+    if (i < m->vcpu_count) m->ops->vcpu_get(m->vcpu[i].engine, s);
+    else memset(s, 0, sizeof(*s));
+}
+
+void machine_vcpu_set(struct machine *m, unsigned i, const struct x86_state *s)
+{
+    if (i < m->vcpu_count) m->ops->vcpu_set(m->vcpu[i].engine, s);
+}
+
+void machine_debug_set(struct machine *m, const struct engine_debug *d)
+{
+    m->debug = *d;
+    for (unsigned i = 0; i < m->vcpu_count; i++) m->ops->vcpu_debug(m->vcpu[i].engine, d);
+}
+
+struct block_node *machine_drive(struct machine *m, unsigned i)
+{
+    return i < m->config.drive_count ? m->drive[i] : NULL;
+}
+
+const struct drive_config *machine_drive_config(struct machine *m, unsigned i)
+{
+    return i < m->config.drive_count ? &m->config.drive[i] : NULL;
+}

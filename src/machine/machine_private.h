@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside of the machine room: what machine.c, vcpu.c, pc.c and the loaders share. */
+#ifndef MACHINE_MACHINE_PRIVATE_H
+#define MACHINE_MACHINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/loop.h"
+#include "block/block.h"
+#include "bus/device.h"
+#include "bus/irq.h"
+#include "engine/engine.h"
+#include "machine/machine.h"
+#include "memory/map.h"
+#include "memory/ram.h"
+#include "x86/cpuid.h"
+
+struct apic_bus;
+struct boot_image;
+struct chardev;
+struct pci_bus;
+
+/* One vCPU and its thread. Everything under lock unless it says otherwise. */
+struct vcpu {
+    struct machine *m;
+    unsigned index;
+    pthread_t thread;
+    bool has_thread;
+    struct engine_vcpu *engine;        /* made, run and freed by the thread */
+    struct device *lapic;              /* NULL with an irqchip in the engine */
+    _Atomic int64_t tsc_offset;        /* copy for the APIC timer's deadline mode */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;            /* both ways: the thread sleeps on it, the machine waits for the thread on it */
+    bool hold;                         /* the machine wants the thread outside of the engine */
+    bool quit;
+    bool is_parked;                    /* it is: registers may be read and written */
+    bool woken;                        /* an interrupt came since the engine was entered */
+    bool waits_for_sipi;
+    bool init_pending, sipi_pending;
+    uint8_t sipi_vector;
+    struct error *create_error;        /* while the thread starts */
+};
+
+enum machine_request { REQUEST_RESET = 1, REQUEST_SHUTDOWN = 2, REQUEST_QUIT = 4, REQUEST_DEBUG = 8, REQUEST_ERROR = 16 };
+
+struct stop_listener {
+    void (*fn)(void *opaque, enum run_state why, unsigned vcpu);
+    void *opaque;
+};
+
+struct machine {
+    struct machine_config config;
+    struct memory_map *memory, *ports;
+    struct ram_block ram, vga_rom, bios;
+    gpa_t ram_below_4g, ram_above_4g;  /* bytes of each */
+    const struct engine_ops *ops;
+    struct engine *engine;
+    struct cpuid_model cpuid;
+    struct vcpu *vcpu;
+    unsigned vcpu_count;               /* those whose lock and condition exist */
+    bool has_irqchip;                  /* in the engine */
+
+    enum run_state state;
+    bool runs;                         /* machine_run has begun: vCPUs may go */
+    _Atomic unsigned requests;         /* enum machine_request */
+    unsigned stop_vcpu;                /* which vCPU asked for REQUEST_DEBUG */
+    int exit_status;
+    bool boot_once_used;
+    struct engine_debug debug;
+    struct stop_listener listener[8];
+    unsigned listener_count;
+    struct timer *key_timer;
+    struct key_event *key_first, *key_last;
+
+    /* The board. */
+    struct device *devices;            /* newest first */
+    struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide;
+    struct apic_bus *apic_bus;
+    struct pci_bus *pci;
+    struct memory_range *a20_alias;
+    struct irq_line ferr_irq;
+    struct chardev *serial[CONFIG_SERIALS], *debugcon;
+    struct block_node *drive[CONFIG_DRIVES];
+    struct boot_image *boot;           /* direct boot; NULL: firmware */
+};
+
+/* vcpu.c. The lock order is machine lock, then vcpu.lock; the thread sleeps and runs with neither held. */
+int vcpus_create(struct machine *m, struct error *err);
+void vcpus_destroy(struct machine *m);
+/* Asks all threads to leave the engine; does not wait. Any thread. */
+void vcpus_hold(struct machine *m);
+/* Waits until all are parked; lets the machine lock go meanwhile. Main thread. */
+void vcpus_wait(struct machine *m);
+void vcpus_release(struct machine *m);
+/* Registers of all as after power-on, or as the boot image wants them. While parked. */
+void vcpus_reset(struct machine *m);
+void vcpu_wake(struct vcpu *v);
+/* What the engine calls back, and what the APIC bus does. */
+extern const struct engine_host vcpu_engine_host;
+void vcpu_apic_wake(void *opaque, unsigned vcpu);
+void vcpu_apic_nmi(void *opaque, unsigned vcpu);
+void vcpu_apic_init(void *opaque, unsigned vcpu);
+void vcpu_apic_startup(void *opaque, unsigned vcpu, uint8_t vector);
+uint64_t vcpu_tsc(void *opaque, unsigned vcpu);
+
+/* machine.c */
+void machine_request(struct machine *m, unsigned what);
+
+/* pc.c: the board. 0, or -1 with *err; what was made is freed by pc_destroy in either case. */
+int pc_create(struct machine *m, struct error *err);
+void pc_destroy(struct machine *m);
+/* Devices to power-on values, firmware or kernel in place again. vCPUs are parked. */
+void pc_reset(struct machine *m);
+/* Presses it: an ACPI event. */
+void pc_power_button(struct machine *m);
+
+/* keys.c */
+void keys_destroy(struct machine *m);
+
+#endif
