@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Standard VGA with the Bochs display extensions: PCI 1234:1111. */
+#ifndef DEVICE_DISPLAY_VGA_H
+#define DEVICE_DISPLAY_VGA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bus/device.h"
+#include "memory/map.h"
+
+struct error;
+struct pci_bus;
+
+struct vga_config {
+    struct pci_bus *bus;
+    int devfn;                         /* 00:02.0 */
+    struct memory_map *memory, *ports; /* A0000h-BFFFFh; 3B4h.., 3C0h-3CFh, 3D4h.., 1CEh-1D1h */
+    const void *rom;                   /* the video BIOS, copied; NULL: none */
+    uint32_t rom_bytes;                /* at most 64 KiB */
+};
+/* Realized and reset; NULL with *err. */
+struct device *vga_new(const struct vga_config *config, struct error *err);
+
+/* The text screen as UTF-8 lines without trailing blanks, at most size bytes with the NUL. False in graphics modes. */
+bool vga_text_screen(const struct device *d, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside of the VGA: registers by their datasheet names, shared by its files. */
+#ifndef DEVICE_DISPLAY_VGA_PRIVATE_H
+#define DEVICE_DISPLAY_VGA_PRIVATE_H
+
+#include "bus/pci.h"
+#include "device/display/vga.h"
+#include "memory/ram.h"
+
+enum { VGA_WINDOW = 0xa0000, VGA_WINDOW_BYTES = 0x20000, VGA_VRAM_BYTES = 16 << 20, VGA_PLANES_BYTES = 256 << 10 };
+
+enum { SEQ_MAP_MASK = 2, SEQ_MEMORY_MODE = 4, SEQ_COUNT = 8 };
+enum { SEQ_MEMORY_EXTENDED = 2, SEQ_MEMORY_SEQUENTIAL = 4, SEQ_MEMORY_CHAIN4 = 8 };
+enum { GFX_SET_RESET, GFX_ENABLE_SET_RESET, GFX_COLOR_COMPARE, GFX_DATA_ROTATE, GFX_READ_MAP, GFX_MODE, GFX_MISC,
+       GFX_COLOR_DONT_CARE, GFX_BIT_MASK, GFX_COUNT = 16 };
+enum { GFX_MODE_WRITE = 3, GFX_MODE_READ = 8, GFX_MODE_ODD_EVEN = 16, GFX_MISC_GRAPHICS = 1, GFX_MISC_CHAIN_ODD_EVEN = 2 };
+enum { CRTC_HDISPLAY_END = 1, CRTC_OVERFLOW = 7, CRTC_MAX_SCAN = 9, CRTC_START_HIGH = 0x0c, CRTC_START_LOW = 0x0d,
+       CRTC_VSYNC_END = 0x11, CRTC_VDISPLAY_END = 0x12, CRTC_OFFSET = 0x13, CRTC_MODE = 0x17, CRTC_LINE_COMPARE = 0x18,
+       CRTC_COUNT = 32 };
+enum { CRTC_MODE_BYTE = 0x40, MISC_COLOR = 1 };
+enum { VBE_ID, VBE_XRES, VBE_YRES, VBE_BPP, VBE_ENABLE, VBE_BANK, VBE_VIRT_WIDTH, VBE_VIRT_HEIGHT, VBE_X_OFFSET,
+       VBE_Y_OFFSET, VBE_MEMORY_64K, VBE_COUNT };
+enum { VBE_ENABLED = 1, VBE_GETCAPS = 2, VBE_8BIT_DAC = 0x20, VBE_LFB = 0x40, VBE_NO_CLEAR = 0x80 };
+
+struct vga {
+    struct pci_device pci;
+    struct memory_map *memory, *ports;
+    struct ram_block vram;
+    uint8_t *rom;
+    struct memory_range *window, *text, *port_range[6];
+    bool text_is_mapped;
+    gpa_t text_at;
+
+    uint8_t misc, feature, enable;
+    uint8_t seq_index, seq[SEQ_COUNT];
+    uint8_t gfx_index, gfx[GFX_COUNT];
+    uint8_t crtc_index, crtc[CRTC_COUNT];
+    uint8_t attr_index, attr_flip_flop, attr[32];
+    uint8_t dac_mask, dac_state, dac_read, dac_write, dac_component, dac_cache[3], dac[768];
+    uint8_t latch[4];
+    uint16_t vbe_index, vbe[VBE_COUNT];
+};
+
+/* Where byte offset of a plane lies in vram. Planes 0 and 1 alternate, so do 2 and 3: text as the CPU sees it in
+ * odd/even mode is then plain memory. */
+static inline uint32_t vga_plane_index(unsigned plane, uint32_t offset)
+{
+    return (plane >> 1) << 17 | (offset & 1) << 16 | (offset & 0xfffe) | (plane & 1);
+}
+
+/* vga_memory.c */
+uint64_t vga_window_read(void *opaque, uint64_t offset, unsigned size);
+void vga_window_write(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+/* Text that lies as plain memory is mapped as such. After each change of what it depends on. */
+void vga_mapping_update(struct vga *v);
+/* vga_registers.c */
+uint8_t vga_port_read(struct vga *v, uint16_t port);
+void vga_port_write(struct vga *v, uint16_t port, uint8_t value);
+void vga_registers_reset(struct vga *v);
+/* vga_vbe.c */
+uint16_t vga_vbe_read(const struct vga *v, unsigned index);
+void vga_vbe_write(struct vga *v, unsigned index, uint16_t value);
+extern const struct io_ops vga_vbe_port_io, vga_mmio_io;
+
+#endif
