@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The board as ACPI sees it: PCI root with its windows and interrupt links through the PIIX3's PIRQ registers, ISA
+ * devices, HPET, soft-off. What depends on the configuration are names in an SSDT that acpi.c writes:
+ * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports.
+ */
+DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
+{
+    External (\PHS, IntObj)
+    External (\PHE, IntObj)
+    External (\HPEN, IntObj)
+    External (\CMEN, IntObj)
+
+    Name (\_S5, Package () { 0, 0, 0, 0 })
+
+    Scope (\_GPE) { Name (_HID, "ACPI0006") }
+
+    Scope (\_SB)
+    {
+        Device (PCI0)
+        {
+            Name (_HID, EisaId ("PNP0A03"))
+            Name (_UID, 0)
+            Name (_BBN, 0)
+
+            Name (RES, ResourceTemplate ()
+            {
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, 0, 0xff, 0, 0x100)
+                IO (Decode16, 0xcf8, 0xcf8, 1, 8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0, 0xcf7, 0, 0xcf8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0xd00, 0xadff, 0, 0xa100)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0xb000, 0xffff, 0, 0x5000)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
+                    0, 0xa0000, 0xbffff, 0, 0x20000)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0, 0xe0000000, 0xfebfffff, 0, 0x1ec00000, , , HOLE)
+            })
+            Method (_CRS, 0, Serialized)
+            {
+                CreateDWordField (RES, ^HOLE._MIN, HMIN)
+                CreateDWordField (RES, ^HOLE._MAX, HMAX)
+                CreateDWordField (RES, ^HOLE._LEN, HLEN)
+                HMIN = \PHS
+                HMAX = \PHE
+                HLEN = \PHE - \PHS + 1
+                Return (RES)
+            }
+
+            /* Pin p of slot s ends at link (s + p - 1) & 3; the power management function has the fixed link. */
+            Method (_PRT, 0, Serialized)
+            {
+                Local0 = Package (128) { }
+                Local1 = 0
+                While (Local1 < 128)
+                {
+                    Local2 = Local1 >> 2
+                    Local3 = (Local1 + Local2) & 3
+                    If (Local3 == 0) { Local4 = Package () { 0, 0, LNKD, 0 } }
+                    If (Local3 == 1)
+                    {
+                        If (Local1 == 4) { Local4 = Package () { 0, 0, LNKS, 0 } }
+                        Else { Local4 = Package () { 0, 0, LNKA, 0 } }
+                    }
+                    If (Local3 == 2) { Local4 = Package () { 0, 0, LNKB, 0 } }
+                    If (Local3 == 3) { Local4 = Package () { 0, 0, LNKC, 0 } }
+                    Local4 [0] = (Local2 << 16) | 0xffff
+                    Local4 [1] = Local1 & 3
+                    Local0 [Local1] = Local4
+                    Local1++
+                }
+                Return (Local0)
+            }
+
+            Device (ISA)
+            {
+                Name (_ADR, 0x00010000)
+                OperationRegion (PIRQ, PCI_Config, 0x60, 4)
+                Field (PIRQ, ByteAcc, NoLock, Preserve) { PRQ0, 8, PRQ1, 8, PRQ2, 8, PRQ3, 8 }
+
+                Device (KBD)
+                {
+                    Name (_HID, EisaId ("PNP0303"))
+                    Name (_STA, 0x0f)
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x60, 0x60, 1, 1)
+                        IO (Decode16, 0x64, 0x64, 1, 1)
+                        IRQNoFlags () { 1 }
+                    })
+                }
+                Device (MOU)
+                {
+                    Name (_HID, EisaId ("PNP0F13"))
+                    Name (_STA, 0x0f)
+                    Name (_CRS, ResourceTemplate () { IRQNoFlags () { 12 } })
+                }
+                Device (RTC)
+                {
+                    Name (_HID, EisaId ("PNP0B00"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x70, 0x70, 1, 8)
+                        IRQNoFlags () { 8 }
+                    })
+                }
+                Device (COM1)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 1)
+                    Method (_STA, 0) { If (\CMEN & 1) { Return (0x0f) } Return (0) }
+                    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x3f8, 0x3f8, 0, 8) IRQNoFlags () { 4 } })
+                }
+                Device (COM2)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 2)
+                    Method (_STA, 0) { If (\CMEN & 2) { Return (0x0f) } Return (0) }
+                    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x2f8, 0x2f8, 0, 8) IRQNoFlags () { 3 } })
+                }
+                Device (COM3)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 3)
+                    Method (_STA, 0) { If (\CMEN & 4) { Return (0x0f) } Return (0) }
+                    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x3e8, 0x3e8, 0, 8) IRQNoFlags () { 4 } })
+                }
+                Device (COM4)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 4)
+                    Method (_STA, 0) { If (\CMEN & 8) { Return (0x0f) } Return (0) }
+                    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x2e8, 0x2e8, 0, 8) IRQNoFlags () { 3 } })
+                }
+                Device (FWCF)
+                {
+                    Name (_HID, "QEMU0002")
+                    Name (_STA, 0x0b)
+                    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x510, 0x510, 1, 12) })
+                }
+                Device (PMIO)
+                {
+                    Name (_HID, EisaId ("PNP0C02"))
+                    Name (_UID, 1)
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x600, 0x600, 1, 0x40)
+                        IO (Decode16, 0x700, 0x700, 1, 0x10)
+                        IO (Decode16, 0xafe0, 0xafe0, 1, 4)
+                    })
+                }
+            }
+        }
+
+        Method (LSTA, 1, NotSerialized) { If (Arg0 & 0x80) { Return (0x09) } Return (0x0b) }
+        Name (LRES, ResourceTemplate ()
+        {
+            Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, , , LINK) { 0 }
+        })
+        Method (LCRS, 1, Serialized)
+        {
+            CreateDWordField (LRES, ^LINK._INT, LINT)
+            LINT = 0
+            If (Arg0 < 0x80) { LINT = Arg0 }
+            Return (LRES)
+        }
+        Name (LPRS, ResourceTemplate ()
+        {
+            Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 5, 10, 11 }
+        })
+        Device (LNKA)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 0)
+            Method (_STA, 0) { Return (LSTA (^^PCI0.ISA.PRQ0)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_CRS, 0) { Return (LCRS (^^PCI0.ISA.PRQ0)) }
+            Method (_DIS, 0) { ^^PCI0.ISA.PRQ0 |= 0x80 }
+            Method (_SRS, 1) { CreateDWordField (Arg0, 5, LINT) ^^PCI0.ISA.PRQ0 = LINT }
+        }
+        Device (LNKB)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 1)
+            Method (_STA, 0) { Return (LSTA (^^PCI0.ISA.PRQ1)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_CRS, 0) { Return (LCRS (^^PCI0.ISA.PRQ1)) }
+            Method (_DIS, 0) { ^^PCI0.ISA.PRQ1 |= 0x80 }
+            Method (_SRS, 1) { CreateDWordField (Arg0, 5, LINT) ^^PCI0.ISA.PRQ1 = LINT }
+        }
+        Device (LNKC)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 2)
+            Method (_STA, 0) { Return (LSTA (^^PCI0.ISA.PRQ2)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_CRS, 0) { Return (LCRS (^^PCI0.ISA.PRQ2)) }
+            Method (_DIS, 0) { ^^PCI0.ISA.PRQ2 |= 0x80 }
+            Method (_SRS, 1) { CreateDWordField (Arg0, 5, LINT) ^^PCI0.ISA.PRQ2 = LINT }
+        }
+        Device (LNKD)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 3)
+            Method (_STA, 0) { Return (LSTA (^^PCI0.ISA.PRQ3)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_CRS, 0) { Return (LCRS (^^PCI0.ISA.PRQ3)) }
+            Method (_DIS, 0) { ^^PCI0.ISA.PRQ3 |= 0x80 }
+            Method (_SRS, 1) { CreateDWordField (Arg0, 5, LINT) ^^PCI0.ISA.PRQ3 = LINT }
+        }
+        Device (LNKS)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 4)
+            Name (_STA, 0x0b)
+            Name (_PRS, ResourceTemplate () { Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 9 } })
+            Name (_CRS, ResourceTemplate () { Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 9 } })
+            Method (_DIS, 0) { }
+            Method (_SRS, 1) { }
+        }
+
+        Device (HPET)
+        {
+            Name (_HID, EisaId ("PNP0103"))
+            Name (_UID, 0)
+            Method (_STA, 0) { If (\HPEN) { Return (0x0f) } Return (0) }
+            Name (_CRS, ResourceTemplate () { Memory32Fixed (ReadOnly, 0xfed00000, 0x400) })
+        }
+    }
+}
