@@ -128,8 +128,7 @@ static uint8_t take_vex(struct cursor *c, uint8_t first, bool *ok)
     i->vl = b2 >> 2 & 1;
     i->w = rex & 8;
     if (first == 0xc4 && i->mode != X86_CODE64) i->w = b2 >> 7;
-    c->vvvv = ~b2 >> 3 & (i->mode == X86_CODE64 ? 15 : 7);
-    if (!(b2 & 0x40) && i->mode != X86_CODE64) c->vvvv |= 8;     /* bit 3 does not select a register there ... */
+    c->vvvv = ~b2 >> 3 & 15;               /* outside 64-bit mode bit 3 selects no register, but counts where none is used */
     *ok = *ok && i->map >= 1 && i->map <= 3;
     return take(c);
 }
@@ -416,8 +415,9 @@ static void put_operand(struct cursor *c, const struct spec *s)
 
 /* ---- what depends on more than the row ---- */
 
-static void stack_and_address_uses(struct x86_insn *i)
+static void implicit_uses(struct x86_insn *i)
 {
+    if (i->rep && (i->mnemonic == X86_CMPS || i->mnemonic == X86_SCAS)) i->flags_read |= 0x40;
     if (i->attr & IA_STACK) {
         i->gpr_read |= 1u << REG_RSP;
         i->gpr_written |= 1u << REG_RSP;
@@ -480,7 +480,7 @@ static void fill(struct cursor *c, const struct row *row)
     }
     if (i->has_modrm && i->modrm < 0xc0 && !(row->when & ROW_REG_FORCED)) take_address(c, row);
     for (unsigned n = 0; n < 4 && row->operand[n]; n++) put_operand(c, &specs[row->operand[n]]);
-    stack_and_address_uses(i);
+    implicit_uses(i);
 }
 
 /* Not memset: the translator decodes while the guest's vector registers are live, and the C library's would use them. */
