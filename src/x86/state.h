@@ -86,6 +86,7 @@ struct x86_state {
     uint32_t exception_error;
     uint32_t pad;
     uint8_t xsave[X86_XSAVE_BYTES] __attribute__((aligned(64)));
+    int64_t tsc_adjust;                          /* MSR 3Bh: sum of what software moved the TSC by */
 };
 
 /* CPL: of SS.DPL in protected mode, 0 in real mode, 3 in virtual-8086 mode. */

@@ -99,14 +99,35 @@ uint64_t stack_pop(struct stack *k, unsigned size);
 uint64_t stack_peek(const struct stack *k, uint64_t offset, unsigned size);
 void stack_skip(struct stack *k, uint64_t bytes);
 
+/* ---- Code targets (far.c) ---- */
+
+/* Where a far transfer goes: the segment with its selector's RPL set to the new CPL, and the offset. */
+struct code_target { struct descriptor d; uint16_t selector; uint64_t rip; };
+/* Raises #GP(selector) for a code descriptor with L and D both set, #NP(selector), #GP(0) for an offset outside. */
+void code_target_check(struct bt_vcpu *v, struct code_target *t);
+void code_target_take(struct bt_vcpu *v, struct code_target *t, unsigned cpl);
+/* Return to CS:RIP: reads the descriptor and checks it against the RPL; a null selector is #GP(0). */
+void return_target_check(struct bt_vcpu *v, struct code_target *t);
+/* Return to an outer level (or, in 64-bit mode, any): checks SS, then takes CS, SS and RSP + extra. */
+void return_with_stack(struct bt_vcpu *v, struct code_target *t, uint16_t ss, uint64_t sp, uint64_t extra);
+/* Bytes at linear, then a selector of 2: m16:16, m16:32, m16:64. */
+static inline void far_pointer_load(struct bt_vcpu *v, gva_t linear, unsigned size, uint64_t *offset, uint16_t *selector)
+{
+    uint8_t raw[10];
+    bt_load_bytes(v, linear, raw, size + 2, BT_READ);
+    *offset = 0;
+    bt_copy(offset, raw, size);
+    bt_copy(selector, raw + size, 2);
+}
+
 /* ---- Stack pointers of inner levels, task switch (task.c) ---- */
 
 void tss_stack(struct bt_vcpu *v, unsigned cpl, uint16_t *ss, uint64_t *sp);
 uint64_t tss_stack64(struct bt_vcpu *v, unsigned index /* 0-2 RSP, 4-10 IST1-7 */);
 enum task_switch { TASK_JMP, TASK_CALL, TASK_INT, TASK_IRET };
-/* To the TSS that d describes; s.rip is what the old task resumes at. */
-void task_switch(struct bt_vcpu *v, struct descriptor *d, enum task_switch why, bool has_error, uint32_t error);
-void task_gate(struct bt_vcpu *v, const struct descriptor *gate, enum task_switch why, bool has_error, uint32_t error);
+/* To the TSS that d describes; the old task resumes at s.rip + insn_len. */
+void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enum task_switch why, bool has_error, uint32_t error);
+void task_gate(struct bt_vcpu *v, unsigned insn_len, const struct descriptor *gate, enum task_switch why, bool has_error, uint32_t error);
 
 /* ---- Others that files share ---- */
 
@@ -130,14 +151,14 @@ bt_helper_fn helper_mov_to_sreg, helper_mov_from_sreg, helper_push_sreg, helper_
              helper_lar, helper_lsl, helper_verr, helper_verw, helper_arpl;                            /* segment.c */
 bt_helper_fn helper_jmp_far, helper_call_far, helper_ret_far;                                          /* far.c */
 bt_helper_fn helper_iret;                                                                              /* iret.c */
-bt_helper_fn helper_int, helper_int3, helper_int1, helper_ud;                                          /* event.c */
+bt_helper_fn helper_int, helper_int3, helper_int1;                                                     /* event.c */
 bt_helper_fn helper_syscall, helper_sysret, helper_sysenter, helper_sysexit;                           /* syscall.c */
 bt_helper_fn helper_pushf, helper_popf, helper_cli, helper_sti, helper_clac, helper_stac;              /* flags.c */
 bt_helper_fn helper_mov_from_cr, helper_mov_to_cr, helper_mov_from_dr, helper_mov_to_dr, helper_clts, helper_smsw,
              helper_lmsw;                                                                              /* cr.c */
 bt_helper_fn helper_sgdt, helper_sidt, helper_sldt, helper_str, helper_lgdt, helper_lidt, helper_lldt, helper_ltr,
              helper_swapgs, helper_rdfsgsbase, helper_wrfsgsbase, helper_hlt, helper_invlpg, helper_invpcid,
-             helper_wbinvd, helper_rsm;                                                                /* system.c */
+             helper_wbinvd;                                                                            /* system.c */
 bt_helper_fn helper_rdmsr, helper_wrmsr;                                                               /* msr.c */
 
 #endif

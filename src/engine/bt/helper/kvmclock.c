@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * KVM's paravirtual clock: the structures that the guest asks for through MSRs 11h, 12h, 4B564D00h and 4B564D01h.
+ *
+ * All vCPUs get the same pair (host TSC, virtual time) and the same scale, so their times agree and the structure is
+ * marked stable. The scale is the host's TSC frequency, measured once in a process, which is why it and the pair are
+ * kept in a variable of this file: they belong to the host, not to one machine.
+ * Source: Linux Documentation/virt/kvm/x86/msr.rst and cpuid.rst.
+ */
+#include <time.h>
+#include "base/clock.h"
+#include "engine/bt/bt_private.h"
+#include "engine/bt/helper/helper.h"
+
+enum { SYSTEM_TIME_ENABLE = 1, TSC_STABLE = 1, MEASURE_NS = 30000000 };
+
+struct wall_clock { le32 version, sec, nsec; };
+struct time_info {
+    le32 version, pad0;
+    le64 tsc_timestamp, system_time;
+    le32 tsc_to_system_mul;
+    int8_t tsc_shift;
+    uint8_t flags, pad[2];
+};
+_Static_assert(sizeof(struct time_info) == 32, "layout of pvclock_vcpu_time_info");
+
+struct host_time { uint64_t tsc_khz, tsc; int64_t ns; };
+static struct host_time host_time;
+static int host_time_state;                            /* 0 unknown, 1 being measured, 2 known */
+
+/* A TSC value and the monotonic time that belongs to it: the closest of some tries. */
+static uint64_t sample(int64_t *ns)
+{
+    uint64_t best = ~0ull, tsc = 0;
+    for (int i = 0; i < 8; i++) {
+        uint64_t before = __builtin_ia32_rdtsc();
+        int64_t now = clock_host_ns();
+        uint64_t after = __builtin_ia32_rdtsc();
+        if (after - before >= best) continue;
+        best = after - before;
+        tsc = before + best / 2;
+        *ns = now;
+    }
+    return tsc;
+}
+
+static void measure(struct host_time *t)
+{
+    int64_t start_ns = 0, end_ns = 0;
+    uint64_t start = sample(&start_ns);
+    nanosleep(&(struct timespec){ 0, MEASURE_NS }, NULL);
+    uint64_t end = sample(&end_ns);
+    int64_t elapsed = MAX(end_ns - start_ns, 1);
+    t->tsc_khz = MAX(muldiv64(end - start, 1000000, elapsed), 1u);
+    t->tsc = __builtin_ia32_rdtsc();
+    t->ns = clock_virtual_ns();
+}
+
+static void know_host_time(struct bt_vcpu *v, void *arg)
+{
+    int state = 0;
+    if (__atomic_compare_exchange_n(&host_time_state, &state, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+        measure(&host_time);
+        __atomic_store_n(&host_time_state, 2, __ATOMIC_RELEASE);
+    }
+    while (__atomic_load_n(&host_time_state, __ATOMIC_ACQUIRE) != 2) __builtin_ia32_pause();
+}
+
+uint64_t kvmclock_tsc_khz(struct bt_vcpu *v)
+{
+    bt_host_call(v, know_host_time, NULL);
+    return host_time.tsc_khz;
+}
+
+/* ns = (ticks << shift) * mul >> 32. */
+static void scale_find(uint64_t khz, uint32_t *mul, int8_t *shift)
+{
+    uint64_t hz = khz * 1000;
+    int n = 0;
+    while (hz > 2 * (uint64_t)NS_PER_SECOND) {
+        hz >>= 1;
+        n--;
+    }
+    while (hz <= NS_PER_SECOND) {
+        hz <<= 1;
+        n++;
+    }
+    *mul = muldiv64(NS_PER_SECOND, 1ull << 32, hz);
+    *shift = n;
+}
+
+/* Bytes at a physical address of the guest's choice: what does not lie in RAM is dropped. */
+static void put(struct bt_vcpu *v, gpa_t gpa, const void *data, unsigned size)
+{
+    const uint8_t *from = data;
+    if (bt_page_has_code(v->engine, gpa) || bt_page_has_code(v->engine, gpa + size - 1)) bt_invalidate(v->engine, gpa, size);
+    for (unsigned i = 0; i < size; i++) {
+        bool readonly = false;
+        uint8_t *p = bt_ram(v->engine, gpa + i, &readonly);
+        if (p && !readonly) __atomic_store_n(p, from[i], __ATOMIC_RELEASE);
+    }
+}
+
+static uint32_t get_version(struct bt_vcpu *v, gpa_t gpa)
+{
+    uint32_t version = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        bool readonly;
+        const uint8_t *p = bt_ram(v->engine, gpa + i, &readonly);
+        if (p) version |= (uint32_t)*p << 8 * i;
+    }
+    return version;
+}
+
+/* Writes a structure that starts with its version: odd while it changes. */
+static void publish(struct bt_vcpu *v, gpa_t gpa, le32 *structure, unsigned size)
+{
+    uint32_t version = (get_version(v, gpa) & ~1u) + 1;
+    *structure = le32_make(version);
+    put(v, gpa, structure, 4);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    put(v, gpa + 4, structure + 1, size - 4);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    *structure = le32_make(version + 1);
+    put(v, gpa, structure, 4);
+}
+
+void kvmclock_update(struct bt_vcpu *v)
+{
+    const struct x86_state *s = bt_state(v);
+    if (!(s->kvm_system_time & SYSTEM_TIME_ENABLE)) return;
+    uint32_t mul;
+    struct time_info t = { .flags = TSC_STABLE };
+    scale_find(kvmclock_tsc_khz(v), &mul, &t.tsc_shift);
+    t.tsc_timestamp = le64_make(host_time.tsc + s->tsc_offset);
+    t.system_time = le64_make(host_time.ns);
+    t.tsc_to_system_mul = le32_make(mul);
+    publish(v, s->kvm_system_time & ~3ull, &t.version, sizeof(t));
+}
+
+static void wall_in_host(struct bt_vcpu *v, void *arg) { *(int64_t *)arg = clock_wall_ns() - clock_virtual_ns(); }
+
+void kvmclock_wall_write(struct bt_vcpu *v, gpa_t gpa)
+{
+    int64_t boot;
+    bt_host_call(v, wall_in_host, &boot);
+    struct wall_clock w = { .sec = le32_make(boot / NS_PER_SECOND), .nsec = le32_make(boot % NS_PER_SECOND) };
+    publish(v, gpa & ~3ull, &w.version, sizeof(w));
+}
