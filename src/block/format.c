@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The list of image formats, and what a file looks like by its first bytes. Formats that ospite cannot open are known
+ * by name too, so that they are not given to a guest as raw disks by mistake.
+ */
+#include "block/block_private.h"
+
+#include "base/bits.h"
+
+#include <string.h>
+
+static const struct block_format *const formats[] = { &block_format_qcow2, &block_format_raw };
+
+static const struct {
+    const char *name;
+    uint32_t offset;
+    const char *magic;
+    uint32_t length;
+} strangers[] = {
+    { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
+    { "VMDK", 0, "KDMV", 4 },
+    { "VMDK", 0, "COWD", 4 },
+    { "VMDK", 0, "# Disk DescriptorFile", 21 },
+    { "VDI", 0x40, "\x7f\x10\xda\xbe", 4 },
+    { "VHDX", 0, "vhdxfile", 8 },
+    { "VHD", 0, "conectix", 8 },
+    { "QED", 0, "QED\0", 4 },
+    { "Parallels", 0, "WithoutFreeSpace", 16 },
+    { "Parallels", 0, "WithouFreSpacExt", 16 },
+    { "Bochs", 0, "Bochs Virtual HD Image", 22 },
+    { "LUKS", 0, "LUKS\xba\xbe", 6 },
+};
+
+const struct block_format *block_format_probe(const uint8_t *head, size_t length)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
+        if (formats[i]->probe && formats[i]->probe(head, length))
+            return formats[i];
+    return NULL;
+}
+
+const struct block_format *block_format_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
+        if (!strcmp(formats[i]->name, name))
+            return formats[i];
+    return NULL;
+}
+
+const char *block_format_looks_like(const uint8_t *head, size_t length)
+{
+    const struct block_format *f = block_format_probe(head, length);
+    if (f)
+        return f->name;
+    for (size_t i = 0; i < ARRAY_SIZE(strangers); i++)
+        if (strangers[i].offset + strangers[i].length <= length &&
+            !memcmp(head + strangers[i].offset, strangers[i].magic, strangers[i].length))
+            return strangers[i].name;
+    return "raw";
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Nodes: opening (file, lock, format by name or by content), and the operations with what is the same for every
+ * format: range checks, read-only, the flush after each write of cache=writethrough, counters.
+ *
+ * The sector 0 guard: a guest that may write sector 0 of an image whose format was probed as raw could write a qcow2
+ * header there, and have the next start open any file of the host as its backing file. Such a write is refused.
+ */
+#include "block/block_private.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "block/qcow2/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ZERO_CHUNK_BYTES (256u << 10)
+
+int block_protocol_pread(struct block_protocol *p, uint64_t offset, void *data, size_t length)
+{
+    struct iovec iov = { data, length };
+    return p->ops->preadv(p, offset, &iov, 1);
+}
+
+int block_protocol_pwrite(struct block_protocol *p, uint64_t offset, const void *data, size_t length)
+{
+    struct iovec iov = { (void *)(uintptr_t)data, length };
+    return p->ops->pwritev(p, offset, &iov, 1);
+}
+
+int block_protocol_flush(struct block_protocol *p)
+{
+    return p->flush_ignored || p->readonly ? 0 : p->ops->flush(p);
+}
+
+int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap)
+{
+    int r = p->ops->write_zeroes(p, offset, length, may_unmap);
+    if (r != -ENOTSUP)
+        return r;
+    size_t chunk = MIN(length, (uint64_t)ZERO_CHUNK_BYTES);
+    uint8_t *zeroes = calloc(1, chunk ? chunk : 1);
+    if (!zeroes)
+        return -ENOMEM;
+    for (r = 0; !r && length;) {
+        size_t take = MIN(length, (uint64_t)chunk);
+        r = block_protocol_pwrite(p, offset, zeroes, take);
+        offset += take;
+        length -= take;
+    }
+    free(zeroes);
+    return r;
+}
+
+static int format_choose(struct block_node *n, const char *format, struct error *err)
+{
+    uint8_t head[4096];
+    int r = block_protocol_pread(n->file, 0, head, sizeof(head));
+    if (r)
+        return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
+    const char *looks = block_format_looks_like(head, sizeof(head));
+    if (format) {
+        n->format = block_format_find(format);
+        if (!n->format)
+            return error_set(err, "cannot open '%s': unknown format '%s'; it looks like %s. Known: raw, qcow2",
+                             n->filename, format, looks);
+        if (n->format->probe && !n->format->probe(head, sizeof(head)))
+            return error_set(err, "cannot open '%s': not a %s image (its first bytes are not that format's), it looks "
+                             "like %s; use format=%s", n->filename, format, looks,
+                             block_format_find(looks) ? looks : "raw, or convert it with qemu-img convert");
+        return 0;
+    }
+    n->format = block_format_find(looks);
+    if (!n->format)
+        return error_set(err, "cannot open '%s': it looks like a %s image, which is not supported; convert it with "
+                         "'qemu-img convert -O qcow2', or use format=raw if it is a raw disk", n->filename, looks);
+    n->probed_raw = n->format == &block_format_raw;
+    return 0;
+}
+
+struct block_node *block_node_open_over(struct block_protocol *file, const struct block_open_options *o,
+                                        struct block_node *overlay_of, struct error *err)
+{
+    struct block_node *n = calloc(1, sizeof(*n));
+    if (!n || !(n->filename = strdup(file->filename))) {
+        error_set(err, "cannot open '%s': out of memory", file->filename);
+        file->ops->close(file);
+        free(n);
+        return NULL;
+    }
+    n->file = file;
+    n->overlay_of = overlay_of;
+    n->readonly = o->readonly;
+    n->discard = o->discard;
+    n->no_lock = o->no_lock;
+    n->force_share = o->force_share;
+    n->unsafe = o->cache == BLOCK_CACHE_UNSAFE;
+    n->direct = o->cache == BLOCK_CACHE_NONE || o->cache == BLOCK_CACHE_DIRECTSYNC;
+    n->write_through = o->cache == BLOCK_CACHE_WRITETHROUGH || o->cache == BLOCK_CACHE_DIRECTSYNC;
+    if (!format_choose(n, o->format, err) && !n->format->open(n, err))
+        return n;
+    file->ops->close(file);
+    free(n->filename);
+    free(n);
+    return NULL;
+}
+
+/* The path in a file name that may carry a protocol; NULL when that protocol is not there. */
+static const char *path_of(const char *filename, struct error *err)
+{
+    static const char *const foreign[] = { "json:", "nbd:", "nbd+", "nbd://", "ssh:", "http:", "https:", "ftp:",
+                                           "ftps:", "iscsi:", "rbd:", "gluster", "nfs:", "vvfat:", "fat:", "blkdebug:" };
+    if (!strncmp(filename, "file:", 5) && access(filename, F_OK))
+        return filename + 5;
+    for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
+        if (!strncmp(filename, foreign[i], strlen(foreign[i])) && strchr(filename, ':') && access(filename, F_OK)) {
+            error_set(err, "cannot open '%s': only files and block devices are supported; copy the image to a file",
+                      filename);
+            return NULL;
+        }
+    return filename;
+}
+
+struct block_node *block_node_open(const struct block_open_options *o, struct block_node *overlay_of,
+                                   struct error *err)
+{
+    const char *path = path_of(o->filename, err);
+    if (!path)
+        return NULL;
+    const struct block_file_options fo = {
+        .readonly = o->readonly, .no_lock = o->no_lock, .force_share = o->force_share,
+        .unsafe = o->cache == BLOCK_CACHE_UNSAFE,
+        .direct = o->cache == BLOCK_CACHE_NONE || o->cache == BLOCK_CACHE_DIRECTSYNC,
+    };
+    struct block_protocol *file = block_file_open(path, &fo, err);
+    return file ? block_node_open_over(file, o, overlay_of, err) : NULL;
+}
+
+struct block_node *block_open(const struct block_open_options *o, struct error *err)
+{
+    struct block_open_options base = *o;
+    if (!o->filename || !*o->filename) {
+        error_set(err, "cannot open an image: its file name is empty; give file=NAME");
+        return NULL;
+    }
+    if (o->snapshot) {
+        base.readonly = true;
+        base.snapshot = false;
+    }
+    struct block_node *n = block_node_open(&base, NULL, err);
+    if (!n || !o->snapshot || o->readonly)
+        return n;
+    struct block_node *top = qcow2_overlay_open(n, o, err);
+    if (!top)
+        block_close(n);
+    return top;
+}
+
+void block_close(struct block_node *n)
+{
+    if (!n)
+        return;
+    if (n->queue)
+        block_queue_close(n->queue);
+    if (!n->readonly)
+        n->format->flush(n);
+    n->format->close(n);
+    n->file->ops->close(n->file);
+    block_close(n->backing);
+    free(n->filename);
+    free(n);
+}
+
+uint64_t block_size_bytes(const struct block_node *n)
+{
+    return n->size;
+}
+
+bool block_is_readonly(const struct block_node *n)
+{
+    return n->readonly;
+}
+
+const char *block_filename(const struct block_node *n)
+{
+    return n->filename;
+}
+
+const char *block_format_name(const struct block_node *n)
+{
+    return n->format->name;
+}
+
+int block_node_check_range(const struct block_node *n, uint64_t offset, uint64_t length)
+{
+    if ((offset | length) & 511 || offset > n->size || length > n->size - offset)
+        return -EINVAL;
+    return 0;
+}
+
+static void count(uint64_t *counter, uint64_t by)
+{
+    __atomic_add_fetch(counter, by, __ATOMIC_RELAXED);
+}
+
+void block_node_count(struct block_node *n, enum block_count what, uint64_t bytes)
+{
+    if (what == BLOCK_COUNT_FLUSH) {
+        count(&n->stats.flushes, 1);
+        return;
+    }
+    count(what == BLOCK_COUNT_READ ? &n->stats.reads : &n->stats.writes, 1);
+    count(what == BLOCK_COUNT_READ ? &n->stats.read_bytes : &n->stats.written_bytes, bytes);
+}
+
+struct block_stats block_stats_get(const struct block_node *n)
+{
+    struct block_stats s;
+    __atomic_load(&n->stats.reads, &s.reads, __ATOMIC_RELAXED);
+    __atomic_load(&n->stats.writes, &s.writes, __ATOMIC_RELAXED);
+    __atomic_load(&n->stats.flushes, &s.flushes, __ATOMIC_RELAXED);
+    __atomic_load(&n->stats.read_bytes, &s.read_bytes, __ATOMIC_RELAXED);
+    __atomic_load(&n->stats.written_bytes, &s.written_bytes, __ATOMIC_RELAXED);
+    return s;
+}
+
+int block_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)
+{
+    uint64_t length = block_iov_length(iov, iovcnt);
+    int r = block_node_check_range(n, offset, length);
+    if (!r && length)
+        r = n->format->preadv(n, offset, iov, iovcnt);
+    block_node_count(n, BLOCK_COUNT_READ, r ? 0 : length);
+    return r;
+}
+
+static int write_finish(struct block_node *n, int r)
+{
+    return !r && n->write_through ? n->format->flush(n) : r;
+}
+
+/* The guest could change the memory between check and write: sector 0 goes through a copy. */
+static int write_guarded(struct block_node *n, const struct iovec *iov, int iovcnt)
+{
+    uint8_t sector[512];
+    size_t length = block_iov_length(iov, iovcnt);
+    block_iov_to(iov, iovcnt, 0, sector, sizeof(sector));
+    if (strcmp(block_format_looks_like(sector, sizeof(sector)), "raw")) {
+        log_message("'%s': a write that would make this image look like another format was refused; "
+                    "give format=raw to allow it", n->filename);
+        return -EPERM;
+    }
+    struct iovec *copy = calloc((size_t)iovcnt + 1, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    copy[0] = (struct iovec){ sector, sizeof(sector) };
+    int used = block_iov_slice(copy + 1, iov, iovcnt, sizeof(sector), length - sizeof(sector));
+    int r = n->format->pwritev(n, 0, copy, used + 1);
+    free(copy);
+    return r;
+}
+
+int block_node_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)
+{
+    uint64_t length = block_iov_length(iov, iovcnt);
+    int r = block_node_check_range(n, offset, length);
+    if (!r && n->readonly)
+        r = -EROFS;
+    if (!r && length)
+        r = n->probed_raw && offset == 0 ? write_guarded(n, iov, iovcnt) : n->format->pwritev(n, offset, iov, iovcnt);
+    block_node_count(n, BLOCK_COUNT_WRITE, r ? 0 : length);
+    return write_finish(n, r);
+}
+
+int block_node_flush(struct block_node *n)
+{
+    block_node_count(n, BLOCK_COUNT_FLUSH, 0);
+    return n->readonly ? 0 : n->format->flush(n);
+}
+
+int block_node_discard(struct block_node *n, uint64_t offset, uint64_t length)
+{
+    int r = block_node_check_range(n, offset, length);
+    if (!r && n->readonly)
+        r = -EROFS;
+    if (!r && length && n->discard)
+        r = n->format->discard(n, offset, length);
+    return r;
+}
+
+int block_node_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap)
+{
+    int r = block_node_check_range(n, offset, length);
+    if (!r && n->readonly)
+        r = -EROFS;
+    if (!r && length)
+        r = n->format->write_zeroes(n, offset, length, may_unmap && n->discard);
+    block_node_count(n, BLOCK_COUNT_WRITE, r ? 0 : length);
+    return write_finish(n, r);
+}
+
+int block_pread(struct block_node *n, uint64_t offset_bytes, void *data, uint64_t length_bytes)
+{
+    struct iovec iov = { data, length_bytes };
+    return block_node_preadv(n, offset_bytes, &iov, 1);
+}
+
+int block_pwrite(struct block_node *n, uint64_t offset_bytes, const void *data, uint64_t length_bytes)
+{
+    struct iovec iov = { (void *)(uintptr_t)data, length_bytes };
+    return block_node_pwritev(n, offset_bytes, &iov, 1);
+}
+
+int block_flush_sync(struct block_node *n)
+{
+    return block_node_flush(n);
+}

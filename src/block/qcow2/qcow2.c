@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening and closing qcow2 images: header, tables, backing file, external data file. Opening writes nothing. Before
+ * the first write an image has its unknown autoclear bits cleared, one that was not closed (lazy refcounts) its
+ * references counted anew; an image that is marked corrupt is only opened for reading.
+ */
+#include "block/qcow2/qcow2_private.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define L2_CACHE_MAX_BYTES (32ull << 20)
+#define REFCOUNT_CACHE_BYTES (1ull << 20)
+
+static bool qcow2_probe(const uint8_t *head, size_t length)
+{
+    be32 magic, version;
+    if (length < 8)
+        return false;
+    memcpy(&magic, head, 4);
+    memcpy(&version, head + 4, 4);
+    return be32_get(magic) == QCOW2_MAGIC && be32_get(version) >= 2;
+}
+
+/* name as written in the image at path: relative names count from its directory. */
+static char *path_join(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    char *out;
+    if (!strncmp(name, "file:", 5))
+        name += 5;
+    if (*name == '/' || !slash || strchr(name, ':'))
+        return strdup(name);
+    return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, name) < 0 ? NULL : out;
+}
+
+static int chain_check(struct qcow2 *q, struct block_node *backing, struct error *err)
+{
+    for (struct block_node *n = q->node; n; n = n->overlay_of)
+        if (n->file->dev == backing->file->dev && n->file->ino == backing->file->ino && n->file->fd >= 0)
+            return error_set(err, "its chain of backing files loops at '%s'; set another with 'qemu-img rebase -u'",
+                             backing->filename);
+    return 0;
+}
+
+static int chain_depth_check(struct qcow2 *q, struct error *err)
+{
+    unsigned depth = 0;
+    for (struct block_node *n = q->node; n; n = n->overlay_of)
+        depth++;
+    return depth >= BLOCK_CHAIN_MAX ? error_set(err, "its chain of backing files has more than %d members; shorten it "
+                                                "with 'qemu-img commit' or 'rebase'", BLOCK_CHAIN_MAX) : 0;
+}
+
+/* A loop would be found only after the chain's end was reached, so it is looked for before the file is opened. */
+static int loop_check(struct qcow2 *q, const char *path, struct error *err)
+{
+    const struct block_file_options o = { .readonly = true, .no_lock = true };
+    struct block_protocol *p = block_file_open(path, &o, NULL);
+    if (!p)
+        return 0;                   /* the proper open tells why */
+    struct block_node probe = { .file = p, .filename = (char *)(uintptr_t)path };
+    int r = chain_check(q, &probe, err);
+    p->ops->close(p);
+    return r;
+}
+
+static int backing_open(struct qcow2 *q, struct error *err)
+{
+    struct block_node *n = q->node;
+    if (!*q->backing || n->backing)
+        return 0;
+    char *path = path_join(n->filename, q->backing);
+    if (!path)
+        return error_set(err, "out of memory");
+    const struct block_open_options o = {
+        .filename = path, .format = *q->backing_format ? q->backing_format : NULL, .readonly = true,
+        .no_lock = n->no_lock, .force_share = n->force_share,
+        .cache = n->direct ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK,
+    };
+    if (!chain_depth_check(q, err) && !loop_check(q, path, err)) {
+        n->backing = block_node_open(&o, n, err);
+        if (!n->backing)
+            error_prefix(err, "its backing file is not to be had");
+    }
+    free(path);
+    return n->backing ? 0 : -1;
+}
+
+static int data_file_open(struct qcow2 *q, struct error *err)
+{
+    struct block_node *n = q->node;
+    q->data = q->file;
+    if (!(q->incompatible & QCOW2_INCOMPAT_DATA_FILE))
+        return 0;
+    if (!*q->data_filename)
+        return error_set(err, "it needs an external data file but does not name one");
+    if (q->snapshots)
+        return error_set(err, "it has both snapshots and an external data file, which is not valid");
+    char *path = path_join(n->filename, q->data_filename);
+    if (!path)
+        return error_set(err, "out of memory");
+    const struct block_file_options o = { .readonly = n->readonly, .direct = n->direct, .no_lock = n->no_lock,
+                                          .force_share = n->force_share, .unsafe = n->unsafe };
+    q->data_external = true;
+    q->data_raw = q->autoclear & QCOW2_AUTOCLEAR_DATA_RAW;
+    q->data = block_file_open(path, &o, err);
+    free(path);
+    return q->data ? 0 : error_prefix(err, "its external data file is not to be had");
+}
+
+static int caches_init(struct qcow2 *q)
+{
+    uint32_t slice = (uint32_t)MIN(q->cluster_size, 4096ull);
+    uint64_t l2 = qcow2_virtual_clusters(q) * q->entry_bytes;
+    if (qcow2_cache_init(&q->l2, slice, MIN(l2 + 16 * slice, L2_CACHE_MAX_BYTES)))
+        return -ENOMEM;
+    return qcow2_cache_init(&q->refcounts, slice, REFCOUNT_CACHE_BYTES);
+}
+
+static int writable_check(struct qcow2 *q, struct error *err)
+{
+    if (q->node->readonly)
+        return 0;
+    if (q->incompatible & QCOW2_INCOMPAT_CORRUPT)
+        return error_set(err, "it is marked corrupt; run 'qemu-img check -r all' on it, or use readonly=on");
+    q->lazy = q->version >= 3 && q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS;
+    return 0;
+}
+
+static int first_write_locked(struct qcow2 *q)
+{
+    struct error err;
+    uint64_t known = q->data_external ? QCOW2_AUTOCLEAR_DATA_RAW : 0;
+    if (q->autoclear & ~known) {
+        q->autoclear &= known;
+        int r = qcow2_header_features_write(q);
+        if (!r)
+            r = block_protocol_flush(q->file);
+        if (r)
+            return r;
+    }
+    if (q->incompatible & QCOW2_INCOMPAT_DIRTY && qcow2_refcounts_rebuild(q, &err)) {
+        log_message("'%s': cannot write: %s", q->node->filename, err.text);
+        q->corrupt = true;
+        return -EIO;
+    }
+    return 0;
+}
+
+int qcow2_write_begin(struct qcow2 *q)
+{
+    if (__atomic_load_n(&q->begun, __ATOMIC_ACQUIRE))
+        return q->corrupt ? -EIO : 0;
+    pthread_mutex_lock(&q->lock);
+    int r = q->begun ? 0 : first_write_locked(q);
+    if (!r)
+        __atomic_store_n(&q->begun, true, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+static void state_free(struct qcow2 *q)
+{
+    if (q->data && q->data != q->file)
+        q->data->ops->close(q->data);
+    qcow2_cache_destroy(&q->l2);
+    qcow2_cache_destroy(&q->refcounts);
+    free(q->l1);
+    free(q->reftable);
+    free(q->snapshot);
+    free(q->meta.slot);
+    free(q->meta.ranges.item);
+    free(q->frees.item);
+    free(q->unpacked);
+    pthread_mutex_destroy(&q->lock);
+    pthread_mutex_destroy(&q->range_lock);
+    pthread_mutex_destroy(&q->unpack_lock);
+    pthread_cond_destroy(&q->range_changed);
+    free(q);
+}
+
+static int qcow2_open(struct block_node *n, struct error *err)
+{
+    struct qcow2 *q = calloc(1, sizeof(*q));
+    if (!q)
+        return error_set(err, "cannot open '%s': out of memory", n->filename);
+    q->node = n;
+    q->file = n->file;
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_mutex_init(&q->range_lock, NULL);
+    pthread_mutex_init(&q->unpack_lock, NULL);
+    pthread_cond_init(&q->range_changed, NULL);
+    int r = qcow2_header_read(q, err);
+    if (!r)
+        r = data_file_open(q, err);
+    if (!r)
+        r = qcow2_tables_read(q, err);
+    if (!r && caches_init(q))
+        r = error_set(err, "out of memory");
+    if (!r)
+        r = backing_open(q, err);
+    if (!r)
+        r = writable_check(q, err);
+    if (r) {
+        block_close(n->backing);
+        n->backing = NULL;
+        state_free(q);
+        return error_prefix(err, "cannot open '%s'", n->filename);
+    }
+    n->state = q;
+    return 0;
+}
+
+static void qcow2_close(struct block_node *n)
+{
+    struct qcow2 *q = n->state;
+    int r = n->readonly || q->corrupt || !q->begun ? 0 : qcow2_close_flush(q);
+    if (r)
+        log_message("'%s': the last changes could not be written: %s", n->filename, strerror(-r));
+    state_free(q);
+}
+
+static int qcow2_node_flush(struct block_node *n)
+{
+    struct qcow2 *q = n->state;
+    return __atomic_load_n(&q->begun, __ATOMIC_ACQUIRE) ? qcow2_flush(q) : 0;
+}
+
+const struct block_format block_format_qcow2 = {
+    .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .preadv = qcow2_preadv,
+    .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
+    .write_zeroes = qcow2_write_zeroes,
+};

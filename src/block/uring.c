@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * io_uring through liburing. Submitters put operations on a list and wake the ring's thread by an eventfd; the thread
+ * submits whatever has gathered with one system call and waits in the same call. The system call is never made by the
+ * submitter, since a buffered read that is in the page cache would be copied right there, on a vCPU's time.
+ *
+ * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers): then
+ * block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment does the same.
+ * Sources: io_uring(7), io_uring_enter(2).
+ */
+#include "block/uring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define RING_DEPTH 128
+
+struct block_uring {
+    struct io_uring ring;
+    int fd, wake_fd;
+    block_uring_fn *complete;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    struct block_uring_op *first, **last;
+    bool stop;
+    /* The thread's own. */
+    unsigned in_flight;
+    bool wake_armed;
+    uint64_t wake_value;
+};
+
+static struct block_uring_op *op_take(struct block_uring *u)
+{
+    pthread_mutex_lock(&u->lock);
+    struct block_uring_op *op = u->first;
+    if (op) {
+        u->first = op->next;
+        if (!u->first)
+            u->last = &u->first;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return op;
+}
+
+static void op_prepare(struct block_uring *u, struct io_uring_sqe *sqe, struct block_uring_op *op)
+{
+    if (op->kind == BLOCK_URING_READ)
+        io_uring_prep_readv(sqe, u->fd, op->iov, (unsigned)op->iovcnt, op->offset);
+    else if (op->kind == BLOCK_URING_WRITE)
+        io_uring_prep_writev2(sqe, u->fd, op->iov, (unsigned)op->iovcnt, op->offset, op->stable ? RWF_DSYNC : 0);
+    else
+        io_uring_prep_fsync(sqe, u->fd, IORING_FSYNC_DATASYNC);
+    io_uring_sqe_set_data(sqe, op);
+    u->in_flight++;
+}
+
+/* Keeps room for the wake-up read, so that its entry is always to be had. */
+static void gather(struct block_uring *u)
+{
+    struct io_uring_sqe *sqe;
+    if (!u->wake_armed && (sqe = io_uring_get_sqe(&u->ring))) {
+        io_uring_prep_read(sqe, u->wake_fd, &u->wake_value, sizeof(u->wake_value), 0);
+        io_uring_sqe_set_data(sqe, NULL);
+        u->wake_armed = true;
+    }
+    while (u->in_flight < RING_DEPTH - 1 && io_uring_sq_space_left(&u->ring) > 1) {
+        struct block_uring_op *op = op_take(u);
+        if (!op)
+            break;
+        op_prepare(u, io_uring_get_sqe(&u->ring), op);
+    }
+}
+
+static void reap(struct block_uring *u)
+{
+    struct io_uring_cqe *cqe;
+    while (!io_uring_peek_cqe(&u->ring, &cqe)) {
+        struct block_uring_op *op = io_uring_cqe_get_data(cqe);
+        int result = cqe->res;
+        io_uring_cqe_seen(&u->ring, cqe);
+        if (!op) {
+            u->wake_armed = false;
+            continue;
+        }
+        u->in_flight--;
+        u->complete(op, result);
+    }
+}
+
+static bool should_stop(struct block_uring *u)
+{
+    pthread_mutex_lock(&u->lock);
+    bool stop = u->stop && !u->first;
+    pthread_mutex_unlock(&u->lock);
+    return stop && !u->in_flight;
+}
+
+static void *ring_thread(void *opaque)
+{
+    struct block_uring *u = opaque;
+    while (!should_stop(u)) {
+        gather(u);
+        int r = io_uring_submit_and_wait(&u->ring, 1);
+        if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
+            usleep(1000);           /* out of kernel memory: the entries stay queued, try again */
+        reap(u);
+    }
+    return NULL;
+}
+
+static bool start(struct block_uring *u)
+{
+    sigset_t all, old;
+    u->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (u->wake_fd < 0)
+        return false;
+    if (io_uring_queue_init(RING_DEPTH, &u->ring, 0)) {
+        close(u->wake_fd);
+        return false;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&u->thread, NULL, ring_thread, u);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r) {
+        io_uring_queue_exit(&u->ring);
+        close(u->wake_fd);
+    }
+    return !r;
+}
+
+struct block_uring *block_uring_new(int fd, block_uring_fn *complete)
+{
+    const char *choice = getenv("OSPITE_AIO");
+    if (choice && !strcmp(choice, "threads"))
+        return NULL;
+    struct block_uring *u = calloc(1, sizeof(*u));
+    if (!u)
+        return NULL;
+    u->fd = fd;
+    u->complete = complete;
+    u->last = &u->first;
+    pthread_mutex_init(&u->lock, NULL);
+    if (start(u))
+        return u;
+    pthread_mutex_destroy(&u->lock);
+    free(u);
+    return NULL;
+}
+
+static void wake(struct block_uring *u)
+{
+    const uint64_t one = 1;
+    while (write(u->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+void block_uring_submit(struct block_uring *u, struct block_uring_op *op)
+{
+    op->next = NULL;
+    pthread_mutex_lock(&u->lock);
+    bool first = !u->first;
+    *u->last = op;
+    u->last = &op->next;
+    pthread_mutex_unlock(&u->lock);
+    if (first)
+        wake(u);
+}
+
+void block_uring_free(struct block_uring *u)
+{
+    pthread_mutex_lock(&u->lock);
+    u->stop = true;
+    pthread_mutex_unlock(&u->lock);
+    wake(u);
+    pthread_join(u->thread, NULL);
+    io_uring_queue_exit(&u->ring);
+    close(u->wake_fd);
+    pthread_mutex_destroy(&u->lock);
+    free(u);
+}
