@@ -190,6 +190,8 @@ static int machine_build(struct machine *m, struct error *err)
     m->ports = memory_map_new("ports", 0x10000);
     if (!m->memory || !m->ports) return error_set(err, "no memory for the address spaces");
     if (engine_choose(m, err) < 0 || engine_make(m, err) < 0) return -1;
+    m->vcpu = calloc(m->config.cpus, sizeof(*m->vcpu));
+    if (!m->vcpu) return error_set(err, "no memory for %u CPUs", m->config.cpus);
     if (pc_create(m, err) < 0) return -1;
     if (vcpus_create(m, err) < 0) return -1;
     pc_reset(m);
@@ -207,6 +209,8 @@ struct machine *machine_new(const struct machine_config *config, struct error *e
     }
     m->config = *config;
     m->state = RUN_PRELAUNCH;
+    m->tsc_start_ns = clock_host_ns();
+    m->tsc_start = __builtin_ia32_rdtsc();
     machine_lock();
     result = machine_build(m, err);
     machine_unlock();

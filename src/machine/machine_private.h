@@ -12,6 +12,9 @@
 #include "bus/irq.h"
 #include "engine/engine.h"
 #include "machine/machine.h"
+#include "device/firmware/acpi.h"
+#include "device/firmware/smbios.h"
+#include "machine/boot.h"
 #include "memory/map.h"
 #include "memory/ram.h"
 #include "x86/cpuid.h"
@@ -52,8 +55,9 @@ struct stop_listener {
 struct machine {
     struct machine_config config;
     struct memory_map *memory, *ports;
-    struct ram_block ram, vga_rom, bios;
+    struct ram_block ram, bios;
     gpa_t ram_below_4g, ram_above_4g;  /* bytes of each */
+    uint64_t bios_bytes;
     const struct engine_ops *ops;
     struct engine *engine;
     struct cpuid_model cpuid;
@@ -74,8 +78,17 @@ struct machine {
     struct key_event *key_first, *key_last;
 
     /* The board. */
+    uint8_t isa_source_irq[64];        /* which ISA IRQ each source drives; sources of one IRQ are or-ed */
+    unsigned isa_source_count;
+    uint64_t isa_high[16];             /* a bit for each source that drives the IRQ high */
+    struct acpi_tables acpi;
+    struct smbios_tables smbios;
+    struct boot_memory_range e820[8];
+    unsigned e820_count;
+    int64_t tsc_start_ns;              /* host time and TSC when the machine was begun, to measure the latter's rate */
+    uint64_t tsc_start;
     struct device *devices;            /* newest first */
-    struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide;
+    struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3;
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;

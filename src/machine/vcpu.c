@@ -374,8 +374,6 @@ static int thread_start(struct vcpu *v)
 
 int vcpus_create(struct machine *m, struct error *err)
 {
-    m->vcpu = calloc(m->config.cpus, sizeof(*m->vcpu));
-    if (!m->vcpu) return error_set(err, "no memory for %u CPUs", m->config.cpus);
     for (unsigned i = 0; i < m->config.cpus; i++) {
         struct vcpu *v = &m->vcpu[i];
         int result;

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the board tells its firmware (fw_cfg, CMOS), and what takes the firmware's place when a kernel is started
+ * directly: tables in memory, PCI set up.
+ *
+ * CMOS bytes are those SeaBIOS and old software read: 10h/14h floppies and equipment, 15h-18h, 30h, 31h, 34h, 35h,
+ * 5Bh-5Dh memory sizes, 38h/3Dh boot order, 39h disk translation, 5Fh CPUs (SeaBIOS, src/hw/rtc.h).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "device/firmware/fw_cfg.h"
+#include "device/timer/mc146818.h"
+#include "machine/pc_private.h"
+#include "machine/version.h"
+
+enum { CMOS_EQUIPMENT = 0x14, EQUIPMENT_FPU = 2, EQUIPMENT_MOUSE = 4 };
+enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
+
+static int acpi_create(struct machine *m, struct error *err)
+{
+    struct acpi_config c = { .cpus = m->config.cpus, .has_hpet = m->config.has_hpet,
+                             .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000), .pci_hole_end = 0xfec00000,
+                             .pm_base = 0x600, .gpe_base = 0xafe0 };
+
+    if (!m->config.has_acpi) return 0;
+    for (unsigned i = 0; i < m->config.serial_count; i++)
+        if (m->config.serial[i] && strcmp(m->config.serial[i], "none")) c.serial_mask |= (uint8_t)(1u << i);
+    return acpi_build(&m->acpi, &c, err);
+}
+
+static int smbios_create(struct machine *m, struct error *err)
+{
+    struct smbios_config c = { .version = MACHINE_VERSION, .name = m->config.name, .cpus = m->config.cpus,
+                               .uuid = m->config.has_uuid ? m->config.uuid : NULL,
+                               .ram_below_4g = m->ram_below_4g, .ram_above_4g = m->ram_above_4g };
+
+    return smbios_build(&m->smbios, &c, err);
+}
+
+static int numbers_set(struct machine *m, struct error *err)
+{
+    struct device *d = m->fw_cfg;
+    uint64_t numa[1 + 256] = { 0 };
+
+    if (fw_cfg_set(d, FW_CFG_UUID, m->config.uuid, 16, err) < 0) return -1;
+    if (fw_cfg_set_u64(d, FW_CFG_RAM_SIZE, m->ram.size_bytes, err) < 0) return -1;
+    if (fw_cfg_set_u16(d, FW_CFG_NOGRAPHIC, !m->config.has_vga, err) < 0) return -1;
+    if (fw_cfg_set_u16(d, FW_CFG_NB_CPUS, (uint16_t)m->config.cpus, err) < 0) return -1;
+    if (fw_cfg_set_u16(d, FW_CFG_MAX_CPUS, (uint16_t)m->config.cpus, err) < 0) return -1;
+    if (fw_cfg_set_u16(d, FW_CFG_BOOT_MENU, m->config.boot_menu, err) < 0) return -1;
+    if (fw_cfg_set(d, FW_CFG_NUMA, numa, (1 + m->config.cpus) * 8, err) < 0) return -1;
+    return fw_cfg_set_u32(d, FW_CFG_IRQ0_OVERRIDE, 1, err);
+}
+
+static int e820_set(struct machine *m, struct error *err)
+{
+    struct { le64 start, size; le32 type; } __attribute__((packed)) table[ARRAY_SIZE(m->e820)];
+
+    for (unsigned i = 0; i < m->e820_count; i++) {
+        table[i].start = le64_make(m->e820[i].start);
+        table[i].size = le64_make(m->e820[i].size);
+        table[i].type = le32_make(m->e820[i].type);
+    }
+    return fw_cfg_set_file(m->fw_cfg, "etc/e820", table, m->e820_count * sizeof(table[0]), err);
+}
+
+/* With strict, what is not in the boot order is not tried: a list by device path that ends in HALT. */
+static int boot_list_set(struct machine *m, struct error *err)
+{
+    char list[CONFIG_DRIVES * 48 + 8];
+    size_t at = 0;
+
+    for (const char *letter = m->config.boot_order; *letter; letter++) {
+        for (unsigned i = 0; i < m->config.drive_count; i++) {
+            const struct drive_config *d = &m->config.drive[i];
+
+            if (d->interface != DRIVE_IF_IDE || *letter != (d->media == MEDIA_CDROM ? 'd' : 'c')) continue;
+            at += (size_t)snprintf(list + at, sizeof(list) - at, "/pci@i0cf8/ide@1,1/drive@%d/disk@%d\n", d->index >> 1 & 1,
+                                   d->index & 1);
+        }
+    }
+    at += (size_t)snprintf(list + at, sizeof(list) - at, "HALT") + 1;
+    return fw_cfg_set_file(m->fw_cfg, "bootorder", list, at, err);
+}
+
+static int boot_files_set(struct machine *m, struct error *err)
+{
+    /* One byte a sleep state: 80h it is there; low bits its SLP_TYP. S3 and S4 are not. */
+    static const uint8_t states[6] = { 0x80, 0, 0, 1, 2, 0x80 };
+    uint8_t show = m->config.boot_menu;
+
+    if (fw_cfg_set_file(m->fw_cfg, "etc/system-states", states, sizeof(states), err) < 0) return -1;
+    if (fw_cfg_set_file(m->fw_cfg, "etc/show-boot-menu", &show, 1, err) < 0) return -1;
+    if (m->config.boot_menu_timeout_ms >= 0 && m->config.boot_menu) {
+        le16 wait = le16_make((uint16_t)MIN(m->config.boot_menu_timeout_ms, 0xffff));
+
+        if (m->config.boot_menu_timeout_ms &&
+            fw_cfg_set_file(m->fw_cfg, "etc/boot-menu-wait", &wait, sizeof(wait), err) < 0) return -1;
+    }
+    return m->config.boot_strict ? boot_list_set(m, err) : 0;
+}
+
+int pc_fw_cfg_create(struct machine *m, struct error *err)
+{
+    struct fw_cfg_config c = { .ports = m->ports, .memory = m->memory };
+
+    if (acpi_create(m, err) < 0 || smbios_create(m, err) < 0) return -1;
+    m->fw_cfg = fw_cfg_new(&c, err);
+    if (!m->fw_cfg) return -1;
+    pc_device_add(m, m->fw_cfg);
+    if (numbers_set(m, err) < 0 || e820_set(m, err) < 0 || boot_files_set(m, err) < 0) return -1;
+    if (m->config.has_acpi && acpi_publish(&m->acpi, m->fw_cfg, err) < 0) return -1;
+    return smbios_publish(&m->smbios, m->fw_cfg, err);
+}
+
+/* ---- CMOS ---- */
+
+static void cmos16(struct machine *m, uint8_t index, uint64_t value, uint64_t most)
+{
+    value = MIN(value, most);
+    mc146818_cmos_set(m->rtc, index, (uint8_t)value);
+    mc146818_cmos_set(m->rtc, index + 1, (uint8_t)(value >> 8));
+}
+
+static uint8_t boot_code(char letter)
+{
+    switch (letter) {
+    case 'a': case 'b': return 1;
+    case 'c': return 2;
+    case 'd': return 3;
+    case 'n': return 4;
+    }
+    return 0;
+}
+
+/* 'once' holds until the first reset. */
+static void boot_order_set(struct machine *m)
+{
+    const char *order = m->config.boot_order[0] ? m->config.boot_order : "cad";
+    uint8_t code[3] = { 0 };
+
+    if (m->config.boot_once[0] && !m->boot_once_used) order = m->config.boot_once;
+    for (unsigned i = 0; i < 3 && order[i]; i++) code[i] = boot_code(order[i]);
+    mc146818_cmos_set(m->rtc, 0x3d, (uint8_t)(code[1] << 4 | code[0]));
+    mc146818_cmos_set(m->rtc, 0x38, (uint8_t)(code[2] << 4 | 1));   /* bit 0: no signature check on floppies */
+}
+
+/* How many heads and sectors a BIOS would have to make believe for a disk with 16 heads and 63 sectors. */
+static uint8_t translation(const struct block_node *n)
+{
+    uint64_t cylinders = block_size_bytes(n) / 512 / (16 * 63);
+
+    cylinders = MIN(cylinders, (uint64_t)16383);
+    if (cylinders <= 1024) return TRANSLATION_NONE;
+    return cylinders * 16 <= 131072 ? TRANSLATION_LARGE : TRANSLATION_LBA;
+}
+
+static uint8_t translations(const struct machine *m)
+{
+    uint8_t byte = 0;
+
+    for (unsigned i = 0; i < m->config.drive_count; i++) {
+        const struct drive_config *d = &m->config.drive[i];
+
+        if (d->interface != DRIVE_IF_IDE || d->media != MEDIA_DISK || d->index < 0 || d->index > 3 || !m->drive[i]) continue;
+        byte |= (uint8_t)(translation(m->drive[i]) << (2 * d->index));
+    }
+    return byte;
+}
+
+void pc_cmos_fill(struct machine *m)
+{
+    uint64_t low = m->ram_below_4g;
+
+    mc146818_cmos_set(m->rtc, 0x10, 0);
+    mc146818_cmos_set(m->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_MOUSE);
+    cmos16(m, 0x15, MIN(low >> 10, (uint64_t)640), 640);
+    cmos16(m, 0x17, low > 0x100000 ? (low - 0x100000) >> 10 : 0, 65535);
+    cmos16(m, 0x30, low > 0x100000 ? (low - 0x100000) >> 10 : 0, 65535);
+    cmos16(m, 0x34, low > 0x1000000 ? (low - 0x1000000) >> 16 : 0, 65535);
+    cmos16(m, 0x5b, m->ram_above_4g >> 16 & 0xffff, 65535);
+    mc146818_cmos_set(m->rtc, 0x5d, (uint8_t)(m->ram_above_4g >> 32));
+    mc146818_cmos_set(m->rtc, 0x39, translations(m));
+    mc146818_cmos_set(m->rtc, 0x5f, (uint8_t)(m->config.cpus - 1));
+    boot_order_set(m);
+}
+
+/* ---- direct boot ---- */
+
+static gpa_t acpi_tables_at(const struct machine *m)
+{
+    return m->ram_below_4g - PC_TABLES_BYTES;
+}
+
+int pc_direct_boot_load(struct machine *m, struct error *err)
+{
+    struct boot_config c = {
+        .kernel = m->config.kernel, .initrd = m->config.initrd, .append = m->config.append, .ram_below_4g = m->ram_below_4g,
+        .e820 = m->e820, .e820_count = m->e820_count, .rsdp = m->config.has_acpi ? PC_RSDP : 0, .ram_top = acpi_tables_at(m),
+    };
+
+    m->boot = boot_load(&c, err);
+    return m->boot ? 0 : -1;
+}
+
+void pc_direct_boot_place(struct machine *m)
+{
+    static const uint8_t zeros[0x10000];
+
+    pc_pci_setup(m);
+    memory_write(m->memory, 0xf0000, zeros, sizeof(zeros));
+    if (m->config.has_acpi) acpi_place(&m->acpi, m->memory, acpi_tables_at(m), PC_RSDP);
+    smbios_place(&m->smbios, m->memory, PC_SMBIOS_ANCHOR, PC_SMBIOS_TABLES);
+    boot_place(m->boot, m->memory);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Parts of the board that have a file of their own. All return 0, or -1 with *err. */
+#ifndef MACHINE_PC_PRIVATE_H
+#define MACHINE_PC_PRIVATE_H
+
+#include "machine/machine_private.h"
+
+/* Addresses of what direct boot puts into the F segment, where SeaBIOS would. */
+enum { PC_RSDP = 0xf0000, PC_SMBIOS_ANCHOR = 0xf0040, PC_SMBIOS_TABLES = 0xf0100 };
+#define PC_LOW_MAX 0xc0000000ull       /* RAM beyond lies above 4 GiB */
+#define PC_TABLES_BYTES 0x20000ull     /* at the top of low RAM, for the ACPI tables of direct boot */
+
+/* pc_memory.c */
+int pc_ram_create(struct machine *m, struct error *err);
+int pc_bios_load(struct machine *m, struct error *err);
+/* A whole file of at most max bytes; the caller frees. NULL with *err. */
+uint8_t *pc_file_read(const char *what, const char *path, size_t max, size_t *size, struct error *err);
+void pc_memory_destroy(struct machine *m);
+
+/* pc_irq.c: a line of its own into an ISA IRQ, which ends at the 8259s and the I/O APIC (or the engine's). */
+struct irq_line pc_isa_irq(struct machine *m, unsigned irq);
+/* I/O APIC pin n as the HPET sees it; n = 0. */
+struct irq_line pc_gsi(struct machine *m);
+/* APIC bus, local APICs, I/O APIC, 8259s, if the engine has none. */
+int pc_irqchip_create(struct machine *m, struct error *err);
+struct msi_target pc_msi(struct machine *m);
+/* FERR# latch: port F0h clears it. */
+int pc_ferr_create(struct machine *m, struct error *err);
+
+/* pc_firmware.c */
+int pc_fw_cfg_create(struct machine *m, struct error *err);
+void pc_cmos_fill(struct machine *m);
+int pc_direct_boot_load(struct machine *m, struct error *err);
+void pc_direct_boot_place(struct machine *m);
+
+/* pci_setup.c: what firmware does to PCI devices, for kernels that are started without. */
+void pc_pci_setup(struct machine *m);
+
+/* pc.c */
+void pc_device_add(struct machine *m, struct device *d);
+
+#endif
