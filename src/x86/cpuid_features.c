@@ -66,7 +66,7 @@ const struct cpuid_flag cpuid_flags[] = {
     { "3dnowprefetch", L81, C, 8, BT_SOFT }, { "osvw", L81, C, 9, BT_NO }, { "xop", L81, C, 11, BT_NO }, { "fma4", L81, C, 16, BT_NO },
     { "tbm", L81, C, 21, BT_NO }, { "topoext", L81, C, 22, BT_SOFT }, { "perfctr-core", L81, C, 23, BT_NO },
     { "syscall", L81, D, 11, BT_SOFT }, { "nx", L81, D, 20, BT_SOFT }, { "mmxext", L81, D, 22, BT_HOST },
-    { "fxsr-opt", L81, D, 25, BT_HOST }, { "pdpe1gb", L81, D, 26, BT_SOFT }, { "rdtscp", L81, D, 27, BT_SOFT }, { "lm", L81, D, 29, BT_SOFT },
+    { "fxsr-opt", L81, D, 25, BT_NO }, { "pdpe1gb", L81, D, 26, BT_SOFT }, { "rdtscp", L81, D, 27, BT_SOFT }, { "lm", L81, D, 29, BT_SOFT },
     { "3dnowext", L81, D, 30, BT_NO }, { "3dnow", L81, D, 31, BT_NO },
     { "invtsc", L87, D, 8, BT_SOFT },
     { "clzero", L88, B, 0, BT_HOST }, { "xsaveerptr", L88, B, 2, BT_NO }, { "wbnoinvd", L88, B, 9, BT_SOFT }, { "ibpb", L88, B, 12, BT_NO },
