@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Decimal adjustment: DAA, DAS, AAA, AAS, AAM, AAD. Flags that the manual leaves undefined come out as 0, except where
+ * the adjustment is itself an addition (SF, ZF and PF of AAA and AAS follow AL).
+ * Sources: Intel SDM volume 2, AMD APM volume 3.
+ */
+#include "engine/bt/helper/helper_b.h"
+
+static void al_set(struct x86_state *s, uint8_t al) { gpr_set(s, REG_RAX, al, 1); }
+static void ax_set(struct x86_state *s, uint16_t ax) { gpr_set(s, REG_RAX, ax, 2); }
+
+void helper_daa(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct x86_state *s = bt_state(v);
+    uint8_t old = s->gpr[REG_RAX], al = old;
+    bool low = (old & 15) > 9 || (s->rflags & RFLAGS_AF);
+    bool high = old > 0x99 || (s->rflags & RFLAGS_CF);
+    if (low) al += 6;
+    if (high) al += 0x60;
+    al_set(s, al);
+    arith_flags_set(s, result_flags(al, 1) | (low ? RFLAGS_AF : 0) | (high ? RFLAGS_CF : 0));
+}
+
+void helper_das(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct x86_state *s = bt_state(v);
+    uint8_t old = s->gpr[REG_RAX], al = old;
+    bool low = (old & 15) > 9 || (s->rflags & RFLAGS_AF);
+    bool high = old > 0x99 || (s->rflags & RFLAGS_CF), carry = high || (low && old < 6);
+    if (low) al -= 6;
+    if (high) al -= 0x60;
+    al_set(s, al);
+    arith_flags_set(s, result_flags(al, 1) | (low ? RFLAGS_AF : 0) | (carry ? RFLAGS_CF : 0));
+}
+
+/* AX + change when the low digit needs it. */
+static void ascii_adjust(struct x86_state *s, uint16_t change)
+{
+    uint16_t ax = s->gpr[REG_RAX];
+    bool adjust = (ax & 15) > 9 || (s->rflags & RFLAGS_AF);
+    if (adjust) ax += change;
+    ax &= 0xff0f;
+    ax_set(s, ax);
+    arith_flags_set(s, result_flags(ax, 1) | (adjust ? RFLAGS_AF | RFLAGS_CF : 0));
+}
+
+void helper_aaa(struct bt_vcpu *v, const struct x86_insn *insn) { ascii_adjust(bt_state(v), 0x106); }
+void helper_aas(struct bt_vcpu *v, const struct x86_insn *insn) { ascii_adjust(bt_state(v), -0x106); }
+
+void helper_aam(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct x86_state *s = bt_state(v);
+    uint8_t al = s->gpr[REG_RAX], base = insn->imm;
+    if (!base) bt_raise(v, VECTOR_DE);
+    ax_set(s, (al / base) << 8 | al % base);
+    arith_flags_set(s, result_flags(al % base, 1));
+}
+
+void helper_aad(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct x86_state *s = bt_state(v);
+    uint8_t al = s->gpr[REG_RAX] + (s->gpr[REG_RAX] >> 8 & 0xff) * (uint8_t)insn->imm;
+    ax_set(s, al);
+    arith_flags_set(s, result_flags(al, 1));
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VPGATHERxx, VGATHERxPx (AVX2): element by element, lowest first. An element that is loaded clears its part of the mask,
+ * so a fault leaves the registers such that the instruction goes on with the faulting element when it is started again.
+ *
+ * The registers are worked on in an XSAVE image on our stack and loaded at the end, or before a fault is passed on.
+ * Limit: data breakpoints do not see the elements.
+ * Sources: Intel SDM volume 2 (VPGATHERDD), AMD APM volume 4.
+ */
+#include "engine/bt/helper/helper_b.h"
+
+enum { XMM_AT = 160, HEADER_AT = 512, YMMH_AT = 576, AREA_BYTES = 832, XF_SSE_AVX = 6 };
+struct area { uint8_t b[AREA_BYTES] __attribute__((aligned(64))); };
+
+struct gather {
+    struct area area;
+    const struct x86_insn *insn;
+    unsigned count, data_bytes, index_bytes;
+};
+
+static uint8_t *element(struct area *a, unsigned reg, unsigned n, unsigned bytes)
+{
+    unsigned at = n * bytes;
+    return a->b + (at < 16 ? XMM_AT : YMMH_AT) + 16 * reg + (at & 15);
+}
+
+static int64_t read_signed(const uint8_t *p, unsigned bytes) { return bytes == 4 ? *(const int32_t *)p : *(const int64_t *)p; }
+
+static void store_sized(uint8_t *p, uint64_t value, unsigned bytes)
+{
+    if (bytes == 4) *(uint32_t *)p = value;
+    else *(uint64_t *)p = value;
+}
+
+static void gather_elements(struct bt_vcpu *v, void *arg)
+{
+    struct gather *g = arg;
+    const struct x86_insn *i = g->insn;
+    const struct x86_state *s = bt_state(v);
+    unsigned to = i->operand[0].reg & 15, mask = i->operand[2].reg & 15, index = i->index & 15;
+    uint64_t base = i->disp + (i->base >= 0 ? s->gpr[i->base & 15] : 0);
+    for (unsigned n = 0; n < g->count; n++) {
+        uint8_t *m = element(&g->area, mask, n, g->data_bytes);
+        if (read_signed(m, g->data_bytes) >= 0) continue;
+        uint64_t offset = base + (uint64_t)read_signed(element(&g->area, index, n, g->index_bytes), g->index_bytes) * i->scale;
+        gva_t linear = bt_linear(v, i->seg, offset & mask_of_size(i->addrsize), g->data_bytes, BT_READ);
+        uint64_t value = bt_load(v, linear, g->data_bytes, BT_READ);
+        store_sized(element(&g->area, to, n, g->data_bytes), value, g->data_bytes);
+        store_sized(m, 0, g->data_bytes);
+    }
+}
+
+static void area_load(struct area *a)
+{
+    *(uint64_t *)(a->b + HEADER_AT) = XF_SSE_AVX;
+    __asm__ volatile("xrstor64 %0" : : "m"(*a), "a"(XF_SSE_AVX), "d"(0) : "memory");
+}
+
+/* Bytes from `from` on of a register become 0: what the gather's length does not reach. */
+static void clear_rest(struct area *a, unsigned reg, unsigned from)
+{
+    for (unsigned at = from; at < 32; at += 4) store_sized(element(a, reg, at / 4, 4), 0, 4);
+}
+
+void helper_gather(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct gather g = { .insn = insn };
+    struct bt_event e;
+    unsigned to = insn->operand[0].reg & 15, mask = insn->operand[2].reg & 15, index = insn->index & 15;
+    unsigned length = insn->vl ? 32 : 16;
+    if (to == mask || to == index || mask == index) bt_raise(v, VECTOR_UD);
+    g.data_bytes = insn->w ? 8 : 4;
+    g.index_bytes = insn->opcode & 1 ? 8 : 4;
+    g.count = length / (g.data_bytes > g.index_bytes ? g.data_bytes : g.index_bytes);
+    __asm__ volatile("xsave64 %0" : "+m"(g.area) : "a"(XF_SSE_AVX), "d"(0) : "memory");
+    if (!bt_try(v, gather_elements, &g, &e)) {
+        area_load(&g.area);
+        if (e.has_error) bt_raise_error(v, e.vector, e.error);
+        bt_raise(v, e.vector);
+    }
+    clear_rest(&g.area, to, g.count * g.data_bytes);
+    clear_rest(&g.area, mask, 0);
+    area_load(&g.area);
+}
