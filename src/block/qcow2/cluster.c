@@ -30,7 +30,7 @@ static int place_find(struct qcow2 *q, uint64_t offset, struct place *p)
 
 int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e)
 {
-    struct place p;
+    struct place p = { 0 };
     struct qcow2_slice *s;
     *e = (struct qcow2_entry){ 0 };
     int r = place_find(q, offset, &p);
@@ -47,7 +47,7 @@ int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry 
 
 int qcow2_entry_set_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e)
 {
-    struct place p;
+    struct place p = { 0 };
     struct qcow2_slice *s;
     int r = qcow2_l2_own_locked(q, offset);
     if (!r)
