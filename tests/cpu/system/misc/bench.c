@@ -76,7 +76,7 @@ struct bench *bench_new(void)
     struct bench *b = calloc(1, sizeof(*b));
     b->ram = aligned_alloc(BENCH_PAGE, BENCH_RAM_BYTES);
     memset(b->ram, 0, BENCH_RAM_BYTES);
-    struct memory_map *map = memory_map_new("memory", 1ull << 52);
+    struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
     if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) == 0) {
         struct engine_config config = { .memory = map, .cpuid = &model, .max_vcpus = 1, .tb_cache_bytes = 32 << 20,
@@ -96,6 +96,7 @@ void bench_free(struct bench *b)
 {
     engine_bt.vcpu_destroy(b->vcpu);
     engine_bt.destroy(b->engine);
+    memory_map_free(b->map);
     free(b->ram);
     free(b);
 }
@@ -143,6 +144,7 @@ void bench_code(struct bench *b, uint32_t address, const void *code, unsigned n)
     memcpy(b->ram + address, code, n);
     b->ram[address + n] = 0xcd;
     b->ram[address + n + 1] = BENCH_DONE;
+    memory_written(b->map, address, n + 2);
 }
 
 static bool has_error_code(unsigned vector) { return vector < 32 && (1u << vector & 0x00227d00); }

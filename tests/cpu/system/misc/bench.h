@@ -21,6 +21,7 @@ enum { MAP_NONE = 0, MAP_PRESENT = 1, MAP_WRITABLE = 2, MAP_USER = 4, MAP_ALL = 
 struct bench {
     uint8_t *ram;
     uint8_t device[BENCH_PAGE];
+    struct memory_map *map;
     struct engine *engine;
     struct engine_vcpu *vcpu;
     /* Port log: elements written; what reads give is a counter. */
