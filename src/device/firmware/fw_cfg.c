@@ -21,6 +21,7 @@ enum { FILES = 64, NUMBERED = 32, NAME_BYTES = 56, PORT_BASE = 0x510, PORT_COUNT
 enum { SELECTOR = 0, DATA = 1, DMA_HIGH = 4, DMA_LOW = 8 };
 enum { ID_TRADITIONAL = 1, ID_DMA = 2 };
 enum { DMA_ERROR = 1, DMA_READ = 2, DMA_SKIP = 4, DMA_SELECT = 8, DMA_WRITE = 16 };
+#define ADDRESSES (1ull << 52)               /* no physical address lies beyond */
 #define DMA_SIGNATURE 0x51454d5520434647ull   /* "QEMU CFG" */
 
 struct item {
@@ -111,6 +112,7 @@ static uint32_t dma_transfer(struct fw_cfg *f, uint32_t control, uint32_t length
     uint32_t there;
 
     if (control & DMA_SELECT) item_select(f, (uint16_t)(control >> 16));
+    if (address >= ADDRESSES) return DMA_ERROR;
     if (control & DMA_READ) {
         data = item_take(f, length, &there);
         if (there && !memory_write(f->memory, address, data, there)) return DMA_ERROR;
@@ -128,7 +130,7 @@ static void dma_request(struct fw_cfg *f)
     be32 result;
 
     f->dma_address = 0;
-    if (!memory_read(f->memory, at, &r, sizeof(r))) {
+    if (at >= ADDRESSES || !memory_read(f->memory, at, &r, sizeof(r))) {
         trace(TRACE_GUEST_ERRORS, "fw_cfg: no memory at the DMA request %llx\n", (unsigned long long)at);
         result = be32_make(DMA_ERROR);
     } else {
@@ -136,7 +138,7 @@ static void dma_request(struct fw_cfg *f)
               (unsigned long long)be64_get(r.address));
         result = be32_make(dma_transfer(f, be32_get(r.control), be32_get(r.length), be64_get(r.address)));
     }
-    memory_write(f->memory, at, &result, sizeof(result));
+    if (at < ADDRESSES) memory_write(f->memory, at, &result, sizeof(result));
 }
 
 /* ---- ports ---- */
