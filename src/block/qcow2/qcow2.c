@@ -69,9 +69,11 @@ static int loop_check(struct qcow2 *q, const char *path, struct error *err)
     return r;
 }
 
+/* -ENOENT: the message is that of the file further down, complete; -1: this image is to blame. */
 static int backing_open(struct qcow2 *q, struct error *err)
 {
     struct block_node *n = q->node;
+    int r = -1;
     if (!*q->backing || n->backing)
         return 0;
     char *path = path_join(n->filename, q->backing);
@@ -84,11 +86,12 @@ static int backing_open(struct qcow2 *q, struct error *err)
     };
     if (!chain_depth_check(q, err) && !loop_check(q, path, err)) {
         n->backing = block_node_open(&o, n, err);
-        if (!n->backing)
-            error_prefix(err, "its backing file is not to be had");
+        if (!n->backing && !n->overlay_of)
+            error_prefix(err, "a backing file is not to be had");
+        r = n->backing ? 0 : -ENOENT;
     }
     free(path);
-    return n->backing ? 0 : -1;
+    return r;
 }
 
 static int data_file_open(struct qcow2 *q, struct error *err)
@@ -210,7 +213,7 @@ static int qcow2_open(struct block_node *n, struct error *err)
         block_close(n->backing);
         n->backing = NULL;
         state_free(q);
-        return error_prefix(err, "cannot open '%s'", n->filename);
+        return r == -ENOENT && n->overlay_of ? -1 : error_prefix(err, "cannot open '%s'", n->filename);
     }
     n->state = q;
     return 0;
