@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What every node promises, whatever its format: callbacks in order of the loop or of a drain, the same results with
+ * io_uring and with threads, ranges and read-only checked, counters, closing with requests in flight, callbacks that
+ * submit, snapshot=on, the sector 0 guard, cache modes that flush.
+ */
+#include "common.h"
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/loop.h"
+#include "block/fault.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MIB = 1 << 20 };
+
+struct reply {
+    unsigned count;
+    int result;
+};
+
+static void replied(void *opaque, int result)
+{
+    struct reply *r = opaque;
+    check(machine_is_locked(), "a callback runs without the machine lock");
+    r->count++;
+    r->result = result;
+}
+
+static int wait_for(struct reply *r, unsigned count)
+{
+    while (r->count < count)
+        loop_step(1000);
+    return r->result;
+}
+
+static void order_and_ranges(const char *name, const char *format)
+{
+    static uint8_t data[65536], back[65536];
+    const struct block_open_options o = { .filename = name, .format = format };
+    struct block_node *n = open_image(&o);
+    struct reply r = { 0 };
+    struct iovec iov = { data, sizeof(data) }, in = { back, sizeof(back) }, odd = { data, 100 };
+    memset(data, 0x5a, sizeof(data));
+    block_write(n, MIB, &iov, 1, replied, &r);
+    check(r.count == 0, "%s: a callback was made by the submitter", name);
+    check(wait_for(&r, 1) == 0, "%s: write", name);
+    block_read(n, MIB, &in, 1, replied, &r);
+    check(wait_for(&r, 2) == 0 && !memcmp(data, back, sizeof(data)), "%s: read", name);
+    uint64_t size = block_size_bytes(n);
+    block_read(n, size, &in, 1, replied, &r);
+    check(wait_for(&r, 3) == -EINVAL, "%s: read past the end", name);
+    block_write(n, UINT64_MAX - 511, &iov, 1, replied, &r);
+    check(wait_for(&r, 4) == -EINVAL, "%s: write at an offset that overflows", name);
+    block_write(n, 512, &odd, 1, replied, &r);
+    check(wait_for(&r, 5) == -EINVAL, "%s: write of 100 bytes", name);
+    block_write(n, 100, &iov, 1, replied, &r);
+    check(wait_for(&r, 6) == -EINVAL, "%s: write at 100", name);
+    block_discard(n, size - 512, 1024, replied, &r);
+    check(wait_for(&r, 7) == -EINVAL, "%s: discard past the end", name);
+    block_write_zeroes(n, MIB, 4096, false, replied, &r);
+    check(wait_for(&r, 8) == 0, "%s: zeroes", name);
+    block_flush(n, replied, &r);
+    check(wait_for(&r, 9) == 0, "%s: flush", name);
+    check(!block_pread(n, MIB, back, 8192) && !back[0] && !back[4095] && back[4096] == 0x5a, "%s: zeroes", name);
+    block_write(n, size - sizeof(data), &iov, 1, replied, &r);
+    block_read(n, 0, &in, 0, replied, &r);
+    check(wait_for(&r, 11) == 0, "%s: the last bytes, and nothing", name);
+    struct block_stats s = block_stats_get(n);
+    check(s.reads == 4 && s.writes == 6 && s.flushes == 1 && s.read_bytes == 65536 + 8192 &&
+          s.written_bytes == 2 * 65536 + 4096, "%s: counters %llu %llu %llu %llu %llu", name,
+          (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes,
+          (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes);
+    block_close(n);
+}
+
+/* A callback that submits the next request, until ten have run. */
+struct chain {
+    struct block_node *node;
+    struct iovec iov;
+    unsigned left;
+};
+
+static void chain_next(void *opaque, int result)
+{
+    struct chain *c = opaque;
+    check(result == 0, "a request of the chain: %d", result);
+    if (--c->left)
+        block_write(c->node, c->left * 4096ull, &c->iov, 1, chain_next, c);
+}
+
+static void drains(const char *name, const char *format)
+{
+    static uint8_t data[64][4096];
+    const struct block_open_options o = { .filename = name, .format = format };
+    struct block_node *n = open_image(&o);
+    struct reply r = { 0 };
+    for (unsigned i = 0; i < 64; i++) {
+        struct iovec iov = { data[i], 4096 };
+        memset(data[i], (int)i + 1, 4096);
+        block_write(n, i * 70000ull / 512 * 512, &iov, 1, replied, &r);
+    }
+    block_drain(n);
+    check(r.count == 64, "%s: %u callbacks after a drain", name, r.count);
+    struct chain c = { n, { data[3], 4096 }, 10 };
+    block_write(n, 0, &c.iov, 1, chain_next, &c);
+    block_drain(n);
+    check(c.left == 0, "%s: a drain left requests that callbacks made", name);
+    for (unsigned i = 0; i < 32; i++) {
+        struct iovec iov = { data[i], 4096 };
+        block_write(n, i * 4096ull, &iov, 1, replied, &r);
+    }
+    block_close(n);
+    check(r.count == 96, "%s: %u callbacks after closing", name, r.count);
+    loop_step(0);                   /* the posted calls of a closed node find nothing */
+    n = open_image(&o);
+    static uint8_t back[32][4096];
+    check(!block_pread(n, 0, back, sizeof(back)) && !memcmp(back, data, sizeof(back)), "%s: written before closing", name);
+    block_close(n);
+}
+
+static void snapshot(const char *name)
+{
+    size_t length, after;
+    uint8_t *before = file_read(name, &length), data[8192], back[8192];
+    const struct block_open_options o = { .filename = name, .snapshot = true }, both = { .filename = name, .snapshot = true,
+                                          .readonly = true };
+    struct block_node *n = open_image(&o), *m = open_image(&o);
+    memset(data, 0x77, sizeof(data));
+    check(!block_is_readonly(n) && !strcmp(block_filename(n), name), "snapshot=on: name");
+    check(!block_pwrite(n, 12800, data, sizeof(data)) && !block_flush_sync(n), "snapshot=on: write");
+    check(!block_pread(n, 12800, back, sizeof(back)) && !memcmp(data, back, sizeof(data)), "snapshot=on: read back");
+    check(!block_pread(m, 12800, back, sizeof(back)) && memcmp(data, back, sizeof(data)), "two overlays are one");
+    check(!block_node_write_zeroes(n, 0, MIB, true) && !block_pread(n, 4096, back, 4096) && !back[0], "zeroes");
+    block_close(n);
+    block_close(m);
+    uint8_t *now = file_read(name, &after);
+    check(after == length && !memcmp(before, now, length), "%s: snapshot=on wrote to the image", name);
+    free(before);
+    free(now);
+    n = open_image(&both);
+    check(block_is_readonly(n) && block_pwrite(n, 0, data, 512) == -EROFS, "read-only and snapshot=on");
+    block_close(n);
+}
+
+static void guard(void)
+{
+    uint8_t sectors[1024] = "QFI\xfb\0\0\0\3", back[1024];
+    static const char *const magics[] = { "KDMV", "conectix", "vhdxfile", "QED", "LUKS\xba\xbe" };
+    const struct block_open_options probed = { .filename = "image.raw" }, named = { .filename = "image.raw",
+                                               .format = "raw" };
+    struct block_node *n = open_image(&probed);
+    struct reply r = { 0 };
+    struct iovec iov[2] = { { sectors, 3 }, { sectors + 3, 1021 } };
+    block_write(n, 0, iov, 2, replied, &r);
+    check(wait_for(&r, 1) == -EPERM, "a guest turned a raw image into qcow2");
+    check(!block_pread(n, 0, back, 1024) && memcmp(back, "QFI", 3), "the refused write was made");
+    check(!block_pwrite(n, 512, sectors, 1024), "the same bytes elsewhere");
+    for (size_t i = 0; i < ARRAY_SIZE(magics); i++) {
+        memset(sectors, 0, sizeof(sectors));
+        memcpy(sectors, magics[i], strlen(magics[i]));
+        check(block_pwrite(n, 0, sectors, 1024) == -EPERM, "a guest turned a raw image into %s", magics[i]);
+    }
+    memset(sectors, 0x11, sizeof(sectors));
+    check(!block_pwrite(n, 0, sectors, 1024) && !block_pread(n, 0, back, 1024) && !memcmp(back, sectors, 1024),
+          "an ordinary write of sector 0");
+    block_close(n);
+    memcpy(sectors, "QFI\xfb\0\0\0\3", 8);
+    n = open_image(&named);
+    check(!block_pwrite(n, 0, sectors, 1024), "format=raw does not allow everything");
+    memset(sectors, 0, sizeof(sectors));
+    check(!block_pwrite(n, 0, sectors, 1024), "sector 0");
+    block_close(n);
+}
+
+/* Flushes that reach the disk: none without asking in writeback, one at least for each write in writethrough. */
+static void cache_modes(void)
+{
+    static const struct {
+        enum block_cache cache;
+        unsigned least, most;
+    } modes[] = { { BLOCK_CACHE_WRITEBACK, 0, 0 }, { BLOCK_CACHE_WRITETHROUGH, 8, 40 }, { BLOCK_CACHE_UNSAFE, 0, 0 } };
+    size_t length;
+    uint8_t data[512] = { 9 }, *image;
+    run("qemu-img create -q -f qcow2 image.cache 8M");
+    image = file_read("image.cache", &length);
+    for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+        struct error err;
+        struct block_protocol *p = block_fault_open(image, length, 64 * MIB);
+        const struct block_open_options o = { .filename = "memory", .format = "qcow2", .cache = modes[i].cache };
+        p->flush_ignored = modes[i].cache == BLOCK_CACHE_UNSAFE;
+        struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+        for (unsigned k = 0; k < 8; k++)
+            check(!block_pwrite(n, k * 65536ull, data, 512), "write");
+        uint64_t flushes = block_fault_flushes(p);
+        check(flushes >= modes[i].least && flushes <= modes[i].most, "cache mode %d: %llu flushes for 8 writes",
+              modes[i].cache, (unsigned long long)flushes);
+        check(!block_flush_sync(n), "flush");
+        check((block_fault_flushes(p) > flushes) == (modes[i].cache != BLOCK_CACHE_UNSAFE), "cache mode %d: the guest's flush",
+              modes[i].cache);
+        block_close(n);
+    }
+    free(image);
+}
+
+/* Threads that use the synchronous calls while the loop runs requests. */
+static void *hammer(void *opaque)
+{
+    struct block_node *n = opaque;
+    static _Thread_local uint8_t data[20480];
+    uint64_t rng = (uintptr_t)&data | 1;
+    for (unsigned i = 0; i < 150; i++) {
+        uint64_t at = 512 * rng_below(&rng, 12000);
+        if (i % 3)
+            block_pread(n, at, data, sizeof(data));
+        else if (i % 30)
+            block_pwrite(n, at, data, sizeof(data));
+        else
+            block_flush_sync(n);
+    }
+    return NULL;
+}
+
+static void threads(void)
+{
+    pthread_t t[4];
+    run("qemu-img create -q -f qcow2 -o cluster_size=4k image.threads 8M");
+    const struct block_open_options o = { .filename = "image.threads" };
+    struct block_node *n = open_image(&o);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, hammer, n);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(t[i], NULL);
+    block_close(n);
+    check(run("qemu-img check -q -f qcow2 image.threads") == 0, "qemu-img check after four threads");
+}
+
+int main(void)
+{
+    test_directory_enter();
+    if (!freopen("messages", "w", stderr))
+        return 1;
+    loop_init();
+    for (unsigned aio = 0; aio < 2; aio++) {
+        setenv("OSPITE_AIO", aio ? "threads" : "auto", 1);
+        run("rm -f image.*; truncate -s 8M image.raw; qemu-img create -q -f qcow2 image.qcow2 8M");
+        order_and_ranges("image.raw", "raw");
+        order_and_ranges("image.qcow2", "qcow2");
+        drains("image.raw", "raw");
+        drains("image.raw", NULL);
+        drains("image.qcow2", NULL);
+        snapshot("image.qcow2");
+        snapshot("image.raw");
+        guard();
+    }
+    run("truncate -s 1000001 image.odd");
+    const struct block_open_options odd = { .filename = "image.odd", .format = "raw" };
+    struct block_node *n = open_image(&odd);
+    uint8_t sector[512] = { 0 };
+    struct reply r = { 0 };
+    struct iovec iov = { sector, 512 };
+    check(block_size_bytes(n) == 1000448, "an odd size is rounded up");
+    block_read(n, 999936, &iov, 1, replied, &r);
+    check(wait_for(&r, 1) == 0, "the last sector, half of it in the file");
+    block_close(n);
+    cache_modes();
+    threads();
+    return report("block/request", 0);
+}
