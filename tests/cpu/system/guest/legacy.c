@@ -147,6 +147,8 @@ int guest_main(void)
     test_transfers();
     test_tasks();
     test_flags();
+    test_vm86();
+    test_real();
     print("end\n");
     return 0;
 }
