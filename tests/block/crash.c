@@ -268,8 +268,7 @@ int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 19991231, rng = seed;
     test_directory_enter();
-    if (!freopen("messages", "w", stderr))
-        return 1;
+    stderr = fopen("messages", "w");    /* what the block room says; the sanitizers' words still come through */
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         kind_test(&rng, &kinds[i]);
     return report("block/crash", seed);

@@ -239,8 +239,7 @@ int main(int argc, char **argv)
     unsigned opened = 0, times = argc > 2 ? (unsigned)atoi(argv[2]) : 1500;
     size_t length;
     test_directory_enter();
-    if (!freopen("messages", "w", stderr))
-        return 1;
+    stderr = fopen("messages", "w");    /* what the block room says; the sanitizers' words still come through */
     run("%s", makes[0]);
     uint8_t *image = file_read("x", &length);
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++)

@@ -243,8 +243,7 @@ static void threads(void)
 int main(void)
 {
     test_directory_enter();
-    if (!freopen("messages", "w", stderr))
-        return 1;
+    stderr = fopen("messages", "w");    /* what the block room says; the sanitizers' words still come through */
     loop_init();
     for (unsigned aio = 0; aio < 2; aio++) {
         setenv("OSPITE_AIO", aio ? "threads" : "auto", 1);
