@@ -70,6 +70,7 @@ struct machine {
     _Atomic unsigned requests;         /* enum machine_request */
     unsigned stop_vcpu;                /* which vCPU asked for REQUEST_DEBUG */
     int exit_status;
+    unsigned resets;                   /* the first is power-on */
     bool boot_once_used;
     struct engine_debug debug;
     struct stop_listener listener[8];
