@@ -14,7 +14,6 @@ enum { ENV_BYTES = 28, ENV16_BYTES = 14, ST_BYTES = 80, FSW_ES = 0x80 };
 
 /* The 32-bit protected form: each word in the low half of a field. */
 struct x87_env { uint32_t fcw, fsw, ftw, fip, fcs_fop, fdp, fds; uint8_t st[ST_BYTES]; };
-struct fx_image { uint8_t b[512] __attribute__((aligned(16))); };
 
 void x87_exception_check(struct bt_vcpu *v)
 {
@@ -28,17 +27,13 @@ void x87_exception_check(struct bt_vcpu *v)
 
 void helper_wait(struct bt_vcpu *v, const struct x86_insn *insn) { x87_exception_check(v); }
 
-/* Pointers as the guest may see them. */
-static void pointers_clean(struct bt_vcpu *v, struct x87_env *e)
+/* Hides pointers that are addresses of generated code, in the image that has been read. FXSAVE would tell them in full,
+ * but AMD CPUs save them there only when an exception is pending: so the low halves are compared. */
+static void pointers_clean(const struct bt_vcpu *v, struct x87_env *e)
 {
-    struct fx_image now;
-    bt_fill(now.b, 0, 32);
-    __asm__ volatile("fxsave64 %0" : "+m"(now) : : "memory");
-    uint64_t fip = *(uint64_t *)(now.b + 8);
-    bool ours = fip - (uint64_t)v->engine->rx < v->engine->cache_bytes;
-    e->fip = ours ? 0 : fip;
-    e->fdp = ours ? 0 : *(uint32_t *)(now.b + 16);
-    e->fcs_fop = ours ? 0 : (uint32_t)(*(uint16_t *)(now.b + 6) & 0x7ff) << 16;
+    uint32_t from_start = e->fip - (uint32_t)(uint64_t)v->engine->rx;
+    if (from_start < v->engine->cache_bytes) e->fip = e->fdp = e->fcs_fop = 0;
+    e->fcs_fop &= 0x7ff0000;
     e->fds = 0;
 }
 
@@ -97,32 +92,18 @@ static void env_decode(const struct bt_vcpu *v, const struct x86_insn *insn, con
     e->fds = 0;
 }
 
-/* The host's words into e, e's pointers into the host's image, so that loading it back cannot leave half of an address
- * of ours in the registers. */
-static void env_merge(struct x87_env *e, struct x87_env *host)
-{
-    e->fcw = host->fcw;
-    e->fsw = host->fsw;
-    e->ftw = host->ftw;
-    host->fip = e->fip;
-    host->fcs_fop = e->fcs_fop;
-    host->fdp = e->fdp;
-    host->fds = e->fds;
-}
-
 static unsigned env_bytes(const struct x86_insn *insn) { return insn->opsize == 2 ? ENV16_BYTES : ENV_BYTES; }
 
 void helper_fnstenv(struct bt_vcpu *v, const struct x86_insn *insn)
 {
-    struct x87_env host, e;
+    struct x87_env e;
     uint8_t out[ENV_BYTES];
     gva_t linear = bt_operand_linear(v, insn, env_bytes(insn), BT_WRITE);
+    __asm__ volatile("fnstenv %0" : "=m"(e) : : "memory");
     pointers_clean(v, &e);
-    __asm__ volatile("fnstenv %0" : "=m"(host) : : "memory");
-    env_merge(&e, &host);
-    __asm__ volatile("fldenv %0" : : "m"(host));       /* it has masked the exceptions: too early */
+    __asm__ volatile("fldenv %0" : : "m"(e));          /* it has masked the exceptions: too early */
     bt_store_bytes(v, linear, out, env_encode(v, insn, &e, out), BT_WRITE);
-    __asm__ volatile("fnstenv %0" : "=m"(host) : : "memory");
+    __asm__ volatile("fnstenv %0" : "=m"(e) : : "memory");
 }
 
 void helper_fldenv(struct bt_vcpu *v, const struct x86_insn *insn)
@@ -137,15 +118,14 @@ void helper_fldenv(struct bt_vcpu *v, const struct x86_insn *insn)
 
 void helper_fnsave(struct bt_vcpu *v, const struct x86_insn *insn)
 {
-    struct x87_env host, e;
+    struct x87_env e;
     uint8_t out[ENV_BYTES + ST_BYTES];
     gva_t linear = bt_operand_linear(v, insn, env_bytes(insn) + ST_BYTES, BT_WRITE);
+    __asm__ volatile("fnsave %0" : "=m"(e) : : "memory");
     pointers_clean(v, &e);
-    __asm__ volatile("fnsave %0" : "=m"(host) : : "memory");
-    env_merge(&e, &host);
-    __asm__ volatile("frstor %0" : : "m"(host));
+    __asm__ volatile("frstor %0" : : "m"(e));
     unsigned n = env_encode(v, insn, &e, out);
-    bt_copy(out + n, host.st, ST_BYTES);
+    bt_copy(out + n, e.st, ST_BYTES);
     bt_store_bytes(v, linear, out, n + ST_BYTES, BT_WRITE);
     __asm__ volatile("fninit");
 }

@@ -206,10 +206,8 @@ void helper_xsavec(struct bt_vcpu *v, const struct x86_insn *insn)
     store_legacy(v, insn, linear, &m, in_use, in_use & XF_SSE);
     for (unsigned i = 0; i < l.count; i++)
         if (in_use >> l.c[i].n & 1) store_component(v, insn, linear + l.c[i].compact, &m, &l.c[i]);
-    bt_fill(m.b + HEADER_AT, 0, HEADER_BYTES);
-    put64(&m, HEADER_AT, in_use);
-    put64(&m, HEADER_AT + 8, rfbm | XCOMP_COMPACT);
-    bt_store_bytes(v, linear + HEADER_AT, m.b + HEADER_AT, HEADER_BYTES, BT_WRITE);
+    bt_store(v, linear + HEADER_AT, in_use, 8, BT_WRITE);
+    bt_store(v, linear + HEADER_AT + 8, rfbm | XCOMP_COMPACT, 8, BT_WRITE);
 }
 
 /* #GP(0) for a header that the architecture refuses. Returns whether the area is compact. */
