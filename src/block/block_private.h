@@ -38,6 +38,7 @@ struct block_protocol {
     dev_t dev;                      /* identity, to find a file twice in one chain */
     ino_t ino;
     int fd;                         /* -1 when io_uring cannot be used on it */
+    int flush_error;                /* of the first flush that failed; atomic */
 };
 
 struct block_format {
@@ -110,7 +111,9 @@ void block_node_count(struct block_node *n, enum block_count what, uint64_t byte
 /* protocol helpers (node.c) */
 int block_protocol_pread(struct block_protocol *p, uint64_t offset, void *data, size_t length);
 int block_protocol_pwrite(struct block_protocol *p, uint64_t offset, const void *data, size_t length);
+/* The kernel tells only once that it lost data, so a flush that failed makes all later ones fail. */
 int block_protocol_flush(struct block_protocol *p);
+void block_protocol_flush_failed(struct block_protocol *p, int error);
 int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap);
 
 /* request.c */

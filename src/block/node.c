@@ -33,7 +33,23 @@ int block_protocol_pwrite(struct block_protocol *p, uint64_t offset, const void 
 
 int block_protocol_flush(struct block_protocol *p)
 {
-    return p->flush_ignored || p->readonly ? 0 : p->ops->flush(p);
+    if (p->flush_ignored || p->readonly)
+        return 0;
+    int r = __atomic_load_n(&p->flush_error, __ATOMIC_RELAXED);
+    if (r)
+        return r;
+    r = p->ops->flush(p);
+    if (r)
+        block_protocol_flush_failed(p, r);
+    return r;
+}
+
+void block_protocol_flush_failed(struct block_protocol *p, int error)
+{
+    int none = 0;
+    if (__atomic_compare_exchange_n(&p->flush_error, &none, error, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        log_message("'%s': the host could not store what was written: %s. Later flushes fail too; check the disk "
+                    "and start the machine again", p->filename, strerror(-error));
 }
 
 int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap)
@@ -227,12 +243,19 @@ struct block_stats block_stats_get(const struct block_node *n)
     return s;
 }
 
+static void operation_trace(const struct block_node *n, const char *what, uint64_t offset, uint64_t length, int r)
+{
+    trace(TRACE_BLOCK, "block: %s %s %#llx+%#llx -> %d\n", n->filename, what, (unsigned long long)offset,
+          (unsigned long long)length, r);
+}
+
 int block_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)
 {
     uint64_t length = block_iov_length(iov, iovcnt);
     int r = block_node_check_range(n, offset, length);
     if (!r && length)
         r = n->format->preadv(n, offset, iov, iovcnt);
+    operation_trace(n, "read", offset, length, r);
     block_node_count(n, BLOCK_COUNT_READ, r ? 0 : length);
     return r;
 }
@@ -271,6 +294,7 @@ int block_node_pwritev(struct block_node *n, uint64_t offset, const struct iovec
         r = -EROFS;
     if (!r && length)
         r = n->probed_raw && offset == 0 ? write_guarded(n, iov, iovcnt) : n->format->pwritev(n, offset, iov, iovcnt);
+    operation_trace(n, "write", offset, length, r);
     block_node_count(n, BLOCK_COUNT_WRITE, r ? 0 : length);
     return write_finish(n, r);
 }
@@ -278,7 +302,9 @@ int block_node_pwritev(struct block_node *n, uint64_t offset, const struct iovec
 int block_node_flush(struct block_node *n)
 {
     block_node_count(n, BLOCK_COUNT_FLUSH, 0);
-    return n->readonly ? 0 : n->format->flush(n);
+    int r = n->readonly ? 0 : n->format->flush(n);
+    operation_trace(n, "flush", 0, 0, r);
+    return r;
 }
 
 int block_node_discard(struct block_node *n, uint64_t offset, uint64_t length)
@@ -288,6 +314,7 @@ int block_node_discard(struct block_node *n, uint64_t offset, uint64_t length)
         r = -EROFS;
     if (!r && length && n->discard)
         r = n->format->discard(n, offset, length);
+    operation_trace(n, "discard", offset, length, r);
     return r;
 }
 
@@ -298,6 +325,7 @@ int block_node_write_zeroes(struct block_node *n, uint64_t offset, uint64_t leng
         r = -EROFS;
     if (!r && length)
         r = n->format->write_zeroes(n, offset, length, may_unmap && n->discard);
+    operation_trace(n, "write zeroes", offset, length, r);
     block_node_count(n, BLOCK_COUNT_WRITE, r ? 0 : length);
     return write_finish(n, r);
 }

@@ -185,9 +185,21 @@ static void request_to_workers(struct request *r)
         request_finish(r, -EAGAIN);
 }
 
+/* A failed flush must not be tried again: the second one would find nothing left to fail. */
+static bool is_lost(const struct block_uring_op *op, int result)
+{
+    return op->kind == BLOCK_URING_FLUSH && result < 0 && result != -EINTR && result != -EAGAIN && result != -EINVAL &&
+           result != -EOPNOTSUPP && result != -ECANCELED;
+}
+
 static void ring_complete(struct block_uring_op *op, int result)
 {
     struct request *r = container_of(op, struct request, ring_op);
+    if (is_lost(op, result)) {
+        block_protocol_flush_failed(r->queue->node->file, result);
+        request_finish(r, result);
+        return;
+    }
     if (result < 0 || (uint64_t)result != r->length) {
         request_to_workers(r);
         return;
@@ -203,7 +215,7 @@ static bool request_fits_ring(const struct request *r)
     if (!r->queue->ring || block_node_check_range(n, r->offset, r->length))
         return false;
     if (r->op == OP_FLUSH)
-        return !n->readonly && !n->unsafe;
+        return !n->readonly && !n->unsafe && !__atomic_load_n(&n->file->flush_error, __ATOMIC_RELAXED);
     if (!r->length || r->length > INT32_MAX)
         return false;
     if (r->op == OP_WRITE)

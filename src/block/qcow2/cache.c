@@ -87,7 +87,7 @@ static int slice_write(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_slic
     c->dirty--;
     s->dirty = false;
     if (c == &q->refcounts)
-        q->barrier_needed = true;
+        qcow2_barrier_want(q);
     return 0;
 }
 

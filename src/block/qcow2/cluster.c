@@ -108,7 +108,7 @@ int qcow2_l2_own_locked(struct qcow2 *q, uint64_t offset)
         return r;
     }
     qcow2_cache_forget(&q->l2, table, q->cluster_size);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     qcow2_l1_set_locked(q, (uint32_t)index, table | QCOW2_COPIED);
     if (old) {
         qcow2_meta_remove(q, old >> q->cluster_bits);

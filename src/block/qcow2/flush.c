@@ -60,7 +60,7 @@ int qcow2_refcounts_write_locked(struct qcow2 *q)
     r = qcow2_barrier_locked(q);
     if (!r)
         r = words_write(q, q->reftable_offset, q->reftable, &q->reftable_dirty_from, &q->reftable_dirty_to);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     return r;
 }
 
@@ -77,7 +77,7 @@ int qcow2_tables_write_locked(struct qcow2 *q)
             r = qcow2_cache_write_locked(q, &q->l2);
     }
     if (!r && q->l1_dirty_from != q->l1_dirty_to) {
-        q->barrier_needed = true;
+        qcow2_barrier_want(q);
         r = qcow2_barrier_locked(q);
         if (!r)
             r = words_write(q, q->l1_offset, q->l1, &q->l1_dirty_from, &q->l1_dirty_to);
@@ -85,14 +85,36 @@ int qcow2_tables_write_locked(struct qcow2 *q)
     return r;
 }
 
-/* The long wait of the last barrier is made without the lock. References that were dropped before it may then go. */
+/*
+ * Makes the barrier before the L2 tables without the lock, so that others can go on. It counts unless somebody wrote
+ * data for a new cluster meanwhile; then the one under the lock has little left to do.
+ */
+static int barrier_ahead_locked(struct qcow2 *q)
+{
+    int r = q->lazy ? 0 : qcow2_refcounts_write_locked(q);
+    uint64_t wants = q->barrier_wants;
+    if (r || !q->barrier_needed)
+        return r;
+    pthread_mutex_unlock(&q->lock);
+    r = both_flush(q);
+    pthread_mutex_lock(&q->lock);
+    if (!r && wants == q->barrier_wants)
+        q->barrier_needed = false;
+    return r;
+}
+
+/* The last barrier is made without the lock too. References that were dropped before it may then go. */
 int qcow2_flush(struct qcow2 *q)
 {
     struct qcow2_extents frees = { 0 };
     if (q->node->readonly)
         return 0;
     pthread_mutex_lock(&q->lock);
-    int r = qcow2_tables_write_locked(q);
+    int r = q->corrupt ? -EIO : 0;
+    if (!r && q->l2.dirty)
+        r = barrier_ahead_locked(q);
+    if (!r)
+        r = qcow2_tables_write_locked(q);
     if (!r) {
         frees = q->frees;
         q->frees = (struct qcow2_extents){ 0 };
@@ -129,7 +151,7 @@ int qcow2_close_flush(struct qcow2 *q)
     pthread_mutex_lock(&q->lock);
     if (!r && !q->corrupt)
         r = qcow2_refcounts_write_locked(q);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     if (!r && q->dirty_marked && !q->corrupt) {

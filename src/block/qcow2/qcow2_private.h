@@ -122,6 +122,7 @@ struct qcow2 {
     struct qcow2_extents frees;     /* references dropped, not yet safe to take back */
     uint64_t free_hint;             /* no free cluster below this number, apart from waste */
     bool barrier_needed;            /* something was written that L2 tables will rely on */
+    uint64_t barrier_wants;         /* how often */
     bool lazy, dirty_marked, corrupt, begun;
 
     pthread_mutex_t range_lock;
@@ -217,6 +218,12 @@ int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, b
 
 /* repair.c: counts all references anew, for images that were not closed. */
 int qcow2_refcounts_rebuild(struct qcow2 *q, struct error *err);
+
+static inline void qcow2_barrier_want(struct qcow2 *q)
+{
+    q->barrier_needed = true;
+    q->barrier_wants++;
+}
 
 static inline uint64_t qcow2_refcounts_per_block(const struct qcow2 *q)
 {

@@ -156,12 +156,12 @@ static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t 
     /* The blocks that the new table names must be there before it counts. */
     if (!r)
         r = qcow2_cache_write_locked(q, &q->refcounts);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     if (!r)
         r = qcow2_header_reftable_write(q, (g->base + g->blocks) << q->cluster_bits, (uint32_t)g->table_clusters);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     free(block);
@@ -214,7 +214,7 @@ static int block_new(struct qcow2 *q, uint64_t block)
     if (r)
         return r;
     qcow2_cache_forget(&q->refcounts, offset, q->cluster_size);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     r = qcow2_meta_add(q, cluster);
     if (r)
         return r;

@@ -218,12 +218,12 @@ static int mend(struct census *c)
     if (census_take(c) || blocks_place(c) || counts_mend(c, &mended))
         return -1;
     int r = qcow2_refcounts_write_locked(q);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     if (!r)
         r = flags_mend(c);
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     if (!r) {

@@ -202,7 +202,7 @@ static uint64_t window_bits(const struct qcow2 *q, const struct placement *p, ui
 static int clusters_link_locked(struct qcow2 *q, const struct placement *p)
 {
     int r = 0;
-    q->barrier_needed = true;
+    qcow2_barrier_want(q);
     for (uint64_t i = 0; !r && i < p->count; i++) {
         uint64_t at = i << q->cluster_bits;
         struct qcow2_entry old, e = { .word = (p->host + at) | QCOW2_COPIED };
