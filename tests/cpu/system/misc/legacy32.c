@@ -35,7 +35,7 @@ static void both(const struct code *c, const struct native_regs *in, bool has_me
     for (unsigned i = 0; i < 8; i++) s.gpr[i] = in->gpr[i];
     s.rflags = (in->eflags & RFLAGS_ARITH) | RFLAGS_FIXED;
     if (has_memory) {
-        memcpy((void *)NATIVE_WINDOW, memory, sizeof(memory));
+        memcpy(native_window(), memory, sizeof(memory));
         memcpy(b->ram + NATIVE_WINDOW, memory, sizeof(memory));
     }
     native32_run(in, &out);
@@ -47,7 +47,7 @@ static void both(const struct code *c, const struct native_regs *in, bool has_me
     uint32_t differ = (r.rflags ^ out.eflags) & RFLAGS_ARITH;
     if (differ & c->defined) bad = "flags";
     if (differ & ~c->defined) undefined_differ++;
-    if (has_memory && memcmp((void *)NATIVE_WINDOW, b->ram + NATIVE_WINDOW, sizeof(memory))) bad = "memory";
+    if (has_memory && memcmp(native_window(), b->ram + NATIVE_WINDOW, sizeof(memory))) bad = "memory";
     cases++;
     if (!bad || failed++ > 20) return;
     printf("FAIL %s, %s: eax %08x flags %03x esp %08x ebp %08x, engine: vector %u eax %08x flags %03x esp %08x ebp %08x, host: eax %08x "

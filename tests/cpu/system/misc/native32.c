@@ -17,10 +17,18 @@ enum { BLOCK = 0x210000, CODE = 0x211000, STACK_TOP = 0x213000, IN = BLOCK, OUT 
 static uint8_t *at;
 static sigjmp_buf back;
 
+/* A pointer that the compiler does not take for a small offset from NULL. */
+static uint8_t *place(uintptr_t address)
+{
+    __asm__("" : "+r"(address));
+    return (uint8_t *)address;
+}
+
+void *native_window(void) { return place(NATIVE_WINDOW); }
+
 static void bytes(const void *p, unsigned n)
 {
-    memcpy(at, p, n);
-    at += n;
+    for (unsigned i = 0; i < n; i++) *at++ = ((const uint8_t *)p)[i];
 }
 static void with_address(const char *opcode, unsigned n, uint32_t address)
 {
@@ -34,14 +42,14 @@ void native32_code(const void *code, unsigned n)
 {
     static const uint8_t reg_store[] = { 0x05, 0x0d, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d };   /* ModRM [disp32] */
     char op[2];
-    at = (uint8_t *)CODE;
+    at = place(CODE);
     bytes("\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57", 10);                  /* push rbx rbp r12-r15 */
     with_address("\xb8", 1, BLOCK);                                         /* mov eax, BLOCK */
     with_address("\x48\x89\xa0", 3, SAVED_RSP - BLOCK);                     /* mov [rax+..], rsp */
     with_address("\xff\xa8", 2, TO_32 - BLOCK);                             /* jmp far [rax+..] */
     uint32_t here = (uintptr_t)at;
-    memcpy((void *)TO_32, &here, 4);
-    memcpy((char *)TO_32 + 4, &(uint16_t){ SEL_32 }, 2);
+    memcpy(place(TO_32), &here, 4);
+    memcpy(place(TO_32) + 4, &(uint16_t){ SEL_32 }, 2);
     with_address("\xb9", 1, SEL_DATA);                                      /* mov ecx, 2bh; mov ds, ecx; mov es, ecx */
     bytes("\x8e\xd9\x8e\xc1", 4);
     with_address("\xbc", 1, STACK_TOP);                                     /* mov esp, STACK_TOP */
@@ -61,8 +69,8 @@ void native32_code(const void *code, unsigned n)
     with_address("\x8f\x05", 2, OUT + 32);
     with_address("\xff\x2d", 2, TO_64);                                     /* jmp far [..] */
     here = (uintptr_t)at;
-    memcpy((void *)TO_64, &here, 4);
-    memcpy((char *)TO_64 + 4, &(uint16_t){ SEL_64 }, 2);
+    memcpy(place(TO_64), &here, 4);
+    memcpy(place(TO_64) + 4, &(uint16_t){ SEL_64 }, 2);
     with_address("\xb8", 1, BLOCK);
     with_address("\x48\x8b\xa0", 3, SAVED_RSP - BLOCK);                     /* mov rsp, [rax+..] */
     bytes("\xfc\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3", 12);          /* cld; pop; ret */
@@ -70,9 +78,9 @@ void native32_code(const void *code, unsigned n)
 
 void native32_run(const struct native_regs *in, struct native_regs *out)
 {
-    memcpy((void *)IN, in, sizeof(*in));
+    memcpy(place(IN), in, sizeof(*in));
     ((void (*)(void))(uintptr_t)CODE)();
-    memcpy(out, (void *)OUT, sizeof(*out));
+    memcpy(out, place(OUT), sizeof(*out));
 }
 
 bool native32_open(void)

@@ -12,6 +12,7 @@ struct native_regs { uint32_t gpr[8], eflags; };
 /* false, with a message: this host does not run 32-bit code. */
 bool native32_open(void);
 void native32_code(const void *code, unsigned n);
+void *native_window(void);
 /* Registers in, registers out. An exception ends the process: give it none. */
 void native32_run(const struct native_regs *in, struct native_regs *out);
 
