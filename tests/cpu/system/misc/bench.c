@@ -34,6 +34,13 @@ static void mmio(void *opaque, unsigned vcpu, gpa_t address, void *data, unsigne
     else memcpy(data, b->device + at, size);
 }
 
+static void ferr(void *opaque, bool level)
+{
+    struct bench *b = opaque;
+    b->ferr_count++;
+    engine_bt.vcpu_kick(b->vcpu);
+}
+
 static bool no_interrupt(void *opaque, unsigned vcpu) { return false; }
 static int no_vector(void *opaque, unsigned vcpu) { return -1; }
 
@@ -80,7 +87,8 @@ struct bench *bench_new(void)
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
     if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) == 0) {
         struct engine_config config = { .memory = map, .cpuid = &model, .max_vcpus = 1, .tb_cache_bytes = 32 << 20,
-            .host = { .opaque = b, .pio = pio, .mmio = mmio, .interrupt_is_pending = no_interrupt, .interrupt_acknowledge = no_vector } };
+            .host = { .opaque = b, .pio = pio, .mmio = mmio, .ferr = ferr, .interrupt_is_pending = no_interrupt,
+                      .interrupt_acknowledge = no_vector } };
         b->engine = engine_bt.create(&config, &err);
         b->vcpu = b->engine ? engine_bt.vcpu_create(b->engine, 0, &err) : NULL;
     }

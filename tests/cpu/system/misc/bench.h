@@ -29,6 +29,7 @@ struct bench {
     uint32_t port_value[8192];
     uint16_t port_number;
     uint32_t port_next;
+    unsigned ferr_count;               /* FERR# asserted; the run is ended then (EXIT_KICKED) */
 };
 
 struct result {

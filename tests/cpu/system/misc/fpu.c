@@ -247,6 +247,32 @@ static void pending(void)
     }
 }
 
+/* With CR0.NE clear the error goes out on FERR#, and the waiting instruction is not executed. */
+static void external_error(void)
+{
+    static const char *const codes[] = { "\x9b", "\xd9\x23", "\xdd\x23", "\xd9\xe8" };
+    static struct x86_state s, end;
+    for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+        bench_code(b, BENCH_CODE, codes[i], i ? 2 : 1);
+        bench_state(b, &s, BENCH_LONG, 3);
+        memset(s.xsave, 0, STATE_BYTES);
+        put16(s.xsave, 0x37b);
+        put16(s.xsave + 2, 0x8084);
+        put32(s.xsave + 24, 0x1f80);
+        put64(s.xsave + 512, 1);
+        s.cr0 &= ~(uint64_t)CR0_NE;
+        s.gpr[REG_RBX] = AREA;
+        b->ferr_count = 0;
+        engine_bt.vcpu_set(b->vcpu, &s);
+        enum engine_exit exit = engine_bt.vcpu_run(b->vcpu);
+        engine_bt.vcpu_get(b->vcpu, &end);
+        cases++;
+        if (exit == EXIT_KICKED && b->ferr_count == 1 && end.rip == BENCH_CODE) continue;
+        failed++;
+        printf("FAIL FERR# %u: exit %d, asserted %u times, rip %lx\n", i, exit, b->ferr_count, (unsigned long)end.rip);
+    }
+}
+
 /* After arithmetic the pointers must not tell where the host's code lies. */
 static void pointers(void)
 {
@@ -322,6 +348,7 @@ int main(void)
     halves();
     faults();
     pending();
+    external_error();
     pointers();
     printf("%u cases with %u instructions that store or load FPU state: %u differ\n", cases, (unsigned)ARRAY_SIZE(ops), failed);
     bench_free(b);
