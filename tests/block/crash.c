@@ -4,12 +4,14 @@
  * Random writes, zeroes, discards and flushes run until the n-th write of the image file; then the disk as it would be
  * found must have no corruption by 'qemu-img check' (leaks are allowed), every sector must hold what it held at the
  * last completed flush or something written to it since, and snapshots must be as they were. Images with lazy refcounts
- * are first repaired, by ospite's first write or by qemu-img. A second part lets single writes fail with ENOSPC and EIO.
+ * are first repaired, by ospite's first write or by qemu-img. The same with eight requests in flight; a last part lets
+ * single writes fail with ENOSPC and EIO. Arguments: the seed, and how much to do in percent (50).
  */
 #include "common.h"
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "block/fault.h"
 
 #include <errno.h>
@@ -17,11 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT = 64 << 20, HISTORY = 64 };
+enum { LIMIT = 64 << 20 };
 
 struct kind {
     const char *name, *create;
-    unsigned cuts;
+    unsigned cuts;                  /* at 100 percent */
     bool lazy, snapshot, backing;
 };
 
@@ -192,6 +194,13 @@ static void found_check(uint64_t *rng, const struct kind *k, const struct model 
     free(s);
 }
 
+/* Closes the format with the power on or off, so that what closing writes is cut too; the protocol stays. */
+static void format_close(struct block_node *n)
+{
+    n->format->close(n);
+    n->format = &block_format_raw;
+}
+
 static void cut_test(uint64_t *rng, const struct kind *k, const void *image, size_t length, const void *before,
                      uint64_t size)
 {
@@ -203,8 +212,11 @@ static void cut_test(uint64_t *rng, const struct kind *k, const void *image, siz
     struct block_protocol *p = block_fault_open(image, length, LIMIT);
     block_fault_cut_at(p, rng_below(rng, 400));
     struct block_node *n = node_over(p, NULL);
-    for (unsigned i = 0; i < 400 && request(rng, n, &m); i++)
+    unsigned requests = (unsigned)rng_below(rng, 2) ? 400 : 1 + (unsigned)rng_below(rng, 60);
+    for (unsigned i = 0; i < requests && request(rng, n, &m); i++)
         ;
+    if (rng_below(rng, 2))
+        format_close(n);
     check(!block_fault_image(p, rng_next(rng), &left, &left_length), "out of memory");
     file_write("crash.x", left, left_length);
     free(left);
@@ -214,6 +226,81 @@ static void cut_test(uint64_t *rng, const struct kind *k, const void *image, siz
     free(m.changes);
     free(m.flushed);
     free(m.now);
+}
+
+static unsigned pending, batch_failed;
+
+static void batch_done(void *opaque, int result)
+{
+    pending--;
+    batch_failed += result != 0;
+    if (opaque)
+        *(bool *)opaque = result == 0;
+}
+
+/* What was complete before a flush began that has succeeded is what must be found. */
+static void model_settle(struct model *m, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        change_apply(m->flushed, &m->changes[i]);
+        free(m->changes[i].data);
+    }
+    m->count -= count;
+    memmove(m->changes, m->changes + count, m->count * sizeof(*m->changes));
+}
+
+/* Up to eight requests on worker threads at once, each in its own eighth of the disk, and perhaps a flush. */
+static bool batch(uint64_t *rng, struct block_node *n, struct model *m)
+{
+    size_t settled = m->count, flush_at = rng_below(rng, 24);
+    bool flushed = false;
+    m->changes = realloc(m->changes, (m->count + 8) * sizeof(*m->changes));
+    for (unsigned i = 0; i < 8; i++) {
+        struct change c = { .length = 512 * (1 + rng_below(rng, 100)) };
+        c.offset = m->size / 8 * i + 512 * rng_below(rng, m->size / 8 / 512 - 100);
+        if (rng_below(rng, 5)) {
+            c.data = malloc(c.length);
+            rng_fill(rng, c.data, c.length);
+        }
+        m->changes[m->count++] = c;
+        struct iovec iov = { c.data, c.length };
+        pending++;
+        if (c.data)
+            block_write(n, c.offset, &iov, 1, batch_done, NULL);
+        else
+            block_write_zeroes(n, c.offset, c.length, rng_below(rng, 2), batch_done, NULL);
+        if (i == flush_at) {
+            pending++;
+            block_flush(n, batch_done, &flushed);
+        }
+    }
+    block_drain(n);
+    if (flushed)
+        model_settle(m, settled);
+    return !batch_failed;
+}
+
+static void parallel_cut_test(uint64_t *rng, const struct kind *k, const void *image, size_t length,
+                              const void *before, uint64_t size)
+{
+    struct model m = { .size = size, .flushed = malloc(size) };
+    void *left;
+    size_t left_length;
+    memcpy(m.flushed, before, size);
+    struct block_protocol *p = block_fault_open(image, length, LIMIT);
+    block_fault_cut_at(p, rng_below(rng, 600));
+    struct block_node *n = node_over(p, NULL);
+    batch_failed = 0;
+    for (unsigned i = 0; i < 100 && batch(rng, n, &m); i++)
+        ;
+    check(!block_fault_image(p, rng_next(rng), &left, &left_length), "out of memory");
+    file_write("crash.x", left, left_length);
+    free(left);
+    block_close(n);
+    found_check(rng, k, &m, before, "power cut with requests in flight");
+    model_forget(&m);
+    free(m.changes);
+    free(m.flushed);
 }
 
 /* One write fails; the machine goes on. The image must be sound, and what was acknowledged must be there. */
@@ -245,7 +332,7 @@ static void failure_test(uint64_t *rng, const struct kind *k, const void *image,
     free(m.now);
 }
 
-static void kind_test(uint64_t *rng, const struct kind *k)
+static void kind_test(uint64_t *rng, const struct kind *k, unsigned percent)
 {
     size_t length, size;
     unsigned failed = failures;
@@ -253,13 +340,16 @@ static void kind_test(uint64_t *rng, const struct kind *k)
         return;
     run("qemu-img convert -f qcow2 -O raw image.x before.x");
     void *image = file_read("image.x", &length), *before = file_read("before.x", &size);
-    for (unsigned i = 0; i < k->cuts; i++)
+    unsigned cuts = (k->cuts * percent + 99) / 100, parallel = cuts / 3, failing = cuts / 4;
+    for (unsigned i = 0; i < cuts; i++)
         cut_test(rng, k, image, length, before, size);
-    for (unsigned i = 0; i < k->cuts / 4; i++)
+    for (unsigned i = 0; i < parallel; i++)
+        parallel_cut_test(rng, k, image, length, before, size);
+    for (unsigned i = 0; i < failing; i++)
         failure_test(rng, k, image, length, before, size);
     free(image);
     free(before);
-    printf("  %-45s %3u power cuts, %2u failed writes  %s\n", k->name, k->cuts, k->cuts / 4,
+    printf("  %-42s %3u power cuts, %2u under load, %2u failed writes  %s\n", k->name, cuts, parallel, failing,
            failures == failed ? "ok" : "FAILED");
     fflush(stdout);
 }
@@ -267,9 +357,11 @@ static void kind_test(uint64_t *rng, const struct kind *k)
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 19991231, rng = seed;
+    unsigned percent = argc > 2 ? (unsigned)atoi(argv[2]) : 50;
     test_directory_enter();
+    loop_init();
     stderr = fopen("messages", "w");    /* what the block room says; the sanitizers' words still come through */
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        kind_test(&rng, &kinds[i]);
+        kind_test(&rng, &kinds[i], percent);
     return report("block/crash", seed);
 }
