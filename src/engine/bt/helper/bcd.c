@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Decimal adjustment: DAA, DAS, AAA, AAS, AAM, AAD. Flags that the manual leaves undefined come out as on AMD CPUs,
- * where they are those of the addition or subtraction inside, of AX in AAA and AAS (AAM: CF, AF and OF are 0).
+ * Decimal adjustment: DAA, DAS, AAA, AAS, AAM, AAD. Flags that the manual leaves undefined come out as on AMD
+ * CPUs, where they are those of the addition or subtraction inside, of AX in AAA and AAS (AAM: CF, AF and OF
+ * are 0).
  * Sources: Intel SDM volume 2, AMD APM volume 3.
  */
 #include "engine/bt/helper/helper_b.h"
@@ -9,7 +10,10 @@
 static void al_set(struct x86_state *s, uint8_t al) { gpr_set(s, REG_RAX, al, 1); }
 static void ax_set(struct x86_state *s, uint16_t ax) { gpr_set(s, REG_RAX, ax, 2); }
 
-static uint64_t overflow(uint8_t a, uint8_t b, uint8_t sum) { return (a ^ sum) & (b ^ sum) & 0x80 ? RFLAGS_OF : 0; }
+static uint64_t overflow(uint8_t a, uint8_t b, uint8_t sum)
+{
+    return (a ^ sum) & (b ^ sum) & 0x80 ? RFLAGS_OF : 0;
+}
 
 void helper_daa(struct bt_vcpu *v, const struct x86_insn *insn)
 {
@@ -44,7 +48,8 @@ static void ascii_adjust(struct x86_state *s, bool subtract)
     uint16_t change = !adjust ? 0 : 0x106, ax = subtract ? old - change : old + change;
     uint16_t over = subtract ? (old ^ change) & (old ^ ax) : (old ^ ax) & (change ^ ax);
     ax_set(s, ax & 0xff0f);
-    arith_flags_set(s, result_flags(ax, 2) | (over & 0x8000 ? RFLAGS_OF : 0) | (adjust ? RFLAGS_AF | RFLAGS_CF : 0));
+    arith_flags_set(s, result_flags(ax, 2) | (over & 0x8000 ? RFLAGS_OF : 0) |
+                           (adjust ? RFLAGS_AF | RFLAGS_CF : 0));
 }
 
 void helper_aaa(struct bt_vcpu *v, const struct x86_insn *insn) { ascii_adjust(bt_state(v), false); }
@@ -64,5 +69,6 @@ void helper_aad(struct bt_vcpu *v, const struct x86_insn *insn)
     struct x86_state *s = bt_state(v);
     uint8_t old = s->gpr[REG_RAX], add = (s->gpr[REG_RAX] >> 8 & 0xff) * (uint8_t)insn->imm, al = old + add;
     ax_set(s, al);
-    arith_flags_set(s, result_flags(al, 1) | overflow(old, add, al) | ((old ^ add ^ al) & RFLAGS_AF) | (al < old ? RFLAGS_CF : 0));
+    arith_flags_set(s, result_flags(al, 1) | overflow(old, add, al) | ((old ^ add ^ al) & RFLAGS_AF) |
+                           (al < old ? RFLAGS_CF : 0));
 }

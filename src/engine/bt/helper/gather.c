@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VPGATHERxx, VGATHERxPx (AVX2): element by element, lowest first. An element that is loaded clears its part of the mask,
- * so a fault leaves the registers such that the instruction goes on with the faulting element when it is started again.
+ * VPGATHERxx, VGATHERxPx (AVX2): element by element, lowest first. An element that is loaded clears its part
+ * of the mask, so a fault leaves the registers such that the instruction goes on with the faulting element
+ * when it is started again.
  *
- * The registers are worked on in an XSAVE image on our stack and loaded at the end, or before a fault is passed on.
+ * The registers are worked on in an XSAVE image on our stack and loaded at the end, or before a fault is
+ * passed on.
  * Limit: data breakpoints do not see the elements.
  * Sources: Intel SDM volume 2 (VPGATHERDD), AMD APM volume 4.
  */
@@ -24,7 +26,10 @@ static uint8_t *element(struct area *a, unsigned reg, unsigned n, unsigned bytes
     return a->b + (at < 16 ? XMM_AT : YMMH_AT) + 16 * reg + (at & 15);
 }
 
-static int64_t read_signed(const uint8_t *p, unsigned bytes) { return bytes == 4 ? *(const int32_t *)p : *(const int64_t *)p; }
+static int64_t read_signed(const uint8_t *p, unsigned bytes)
+{
+    return bytes == 4 ? *(const int32_t *)p : *(const int64_t *)p;
+}
 
 static void store_sized(uint8_t *p, uint64_t value, unsigned bytes)
 {
@@ -42,7 +47,8 @@ static void gather_elements(struct bt_vcpu *v, void *arg)
     for (unsigned n = 0; n < g->count; n++) {
         uint8_t *m = element(&g->area, mask, n, g->data_bytes);
         if (read_signed(m, g->data_bytes) >= 0) continue;
-        uint64_t offset = base + (uint64_t)read_signed(element(&g->area, index, n, g->index_bytes), g->index_bytes) * i->scale;
+        int64_t distance = read_signed(element(&g->area, index, n, g->index_bytes), g->index_bytes);
+        uint64_t offset = base + (uint64_t)distance * i->scale;
         gva_t linear = bt_linear(v, i->seg, offset & mask_of_size(i->addrsize), g->data_bytes, BT_READ);
         uint64_t value = bt_load(v, linear, g->data_bytes, BT_READ);
         store_sized(element(&g->area, to, n, g->data_bytes), value, g->data_bytes);

@@ -2,9 +2,10 @@
 /*
  * IN, OUT, INS, OUTS: the right to use a port (IOPL, TSS I/O map), then the machine's port space.
  *
- * Repeated forms going upwards through plain memory are handed over in pieces of up to PIECE_BYTES; the memory side is
- * checked before the port is touched, so a fault never loses what a device has given.
- * Sources: Intel SDM volume 1 chapter 19, volume 3A section 8.1 (debugging) and volume 2; AMD APM volume 2 section 12.2.4.
+ * Repeated forms going upwards through plain memory are handed over in pieces of up to PIECE_BYTES; the
+ * memory side is checked before the port is touched, so a fault never loses what a device has given.
+ * Sources: Intel SDM volume 1 chapter 19, volume 3A section 8.1 (debugging) and volume 2; AMD APM volume 2
+ * section 12.2.4.
  */
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper_b.h"
@@ -18,7 +19,8 @@ static void port_check(struct bt_vcpu *v, uint16_t port, unsigned size)
     if (!(s->cr0 & CR0_PE)) return;
     if (!(s->rflags & RFLAGS_VM) && x86_cpl(s) <= iopl_of(s)) return;
     unsigned type = s->tr.attr & SEG_ATTR_TYPE;
-    if ((s->tr.attr & SEG_ATTR_UNUSABLE) || (type != TYPE_TSS32 && type != TYPE_TSS32_BUSY) || s->tr.limit < TSS_IO_MAP_BASE + 1)
+    if ((s->tr.attr & SEG_ATTR_UNUSABLE) || (type != TYPE_TSS32 && type != TYPE_TSS32_BUSY) ||
+        s->tr.limit < TSS_IO_MAP_BASE + 1)
         bt_raise_error(v, VECTOR_GP, 0);
     uint64_t wrap = x86_is_long(s) ? ~0ull : 0xffffffff;
     uint64_t at = bt_load(v, (s->tr.base + TSS_IO_MAP_BASE) & wrap, 2, BT_SYSTEM) + port / 8;
@@ -56,7 +58,8 @@ struct port_string {
 
 static struct port_string port_string_begin(struct bt_vcpu *v, const struct x86_insn *insn)
 {
-    struct port_string p = { .size = insn->opcode & 1 ? MIN((unsigned)insn->opsize, 4u) : 1, .addrsize = insn->addrsize };
+    struct port_string p = { .size = insn->opcode & 1 ? MIN((unsigned)insn->opsize, 4u) : 1,
+                             .addrsize = insn->addrsize };
     p.port = v->s.gpr[REG_RDX];
     p.rep = insn->rep != 0;
     p.down = v->s.rflags & RFLAGS_DF;
@@ -66,7 +69,8 @@ static struct port_string port_string_begin(struct bt_vcpu *v, const struct x86_
 }
 
 /* How many elements to move at once from offset on, the first of which has passed bt_linear. */
-static uint64_t piece(struct bt_vcpu *v, const struct port_string *p, unsigned seg, uint64_t offset, gva_t linear)
+static uint64_t piece(struct bt_vcpu *v, const struct port_string *p, unsigned seg, uint64_t offset,
+                      gva_t linear)
 {
     uint64_t room = string_room(v, seg, offset, linear, p->size, p->addrsize, p->down);
     if (p->down || !room || v->stepping_shadow || !bt_host_pointer(v, linear, BT_READ)) return 1;

@@ -2,8 +2,9 @@
 /*
  * Small helpers, each a few lines, and the table of all helpers that are not system instructions.
  *
- * RDPMC: the four counters of every AMD CPU exist and stand at 0. MWAIT wakes at once (it may), after giving the host
- * CPU away. VMMCALL answers as KVM does for an unknown hypercall when CPUID shows KVM's leaves, else it is #UD.
+ * RDPMC: the four counters of every AMD CPU exist and stand at 0. MWAIT wakes at once (it may), after giving
+ * the host CPU away. VMMCALL answers as KVM does for an unknown hypercall when CPUID shows KVM's leaves, else
+ * it is #UD.
  * Sources: Intel SDM volume 2, AMD APM volume 3, Linux Documentation/virt/kvm/x86/hypercalls.rst.
  */
 #include "engine/bt/helper/helper_b.h"
@@ -125,31 +126,61 @@ void helper_movdir64b(struct bt_vcpu *v, const struct x86_insn *insn)
 }
 
 const struct helper_row helper_rows_misc[] = {
-    { X86_MOVS, HELPER_NEXT, helper_movs }, { X86_STOS, HELPER_NEXT, helper_stos }, { X86_LODS, HELPER_NEXT, helper_lods },
-    { X86_SCAS, HELPER_NEXT, helper_scas }, { X86_CMPS, HELPER_NEXT, helper_cmps },
+    { X86_MOVS, HELPER_NEXT, helper_movs },
+    { X86_STOS, HELPER_NEXT, helper_stos },
+    { X86_LODS, HELPER_NEXT, helper_lods },
+    { X86_SCAS, HELPER_NEXT, helper_scas },
+    { X86_CMPS, HELPER_NEXT, helper_cmps },
     /* What a device does on a write (move memory, reset, stop) must count at once: the block ends. */
-    { X86_IN, HELPER_NEXT, helper_in }, { X86_OUT, HELPER_END, helper_out },
-    { X86_INS, HELPER_END, helper_ins }, { X86_OUTS, HELPER_END, helper_outs },
-    { X86_DAA, HELPER_NEXT, helper_daa }, { X86_DAS, HELPER_NEXT, helper_das }, { X86_AAA, HELPER_NEXT, helper_aaa },
-    { X86_AAS, HELPER_NEXT, helper_aas }, { X86_AAM, HELPER_NEXT, helper_aam }, { X86_AAD, HELPER_NEXT, helper_aad },
-    { X86_ENTER, HELPER_NEXT, helper_enter }, { X86_PUSHA, HELPER_NEXT, helper_pusha }, { X86_POPA, HELPER_NEXT, helper_popa },
-    { X86_BOUND, HELPER_NEXT, helper_bound }, { X86_INTO, HELPER_END, helper_into },
-    { X86_FXSAVE, HELPER_NEXT, helper_fxsave }, { X86_FXRSTOR, HELPER_NEXT, helper_fxrstor },
-    { X86_XSAVE, HELPER_NEXT, helper_xsave }, { X86_XSAVEOPT, HELPER_NEXT, helper_xsave },
-    { X86_XSAVEC, HELPER_NEXT, helper_xsavec }, { X86_XRSTOR, HELPER_NEXT, helper_xrstor },
-    { X86_XGETBV, HELPER_NEXT, helper_xgetbv }, { X86_XSETBV, HELPER_END, helper_xsetbv },
-    { X86_FNSTENV, HELPER_NEXT, helper_fnstenv }, { X86_FLDENV, HELPER_NEXT, helper_fldenv },
-    { X86_FNSAVE, HELPER_NEXT, helper_fnsave }, { X86_FRSTOR, HELPER_NEXT, helper_frstor }, { X86_WAIT, HELPER_NEXT, helper_wait },
-    { X86_VPGATHERDD, HELPER_NEXT, helper_gather }, { X86_VPGATHERDQ, HELPER_NEXT, helper_gather },
-    { X86_VPGATHERQD, HELPER_NEXT, helper_gather }, { X86_VPGATHERQQ, HELPER_NEXT, helper_gather },
-    { X86_VGATHERDPS, HELPER_NEXT, helper_gather }, { X86_VGATHERDPD, HELPER_NEXT, helper_gather },
-    { X86_VGATHERQPS, HELPER_NEXT, helper_gather }, { X86_VGATHERQPD, HELPER_NEXT, helper_gather },
-    { X86_CPUID, HELPER_NEXT, helper_cpuid }, { X86_RDTSC, HELPER_NEXT, helper_rdtsc },
-    { X86_RDTSCP, HELPER_NEXT, helper_rdtscp }, { X86_RDPID, HELPER_NEXT, helper_rdpid },
-    { X86_RDPMC, HELPER_NEXT, helper_rdpmc }, { X86_PAUSE, HELPER_NEXT, helper_pause },
-    { X86_MONITOR, HELPER_NEXT, helper_monitor }, { X86_MWAIT, HELPER_END, helper_mwait },
-    { X86_VMMCALL, HELPER_END, helper_vmmcall }, { X86_VMCALL, HELPER_END, helper_vmmcall },
-    { X86_XLAT, HELPER_NEXT, helper_xlat }, { X86_SALC, HELPER_NEXT, helper_salc },
-    { X86_CLZERO, HELPER_NEXT, helper_clzero }, { X86_MOVDIR64B, HELPER_NEXT, helper_movdir64b },
+    { X86_IN, HELPER_NEXT, helper_in },
+    { X86_OUT, HELPER_END, helper_out },
+    { X86_INS, HELPER_END, helper_ins },
+    { X86_OUTS, HELPER_END, helper_outs },
+    { X86_DAA, HELPER_NEXT, helper_daa },
+    { X86_DAS, HELPER_NEXT, helper_das },
+    { X86_AAA, HELPER_NEXT, helper_aaa },
+    { X86_AAS, HELPER_NEXT, helper_aas },
+    { X86_AAM, HELPER_NEXT, helper_aam },
+    { X86_AAD, HELPER_NEXT, helper_aad },
+    { X86_ENTER, HELPER_NEXT, helper_enter },
+    { X86_PUSHA, HELPER_NEXT, helper_pusha },
+    { X86_POPA, HELPER_NEXT, helper_popa },
+    { X86_BOUND, HELPER_NEXT, helper_bound },
+    { X86_INTO, HELPER_END, helper_into },
+    { X86_FXSAVE, HELPER_NEXT, helper_fxsave },
+    { X86_FXRSTOR, HELPER_NEXT, helper_fxrstor },
+    { X86_XSAVE, HELPER_NEXT, helper_xsave },
+    { X86_XSAVEOPT, HELPER_NEXT, helper_xsave },
+    { X86_XSAVEC, HELPER_NEXT, helper_xsavec },
+    { X86_XRSTOR, HELPER_NEXT, helper_xrstor },
+    { X86_XGETBV, HELPER_NEXT, helper_xgetbv },
+    { X86_XSETBV, HELPER_END, helper_xsetbv },
+    { X86_FNSTENV, HELPER_NEXT, helper_fnstenv },
+    { X86_FLDENV, HELPER_NEXT, helper_fldenv },
+    { X86_FNSAVE, HELPER_NEXT, helper_fnsave },
+    { X86_FRSTOR, HELPER_NEXT, helper_frstor },
+    { X86_WAIT, HELPER_NEXT, helper_wait },
+    { X86_VPGATHERDD, HELPER_NEXT, helper_gather },
+    { X86_VPGATHERDQ, HELPER_NEXT, helper_gather },
+    { X86_VPGATHERQD, HELPER_NEXT, helper_gather },
+    { X86_VPGATHERQQ, HELPER_NEXT, helper_gather },
+    { X86_VGATHERDPS, HELPER_NEXT, helper_gather },
+    { X86_VGATHERDPD, HELPER_NEXT, helper_gather },
+    { X86_VGATHERQPS, HELPER_NEXT, helper_gather },
+    { X86_VGATHERQPD, HELPER_NEXT, helper_gather },
+    { X86_CPUID, HELPER_NEXT, helper_cpuid },
+    { X86_RDTSC, HELPER_NEXT, helper_rdtsc },
+    { X86_RDTSCP, HELPER_NEXT, helper_rdtscp },
+    { X86_RDPID, HELPER_NEXT, helper_rdpid },
+    { X86_RDPMC, HELPER_NEXT, helper_rdpmc },
+    { X86_PAUSE, HELPER_NEXT, helper_pause },
+    { X86_MONITOR, HELPER_NEXT, helper_monitor },
+    { X86_MWAIT, HELPER_END, helper_mwait },
+    { X86_VMMCALL, HELPER_END, helper_vmmcall },
+    { X86_VMCALL, HELPER_END, helper_vmmcall },
+    { X86_XLAT, HELPER_NEXT, helper_xlat },
+    { X86_SALC, HELPER_NEXT, helper_salc },
+    { X86_CLZERO, HELPER_NEXT, helper_clzero },
+    { X86_MOVDIR64B, HELPER_NEXT, helper_movdir64b },
 };
 const unsigned helper_rows_misc_count = ARRAY_SIZE(helper_rows_misc);

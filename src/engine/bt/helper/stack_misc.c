@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ENTER, PUSHA, POPA, BOUND, INTO. Registers change when nothing can fault any more; bytes that were pushed before a
- * fault stay below the stack pointer, as on a CPU.
- * ENTER writes as much of rBP as its operand size, whatever the stack's width is: measured on an AMD CPU.
+ * ENTER, PUSHA, POPA, BOUND, INTO. Registers change when nothing can fault any more; bytes that were pushed
+ * before a fault stay below the stack pointer, as on a CPU. ENTER writes as much of rBP as its operand size,
+ * whatever the stack's width is: measured on an AMD CPU.
  * Sources: Intel SDM volume 2, AMD APM volume 3.
  */
 #include "engine/bt/bt_private.h"
@@ -23,7 +23,8 @@ void helper_enter(struct bt_vcpu *v, const struct x86_insn *insn)
     }
     if (level) stack_push(&k, frame, size);
     stack_skip(&k, -(uint64_t)(uint16_t)insn->imm);
-    bt_probe(v, bt_linear(v, SEG_SS, k.sp & k.mask, size, BT_WRITE), size, BT_WRITE);  /* the new top must be writable */
+    gva_t top = bt_linear(v, SEG_SS, k.sp & k.mask, size, BT_WRITE);
+    bt_probe(v, top, size, BT_WRITE);                  /* it must be writable */
     s->gpr[REG_RSP] = k.sp;
     gpr_set(s, REG_RBP, frame, size);
 }
@@ -50,7 +51,10 @@ void helper_popa(struct bt_vcpu *v, const struct x86_insn *insn)
     s->gpr[REG_RSP] = k.sp;
 }
 
-static int64_t sign_extended(uint64_t value, unsigned size) { return size == 2 ? (int16_t)value : (int32_t)value; }
+static int64_t sign_extended(uint64_t value, unsigned size)
+{
+    return size == 2 ? (int16_t)value : (int32_t)value;
+}
 
 void helper_bound(struct bt_vcpu *v, const struct x86_insn *insn)
 {

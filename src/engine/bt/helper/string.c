@@ -2,13 +2,14 @@
 /*
  * MOVS, STOS, LODS, SCAS, CMPS, with and without repeat prefixes.
  *
- * A repeated instruction goes page by page: where both sides are plain memory, the host's own string instruction of the
- * same element size does the piece (so overlapping moves come out element by element, as they must); elements that
- * cross a page, and device or watched pages, go one at a time. The registers are up to date after every piece: a
- * fault leaves them at the element that faulted, and an interrupt is taken between two pieces.
- * With TF set, one iteration is done, then the trap is taken.
+ * A repeated instruction goes page by page: where both sides are plain memory, the host's own string
+ * instruction of the same element size does the piece (so overlapping moves come out element by element, as
+ * they must); elements that cross a page, and device or watched pages, go one at a time. The registers are up
+ * to date after every piece: a fault leaves them at the element that faulted, and an interrupt is taken
+ * between two pieces. With TF set, one iteration is done, then the trap is taken.
  *
- * Limit: a fault in the middle of REPE/REPNE leaves the flags as they were before the instruction (SDM says so).
+ * Limit: a fault in the middle of REPE/REPNE leaves the flags as they were before the instruction (SDM says
+ * so).
  * Sources: Intel SDM volume 2 (MOVS, REP), AMD APM volume 3.
  */
 #include "engine/bt/bt_private.h"
@@ -29,8 +30,8 @@ static struct string_op string_begin(struct bt_vcpu *v, const struct x86_insn *i
     return o;
 }
 
-uint64_t string_room(struct bt_vcpu *v, unsigned seg, uint64_t offset, gva_t linear, unsigned size, unsigned addrsize,
-                     bool down)
+uint64_t string_room(struct bt_vcpu *v, unsigned seg, uint64_t offset, gva_t linear, unsigned size,
+                     unsigned addrsize, bool down)
 {
     const struct segment *g = &v->s.seg[seg];
     uint64_t in_page = PAGE_OFFSET(linear);
@@ -64,7 +65,8 @@ static bool string_advance(struct bt_vcpu *v, struct string_op *o, uint64_t n, b
 /* One side of the operation: the next element, checked, and the plain memory there, if it is that. */
 struct side { gva_t linear; uint64_t room; uint8_t *host; };
 
-static struct side side_make(struct bt_vcpu *v, const struct string_op *o, unsigned seg, unsigned reg, unsigned access)
+static struct side side_make(struct bt_vcpu *v, const struct string_op *o, unsigned seg, unsigned reg,
+                             unsigned access)
 {
     struct side d;
     uint64_t offset = address_get(&v->s, reg, o->addrsize);
@@ -185,7 +187,10 @@ void helper_lods(struct bt_vcpu *v, const struct x86_insn *insn)
 /* ---- SCAS, CMPS ---- */
 
 /* After one more comparison: does the repeat prefix go on? */
-static bool goes_on(const struct x86_insn *insn, uint64_t a, uint64_t b) { return (a == b) == (insn->rep == 0xf3); }
+static bool goes_on(const struct x86_insn *insn, uint64_t a, uint64_t b)
+{
+    return (a == b) == (insn->rep == 0xf3);
+}
 
 void helper_scas(struct bt_vcpu *v, const struct x86_insn *insn)
 {

@@ -2,9 +2,9 @@
 /*
  * FNSTENV, FLDENV, FNSAVE, FRSTOR in their four formats (16 or 32 bits, real or protected), and WAIT.
  *
- * The x87 state is live in the host. It is read and loaded in the 32-bit protected form and laid out anew for the guest;
- * the pointers follow the rule in xstate.c: addresses of generated code are shown as 0. Memory is written
- * before the state changes, so an instruction that faults can be started again.
+ * The x87 state is live in the host. It is read and loaded in the 32-bit protected form and laid out anew for
+ * the guest; the pointers follow the rule in xstate.c: addresses of generated code are shown as 0. Memory is
+ * written before the state changes, so an instruction that faults can be started again.
  * Sources: Intel SDM volume 1 figures 8-9 to 8-12, AMD APM volume 2 section 11.4.4.
  */
 #include "engine/bt/bt_private.h"
@@ -27,8 +27,9 @@ void x87_exception_check(struct bt_vcpu *v)
 
 void helper_wait(struct bt_vcpu *v, const struct x86_insn *insn) { x87_exception_check(v); }
 
-/* Hides pointers that are addresses of generated code, in the image that has been read. FXSAVE would tell them in full,
- * but AMD CPUs save them there only when an exception is pending: so the low halves are compared. */
+/* Hides pointers that are addresses of generated code, in the image that has been read. FXSAVE would tell
+ * them in full, but AMD CPUs save them there only when an exception is pending: so the low halves are
+ * compared. */
 static void pointers_clean(const struct bt_vcpu *v, struct x87_env *e)
 {
     uint32_t from_start = e->fip - (uint32_t)(uint64_t)v->engine->rx;
@@ -40,7 +41,8 @@ static void pointers_clean(const struct bt_vcpu *v, struct x87_env *e)
 static bool is_real(const struct bt_vcpu *v) { return has_paragraphs(&v->s); }
 
 /* The guest's form of the environment; returns its size. */
-static unsigned env_encode(const struct bt_vcpu *v, const struct x86_insn *insn, const struct x87_env *e, uint8_t *out)
+static unsigned env_encode(const struct bt_vcpu *v, const struct x86_insn *insn, const struct x87_env *e,
+                           uint8_t *out)
 {
     uint32_t fop = e->fcs_fop >> 16 & 0x7ff;
     if (insn->opsize == 2) {
@@ -52,7 +54,10 @@ static unsigned env_encode(const struct bt_vcpu *v, const struct x86_insn *insn,
         bt_copy(out, w, sizeof(w));
         return sizeof(w);
     }
-    uint32_t d[7] = { 0xffff0000 | e->fcw, 0xffff0000 | e->fsw, 0xffff0000 | e->ftw, e->fip, e->fcs_fop, e->fdp, 0xffff0000 | e->fds };
+    uint32_t d[7] = { 0xffff0000 | e->fcw, 0xffff0000 | e->fsw,
+                      0xffff0000 | e->ftw, e->fip,
+                      e->fcs_fop,          e->fdp,
+                      0xffff0000 | e->fds };
     if (is_real(v)) {
         d[3] = 0xffff0000 | (uint16_t)e->fip;
         d[4] = (e->fip >> 16) << 12 | fop;
@@ -63,7 +68,8 @@ static unsigned env_encode(const struct bt_vcpu *v, const struct x86_insn *insn,
     return sizeof(d);
 }
 
-static void env_decode(const struct bt_vcpu *v, const struct x86_insn *insn, const uint8_t *in, struct x87_env *e)
+static void env_decode(const struct bt_vcpu *v, const struct x86_insn *insn, const uint8_t *in,
+                       struct x87_env *e)
 {
     uint16_t w[7];
     uint32_t d[7];

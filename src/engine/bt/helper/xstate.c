@@ -2,23 +2,40 @@
 /*
  * FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV, XSETBV.
  *
- * The guest's x87 and vector state is live in the host's registers, so the host's instruction makes an image on our
- * stack, always in 64-bit standard form, and what the guest's instruction writes is copied from it; the other way
- * round, the guest's image is checked and laid out anew before the host loads it. Nothing the guest writes there can
- * make the host's instruction fault. Outside 64-bit mode registers 8-15 are neither saved nor changed.
+ * The guest's x87 and vector state is live in the host's registers, so the host's instruction makes an image
+ * on our stack, always in 64-bit standard form, and what the guest's instruction writes is copied from it;
+ * the other way round, the guest's image is checked and laid out anew before the host loads it. Nothing the
+ * guest writes there can make the host's instruction fault. Outside 64-bit mode registers 8-15 are neither
+ * saved nor changed.
  *
- * FIP, FDP and FOP: after an x87 instruction the host's registers hold addresses of generated code. Such a FIP is
- * shown as 0, with FDP and FOP; values that the guest itself has loaded come back unchanged.
- * XSAVEOPT has the init optimization, not the modified one.
+ * FIP, FDP and FOP: after an x87 instruction the host's registers hold addresses of generated code. Such a
+ * FIP is shown as 0, with FDP and FOP; values that the guest itself has loaded come back unchanged. XSAVEOPT
+ * has the init optimization, not the modified one.
  * Sources: Intel SDM volume 1 chapter 13 and section 10.5, AMD APM volume 2 section 11.5 and volume 4.
  */
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper_b.h"
 
 enum { XF_X87 = 1, XF_SSE = 2, XF_AVX = 4 };
-enum { LEGACY_BYTES = 512, HEADER_AT = 512, HEADER_BYTES = 64, EXTENDED_AT = 576, AVX_AT = 576, AVX_BYTES = 256,
-       FOP_AT = 6, FIP_AT = 8, FDP_AT = 16, MXCSR_AT = 24, MXCSR_MASK_AT = 28, ST_AT = 32, XMM_AT = 160,
-       ST_BYTES = 128, XMM_BYTES = 256, AVAILABLE_AT = 464, MXCSR_INIT = 0x1f80 };
+enum {
+    LEGACY_BYTES = 512,
+    HEADER_AT = 512,
+    HEADER_BYTES = 64,
+    EXTENDED_AT = 576,
+    AVX_AT = 576,
+    AVX_BYTES = 256,
+    FOP_AT = 6,
+    FIP_AT = 8,
+    FDP_AT = 16,
+    MXCSR_AT = 24,
+    MXCSR_MASK_AT = 28,
+    ST_AT = 32,
+    XMM_AT = 160,
+    ST_BYTES = 128,
+    XMM_BYTES = 256,
+    AVAILABLE_AT = 464,
+    MXCSR_INIT = 0x1f80
+};
 #define XCOMP_COMPACT (1ull << 63)
 
 struct image { uint8_t b[X86_XSAVE_BYTES] __attribute__((aligned(64))); };
@@ -36,7 +53,10 @@ static void host_xsave(struct image *m, uint64_t mask)
 
 static void host_xrstor(const struct image *m, uint64_t mask)
 {
-    __asm__ volatile("xrstor64 %0" : : "m"(m->b), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+    __asm__ volatile("xrstor64 %0"
+                     :
+                     : "m"(m->b), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+                     : "memory");
 }
 
 static void host_fxsave(struct image *m)
@@ -66,7 +86,10 @@ static void pointers_take(struct image *m, bool wide)
 
 static bool is_wide(const struct x86_insn *insn) { return insn->rex & 8; }
 /* Registers 8-15 exist only in 64-bit mode. */
-static unsigned half_unless64(const struct x86_insn *insn, unsigned bytes) { return insn->mode == X86_CODE64 ? bytes : bytes / 2; }
+static unsigned half_unless64(const struct x86_insn *insn, unsigned bytes)
+{
+    return insn->mode == X86_CODE64 ? bytes : bytes / 2;
+}
 
 static void mxcsr_check(struct bt_vcpu *v, uint32_t mxcsr)
 {
@@ -103,13 +126,17 @@ void helper_fxrstor(struct bt_vcpu *v, const struct x86_insn *insn)
     host_fxsave(&now);
     if (get32(&m, MXCSR_AT) & ~get32(&now, MXCSR_MASK_AT)) bt_raise_error(v, VECTOR_GP, 0);
     pointers_take(&m, is_wide(insn));
-    if (insn->mode != X86_CODE64) bt_copy(m.b + XMM_AT + XMM_BYTES / 2, now.b + XMM_AT + XMM_BYTES / 2, XMM_BYTES / 2);
+    if (insn->mode != X86_CODE64)
+        bt_copy(m.b + XMM_AT + XMM_BYTES / 2, now.b + XMM_AT + XMM_BYTES / 2, XMM_BYTES / 2);
     __asm__ volatile("fxrstor64 %0" : : "m"(m.b) : "memory");
 }
 
 /* ---- XSAVE and its kin ---- */
 
-static uint64_t edx_eax(const struct x86_state *s) { return s->gpr[REG_RDX] << 32 | (uint32_t)s->gpr[REG_RAX]; }
+static uint64_t edx_eax(const struct x86_state *s)
+{
+    return s->gpr[REG_RDX] << 32 | (uint32_t)s->gpr[REG_RAX];
+}
 
 static void xsave_check(struct bt_vcpu *v)
 {
@@ -154,19 +181,20 @@ static gva_t xsave_area(struct bt_vcpu *v, const struct x86_insn *insn, unsigned
     return linear;
 }
 
-static void store_legacy(struct bt_vcpu *v, const struct x86_insn *insn, gva_t linear, const struct image *m, uint64_t write,
-                         bool mxcsr)
+static void store_legacy(struct bt_vcpu *v, const struct x86_insn *insn, gva_t linear, const struct image *m,
+                         uint64_t write, bool mxcsr)
 {
     if (write & XF_X87) {
         bt_store_bytes(v, linear, m->b, MXCSR_AT, BT_WRITE);
         bt_store_bytes(v, linear + ST_AT, m->b + ST_AT, ST_BYTES, BT_WRITE);
     }
     if (mxcsr) bt_store_bytes(v, linear + MXCSR_AT, m->b + MXCSR_AT, 8, BT_WRITE);
-    if (write & XF_SSE) bt_store_bytes(v, linear + XMM_AT, m->b + XMM_AT, half_unless64(insn, XMM_BYTES), BT_WRITE);
+    if (write & XF_SSE)
+        bt_store_bytes(v, linear + XMM_AT, m->b + XMM_AT, half_unless64(insn, XMM_BYTES), BT_WRITE);
 }
 
-static void store_component(struct bt_vcpu *v, const struct x86_insn *insn, gva_t linear, const struct image *m,
-                            const struct component *c)
+static void store_component(struct bt_vcpu *v, const struct x86_insn *insn, gva_t linear,
+                            const struct image *m, const struct component *c)
 {
     bt_store_bytes(v, linear, m->b + c->at, c->n == 2 ? half_unless64(insn, c->bytes) : c->bytes, BT_WRITE);
 }
@@ -216,7 +244,9 @@ static bool header_check(struct bt_vcpu *v, const struct image *m)
     uint64_t bv = get64(m, HEADER_AT), comp = get64(m, HEADER_AT + 8), reserved = 0;
     bool compact = comp & XCOMP_COMPACT, bad;
     for (unsigned at = 16; at < (compact ? HEADER_BYTES : 24); at += 8) reserved |= get64(m, HEADER_AT + at);
-    if (compact) bad = !v->engine->feature[FEAT_XSAVEC] || (comp & ~XCOMP_COMPACT & ~v->s.xcr0) || (bv & ~comp) || (bv >> 63);
+    if (compact)
+        bad = !v->engine->feature[FEAT_XSAVEC] || (comp & ~XCOMP_COMPACT & ~v->s.xcr0) || (bv & ~comp) ||
+              (bv >> 63);
     else bad = comp || (bv & ~v->s.xcr0);
     if (bad || reserved) bt_raise_error(v, VECTOR_GP, 0);
     return compact;
@@ -263,7 +293,8 @@ void helper_xrstor(struct bt_vcpu *v, const struct x86_insn *insn)
     bt_operand_linear(v, insn, is_compact ? l.compact_end : l.end, BT_READ);
     for (unsigned i = 0; i < l.count; i++)
         if (rfbm & bv & 1ull << l.c[i].n)
-            bt_load_bytes(v, linear + (is_compact ? l.c[i].compact : l.c[i].at), m.b + l.c[i].at, l.c[i].bytes, BT_READ);
+            bt_load_bytes(v, linear + (is_compact ? l.c[i].compact : l.c[i].at), m.b + l.c[i].at,
+                          l.c[i].bytes, BT_READ);
     bt_fill(m.b + HEADER_AT, 0, HEADER_BYTES);
     put64(&m, HEADER_AT, bv & rfbm);
     pointers_take(&m, is_wide(insn));

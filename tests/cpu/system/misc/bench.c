@@ -6,10 +6,32 @@
 #include <string.h>
 #include "base/error.h"
 
-enum { STUBS = 0x1000, GDT = 0x2000, IDT32 = 0x2800, IDT64 = 0x3000, PML4 = 0x8000, PDPT = 0x9000, PD = 0xa000, PT = 0xb000,
-       PD32 = 0xd000, PT32 = 0xe000, STUB_BYTES = 16, VECTORS = 256, PAGES = BENCH_RAM_BYTES / BENCH_PAGE };
-enum { SEL_CODE16 = 0x08, SEL_CODE32 = 0x10, SEL_CODE64 = 0x18, SEL_DATA = 0x20, SEL_USER_CODE16 = 0x2b, SEL_USER_CODE32 = 0x33,
-       SEL_USER_CODE64 = 0x3b, SEL_USER_DATA = 0x43, SEL_TSS = 0x48 };
+enum {
+    STUBS = 0x1000,
+    GDT = 0x2000,
+    IDT32 = 0x2800,
+    IDT64 = 0x3000,
+    PML4 = 0x8000,
+    PDPT = 0x9000,
+    PD = 0xa000,
+    PT = 0xb000,
+    PD32 = 0xd000,
+    PT32 = 0xe000,
+    STUB_BYTES = 16,
+    VECTORS = 256,
+    PAGES = BENCH_RAM_BYTES / BENCH_PAGE
+};
+enum {
+    SEL_CODE16 = 0x08,
+    SEL_CODE32 = 0x10,
+    SEL_CODE64 = 0x18,
+    SEL_DATA = 0x20,
+    SEL_USER_CODE16 = 0x2b,
+    SEL_USER_CODE32 = 0x33,
+    SEL_USER_CODE64 = 0x3b,
+    SEL_USER_DATA = 0x43,
+    SEL_TSS = 0x48
+};
 
 static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned count, bool write)
 {
@@ -20,7 +42,8 @@ static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned
         uint32_t value = write ? 0 : b->port_next++ * 0x9e3779b1u;
         if (!write) memcpy(p, &value, size);
         else memcpy(&value, p, size);
-        if (b->port_count < sizeof(b->port_value) / sizeof(b->port_value[0])) b->port_value[b->port_count] = value;
+        if (b->port_count < sizeof(b->port_value) / sizeof(b->port_value[0]))
+            b->port_value[b->port_count] = value;
         b->port_count++;
     }
 }
@@ -49,15 +72,25 @@ static void put32(struct bench *b, uint32_t at, uint32_t value) { memcpy(b->ram 
 
 static void tables_make(struct bench *b)
 {
-    static const uint64_t gdt[] = { 0, 0x000f9b000000ffff, 0x00cf9b000000ffff, 0x00af9b000000ffff, 0x00cf93000000ffff,
-        0x000ffb000000ffff, 0x00cffb000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff,
-        0x0000890000000067 | (uint64_t)BENCH_TSS << 16, 0 };
+    static const uint64_t gdt[] = { 0,
+                                    0x000f9b000000ffff,
+                                    0x00cf9b000000ffff,
+                                    0x00af9b000000ffff,
+                                    0x00cf93000000ffff,
+                                    0x000ffb000000ffff,
+                                    0x00cffb000000ffff,
+                                    0x00affb000000ffff,
+                                    0x00cff3000000ffff,
+                                    0x0000890000000067 | (uint64_t)BENCH_TSS << 16,
+                                    0 };
     memcpy(b->ram + GDT, gdt, sizeof(gdt));
     for (uint32_t n = 0; n < VECTORS; n++) {
         uint32_t stub = STUBS + n * STUB_BYTES, dpl = n == BENCH_DONE ? 0x6000 : 0;
         memcpy(b->ram + stub, "\xf4\xeb\xfd", 3);
         if (n < 128) put32(b, n * 4, stub);
-        put64(b, IDT32 + n * 8, (uint64_t)(stub >> 16) << 48 | (uint64_t)(0x8e00 | dpl) << 32 | (uint32_t)SEL_CODE32 << 16 | stub);
+        put64(b, IDT32 + n * 8,
+              (uint64_t)(stub >> 16) << 48 | (uint64_t)(0x8e00 | dpl) << 32 | (uint32_t)SEL_CODE32 << 16 |
+                  stub);
         put64(b, IDT64 + n * 16, (uint64_t)(0x8e00 | dpl) << 32 | (uint32_t)SEL_CODE64 << 16 | stub);
         put64(b, IDT64 + n * 16 + 8, 0);
     }
@@ -86,9 +119,16 @@ struct bench *bench_new(void)
     struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
     if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) == 0) {
-        struct engine_config config = { .memory = map, .cpuid = &model, .max_vcpus = 1, .tb_cache_bytes = 32 << 20,
-            .host = { .opaque = b, .pio = pio, .mmio = mmio, .ferr = ferr, .interrupt_is_pending = no_interrupt,
-                      .interrupt_acknowledge = no_vector } };
+        struct engine_config config = { .memory = map,
+                                        .cpuid = &model,
+                                        .max_vcpus = 1,
+                                        .tb_cache_bytes = 32 << 20,
+                                        .host = { .opaque = b,
+                                                  .pio = pio,
+                                                  .mmio = mmio,
+                                                  .ferr = ferr,
+                                                  .interrupt_is_pending = no_interrupt,
+                                                  .interrupt_acknowledge = no_vector } };
         b->engine = engine_bt.create(&config, &err);
         b->vcpu = b->engine ? engine_bt.vcpu_create(b->engine, 0, &err) : NULL;
     }
@@ -113,10 +153,13 @@ static void segments_set(struct x86_state *s, enum bench_mode mode, unsigned cpl
 {
     unsigned dpl = cpl << SEG_ATTR_DPL_SHIFT;
     for (int i = 0; i < SEG_COUNT; i++)
-        s->seg[i] = (struct segment){ .selector = cpl ? SEL_USER_DATA : SEL_DATA, .limit = 0xffffffff, .attr = 0xc93 | dpl };
+        s->seg[i] = (struct segment){ .selector = cpl ? SEL_USER_DATA : SEL_DATA,
+                                      .limit = 0xffffffff,
+                                      .attr = 0xc93 | dpl };
     struct segment *cs = &s->seg[SEG_CS];
-    static const uint16_t selector[2][BENCH_MODES] = { { 0, SEL_CODE16, SEL_CODE32, SEL_CODE64 },
-                                                       { 0, SEL_USER_CODE16, SEL_USER_CODE32, SEL_USER_CODE64 } };
+    static const uint16_t selector[2][BENCH_MODES] = {
+        { 0, SEL_CODE16, SEL_CODE32, SEL_CODE64 }, { 0, SEL_USER_CODE16, SEL_USER_CODE32, SEL_USER_CODE64 }
+    };
     static const uint32_t attr[BENCH_MODES] = { 0x9b, 0x89b, 0xc9b, 0xa9b };
     cs->selector = selector[cpl == 3][mode];
     cs->attr = attr[mode] | dpl;
@@ -140,7 +183,10 @@ void bench_state(struct bench *b, struct x86_state *s, enum bench_mode mode, uns
     s->efer = mode == BENCH_LONG ? EFER_LME | EFER_LMA | EFER_NXE : 0;
     s->xcr0 = 7;
     s->halted = s->interrupt_shadow = 0;
-    s->idtr = (struct descriptor_table){ .base = mode == BENCH_REAL ? 0 : mode == BENCH_LONG ? IDT64 : IDT32, .limit = 0xfff };
+    s->idtr = (struct descriptor_table){ .base = mode == BENCH_REAL   ? 0
+                                                 : mode == BENCH_LONG ? IDT64
+                                                                      : IDT32,
+                                         .limit = 0xfff };
     s->gdtr = (struct descriptor_table){ .base = GDT, .limit = 0x7f };
     s->tr = (struct segment){ .base = BENCH_TSS, .limit = 0x1fff, .attr = 0x8b, .selector = SEL_TSS };
     if (mode == BENCH_LONG) put64(b, BENCH_TSS + 4, BENCH_STACK);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A bench for single instructions: one vCPU of the engine bt with 4 MiB of RAM, descriptor tables, page tables and a
- * handler for each vector. A few bytes of code run in the mode that is asked for; the run ends in the handler of
- * vector BENCH_DONE (INT 30h behind the code) or of the exception that was raised.
+ * A bench for single instructions: one vCPU of the engine bt with 4 MiB of RAM, descriptor tables, page
+ * tables and a handler for each vector. A few bytes of code run in the mode that is asked for; the run ends
+ * in the handler of vector BENCH_DONE (INT 30h behind the code) or of the exception that was raised.
  *
  * Linear memory is identity mapped with 4 KiB pages, except where bench_map changes it (not in real mode).
  */
@@ -14,8 +14,15 @@
 #include "engine/engine.h"
 
 enum bench_mode { BENCH_REAL, BENCH_PROT16, BENCH_PROT32, BENCH_LONG, BENCH_MODES };
-enum { BENCH_RAM_BYTES = 4 << 20, BENCH_CODE = 0x30000, BENCH_STACK = 0x20000, BENCH_TSS = 0x4000, BENCH_DONE = 0x30,
-       BENCH_DEVICE = 0x400000 /* GPA of a page of device memory */, BENCH_PAGE = 4096 };
+enum {
+    BENCH_RAM_BYTES = 4 << 20,
+    BENCH_CODE = 0x30000,
+    BENCH_STACK = 0x20000,
+    BENCH_TSS = 0x4000,
+    BENCH_DONE = 0x30,
+    BENCH_DEVICE = 0x400000 /* GPA of a page of device memory */,
+    BENCH_PAGE = 4096
+};
 enum { MAP_NONE = 0, MAP_PRESENT = 1, MAP_WRITABLE = 2, MAP_USER = 4, MAP_ALL = 7 };
 
 struct bench {

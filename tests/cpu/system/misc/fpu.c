@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Images of the FPU state: FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XSAVEC, XRSTOR, FNSTENV, FLDENV, FNSAVE, FRSTOR in the
- * engine and on the host CPU, from the same random state and the same random memory; then the faults, each rule once.
+ * Images of the FPU state: FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XSAVEC, XRSTOR, FNSTENV, FLDENV, FNSAVE, FRSTOR
+ * in the engine and on the host CPU, from the same random state and the same random memory; then the faults,
+ * each rule once.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,24 +16,32 @@ enum { AREA = 0x200000, AREA_BYTES = 1024, STATE_BYTES = 832, CASES = 400, XF_AL
 static uint64_t seed = 7;
 static struct bench *b;
 static unsigned cases, failed;
-static uint8_t state[X86_XSAVE_BYTES] __attribute__((aligned(64))), after[X86_XSAVE_BYTES] __attribute__((aligned(64)));
+static uint8_t state[X86_XSAVE_BYTES] __attribute__((aligned(64))),
+    after[X86_XSAVE_BYTES] __attribute__((aligned(64)));
 static uint8_t area[AREA_BYTES] __attribute__((aligned(64))), image[AREA_BYTES];
 
 struct op { const char *name; uint8_t code[8]; unsigned n; bool loads, is_xsave, is_compact, is_fx; };
 static const struct op ops[] = {
-    { "fxsave", { 0x0f, 0xae, 0x03 }, 3, .is_fx = true }, { "fxsave64", { 0x48, 0x0f, 0xae, 0x03 }, 4, .is_fx = true },
+    { "fxsave", { 0x0f, 0xae, 0x03 }, 3, .is_fx = true },
+    { "fxsave64", { 0x48, 0x0f, 0xae, 0x03 }, 4, .is_fx = true },
     { "fxrstor", { 0x0f, 0xae, 0x0b }, 3, .loads = true, .is_fx = true },
     { "fxrstor64", { 0x48, 0x0f, 0xae, 0x0b }, 4, .loads = true, .is_fx = true },
-    { "xsave", { 0x0f, 0xae, 0x23 }, 3, .is_xsave = true }, { "xsave64", { 0x48, 0x0f, 0xae, 0x23 }, 4, .is_xsave = true },
-    { "xsaveopt", { 0x0f, 0xae, 0x33 }, 3, .is_xsave = true }, { "xsavec", { 0x0f, 0xc7, 0x23 }, 3, .is_xsave = true },
+    { "xsave", { 0x0f, 0xae, 0x23 }, 3, .is_xsave = true },
+    { "xsave64", { 0x48, 0x0f, 0xae, 0x23 }, 4, .is_xsave = true },
+    { "xsaveopt", { 0x0f, 0xae, 0x33 }, 3, .is_xsave = true },
+    { "xsavec", { 0x0f, 0xc7, 0x23 }, 3, .is_xsave = true },
     { "xsavec64", { 0x48, 0x0f, 0xc7, 0x23 }, 4, .is_xsave = true },
     { "xrstor", { 0x0f, 0xae, 0x2b }, 3, .loads = true, .is_xsave = true },
     { "xrstor64", { 0x48, 0x0f, 0xae, 0x2b }, 4, .loads = true, .is_xsave = true },
     { "xrstor compact", { 0x0f, 0xae, 0x2b }, 3, .loads = true, .is_xsave = true, .is_compact = true },
-    { "fnstenv", { 0xd9, 0x33 }, 2 }, { "fnstenv16", { 0x66, 0xd9, 0x33 }, 3 },
-    { "fldenv", { 0xd9, 0x23 }, 2, .loads = true }, { "fldenv16", { 0x66, 0xd9, 0x23 }, 3, .loads = true },
-    { "fnsave", { 0xdd, 0x33 }, 2 }, { "fnsave16", { 0x66, 0xdd, 0x33 }, 3 },
-    { "frstor", { 0xdd, 0x23 }, 2, .loads = true }, { "frstor16", { 0x66, 0xdd, 0x23 }, 3, .loads = true },
+    { "fnstenv", { 0xd9, 0x33 }, 2 },
+    { "fnstenv16", { 0x66, 0xd9, 0x33 }, 3 },
+    { "fldenv", { 0xd9, 0x23 }, 2, .loads = true },
+    { "fldenv16", { 0x66, 0xd9, 0x23 }, 3, .loads = true },
+    { "fnsave", { 0xdd, 0x33 }, 2 },
+    { "fnsave16", { 0x66, 0xdd, 0x33 }, 3 },
+    { "frstor", { 0xdd, 0x23 }, 2, .loads = true },
+    { "frstor16", { 0x66, 0xdd, 0x23 }, 3, .loads = true },
 };
 
 static void random_bytes(uint8_t *p, size_t n)
@@ -44,7 +53,7 @@ static void put32(uint8_t *p, uint32_t value) { memcpy(p, &value, 4); }
 static void put64(uint8_t *p, uint64_t value) { memcpy(p, &value, 8); }
 
 static uint16_t random_fcw(void) { return 0x7f | (bench_random(&seed) & 0xf00); }
-static uint16_t random_fsw(void) { return bench_random(&seed) & 0x7f7f; }          /* all masked: ES and B are 0 */
+static uint16_t random_fsw(void) { return bench_random(&seed) & 0x7f7f; } /* all masked: ES and B are 0 */
 
 /* Not one that could be, in its low half, an address of generated code: such a one is hidden. */
 static uint64_t instruction_pointer_pick(void)
@@ -67,7 +76,7 @@ static void legacy_pick(uint8_t *p)
     put64(p + 16, bench_random(&seed) & 0x7fffffff);
     put16(p + 6, bench_random(&seed) & 0x7ff);
     put32(p + 24, 0x1f80 | (bench_random(&seed) & 0xffbf & 0xe03f));
-    for (unsigned i = 0; i < 8; i++) {                                             /* numbers, not denormal strangers */
+    for (unsigned i = 0; i < 8; i++) { /* numbers, not denormal strangers */
         uint8_t *st = p + 32 + 16 * i;
         st[7] |= 0x80;
         memset(st + 10, 0, 6);
@@ -107,12 +116,14 @@ static void native_run(const struct op *o, uint32_t rfbm)
     memcpy(native_code, o->code, o->n);
     native_code[o->n] = 0xc3;
     register void *fn __asm__("r12") = native_code;
-    __asm__ volatile("xrstor64 (%[state])\n mov %[rfbm], %%eax\n xor %%edx, %%edx\n mov %[area], %%rbx\n call *%[fn]\n"
-                     "mov $7, %%eax\n xor %%edx, %%edx\n xsave64 (%[after])\n fninit\n ldmxcsr %[mxcsr]\n vzeroall"
-                     : : [state] "r"(state), [area] "r"(area), [after] "r"(after), [fn] "r"(fn), [rfbm] "r"(rfbm), [mxcsr] "m"(mxcsr),
-                       "a"(7), "d"(0)
-                     : "rbx", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    __asm__ volatile(
+        "xrstor64 (%[state])\n mov %[rfbm], %%eax\n xor %%edx, %%edx\n mov %[area], %%rbx\n call *%[fn]\n"
+        "mov $7, %%eax\n xor %%edx, %%edx\n xsave64 (%[after])\n fninit\n ldmxcsr %[mxcsr]\n vzeroall"
+        :
+        : [state] "r"(state), [area] "r"(area), [after] "r"(after), [fn] "r"(fn), [rfbm] "r"(rfbm),
+          [mxcsr] "m"(mxcsr), "a"(7), "d"(0)
+        : "rbx", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+          "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 static int first_difference(const uint8_t *a, const uint8_t *b_, unsigned n)
@@ -138,13 +149,15 @@ static void compare(const struct op *o)
     native_run(o, rfbm & XF_ALL);      /* the guest's XCR0 is 7, the host's may be more */
     memcpy(image, area, AREA_BYTES);
     bench_run(b, &s, BENCH_LONG, &r);
-    memset(after + 416, 0, 160);       /* reserved bytes and the header, which XSAVE leaves as it found them */
+    memset(after + 416, 0, 160); /* reserved bytes and the header, which XSAVE leaves as it found them */
     memset(r.s.xsave + 416, 0, 160);
-    int in_area = first_difference(image, b->ram + AREA, AREA_BYTES), in_state = first_difference(after, r.s.xsave, STATE_BYTES);
+    int in_area = first_difference(image, b->ram + AREA, AREA_BYTES),
+        in_state = first_difference(after, r.s.xsave, STATE_BYTES);
     cases++;
     if (r.vector == BENCH_DONE && in_area < 0 && in_state < 0) return;
     if (failed++ > 20) return;
-    printf("FAIL %s rfbm %x bv %x: vector %u, memory differs at %d", o->name, rfbm, state[512], r.vector, in_area);
+    printf("FAIL %s rfbm %x bv %x: vector %u, memory differs at %d", o->name, rfbm, state[512], r.vector,
+           in_area);
     if (in_area >= 0) printf(" (host %02x engine %02x)", image[in_area], b->ram[AREA + in_area]);
     printf(", state at %d", in_state);
     if (in_state >= 0) printf(" (host %02x engine %02x)", after[in_state], r.s.xsave[in_state]);
@@ -164,24 +177,34 @@ struct fault_case {
 };
 #define XRSTOR "\x0f\xae\x2b"
 static const struct fault_case fault_cases[] = {
-    { "fxsave, EM", "\x0f\xae\x03", 3, 7, .cr0_set = CR0_EM }, { "fxsave, TS", "\x0f\xae\x03", 3, 7, .cr0_set = CR0_TS },
-    { "fxsave, misaligned", "\x0f\xae\x03", 3, 13, .offset = 8 }, { "fxrstor, misaligned", "\x0f\xae\x0b", 3, 13, .offset = 4 },
+    { "fxsave, EM", "\x0f\xae\x03", 3, 7, .cr0_set = CR0_EM },
+    { "fxsave, TS", "\x0f\xae\x03", 3, 7, .cr0_set = CR0_TS },
+    { "fxsave, misaligned", "\x0f\xae\x03", 3, 13, .offset = 8 },
+    { "fxrstor, misaligned", "\x0f\xae\x0b", 3, 13, .offset = 4 },
     { "fxrstor, MXCSR", "\x0f\xae\x0b", 3, 13, .mxcsr = 0x80001f80 },
     { "xsave, OSXSAVE clear", "\x0f\xae\x23", 3, 6, .cr4_clear = CR4_OSXSAVE },
-    { "xsave, TS", "\x0f\xae\x23", 3, 7, .cr0_set = CR0_TS }, { "xsave, EM is nothing to it", "\x0f\xae\x23", 3, BENCH_DONE, .cr0_set = CR0_EM },
+    { "xsave, TS", "\x0f\xae\x23", 3, 7, .cr0_set = CR0_TS },
+    { "xsave, EM is nothing to it", "\x0f\xae\x23", 3, BENCH_DONE, .cr0_set = CR0_EM },
     { "xsave, misaligned", "\x0f\xae\x23", 3, 13, .offset = 16 },
-    { "xrstor, OSXSAVE clear", XRSTOR, 3, 6, .cr4_clear = CR4_OSXSAVE }, { "xrstor, TS", XRSTOR, 3, 7, .cr0_set = CR0_TS },
-    { "xrstor, misaligned", XRSTOR, 3, 13, .offset = 32 }, { "xrstor, good", XRSTOR, 3, BENCH_DONE, .bv = 7 },
-    { "xrstor, XSTATE_BV beyond XCR0", XRSTOR, 3, 13, .bv = 1ull << 9 }, { "xrstor, AVX not in XCR0", XRSTOR, 3, 13, .bv = 7, .xcr0 = 3 },
+    { "xrstor, OSXSAVE clear", XRSTOR, 3, 6, .cr4_clear = CR4_OSXSAVE },
+    { "xrstor, TS", XRSTOR, 3, 7, .cr0_set = CR0_TS },
+    { "xrstor, misaligned", XRSTOR, 3, 13, .offset = 32 },
+    { "xrstor, good", XRSTOR, 3, BENCH_DONE, .bv = 7 },
+    { "xrstor, XSTATE_BV beyond XCR0", XRSTOR, 3, 13, .bv = 1ull << 9 },
+    { "xrstor, AVX not in XCR0", XRSTOR, 3, 13, .bv = 7, .xcr0 = 3 },
     { "xrstor, XCOMP_BV without compact", XRSTOR, 3, 13, .bv = 3, .comp = 3 },
     { "xrstor, compact, good", XRSTOR, 3, BENCH_DONE, .bv = 3, .comp = 1ull << 63 | 7 },
     { "xrstor, compact, XSTATE_BV beyond XCOMP_BV", XRSTOR, 3, 13, .bv = 7, .comp = 1ull << 63 | 3 },
     { "xrstor, compact, XCOMP_BV beyond XCR0", XRSTOR, 3, 13, .bv = 3, .comp = 1ull << 63 | 0x207 },
-    { "xrstor, reserved byte 16", XRSTOR, 3, 13, .bv = 3, .reserved_at = 528 }, { "xrstor, MXCSR", XRSTOR, 3, 13, .bv = 3, .mxcsr = 0x40001f80 },
-    { "xrstor, compact, reserved byte 40", XRSTOR, 3, 13, .bv = 3, .comp = 1ull << 63 | 7, .reserved_at = 552 },
-    { "fnstenv, EM", "\xd9\x33", 2, 7, .cr0_set = CR0_EM }, { "frstor, TS", "\xdd\x23", 2, 7, .cr0_set = CR0_TS },
+    { "xrstor, reserved byte 16", XRSTOR, 3, 13, .bv = 3, .reserved_at = 528 },
+    { "xrstor, MXCSR", XRSTOR, 3, 13, .bv = 3, .mxcsr = 0x40001f80 },
+    { "xrstor, compact, reserved byte 40", XRSTOR, 3, 13, .bv = 3, .comp = 1ull << 63 | 7,
+      .reserved_at = 552 },
+    { "fnstenv, EM", "\xd9\x33", 2, 7, .cr0_set = CR0_EM },
+    { "frstor, TS", "\xdd\x23", 2, 7, .cr0_set = CR0_TS },
     { "xgetbv, OSXSAVE clear", "\x0f\x01\xd0", 3, 6, .cr4_clear = CR4_OSXSAVE },
-    { "xgetbv, index 2", "\xb9\x02\x00\x00\x00\x0f\x01\xd0", 8, 13 }, { "xgetbv, index 0", "\x31\xc9\x0f\x01\xd0", 5, BENCH_DONE },
+    { "xgetbv, index 2", "\xb9\x02\x00\x00\x00\x0f\x01\xd0", 8, 13 },
+    { "xgetbv, index 0", "\x31\xc9\x0f\x01\xd0", 5, BENCH_DONE },
     { "xsetbv, OSXSAVE clear", "\x0f\x01\xd1", 3, 6, .cr4_clear = CR4_OSXSAVE },
     { "xsetbv, x87 missing", "\x31\xc9\x31\xd2\xb8\x06\x00\x00\x00\x0f\x01\xd1", 12, 13 },
     { "xsetbv, AVX without SSE", "\x31\xc9\x31\xd2\xb8\x05\x00\x00\x00\x0f\x01\xd1", 12, 13 },
@@ -220,10 +243,17 @@ static void faults(void)
 /* A pending unmasked exception: waiting instructions raise #MF, the others do not. */
 static void pending(void)
 {
-    static const struct { const char *name, *code; unsigned n, vector; } list[] = {
-        { "fwait", "\x9b", 1, 16 }, { "fldenv", "\xd9\x23", 2, 16 }, { "frstor", "\xdd\x23", 2, 16 }, { "fld1", "\xd9\xe8", 2, 16 },
-        { "fnstenv", "\xd9\x33", 2, BENCH_DONE }, { "fnsave", "\xdd\x33", 2, BENCH_DONE }, { "fnclex, fwait", "\xdb\xe2\x9b", 3, BENCH_DONE },
-        { "fnstenv, fwait", "\xd9\x33\x9b", 3, BENCH_DONE }, { "fxsave", "\x0f\xae\x03", 3, BENCH_DONE },
+    static const struct { const char *name, *code; unsigned n, vector;
+    } list[] = {
+        { "fwait", "\x9b", 1, 16 },
+        { "fldenv", "\xd9\x23", 2, 16 },
+        { "frstor", "\xdd\x23", 2, 16 },
+        { "fld1", "\xd9\xe8", 2, 16 },
+        { "fnstenv", "\xd9\x33", 2, BENCH_DONE },
+        { "fnsave", "\xdd\x33", 2, BENCH_DONE },
+        { "fnclex, fwait", "\xdb\xe2\x9b", 3, BENCH_DONE },
+        { "fnstenv, fwait", "\xd9\x33\x9b", 3, BENCH_DONE },
+        { "fxsave", "\x0f\xae\x03", 3, BENCH_DONE },
     };
     static struct x86_state s;
     static struct result r;
@@ -240,7 +270,8 @@ static void pending(void)
         bench_run(b, &s, BENCH_LONG, &r);
         cases++;
         bool ok = r.vector == list[i].vector && (r.vector != 16 || r.rip == BENCH_CODE);
-        if (ok && list[i].code[0] == '\xd9' && list[i].vector == BENCH_DONE) ok = b->ram[AREA] == 0x7b && b->ram[AREA + 4] == 0x84;
+        if (ok && list[i].code[0] == '\xd9' && list[i].vector == BENCH_DONE)
+            ok = b->ram[AREA] == 0x7b && b->ram[AREA + 4] == 0x84;
         if (ok) continue;
         failed++;
         printf("FAIL pending exception, %s: vector %u, want %u\n", list[i].name, r.vector, list[i].vector);
@@ -269,15 +300,18 @@ static void external_error(void)
         cases++;
         if (exit == EXIT_KICKED && b->ferr_count == 1 && end.rip == BENCH_CODE) continue;
         failed++;
-        printf("FAIL FERR# %u: exit %d, asserted %u times, rip %lx\n", i, exit, b->ferr_count, (unsigned long)end.rip);
+        printf("FAIL FERR# %u: exit %d, asserted %u times, rip %lx\n", i, exit, b->ferr_count,
+               (unsigned long)end.rip);
     }
 }
 
 /* After arithmetic the pointers must not tell where the host's code lies. */
 static void pointers(void)
 {
-    static const struct { const char *name, *code; unsigned n, from, to; } list[] = {
-        { "fnstenv", "\xd9\xe8\xd8\x33\xd9\x73\x20", 7, 0x2c, 0x3c }, { "fxsave64", "\xd9\xe8\xd8\x33\x48\x0f\xae\x43\x40", 9, 0x48, 0x58 },
+    static const struct { const char *name, *code; unsigned n, from, to;
+    } list[] = {
+        { "fnstenv", "\xd9\xe8\xd8\x33\xd9\x73\x20", 7, 0x2c, 0x3c },
+        { "fxsave64", "\xd9\xe8\xd8\x33\x48\x0f\xae\x43\x40", 9, 0x48, 0x58 },
         { "fnsave", "\xd9\xe8\xd8\x33\xdd\x73\x20", 7, 0x2c, 0x3c },
     };
     static struct x86_state s;
@@ -308,7 +342,9 @@ static void halves(void)
 {
     static struct x86_state s;
     static struct result r;
-    static const struct { unsigned at, op; } list[] = { { 288, 0 }, { 288, 2 }, { 288, 4 }, { 288, 9 }, { 704, 4 }, { 704, 9 } };
+    static const struct {
+        unsigned at, op;
+    } list[] = { { 288, 0 }, { 288, 2 }, { 288, 4 }, { 288, 9 }, { 704, 4 }, { 704, 9 } };
     for (unsigned i = 0; i < ARRAY_SIZE(list) * 16; i++) {
         const struct op *o = &ops[list[i / 16].op];
         unsigned at = list[i / 16].at;
@@ -325,7 +361,8 @@ static void halves(void)
         bench_run(b, &s, BENCH_PROT32, &r);
         bool in_use = o->is_fx || area[512] & (at < 512 ? 2 : 4), ok = r.vector == BENCH_DONE;
         const uint8_t *low = o->loads ? r.s.xsave + at - 128 : b->ram + AREA + at - 128;
-        for (unsigned k = 0; k < 128 && ok; k++) ok = low[k] == (o->loads ? (in_use ? area[at - 128 + k] : 0) : state[at - 128 + k]);
+        for (unsigned k = 0; k < 128 && ok; k++)
+            ok = low[k] == (o->loads ? (in_use ? area[at - 128 + k] : 0) : state[at - 128 + k]);
         if (o->loads) ok = ok && !memcmp(r.s.xsave + at, state + at, 128);
         else ok = ok && !memcmp(b->ram + AREA + at, area + at, 128);
         cases++;
@@ -338,7 +375,8 @@ static void halves(void)
 int main(void)
 {
     b = bench_new();
-    native_code = mmap(NULL, BENCH_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    native_code = mmap(NULL, BENCH_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                       0);
     if (!b || native_code == MAP_FAILED) return 1;
     printf("seed %lu\n", (unsigned long)seed);
     for (unsigned n = 0; n < ARRAY_SIZE(ops); n++) {
@@ -350,7 +388,8 @@ int main(void)
     pending();
     external_error();
     pointers();
-    printf("%u cases with %u instructions that store or load FPU state: %u differ\n", cases, (unsigned)ARRAY_SIZE(ops), failed);
+    printf("%u cases with %u instructions that store or load FPU state: %u differ\n", cases,
+           (unsigned)ARRAY_SIZE(ops), failed);
     bench_free(b);
     return failed ? 1 : 0;
 }

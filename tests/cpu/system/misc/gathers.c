@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The eight AVX2 gathers, both lengths, in the engine and on the host CPU with random indices and masks; then with a
- * page missing: the fault must come at the first bad element, with the elements before it done and their mask cleared,
- * and the instruction, started again with the page there, must end as if nothing had happened.
+ * The eight AVX2 gathers, both lengths, in the engine and on the host CPU with random indices and masks; then
+ * with a page missing: the fault must come at the first bad element, with the elements before it done and
+ * their mask cleared, and the instruction, started again with the page there, must end as if nothing had
+ * happened.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,14 @@
 #include "base/bits.h"
 #include "bench.h"
 
-enum { TABLE = 0x200000, TABLE_PAGES = 4, TABLE_BYTES = TABLE_PAGES * BENCH_PAGE, CASES = 1500, XMM_AT = 160, YMMH_AT = 576 };
+enum {
+    TABLE = 0x200000,
+    TABLE_PAGES = 4,
+    TABLE_BYTES = TABLE_PAGES * BENCH_PAGE,
+    CASES = 1500,
+    XMM_AT = 160,
+    YMMH_AT = 576
+};
 
 static uint64_t seed = 99;
 static struct bench *b;
@@ -39,15 +47,19 @@ static void vectors_get(const struct x86_state *s, struct vectors *x)
 }
 
 static uint8_t *native_code;
-static void native_run(const uint8_t *code, unsigned n, const struct vectors *in, struct vectors *out, const uint8_t *base)
+static void native_run(const uint8_t *code, unsigned n, const struct vectors *in, struct vectors *out,
+                       const uint8_t *base)
 {
     memcpy(native_code, code, n);
     native_code[n] = 0xc3;
     register void *fn __asm__("r12") = native_code;
     *out = *in;
-    __asm__ volatile("vmovdqu (%0), %%ymm1\n vmovdqu 32(%0), %%ymm2\n vmovdqu 64(%0), %%ymm3\n mov %1, %%rbx\n call *%2\n"
-                     "vmovdqu %%ymm1, (%0)\n vmovdqu %%ymm2, 32(%0)\n vmovdqu %%ymm3, 64(%0)\n vzeroupper"
-                     : : "r"(out->v), "r"(base), "r"(fn) : "rbx", "memory", "xmm0", "xmm1", "xmm2", "xmm3");
+    __asm__ volatile(
+        "vmovdqu (%0), %%ymm1\n vmovdqu 32(%0), %%ymm2\n vmovdqu 64(%0), %%ymm3\n mov %1, %%rbx\n call *%2\n"
+        "vmovdqu %%ymm1, (%0)\n vmovdqu %%ymm2, 32(%0)\n vmovdqu %%ymm3, 64(%0)\n vzeroupper"
+        :
+        : "r"(out->v), "r"(base), "r"(fn)
+        : "rbx", "memory", "xmm0", "xmm1", "xmm2", "xmm3");
 }
 
 struct gather { uint8_t opcode, w, l; };
@@ -92,7 +104,8 @@ static void run_engine(const struct vectors *in, struct vectors *out, struct res
 }
 
 /* What a fault at the first element that touches the missing page must leave. false: no element does. */
-static bool model_until_fault(const struct gather *g, const struct vectors *in, unsigned missing, struct vectors *out, uint64_t *cr2)
+static bool model_until_fault(const struct gather *g, const struct vectors *in, unsigned missing,
+                              struct vectors *out, uint64_t *cr2)
 {
     unsigned count = (g->l ? 32 : 16) / MAX(index_bytes(g), data_bytes(g)), n = data_bytes(g);
     uint64_t from = TABLE + missing * BENCH_PAGE, to = from + BENCH_PAGE;
@@ -122,7 +135,8 @@ static void one(const struct gather *g, unsigned missing)
     bool will_fault = missing < TABLE_PAGES && model_until_fault(g, &in, missing, &part, &cr2);
     if (missing < TABLE_PAGES) bench_map(b, TABLE + missing * BENCH_PAGE, 0, MAP_NONE);
     run_engine(&in, &got, &r);
-    if (missing < TABLE_PAGES) bench_map(b, TABLE + missing * BENCH_PAGE, TABLE + missing * BENCH_PAGE, MAP_ALL);
+    if (missing < TABLE_PAGES)
+        bench_map(b, TABLE + missing * BENCH_PAGE, TABLE + missing * BENCH_PAGE, MAP_ALL);
     bool ok = r.vector == (will_fault ? 14 : BENCH_DONE);
     if (will_fault) {
         faults++;
@@ -134,7 +148,8 @@ static void one(const struct gather *g, unsigned missing)
     ok = ok && !memcmp(&got, &want, sizeof(got));
     cases++;
     if (ok || failed++ > 10) return;
-    printf("FAIL gather %02x w%u l%u, missing page %u: vector %u\n", g->opcode, g->w, g->l, missing, r.vector);
+    printf("FAIL gather %02x w%u l%u, missing page %u: vector %u\n", g->opcode, g->w, g->l, missing,
+           r.vector);
 }
 
 int main(void)
@@ -144,7 +159,8 @@ int main(void)
         return 77;
     }
     b = bench_new();
-    native_code = mmap(NULL, BENCH_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    native_code = mmap(NULL, BENCH_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                       0);
     if (!b || native_code == MAP_FAILED) return 1;
     table = b->ram + TABLE;
     printf("seed %lu\n", (unsigned long)seed);
@@ -155,7 +171,8 @@ int main(void)
         bench_code(b, BENCH_CODE, code, encode(&g, code));
         for (unsigned i = 0; i < CASES; i++) one(&g, bench_random(&seed) % (2 * TABLE_PAGES));
     }
-    printf("%u gathers, %u of them with a page fault inside: %u differ from the host CPU\n", cases, faults, failed);
+    printf("%u gathers, %u of them with a page fault inside: %u differ from the host CPU\n", cases, faults,
+           failed);
     bench_free(b);
     return failed ? 1 : 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Instructions that exist only outside 64-bit mode, in the engine and on the host CPU in compatibility mode: decimal
- * adjustment over all inputs, ENTER with every level, PUSHA, POPA, BOUND, XLAT, SALC. Flags that the manual leaves
- * undefined are counted where they differ, not held against the engine.
+ * Instructions that exist only outside 64-bit mode, in the engine and on the host CPU in compatibility mode:
+ * decimal adjustment over all inputs, ENTER with every level, PUSHA, POPA, BOUND, XLAT, SALC. Flags that the
+ * manual leaves undefined are counted where they differ, not held against the engine.
  */
 #include <stdio.h>
 #include <string.h>
@@ -50,10 +50,12 @@ static void both(const struct code *c, const struct native_regs *in, bool has_me
     if (has_memory && memcmp(native_window(), b->ram + NATIVE_WINDOW, sizeof(memory))) bad = "memory";
     cases++;
     if (!bad || failed++ > 20) return;
-    printf("FAIL %s, %s: eax %08x flags %03x esp %08x ebp %08x, engine: vector %u eax %08x flags %03x esp %08x ebp %08x, host: eax %08x "
-           "flags %03x esp %08x ebp %08x\n", c->name, bad, in->gpr[0], in->eflags & RFLAGS_ARITH, in->gpr[4], in->gpr[5], r.vector,
-           (uint32_t)r.s.gpr[0], (uint32_t)r.rflags & RFLAGS_ARITH, (uint32_t)r.rsp, (uint32_t)r.s.gpr[5], out.gpr[0],
-           out.eflags & RFLAGS_ARITH, out.gpr[4], out.gpr[5]);
+    printf("FAIL %s, %s: eax %08x flags %03x esp %08x ebp %08x, engine: vector %u eax %08x flags %03x esp "
+           "%08x ebp %08x, host: eax %08x "
+           "flags %03x esp %08x ebp %08x\n",
+           c->name, bad, in->gpr[0], in->eflags & RFLAGS_ARITH, in->gpr[4], in->gpr[5], r.vector,
+           (uint32_t)r.s.gpr[0], (uint32_t)r.rflags & RFLAGS_ARITH, (uint32_t)r.rsp, (uint32_t)r.s.gpr[5],
+           out.gpr[0], out.eflags & RFLAGS_ARITH, out.gpr[4], out.gpr[5]);
 }
 
 static void regs_pick(struct native_regs *in)
@@ -66,8 +68,11 @@ static void regs_pick(struct native_regs *in)
 static void decimal(void)
 {
     enum { CAPZS = RFLAGS_CF | RFLAGS_AF | RFLAGS_PF | RFLAGS_ZF | RFLAGS_SF, CA = RFLAGS_CF | RFLAGS_AF };
-    static const struct code list[] = { { "daa", { 0x27 }, 1, CAPZS }, { "das", { 0x2f }, 1, CAPZS }, { "aaa", { 0x37 }, 1, CA },
-                                        { "aas", { 0x3f }, 1, CA }, { "salc", { 0xd6 }, 1, RFLAGS_ARITH } };
+    static const struct code list[] = { { "daa", { 0x27 }, 1, CAPZS },
+                                        { "das", { 0x2f }, 1, CAPZS },
+                                        { "aaa", { 0x37 }, 1, CA },
+                                        { "aas", { 0x3f }, 1, CA },
+                                        { "salc", { 0xd6 }, 1, RFLAGS_ARITH } };
     struct native_regs in;
     for (unsigned n = 0; n < ARRAY_SIZE(list); n++) {
         code_set(&list[n]);
@@ -75,8 +80,10 @@ static void decimal(void)
         for (uint32_t value = 0; value < (wide ? 0x10000 : 0x400); value += wide ? 5 : 1)
             for (unsigned flags = 0; flags < 4; flags++) {
                 regs_pick(&in);
-                in.gpr[0] = (in.gpr[0] & 0xffff0000) | (wide ? value : value & 0xff) | (wide ? 0 : value >> 8 << 12);
-                in.eflags = (in.eflags & ~(uint32_t)CA) | (flags & 1 ? RFLAGS_CF : 0) | (flags & 2 ? RFLAGS_AF : 0);
+                in.gpr[0] = (in.gpr[0] & 0xffff0000) | (wide ? value : value & 0xff) |
+                            (wide ? 0 : value >> 8 << 12);
+                in.eflags = (in.eflags & ~(uint32_t)CA) | (flags & 1 ? RFLAGS_CF : 0) |
+                            (flags & 2 ? RFLAGS_AF : 0);
                 both(&list[n], &in, false);
             }
     }
@@ -87,7 +94,9 @@ static void decimal_immediate(void)
     struct native_regs in;
     for (unsigned base = 0; base < 256; base++)
         for (unsigned aad = 0; aad < 2; aad++) {
-            struct code c = { aad ? "aad" : "aam", { aad ? 0xd5 : 0xd4, base }, 2, RFLAGS_PF | RFLAGS_ZF | RFLAGS_SF };
+            struct code c = {
+                aad ? "aad" : "aam", { aad ? 0xd5 : 0xd4, base }, 2, RFLAGS_PF | RFLAGS_ZF | RFLAGS_SF
+            };
             if (!base && !aad) continue;
             code_set(&c);
             for (unsigned i = 0; i < 64; i++) {
@@ -113,8 +122,10 @@ static void stack_instructions(void)
             in.gpr[REG_RBP] = NATIVE_WINDOW + 0x4000 + bench_random(&seed) % 0x3000;
             both(&c, &in, true);
         }
-    static const struct code list[] = { { "pusha", { 0x60 }, 1, RFLAGS_ARITH }, { "pushaw", { 0x66, 0x60 }, 2, RFLAGS_ARITH },
-                                        { "popa", { 0x61 }, 1, RFLAGS_ARITH }, { "popaw", { 0x66, 0x61 }, 2, RFLAGS_ARITH } };
+    static const struct code list[] = { { "pusha", { 0x60 }, 1, RFLAGS_ARITH },
+                                        { "pushaw", { 0x66, 0x60 }, 2, RFLAGS_ARITH },
+                                        { "popa", { 0x61 }, 1, RFLAGS_ARITH },
+                                        { "popaw", { 0x66, 0x61 }, 2, RFLAGS_ARITH } };
     for (unsigned n = 0; n < ARRAY_SIZE(list); n++) {
         code_set(&list[n]);
         for (unsigned i = 0; i < 500; i++) {
@@ -126,7 +137,8 @@ static void stack_instructions(void)
 
 static void memory_instructions(void)
 {
-    static const struct code list[] = { { "xlat", { 0xd7 }, 1, RFLAGS_ARITH }, { "bound", { 0x62, 0x03 }, 2, RFLAGS_ARITH },
+    static const struct code list[] = { { "xlat", { 0xd7 }, 1, RFLAGS_ARITH },
+                                        { "bound", { 0x62, 0x03 }, 2, RFLAGS_ARITH },
                                         { "boundw", { 0x66, 0x62, 0x03 }, 3, RFLAGS_ARITH } };
     struct native_regs in;
     for (unsigned n = 0; n < ARRAY_SIZE(list); n++) {
@@ -136,8 +148,9 @@ static void memory_instructions(void)
             in.gpr[REG_RBX] = NATIVE_WINDOW + bench_random(&seed) % 0x7000;
             int32_t bounds[2] = { (int32_t)in.gpr[0] - 1 + (i & 1), (int32_t)in.gpr[0] + (i >> 1 & 1) };
             int16_t words[2] = { (int16_t)in.gpr[0] - 1 + (i & 1), (int16_t)in.gpr[0] + (i >> 1 & 1) };
-            if ((int32_t)in.gpr[0] == INT32_MIN || (int32_t)in.gpr[0] == INT32_MAX || (int16_t)in.gpr[0] == INT16_MIN ||
-                (int16_t)in.gpr[0] == INT16_MAX) continue;
+            if ((int32_t)in.gpr[0] == INT32_MIN || (int32_t)in.gpr[0] == INT32_MAX ||
+                (int16_t)in.gpr[0] == INT16_MIN || (int16_t)in.gpr[0] == INT16_MAX)
+                continue;
             if (n == 1) memcpy(memory + in.gpr[REG_RBX] - NATIVE_WINDOW, bounds, 8);
             if (n == 2) memcpy(memory + in.gpr[REG_RBX] - NATIVE_WINDOW, words, 4);
             both(&list[n], &in, true);
@@ -146,7 +159,8 @@ static void memory_instructions(void)
 }
 
 /* Exceptions: the engine alone. */
-static void one_fault(const char *name, const void *code, unsigned n, uint32_t eax, uint32_t eflags, unsigned vector, unsigned rip_after)
+static void one_fault(const char *name, const void *code, unsigned n, uint32_t eax, uint32_t eflags,
+                      unsigned vector, unsigned rip_after)
 {
     static struct x86_state s;
     static struct result r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A far jump to the 32-bit code segment that Linux keeps (selector 23h) and back (33h). Code, data and stack lie below
- * 4 GiB; everything in between saves and loads registers at absolute addresses.
+ * A far jump to the 32-bit code segment that Linux keeps (selector 23h) and back (33h). Code, data and stack
+ * lie below 4 GiB; everything in between saves and loads registers at absolute addresses.
  */
 #include "native32.h"
 
@@ -11,8 +11,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BLOCK = 0x210000, CODE = 0x211000, STACK_TOP = 0x213000, IN = BLOCK, OUT = BLOCK + 64, SAVED_RSP = BLOCK + 128,
-       TO_32 = BLOCK + 136, TO_64 = BLOCK + 144, SEL_32 = 0x23, SEL_64 = 0x33, SEL_DATA = 0x2b };
+enum {
+    BLOCK = 0x210000,
+    CODE = 0x211000,
+    STACK_TOP = 0x213000,
+    IN = BLOCK,
+    OUT = BLOCK + 64,
+    SAVED_RSP = BLOCK + 128,
+    TO_32 = BLOCK + 136,
+    TO_64 = BLOCK + 144,
+    SEL_32 = 0x23,
+    SEL_64 = 0x33,
+    SEL_DATA = 0x2b
+};
 
 static uint8_t *at;
 static sigjmp_buf back;
@@ -40,7 +51,9 @@ static void refused(int sig) { siglongjmp(back, sig); }
 
 void native32_code(const void *code, unsigned n)
 {
-    static const uint8_t reg_store[] = { 0x05, 0x0d, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d };   /* ModRM [disp32] */
+    static const uint8_t reg_store[] = {
+        0x05, 0x0d, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d
+    }; /* ModRM [disp32] */
     char op[2];
     at = place(CODE);
     bytes("\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57", 10);                  /* push rbx rbp r12-r15 */
@@ -50,7 +63,7 @@ void native32_code(const void *code, unsigned n)
     uint32_t here = (uintptr_t)at;
     memcpy(place(TO_32), &here, 4);
     memcpy(place(TO_32) + 4, &(uint16_t){ SEL_32 }, 2);
-    with_address("\xb9", 1, SEL_DATA);                                      /* mov ecx, 2bh; mov ds, ecx; mov es, ecx */
+    with_address("\xb9", 1, SEL_DATA); /* mov ecx, 2bh; mov ds, ecx; mov es, ecx */
     bytes("\x8e\xd9\x8e\xc1", 4);
     with_address("\xbc", 1, STACK_TOP);                                     /* mov esp, STACK_TOP */
     with_address("\xff\x35", 2, IN + 32);                                   /* push dword [eflags]; popfd */
@@ -85,7 +98,8 @@ void native32_run(const struct native_regs *in, struct native_regs *out)
 
 bool native32_open(void)
 {
-    void *p = mmap((void *)NATIVE_WINDOW, 0x20000, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *p = mmap((void *)NATIVE_WINDOW, 0x20000, PROT_READ | PROT_WRITE | PROT_EXEC,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (p != (void *)NATIVE_WINDOW) {
         printf("cannot map memory at %#x\n", NATIVE_WINDOW);
         return false;

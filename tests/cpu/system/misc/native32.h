@@ -6,7 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { NATIVE_WINDOW = 0x200000, NATIVE_WINDOW_BYTES = 0x8000 };     /* memory that the code may use, at this address */
+enum {
+    NATIVE_WINDOW = 0x200000,
+    NATIVE_WINDOW_BYTES = 0x8000
+}; /* memory that the code may use, at this address */
 struct native_regs { uint32_t gpr[8], eflags; };
 
 /* false, with a message: this host does not run 32-bit code. */

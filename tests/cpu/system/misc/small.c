@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The small helpers: CPUID, time stamps, counters, MONITOR and MWAIT, hypercalls, XLAT, CLZERO, MOVDIR64B, ENTER in 64-bit
- * mode; traps between the iterations of repeated instructions. */
+/* The small helpers: CPUID, time stamps, counters, MONITOR and MWAIT, hypercalls, XLAT, CLZERO, MOVDIR64B,
+ * ENTER in 64-bit mode; traps between the iterations of repeated instructions. */
 #include <stdio.h>
 #include <string.h>
 #include "base/bits.h"
@@ -18,8 +18,8 @@ static void expect(bool ok, const char *what)
     cases++;
     if (ok) return;
     failed++;
-    printf("FAIL %s: vector %u error %x rax %lx rcx %lx rdx %lx\n", what, r.vector, r.error, (unsigned long)r.s.gpr[REG_RAX],
-           (unsigned long)r.s.gpr[REG_RCX], (unsigned long)r.s.gpr[REG_RDX]);
+    printf("FAIL %s: vector %u error %x rax %lx rcx %lx rdx %lx\n", what, r.vector, r.error,
+           (unsigned long)r.s.gpr[REG_RAX], (unsigned long)r.s.gpr[REG_RCX], (unsigned long)r.s.gpr[REG_RDX]);
 }
 
 static bool has(enum x86_feature f) { return container_of(b->engine, struct bt_engine, base)->feature[f]; }
@@ -28,7 +28,9 @@ static void run(enum bench_mode mode) { bench_run(b, &s, mode, &r); }
 
 static void cpuid(void)
 {
-    static const uint32_t leaves[] = { 0, 1, 4, 7, 13, 0x40000000, 0x40000001, 0x80000000, 0x80000001, 0x80000002, 0x80000008, 0xffffffff };
+    static const uint32_t leaves[] = {
+        0, 1, 4, 7, 13, 0x40000000, 0x40000001, 0x80000000, 0x80000001, 0x80000002, 0x80000008, 0xffffffff
+    };
     const struct cpuid_model *m = &container_of(b->engine, struct bt_engine, base)->cpuid;
     code("\x0f\xa2", 2);
     for (unsigned i = 0; i < ARRAY_SIZE(leaves); i++)
@@ -40,8 +42,9 @@ static void cpuid(void)
             s.gpr[REG_RCX] = 0xabcd000000000000 | sub;
             run(BENCH_LONG);
             cpuid_query(m, leaves[i], sub, 0, s.cr4, s.xcr0, out);
-            expect(r.vector == BENCH_DONE && r.s.gpr[REG_RAX] == out[0] && r.s.gpr[REG_RBX] == out[1] && r.s.gpr[REG_RCX] == out[2] &&
-                   r.s.gpr[REG_RDX] == out[3], "cpuid");
+            expect(r.vector == BENCH_DONE && r.s.gpr[REG_RAX] == out[0] && r.s.gpr[REG_RBX] == out[1] &&
+                       r.s.gpr[REG_RCX] == out[2] && r.s.gpr[REG_RDX] == out[3],
+                   "cpuid");
         }
 }
 
@@ -59,10 +62,14 @@ static void clocks(void)
                 s.tsc_offset = -0x1000000000000;
                 uint64_t before = __builtin_ia32_rdtsc() + s.tsc_offset;
                 run(BENCH_LONG);
-                uint64_t after = __builtin_ia32_rdtsc() + s.tsc_offset, got = r.s.gpr[REG_RDX] << 32 | r.s.gpr[REG_RAX];
+                uint64_t after = __builtin_ia32_rdtsc() + s.tsc_offset,
+                         got = r.s.gpr[REG_RDX] << 32 | r.s.gpr[REG_RAX];
                 if (!has(list[i].feature)) expect(r.vector == 6, list[i].name);
                 else if (tsd && cpl) expect(r.vector == 13 && r.error == 0, list[i].name);
-                else expect(r.vector == BENCH_DONE && got >= before && got <= after && (!i || r.s.gpr[REG_RCX] == 0x12345), list[i].name);
+                else
+                    expect(r.vector == BENCH_DONE && got >= before && got <= after &&
+                               (!i || r.s.gpr[REG_RCX] == 0x12345),
+                           list[i].name);
             }
     code("\xf3\x0f\xc7\xf8", 4);
     bench_state(b, &s, BENCH_LONG, 3);
@@ -82,7 +89,9 @@ static void counters(void)
                 s.gpr[REG_RCX] = index;
                 run(BENCH_LONG);
                 bool ok = (pce || !cpl) && index < 4;
-                expect(r.vector == (ok ? BENCH_DONE : 13) && (!ok || (r.s.gpr[REG_RAX] | r.s.gpr[REG_RDX]) == 0), "rdpmc");
+                expect(r.vector == (ok ? BENCH_DONE : 13) &&
+                           (!ok || (r.s.gpr[REG_RAX] | r.s.gpr[REG_RDX]) == 0),
+                       "rdpmc");
             }
 }
 
@@ -117,7 +126,9 @@ static void hypercalls(void)
             code(intel ? "\x0f\x01\xc1" : "\x0f\x01\xd9", 3);
             bench_state(b, &s, BENCH_LONG, cpl);
             run(BENCH_LONG);
-            expect(kvm ? r.vector == BENCH_DONE && r.s.gpr[REG_RAX] == (uint64_t)(cpl ? -1 : -1000) : r.vector == 6, "vmmcall");
+            expect(kvm ? r.vector == BENCH_DONE && r.s.gpr[REG_RAX] == (uint64_t)(cpl ? -1 : -1000)
+                       : r.vector == 6,
+                   "vmmcall");
         }
 }
 
@@ -150,7 +161,9 @@ static void memory(void)
         run(BENCH_LONG);
         if (!has(FEAT_MOVDIR64B)) expect(r.vector == 6, "movdir64b");
         else if (off & 63) expect(r.vector == 13 && b->ram[DATA + off] == 0x77, "movdir64b, misaligned");
-        else expect(r.vector == BENCH_DONE && !memcmp(b->ram + DATA + off, b->ram + DATA + 1000, 64), "movdir64b");
+        else
+            expect(r.vector == BENCH_DONE && !memcmp(b->ram + DATA + off, b->ram + DATA + 1000, 64),
+                   "movdir64b");
     }
 }
 
@@ -164,7 +177,8 @@ static void enter(void)
             bench_state(b, &s, BENCH_LONG, 3);
             s.gpr[REG_RSP] = DATA + 0x4000;
             s.gpr[REG_RBP] = DATA + 0x5000;
-            for (unsigned i = 0; i < 4; i++) memcpy(b->ram + DATA + 0x5000 - 8 * i, &(uint64_t){ 0x1000 + i }, 8);
+            for (unsigned i = 0; i < 4; i++)
+                memcpy(b->ram + DATA + 0x5000 - 8 * i, &(uint64_t){ 0x1000 + i }, 8);
             if (bad) bench_map(b, DATA + 0x2000, 0, MAP_NONE);
             run(BENCH_LONG);
             bench_map(b, DATA + 0x2000, DATA + 0x2000, MAP_ALL);
@@ -173,12 +187,16 @@ static void enter(void)
             bool ok = pushed[4] == DATA + 0x5000;
             for (unsigned i = 1; i < level; i++) ok = ok && pushed[4 - i] == 0x1000 + i;
             if (level) ok = ok && pushed[4 - level] == frame;
-            if (bad) expect(ok && r.vector == 14 && r.s.cr2 == rsp && r.s.gpr[REG_RBP] == DATA + 0x5000 && r.rsp == DATA + 0x4000, "enter, fault");
+            if (bad)
+                expect(ok && r.vector == 14 && r.s.cr2 == rsp && r.s.gpr[REG_RBP] == DATA + 0x5000 &&
+                           r.rsp == DATA + 0x4000,
+                       "enter, fault");
             else expect(ok && r.vector == BENCH_DONE && r.s.gpr[REG_RBP] == frame && r.rsp == rsp, "enter");
         }
 }
 
-/* Repeated instructions are interrupted between two iterations: by TF after each, by a data breakpoint at its element. */
+/* Repeated instructions are interrupted between two iterations: by TF after each, by a data breakpoint at its
+ * element. */
 static void traps(void)
 {
     code("\xf3\xa4", 2);               /* rep movsb */
@@ -189,8 +207,9 @@ static void traps(void)
         s.gpr[REG_RCX] = count;
         s.rflags |= RFLAGS_TF;
         run(BENCH_LONG);
-        expect(r.vector == 1 && r.s.gpr[REG_RCX] == count - 1 && r.s.gpr[REG_RSI] == DATA + 1 && (r.s.dr[6] & 1 << 14) &&
-               r.rip == BENCH_CODE + (count == 1 ? 2 : 0), "rep movsb, TF");
+        expect(r.vector == 1 && r.s.gpr[REG_RCX] == count - 1 && r.s.gpr[REG_RSI] == DATA + 1 &&
+                   (r.s.dr[6] & 1 << 14) && r.rip == BENCH_CODE + (count == 1 ? 2 : 0),
+               "rep movsb, TF");
     }
     static const struct { const char *name, *bytes; unsigned hit_write; } list[] = {
         { "rep movsb, data breakpoint", "\xf3\xa4", 1 }, { "rep stosb, data breakpoint", "\xf3\xaa", 1 },
@@ -206,7 +225,8 @@ static void traps(void)
             s.dr[0] = DATA + at + (list[i].hit_write ? 100 : 0);
             s.dr[7] = 0x402 | (list[i].hit_write ? 1 : 3) << 16;
             run(BENCH_LONG);
-            expect(r.vector == 1 && r.s.gpr[REG_RCX] == 20 - at - 1 && (r.s.dr[6] & 1) && r.rip == BENCH_CODE, list[i].name);
+            expect(r.vector == 1 && r.s.gpr[REG_RCX] == 20 - at - 1 && (r.s.dr[6] & 1) && r.rip == BENCH_CODE,
+                   list[i].name);
             s.dr[7] = 0x400;
             engine_bt.vcpu_set(b->vcpu, &s);
         }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * String instructions in the engine against a model that does one element at a time: all five, every size, address
- * size, repeat prefix, direction, mode; segments with small limits, pages that are missing, read-only, permuted or
- * device memory, counts that end inside, at and behind page borders, overlapping moves.
+ * String instructions in the engine against a model that does one element at a time: all five, every size,
+ * address size, repeat prefix, direction, mode; segments with small limits, pages that are missing,
+ * read-only, permuted or device memory, counts that end inside, at and behind page borders, overlapping
+ * moves.
  *     strings [cases]
  */
 #include <stdio.h>
@@ -11,8 +12,15 @@
 #include "base/bits.h"
 #include "bench.h"
 
-enum { WINDOW = 0x200000, WINDOW_PAGES = 8, WINDOW_BYTES = WINDOW_PAGES * BENCH_PAGE, REAL_WINDOW = 0x40000, REAL_BYTES = 0x18000,
-       DEFAULT_CASES = 300000, FLAT_BASE16 = WINDOW - 0x4000 };
+enum {
+    WINDOW = 0x200000,
+    WINDOW_PAGES = 8,
+    WINDOW_BYTES = WINDOW_PAGES * BENCH_PAGE,
+    REAL_WINDOW = 0x40000,
+    REAL_BYTES = 0x18000,
+    DEFAULT_CASES = 300000,
+    FLAT_BASE16 = WINDOW - 0x4000
+};
 enum op { MOVS, CMPS, STOS, LODS, SCAS, OPS };
 static const uint8_t opcode[OPS] = { 0xa4, 0xa6, 0xaa, 0xac, 0xae };
 
@@ -55,7 +63,8 @@ static uint8_t *byte_at(struct model *m, uint64_t linear, bool write, uint64_t f
     return &m->window[p->gpa - WINDOW + linear % BENCH_PAGE];
 }
 
-static bool locate(struct model *m, unsigned seg, uint64_t offset, unsigned size, bool write, uint64_t *linear)
+static bool locate(struct model *m, unsigned seg, uint64_t offset, unsigned size, bool write,
+                   uint64_t *linear)
 {
     const struct segment *g = &m->s.seg[seg];
     *linear = m->mode == BENCH_LONG ? offset : (uint32_t)(g->base + offset);
@@ -84,10 +93,12 @@ static bool element(struct model *m, uint64_t linear, unsigned size, bool write,
     return true;
 }
 
-static bool access_at(struct model *m, unsigned seg, unsigned reg, const struct variant *t, bool write, uint64_t *value)
+static bool access_at(struct model *m, unsigned seg, unsigned reg, const struct variant *t, bool write,
+                      uint64_t *value)
 {
     uint64_t mask = t->addrsize == 8 ? ~0ull : (1ull << (8 * t->addrsize)) - 1, linear;
-    return locate(m, seg, m->s.gpr[reg] & mask, t->size, write, &linear) && element(m, linear, t->size, write, value);
+    return locate(m, seg, m->s.gpr[reg] & mask, t->size, write, &linear) &&
+           element(m, linear, t->size, write, value);
 }
 
 static void put(uint64_t *reg, uint64_t value, unsigned size)
@@ -122,7 +133,8 @@ static bool iteration(struct model *m, const struct variant *t, uint64_t *a, uin
 
 static void model_run(struct model *m, const struct variant *t)
 {
-    uint64_t mask = t->addrsize == 8 ? ~0ull : (1ull << (8 * t->addrsize)) - 1, a = 0, b = 0, flags = m->s.rflags;
+    uint64_t mask = t->addrsize == 8 ? ~0ull : (1ull << (8 * t->addrsize)) - 1, a = 0, b = 0,
+             flags = m->s.rflags;
     uint64_t count = t->rep ? m->s.gpr[REG_RCX] & mask : 1;
     uint64_t step = m->s.rflags & RFLAGS_DF ? -(uint64_t)t->size : t->size;
     bool compares = t->op == CMPS || t->op == SCAS;
@@ -143,14 +155,19 @@ static void model_run(struct model *m, const struct variant *t)
 static unsigned variants_make(struct bench *b, enum bench_mode mode, struct variant *v)
 {
     static const uint8_t reps[] = { 0, 0xf3, 0xf2 };
-    unsigned n = 0, max_size = mode == BENCH_LONG ? 8 : 4, big = mode == BENCH_LONG ? 8 : mode == BENCH_PROT32 ? 4 : 2;
+    unsigned n = 0, max_size = mode == BENCH_LONG ? 8 : 4,
+             big = mode == BENCH_LONG     ? 8
+                   : mode == BENCH_PROT32 ? 4
+                                          : 2;
     for (unsigned op = 0; op < OPS; op++)
         for (unsigned size = 1; size <= max_size; size *= 2)
             for (unsigned other = 0; other < 2; other++)
                 for (unsigned rep = 0; rep < 3; rep++) {
                     uint8_t code[8];
                     unsigned k = 0, normal = mode == BENCH_REAL || mode == BENCH_PROT16 ? 2 : 4;
-                    struct variant t = { op, size, other ? (big == 4 ? 2 : 4) : big, reps[rep], SEG_DS, 0x10000 + n * 16, 0 };
+                    struct variant t = { op,        size,   other ? (big == 4 ? 2 : 4) : big,
+                                         reps[rep], SEG_DS, 0x10000 + n * 16,
+                                         0 };
                     if (other) code[k++] = 0x67;
                     if (rep == 2) t.seg = SEG_FS, code[k++] = 0x64;
                     if (reps[rep]) code[k++] = reps[rep];
@@ -172,7 +189,10 @@ static void pages_pick(struct model *m)
         struct page *p = &m->page[i];
         p->gpa = what == 0 ? BENCH_DEVICE : WINDOW + pick(4) / 3 * pick(WINDOW_PAGES) * BENCH_PAGE + 0;
         if (what && p->gpa == WINDOW) p->gpa = WINDOW + i * BENCH_PAGE;
-        p->rights = what == 1 ? MAP_NONE : what == 2 ? MAP_PRESENT | MAP_USER : what == 3 ? MAP_PRESENT | MAP_WRITABLE : MAP_ALL;
+        p->rights = what == 1   ? MAP_NONE
+                    : what == 2 ? MAP_PRESENT | MAP_USER
+                    : what == 3 ? MAP_PRESENT | MAP_WRITABLE
+                                : MAP_ALL;
         bench_map(m->b, WINDOW + i * BENCH_PAGE, p->gpa, p->rights);
     }
 }
@@ -202,7 +222,9 @@ static void segments_pick(struct model *m, const struct variant *t)
 static uint64_t offset_pick(const struct model *m, unsigned seg, const struct variant *t)
 {
     if (m->mode == BENCH_REAL) return pick(4) ? pick(0x10000) : pick(2) ? pick(64) : 0xffff - pick(64);
-    uint64_t linear = WINDOW + 64 + (pick(2) ? pick(WINDOW_BYTES - 128) : (1 + pick(WINDOW_PAGES - 1)) * BENCH_PAGE - 96 + pick(64));
+    uint64_t linear = WINDOW + 64 +
+                      (pick(2) ? pick(WINDOW_BYTES - 128)
+                               : (1 + pick(WINDOW_PAGES - 1)) * BENCH_PAGE - 96 + pick(64));
     uint64_t base = m->mode == BENCH_LONG ? 0 : m->s.seg[seg].base;
     return linear - base;
 }
@@ -232,7 +254,10 @@ static void registers_pick(struct model *m, const struct variant *t)
     if (m->mode == BENCH_REAL) di &= 0xffff, si &= 0xffff;
     uint64_t junk[3] = { s->gpr[REG_RSI] & keep, s->gpr[REG_RDI] & keep, s->gpr[REG_RCX] & keep };
     s->gpr[REG_RSI] = si;
-    s->gpr[REG_RDI] = m->mode == BENCH_REAL || (m->mode != BENCH_LONG && s->seg[SEG_ES].base != s->seg[t->seg].base) ? offset_pick(m, SEG_ES, t) : di;
+    s->gpr[REG_RDI] = m->mode == BENCH_REAL ||
+                              (m->mode != BENCH_LONG && s->seg[SEG_ES].base != s->seg[t->seg].base)
+                          ? offset_pick(m, SEG_ES, t)
+                          : di;
     uint64_t count = count_pick(m, t);
     s->gpr[REG_RSI] = (si & ~keep) | junk[0];
     s->gpr[REG_RDI] = (s->gpr[REG_RDI] & ~keep) | junk[1];
@@ -246,7 +271,8 @@ static void memory_pick(struct model *m)
     uint8_t *p = m->mode == BENCH_REAL ? m->real : m->window;
     size_t n = m->mode == BENCH_REAL ? REAL_BYTES : WINDOW_BYTES;
     size_t from = pick(n), many = MIN(n - from, 1 + pick(8192));
-    for (size_t i = from; i < from + many; i++) p[i] = style == 0 ? 0 : style == 1 ? 'a' : bench_random(&seed) >> 56;
+    for (size_t i = from; i < from + many; i++)
+        p[i] = style == 0 ? 0 : style == 1 ? 'a' : bench_random(&seed) >> 56;
     memcpy(m->b->ram + (m->mode == BENCH_REAL ? REAL_WINDOW : WINDOW), p, n);
     if (pick(8) == 0) {
         for (unsigned i = 0; i < BENCH_PAGE; i++) m->device[i] = style ? bench_random(&seed) >> 56 : 0;
@@ -262,24 +288,30 @@ static bool check(const struct model *m, const struct variant *t, const struct r
     else if (r->vector == 14 && r->s.cr2 != m->cr2) bad = "CR2";
     else if (r->rip != rip + (r->vector == BENCH_DONE ? t->len + 2 : 0)) bad = "RIP";
     else if ((r->rflags ^ m->s.rflags) & (RFLAGS_ARITH | RFLAGS_DF)) bad = "flags";
-    else if (m->mode == BENCH_REAL ? memcmp(m->b->ram + REAL_WINDOW, m->real, REAL_BYTES) : memcmp(m->b->ram + WINDOW, m->window, WINDOW_BYTES))
+    else if (m->mode == BENCH_REAL ? memcmp(m->b->ram + REAL_WINDOW, m->real, REAL_BYTES)
+                                   : memcmp(m->b->ram + WINDOW, m->window, WINDOW_BYTES))
         bad = "memory";
     else if (memcmp(m->b->device, m->device, BENCH_PAGE)) bad = "device memory";
     for (unsigned i = 0; i < 16 && !bad; i++)
         if (i != REG_RSP && r->s.gpr[i] != m->s.gpr[i]) bad = "registers";
     if (!bad) return true;
-    printf("FAIL %s: mode %d cpl %u op %d size %u address size %u rep %02x: vector %u (want %u) error %x (%x) cr2 %lx (%lx) rip %lx "
-           "rsi %lx (%lx) rdi %lx (%lx) rcx %lx (%lx) rax %lx (%lx) flags %lx (%lx)\n", bad, m->mode, m->cpl, t->op, t->size, t->addrsize,
-           t->rep, r->vector, m->vector, r->error, m->error, (unsigned long)r->s.cr2, (unsigned long)m->cr2, (unsigned long)r->rip,
-           (unsigned long)r->s.gpr[REG_RSI], (unsigned long)m->s.gpr[REG_RSI], (unsigned long)r->s.gpr[REG_RDI],
-           (unsigned long)m->s.gpr[REG_RDI], (unsigned long)r->s.gpr[REG_RCX], (unsigned long)m->s.gpr[REG_RCX],
-           (unsigned long)r->s.gpr[REG_RAX], (unsigned long)m->s.gpr[REG_RAX], (unsigned long)r->rflags, (unsigned long)m->s.rflags);
+    printf("FAIL %s: mode %d cpl %u op %d size %u address size %u rep %02x: vector %u (want %u) error %x "
+           "(%x) cr2 %lx (%lx) rip %lx "
+           "rsi %lx (%lx) rdi %lx (%lx) rcx %lx (%lx) rax %lx (%lx) flags %lx (%lx)\n",
+           bad, m->mode, m->cpl, t->op, t->size, t->addrsize, t->rep, r->vector, m->vector, r->error,
+           m->error, (unsigned long)r->s.cr2, (unsigned long)m->cr2, (unsigned long)r->rip,
+           (unsigned long)r->s.gpr[REG_RSI], (unsigned long)m->s.gpr[REG_RSI],
+           (unsigned long)r->s.gpr[REG_RDI], (unsigned long)m->s.gpr[REG_RDI],
+           (unsigned long)r->s.gpr[REG_RCX], (unsigned long)m->s.gpr[REG_RCX],
+           (unsigned long)r->s.gpr[REG_RAX], (unsigned long)m->s.gpr[REG_RAX], (unsigned long)r->rflags,
+           (unsigned long)m->s.rflags);
     return false;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned long cases = argc > 1 ? strtoul(argv[1], NULL, 0) : DEFAULT_CASES, done = 0, faults[32] = { 0 }, failed = 0;
+    unsigned long cases = argc > 1 ? strtoul(argv[1], NULL, 0) : DEFAULT_CASES, done = 0, faults[32] = { 0 },
+                  failed = 0;
     static struct model m;
     static struct variant v[256];
     static struct result r;
@@ -305,7 +337,8 @@ int main(int argc, char **argv)
             if (!check(&m, t, &r, start.rip)) failed++;
         }
     }
-    printf("%lu string instructions, %lu ended in #PF, %lu in #GP: %lu differ from the model\n", done, faults[14], faults[13], failed);
+    printf("%lu string instructions, %lu ended in #PF, %lu in #GP: %lu differ from the model\n", done,
+           faults[14], faults[13], failed);
     bench_free(b);
     return failed ? 1 : 0;
 }
