@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The IDE function of the 82371SB: two channels with two drives each, PIO and bus-master DMA. PCI 8086:7010. */
+#ifndef DEVICE_STORAGE_IDE_H
+#define DEVICE_STORAGE_IDE_H
+
+#include "bus/pci.h"
+
+struct block_node;
+
+enum ide_drive_kind { IDE_NONE, IDE_DISK, IDE_CDROM };
+struct ide_drive_config {
+    enum ide_drive_kind kind;
+    struct block_node *node;           /* stays the caller's; NULL for a CD-ROM drive without a disc */
+    const char *serial;                /* up to 20 characters; NULL: QM0000n */
+    bool write_cache;
+};
+struct ide_config {
+    struct pci_bus *bus;
+    int devfn;                         /* 00:01.1 */
+    struct memory_map *memory, *ports; /* 1F0h, 3F6h; 170h, 376h */
+    struct irq_line irq[2];            /* 14, 15 */
+    struct ide_drive_config drive[4];  /* primary master, slave, secondary master, slave */
+    void *opaque;
+    /* A write found no space on the host: the machine may stop; the request is tried again by ide_retry. NULL: the guest
+     * gets an error. */
+    void (*no_space)(void *opaque, unsigned drive);
+};
+struct device *ide_new(const struct ide_config *config, struct error *err);
+/* Another disc, or none (NULL), in a CD-ROM drive. Returns the old node; -1 with *err when the guest locked the tray and
+ * force is off. Machine lock held. */
+int ide_cdrom_change(struct device *d, unsigned drive, struct block_node *node, bool force, struct block_node **old, struct error *err);
+/* Goes on with writes that found no space. */
+void ide_retry(struct device *d);
+
+#endif
