@@ -133,13 +133,14 @@ static void legacy_map(struct vga *v)
 
 static int rom_copy(struct vga *v, const struct vga_config *config, struct error *err)
 {
-    uint32_t size = 0x800;
+    uint32_t size = 0x1000;            /* whole pages, for the memory map */
 
     if (!config->rom) return 0;
     if (config->rom_bytes > 0x10000) return error_set(err, "VGA: the video BIOS is larger than 64 KiB");
     while (size < config->rom_bytes) size <<= 1;
-    v->rom = calloc(1, size);
+    v->rom = aligned_alloc(0x1000, size);
     if (!v->rom) return error_set(err, "VGA: no memory");
+    memset(v->rom, 0xff, size);
     memcpy(v->rom, config->rom, config->rom_bytes);
     pci_rom_add(&v->pci, v->rom, size);
     return 0;

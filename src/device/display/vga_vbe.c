@@ -30,6 +30,16 @@ static uint16_t clamp(uint32_t value, uint32_t low, uint32_t high)
     return (uint16_t)(value < low ? low : value > high ? high : value);
 }
 
+/* A picture that would begin too late begins at the first line, and if need be at the first pixel. */
+static void offset_check(struct vga *v, uint32_t pixel_bits)
+{
+    uint16_t *r = v->vbe;
+    uint64_t line = r[VBE_VIRT_WIDTH] * pixel_bits / 8, x = r[VBE_X_OFFSET] * pixel_bits / 8;
+
+    if ((r[VBE_Y_OFFSET] + (uint64_t)r[VBE_YRES]) * line + x > VGA_VRAM_BYTES) r[VBE_Y_OFFSET] = 0;
+    if (r[VBE_YRES] * line + x > VGA_VRAM_BYTES) r[VBE_X_OFFSET] = 0;
+}
+
 /* Whatever was asked for is brought to values for which every pixel lies inside of the video memory. */
 static void geometry_check(struct vga *v)
 {
@@ -44,8 +54,7 @@ static void geometry_check(struct vga *v)
     lines = VGA_VRAM_BYTES / (r[VBE_VIRT_WIDTH] * pixel_bits / 8);
     r[VBE_YRES] = clamp(r[VBE_YRES], 1, clamp(lines, 1, MAX_YRES));
     r[VBE_VIRT_HEIGHT] = clamp(lines, 1, 0xffff);
-    r[VBE_X_OFFSET] = clamp(r[VBE_X_OFFSET], 0, r[VBE_VIRT_WIDTH] - r[VBE_XRES]);
-    r[VBE_Y_OFFSET] = clamp(r[VBE_Y_OFFSET], 0, clamp(lines, 1, 0xffff) - r[VBE_YRES]);
+    offset_check(v, pixel_bits);
 }
 
 static void enable_write(struct vga *v, uint16_t value)
