@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside the block room: a node is a format over a protocol. Both are tables of synchronous functions that worker
- * threads call; they return 0 or -errno and may be called by several threads at once. Offsets and lengths in bytes.
+ * Inside the block room: a node is a format over a protocol. Both are tables of synchronous functions that
+ * worker threads call; they return 0 or -errno and may be called by several threads at once. Offsets and
+ * lengths in bytes.
  */
 #ifndef BLOCK_BLOCK_PRIVATE_H
 #define BLOCK_BLOCK_PRIVATE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Keeps three things: the bytes as the program sees them, the bytes as they were at the last flush, and a list of the
- * writes in between. A power cut is worked out from the latter two. A sector of 512 bytes is written whole or not.
+ * Keeps three things: the bytes as the program sees them, the bytes as they were at the last flush, and a
+ * list of the writes in between. A power cut is worked out from the latter two. A sector of 512 bytes is
+ * written whole or not.
  */
 #include "block/fault.h"
 

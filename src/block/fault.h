@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A protocol in memory that behaves like a disk with a volatile write cache: what was written since the last flush may
- * be lost in part when the power goes. For tests and fuzzing, so that they run the production path.
+ * A protocol in memory that behaves like a disk with a volatile write cache: what was written since the last
+ * flush may be lost in part when the power goes. For tests and fuzzing, so that they run the production path.
  */
 #ifndef BLOCK_FAULT_H
 #define BLOCK_FAULT_H
@@ -18,8 +18,8 @@ uint64_t block_fault_writes(const struct block_protocol *p);
 uint64_t block_fault_flushes(const struct block_protocol *p);
 bool block_fault_is_cut(const struct block_protocol *p);
 /*
- * What is on the disk if the power goes now: of the writes since the last flush a choice that depends on the seed:
- * whole writes in any subset, single sectors, or the first few. The caller frees *image.
+ * What is on the disk if the power goes now: of the writes since the last flush a choice that depends on the
+ * seed: whole writes in any subset, single sectors, or the first few. The caller frees *image.
  */
 int block_fault_image(struct block_protocol *p, uint64_t seed, void **image, size_t *length);
 

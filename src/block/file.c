@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The file protocol: regular files and block devices. Blocking preadv/pwritev for worker threads; the same descriptor
- * is given to io_uring by uring.c. With O_DIRECT (cache=none, directsync) requests that are not aligned as the file
- * system asks go through a bounce buffer, unaligned ends of writes by read-modify-write under a lock.
- * Sources: open(2), statx(2), fallocate(2), <linux/fs.h>.
+ * The file protocol: regular files and block devices. Blocking preadv/pwritev for worker threads; the same
+ * descriptor is given to io_uring by uring.c. With O_DIRECT (cache=none, directsync) requests that are not
+ * aligned as the file system asks go through a bounce buffer, unaligned ends of writes by read-modify-write
+ * under a lock. Sources: open(2), statx(2), fallocate(2), <linux/fs.h>.
  */
 #include "block/block_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The list of image formats, and what a file looks like by its first bytes. Formats that ospite cannot open are known
- * by name too, so that they are not given to a guest as raw disks by mistake.
+ * The list of image formats, and what a file looks like by its first bytes. Formats that ospite cannot open
+ * are known by name too, so that they are not given to a guest as raw disks by mistake.
  */
 #include "block/block_private.h"
 

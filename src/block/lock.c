@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Image locks that QEMU and its tools understand. Each permission has a number; a user of an image holds a shared OFD
- * lock on byte 100+n for each permission it uses and on byte 200+n for each that it does not allow others to use.
- * All locks are read locks, so that they also work on read-only descriptors; a conflict is found by asking whether a
- * write lock on the opposite byte would be granted. Who takes first and asks afterwards cannot be overtaken; two who
- * come at the same moment may both be refused, which is safe.
+ * Image locks that QEMU and its tools understand. Each permission has a number; a user of an image holds a
+ * shared OFD lock on byte 100+n for each permission it uses and on byte 200+n for each that it does not allow
+ * others to use. All locks are read locks, so that they also work on read-only descriptors; a conflict is
+ * found by asking whether a write lock on the opposite byte would be granted. Who takes first and asks
+ * afterwards cannot be overtaken; two who come at the same moment may both be refused, which is safe.
  *
- * File systems without locks are used without them, as QEMU does. The kernel does not tell who holds an OFD lock; the
- * holder is looked for in /proc/PID/fdinfo as far as the permissions of this process go.
- * Sources: fcntl(2), proc(5), QEMU docs "Image locking".
+ * File systems without locks are used without them, as QEMU does. The kernel does not tell who holds an OFD
+ * lock; the holder is looked for in /proc/PID/fdinfo as far as the permissions of this process go. Sources:
+ * fcntl(2), proc(5), QEMU docs "Image locking".
  */
 #include "block/block_private.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Nodes: opening (file, lock, format by name or by content), and the operations with what is the same for every
- * format: range checks, read-only, the flush after each write of cache=writethrough, counters.
+ * Nodes: opening (file, lock, format by name or by content), and the operations with what is the same for
+ * every format: range checks, read-only, the flush after each write of cache=writethrough, counters.
  *
- * The sector 0 guard: a guest that may write sector 0 of an image whose format was probed as raw could write a qcow2
- * header there, and have the next start open any file of the host as its backing file. Such a write is refused.
+ * The sector 0 guard: a guest that may write sector 0 of an image whose format was probed as raw could write
+ * a qcow2 header there, and have the next start open any file of the host as its backing file. Such a write
+ * is refused.
  */
 #include "block/block_private.h"
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Asynchronous requests of a node. Up to WORKERS threads run the synchronous node functions; plain transfers of raw
- * images go to io_uring instead, where the kernel has it, and come back to the workers whenever they did not move all
- * bytes (end of file, alignment, errors), so that there is one place that knows what to do then.
+ * Asynchronous requests of a node. Up to WORKERS threads run the synchronous node functions; plain transfers
+ * of raw images go to io_uring instead, where the kernel has it, and come back to the workers whenever they
+ * did not move all bytes (end of file, alignment, errors), so that there is one place that knows what to do
+ * then.
  *
- * Finished requests gather on a list that one posted call in the main thread, or block_drain, empties one by one, the
- * callbacks called with the queue unlocked and the machine locked; a callback may submit, drain and close.
+ * Finished requests gather on a list that one posted call in the main thread, or block_drain, empties one by
+ * one, the callbacks called with the queue unlocked and the machine locked; a callback may submit, drain and
+ * close.
  */
 #include "block/block_private.h"
 

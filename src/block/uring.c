@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * io_uring through liburing. Submitters put operations on a list and wake the ring's thread by an eventfd; the thread
- * submits whatever has gathered with one system call and waits in the same call. The system call is never made by the
- * submitter, since a buffered read that is in the page cache would be copied right there, on a vCPU's time.
+ * io_uring through liburing. Submitters put operations on a list and wake the ring's thread by an eventfd;
+ * the thread submits whatever has gathered with one system call and waits in the same call. The system call
+ * is never made by the submitter, since a buffered read that is in the page cache would be copied right
+ * there, on a vCPU's time.
  *
- * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers): then
- * block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment does the same.
- * Sources: io_uring(7), io_uring_enter(2).
+ * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers):
+ * then block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment
+ * does the same. Sources: io_uring(7), io_uring_enter(2).
  */
 #include "block/uring.h"
 

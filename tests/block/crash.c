@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Power cuts. An image lives in the fault protocol, which drops and reorders what was written since its last flush.
- * Random writes, zeroes, discards and flushes run until the n-th write of the image file; then the disk as it would be
- * found must have no corruption by 'qemu-img check' (leaks are allowed), every sector must hold what it held at the
- * last completed flush or something written to it since, and snapshots must be as they were. Images with lazy refcounts
- * are first repaired, by ospite's first write or by qemu-img. The same with eight requests in flight; a last part lets
- * single writes fail with ENOSPC and EIO. Arguments: the seed, and how much to do in percent (50).
+ * Power cuts. An image lives in the fault protocol, which drops and reorders what was written since its last
+ * flush. Random writes, zeroes, discards and flushes run until the n-th write of the image file; then the
+ * disk as it would be found must have no corruption by 'qemu-img check' (leaks are allowed), every sector
+ * must hold what it held at the last completed flush or something written to it since, and snapshots must be
+ * as they were. Images with lazy refcounts are first repaired, by ospite's first write or by qemu-img. The
+ * same with eight requests in flight; a last part lets single writes fail with ENOSPC and EIO. Arguments: the
+ * seed, and how much to do in percent (50).
  */
 #include "common.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Image locks between two ospites, and between ospite and qemu-io in both directions; the refusal names who holds the
- * image. Each line of the table is one pair of users.
+ * Image locks between two ospites, and between ospite and qemu-io in both directions; the refusal names who
+ * holds the image. Each line of the table is one pair of users.
  */
 #include "common.h"
 

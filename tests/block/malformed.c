@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Bad images: a table of single changed fields with the message that must come, wrong formats, chains that loop or are
- * too deep, files cut short, tables that overlap, pointers into metadata met while running, and thousands of images
- * with random bytes changed, which must neither crash nor hang nor be written outside.
+ * Bad images: a table of single changed fields with the message that must come, wrong formats, chains that
+ * loop or are too deep, files cut short, tables that overlap, pointers into metadata met while running, and
+ * thousands of images with random bytes changed, which must neither crash nor hang nor be written outside.
  */
 #include "common.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Images made and filled by qemu-img and qemu-io, read through the block room at random and whole, compared with what
- * qemu-img reads from them. Backing chains with relative names, formats recorded or not, and images that a crashed
- * qemu left dirty are among them.
+ * Images made and filled by qemu-img and qemu-io, read through the block room at random and whole, compared
+ * with what qemu-img reads from them. Backing chains with relative names, formats recorded or not, and images
+ * that a crashed qemu left dirty are among them.
  */
 #include "common.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What every node promises, whatever its format: callbacks in order of the loop or of a drain, the same results with
- * io_uring and with threads, ranges and read-only checked, counters, closing with requests in flight, callbacks that
- * submit, snapshot=on, the sector 0 guard, cache modes that flush.
+ * What every node promises, whatever its format: callbacks in order of the loop or of a drain, the same
+ * results with io_uring and with threads, ranges and read-only checked, counters, closing with requests in
+ * flight, callbacks that submit, snapshot=on, the sector 0 guard, cache modes that flush.
  */
 #include "common.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random writes, zeroes, discards and reads through the block room, many in flight, against a copy in memory; then the
- * image is judged by 'qemu-img check' and 'qemu-img compare'. One line of the table is one kind of image. Data, sizes
- * and order come from a fixed seed (an argument sets another).
+ * Random writes, zeroes, discards and reads through the block room, many in flight, against a copy in memory;
+ * then the image is judged by 'qemu-img check' and 'qemu-img compare'. One line of the table is one kind of
+ * image. Data, sizes and order come from a fixed seed (an argument sets another).
  */
 #include "common.h"
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fuzzing of the qcow2 driver. An input is 32 bytes of script (which requests to make) and then an image. The image
- * lives in memory; names of backing and data files are taken out, so that no input opens files of the host.
+ * Fuzzing of the qcow2 driver. An input is 32 bytes of script (which requests to make) and then an image. The
+ * image lives in memory; names of backing and data files are taken out, so that no input opens files of the
+ * host.
  *
- * Under clang 'ninja fuzzer-qcow2' makes a libFuzzer program: 'fuzzer-qcow2 --seeds DIR' is not one of its options, so
- * seeds come from 'fuzz-qcow2 --seeds DIR'. The plain program without arguments makes its own seeds and changes them
- * at random, with a fixed seed, a number of times ('fuzz-qcow2 COUNT SEED'); with file names it replays those inputs.
+ * Under clang 'ninja fuzzer-qcow2' makes a libFuzzer program: 'fuzzer-qcow2 --seeds DIR' is not one of its
+ * options, so seeds come from 'fuzz-qcow2 --seeds DIR'. The plain program without arguments makes its own
+ * seeds and changes them at random, with a fixed seed, a number of times ('fuzz-qcow2 COUNT SEED'); with file
+ * names it replays those inputs.
  */
 #include "base/bits.h"
 #include "base/error.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Caches of L2 tables and refcount blocks, in slices of at most 4 KiB: a hash table over file offsets and a list by
- * last use. Slices are changed in memory and written back in the order that flush.c keeps; before a changed L2 slice
- * makes room for another, everything it relies on is written.
+ * Caches of L2 tables and refcount blocks, in slices of at most 4 KiB: a hash table over file offsets and a
+ * list by last use. Slices are changed in memory and written back in the order that flush.c keeps; before a
+ * changed L2 slice makes room for another, everything it relies on is written.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From guest offsets to L2 entries and what they mean, with and without subclusters. L2 tables that a snapshot also
- * uses are copied before they change. New tables are filled on the disk at once; the L1 entry follows at the next
- * flush, after them.
+ * From guest offsets to L2 entries and what they mean, with and without subclusters. L2 tables that a
+ * snapshot also uses are copied before they change. New tables are filled on the disk at once; the L1 entry
+ * follows at the next flush, after them.
  */
 #include "block/qcow2/qcow2_private.h"
 

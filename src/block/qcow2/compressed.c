@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Compressed clusters: raw deflate (zlib) or one zstd frame, somewhere in the file, followed by padding. A cluster is
- * unpacked whole; the last one is kept, since guests read in smaller pieces. Damaged data give an I/O error.
+ * Compressed clusters: raw deflate (zlib) or one zstd frame, somewhere in the file, followed by padding. A
+ * cluster is unpacked whole; the last one is kept, since guests read in smaller pieces. Damaged data give an
+ * I/O error.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * New images: header, refcount table, refcount blocks, L1 table, in this order from the start of the file. The header
- * comes last, so that an image that was cut off while it was made is no image.
+ * New images: header, refcount table, refcount blocks, L1 table, in this order from the start of the file.
+ * The header comes last, so that an image that was cut off while it was made is no image.
  */
 #include "block/qcow2/qcow2_private.h"
 

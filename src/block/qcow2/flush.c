@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is written when. Tables are changed in memory and go to the disk in this order, a barrier (fdatasync) between
- * steps where the later relies on the earlier one:
+ * What is written when. Tables are changed in memory and go to the disk in this order, a barrier (fdatasync)
+ * between steps where the later relies on the earlier one:
  *
  *   1. refcount blocks (counts that went up), and before them, on their own, the data of new clusters
  *   2. entries of the refcount table that name new blocks
@@ -9,9 +9,9 @@
  *   4. entries of the L1 table that name new L2 tables
  *   5. after one more barrier: counts that go down
  *
- * A power cut between any two writes leaves at most clusters that are counted and not used. With lazy refcounts steps
- * 1 and 2 wait until the image is closed; a bit in the header says so, set before the first allocation, and whoever
- * opens the image after a crash counts anew (repair.c).
+ * A power cut between any two writes leaves at most clusters that are counted and not used. With lazy
+ * refcounts steps 1 and 2 wait until the image is closed; a bit in the header says so, set before the first
+ * allocation, and whoever opens the image after a crash counts anew (repair.c).
  */
 #include "block/qcow2/qcow2_private.h"
 
@@ -86,8 +86,8 @@ int qcow2_tables_write_locked(struct qcow2 *q)
 }
 
 /*
- * Makes the barrier before the L2 tables without the lock, so that others can go on. It counts unless somebody wrote
- * data for a new cluster meanwhile; then the one under the lock has little left to do.
+ * Makes the barrier before the L2 tables without the lock, so that others can go on. It counts unless
+ * somebody wrote data for a new cluster meanwhile; then the one under the lock has little left to do.
  */
 static int barrier_ahead_locked(struct qcow2 *q)
 {

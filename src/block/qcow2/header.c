@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The qcow2 header and its extensions. Every field is checked before anything else uses it; afterwards the header is
- * only patched in place (feature bits, refcount table), so that extensions of others survive.
+ * The qcow2 header and its extensions. Every field is checked before anything else uses it; afterwards the
+ * header is only patched in place (feature bits, refcount table), so that extensions of others survive.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Opening and closing qcow2 images: header, tables, backing file, external data file. Opening writes nothing. Before
- * the first write an image has its unknown autoclear bits cleared, one that was not closed (lazy refcounts) its
- * references counted anew; an image that is marked corrupt is only opened for reading.
+ * Opening and closing qcow2 images: header, tables, backing file, external data file. Opening writes nothing.
+ * Before the first write an image has its unknown autoclear bits cleared, one that was not closed (lazy
+ * refcounts) its references counted anew; an image that is marked corrupt is only opened for reading.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside qcow2. One lock (q->lock) guards all metadata; functions that end in _locked are called with it held. Data are
- * read and written without it; range.c keeps requests apart that touch the same clusters.
+ * Inside qcow2. One lock (q->lock) guards all metadata; functions that end in _locked are called with it
+ * held. Data are read and written without it; range.c keeps requests apart that touch the same clusters.
  *
  * The order in which things reach the disk, which makes a crash at any point harmless (see flush.c):
  *   refcounts up, data  ->  reftable  ->  L2 tables  ->  L1 table  ->  refcounts down

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests that touch the same clusters wait for each other: reads and writes in place share a cluster, whatever
- * changes where a cluster lies has it alone. All who wait and hold are in one list in order of arrival, and nobody
- * overtakes one with whom he conflicts: no deadlock (a request holds one range), no starvation.
+ * Requests that touch the same clusters wait for each other: reads and writes in place share a cluster,
+ * whatever changes where a cluster lies has it alone. All who wait and hold are in one list in order of
+ * arrival, and nobody overtakes one with whom he conflicts: no deadlock (a request holds one range), no
+ * starvation.
  */
 #include "block/qcow2/qcow2_private.h"
 

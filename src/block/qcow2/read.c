@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading: the request is cut into runs of the same kind (data that lie together in the file, zeroes, not here). What
- * is not here comes from the backing file; past its end there are zeroes.
+ * Reading: the request is cut into runs of the same kind (data that lie together in the file, zeroes, not
+ * here). What is not here comes from the backing file; past its end there are zeroes.
  */
 #include "block/qcow2/qcow2_private.h"
 

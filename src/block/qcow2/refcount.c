@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Refcounts: how many tables refer to each cluster of the file. Widths from 1 to 64 bits. New refcount blocks are put
- * first into the range that they describe themselves; when the refcount table is full, a larger one with the blocks
- * for itself is written behind everything, and the header is switched over after a barrier.
+ * Refcounts: how many tables refer to each cluster of the file. Widths from 1 to 64 bits. New refcount blocks
+ * are put first into the range that they describe themselves; when the refcount table is full, a larger one
+ * with the blocks for itself is written behind everything, and the header is switched over after a barrier.
  *
- * References are dropped later than they disappear from memory: the cluster must not be used again before the table
- * that pointed to it is safely overwritten.
+ * References are dropped later than they disappear from memory: the cluster must not be used again before the
+ * table that pointed to it is safely overwritten.
  */
 #include "block/qcow2/qcow2_private.h"
 
@@ -223,8 +223,8 @@ static int block_new(struct qcow2 *q, uint64_t block)
 }
 
 /*
- * Looks for free clusters from *cluster on in one slice and takes at most max of them. *cluster becomes the first that
- * was taken, or the first after the slice when there was none. -ENOENT: no refcount block.
+ * Looks for free clusters from *cluster on in one slice and takes at most max of them. *cluster becomes the
+ * first that was taken, or the first after the slice when there was none. -ENOENT: no refcount block.
  */
 static int run_take(struct qcow2 *q, uint64_t *cluster, uint64_t max, uint64_t *taken)
 {

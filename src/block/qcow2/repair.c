@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Counting all references anew, for an image with lazy refcounts that was not closed: from the header, the tables and
- * every L1 and L2 table of the active image and its snapshots. Only counts and the "copied" flags are mended. Where
- * pointers lead out of the file or tables are malformed nothing is written and the user is sent to qemu-img check.
+ * Counting all references anew, for an image with lazy refcounts that was not closed: from the header, the
+ * tables and every L1 and L2 table of the active image and its snapshots. Only counts and the "copied" flags
+ * are mended. Where pointers lead out of the file or tables are malformed nothing is written and the user is
+ * sent to qemu-img check.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * L1 table, refcount table and snapshot table are read whole when an image is opened. From them comes the map of all
- * clusters that hold metadata. A writable image whose tables overlap is refused, and later no data are ever written
- * to a cluster of the map, wherever a malformed pointer leads. (L2 tables that only snapshots use are not in the map.)
+ * L1 table, refcount table and snapshot table are read whole when an image is opened. From them comes the map
+ * of all clusters that hold metadata. A writable image whose tables overlap is refused, and later no data are
+ * ever written to a cluster of the map, wherever a malformed pointer leads. (L2 tables that only snapshots
+ * use are not in the map.)
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing. Where clusters (or subclusters) are there already and belong to the active image alone, data go straight to
- * them, many requests at once. Otherwise the request takes its clusters exclusively, allocates new ones, writes its
- * data together with what must be copied around them (copy-on-write from the backing file, a snapshot's or a compressed
- * cluster), and only then links the new clusters into the L2 table. A failed write gives its clusters back.
+ * Writing. Where clusters (or subclusters) are there already and belong to the active image alone, data go
+ * straight to them, many requests at once. Otherwise the request takes its clusters exclusively, allocates
+ * new ones, writes its data together with what must be copied around them (copy-on-write from the backing
+ * file, a snapshot's or a compressed cluster), and only then links the new clusters into the L2 table. A
+ * failed write gives its clusters back.
  */
 #include "block/qcow2/qcow2_private.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Discard and write zeroes. Whole clusters (with extended L2 entries: subclusters) become zero by a flag in their L2
- * entry; the ends of the request are written. Discard leaves the ends alone. Version 2 has no flag: there a cluster can
- * only be dropped when no backing file would show through, else zeroes are written. An external data file that is to
- * be a raw image too gets the zeroes written.
+ * Discard and write zeroes. Whole clusters (with extended L2 entries: subclusters) become zero by a flag in
+ * their L2 entry; the ends of the request are written. Discard leaves the ends alone. Version 2 has no flag:
+ * there a cluster can only be dropped when no backing file would show through, else zeroes are written. An
+ * external data file that is to be a raw image too gets the zeroes written.
  */
 #include "block/qcow2/qcow2_private.h"
 
