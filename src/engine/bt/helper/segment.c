@@ -5,6 +5,7 @@
  * A 32-bit PUSH of a segment register writes four bytes, the upper two zero, as AMD's processors do.
  * Sources: Intel SDM volume 2, AMD APM volume 3.
  */
+#include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper.h"
 
 static void register_write(struct x86_state *s, unsigned reg, uint64_t value, unsigned size)
@@ -17,7 +18,11 @@ static void next(struct bt_vcpu *v, const struct x86_insn *insn, unsigned seg)
 {
     struct x86_state *s = bt_state(v);
     s->rip = bt_next_rip(v, insn);
-    if (seg == SEG_SS) s->interrupt_shadow = 2;
+    if (seg != SEG_SS) return;
+    /* A load of SS holds back its own single-step trap, not that of the next instruction, which run.c would leave out
+     * after a shadow of kind 2. */
+    if (v->stepping_shadow) v->step_no_trap = true;
+    s->interrupt_shadow = s->rflags & RFLAGS_TF ? 1 : 2;
 }
 
 /* Reads 2 bytes of a register or memory operand. */

@@ -152,6 +152,8 @@ int guest_main(void)
     test_gates();
     test_syscalls();
     test_registers();
+    test_pages();
+    test_traps();
     print("end\n");
     return 0;
 }
