@@ -53,6 +53,7 @@ void machine_start(struct machine *m)
     m->state = RUN_RUNNING;
     if (!m->runs) return;
     clock_virtual_start();
+    pc_started(m);
     vcpus_release(m);
 }
 

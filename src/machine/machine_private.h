@@ -128,6 +128,8 @@ void pc_destroy(struct machine *m);
 void pc_reset(struct machine *m);
 /* Presses it: an ACPI event. */
 void pc_power_button(struct machine *m);
+/* vCPUs run again: requests that waited for space on the host are tried again. */
+void pc_started(struct machine *m);
 
 /* keys.c */
 void keys_destroy(struct machine *m);

@@ -174,7 +174,7 @@ void pc_reset(struct machine *m)
     memory_map_begin(m->memory);
     memory_map_begin(m->ports);
     for (struct device *d = m->devices; d; d = d->next) device_reset(d);
-    if (m->pci) pci_bus_reset(m->pci);
+    pc_pci_reset(m);
     m->boot_once_used = m->resets++ > 0;
     pc_cmos_fill(m);
     memory_map_end(m->ports);

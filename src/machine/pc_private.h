@@ -35,6 +35,7 @@ void pc_direct_boot_place(struct machine *m);
 
 /* pc_pci.c: the bus, its chip set functions, IDE and VGA. */
 int pc_pci_create(struct machine *m, struct error *err);
+void pc_pci_reset(struct machine *m);
 
 /* pci_setup.c: what firmware does to PCI devices, for kernels that are started without. */
 void pc_pci_setup(struct machine *m);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The PCI side of the board: host bridge, PIIX3 and its IDE function, PIIX4 power management, VGA. INTx line n of the
+ * bus (slot + pin) ends at PIRQ n - 1, as on QEMU's board and as SeaBIOS and the DSDT assume.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "bus/pci.h"
+#include "device/chipset/i440fx.h"
+#include "device/chipset/piix3.h"
+#include "device/chipset/piix4_pm.h"
+#include "device/display/vga.h"
+#include "device/storage/ide.h"
+#include "machine/pc_private.h"
+
+#define VGA_ROM "/usr/share/seabios/vgabios-stdvga.bin"
+
+enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3, DEVFN_VGA = 2 << 3 };
+enum { SHADOW_START = 0xc0000, ISA_BIOS_MAX = 0x20000 };
+
+static int add(struct machine *m, struct device **where, struct device *d)
+{
+    if (where) *where = d;
+    if (!d) return -1;
+    pc_device_add(m, d);
+    return 0;
+}
+
+/* ---- what the chips call ---- */
+
+static void intx_set(void *opaque, int n, int level)
+{
+    piix3_pirq_set(((struct machine *)opaque)->piix3, (n + 3) & 3, level);
+}
+
+static uint8_t reset_control_read(void *opaque)
+{
+    return piix3_reset_control_read(((struct machine *)opaque)->piix3);
+}
+
+static void reset_control_write(void *opaque, uint8_t value)
+{
+    piix3_reset_control_write(((struct machine *)opaque)->piix3, value);
+}
+
+static void reset_request(void *opaque)
+{
+    machine_request_reset(opaque);
+}
+
+static void power_off(void *opaque)
+{
+    machine_request_shutdown(opaque, "the guest entered S5");
+}
+
+static void stop_carry_out(void *opaque)
+{
+    if (machine_state(opaque) == RUN_RUNNING) machine_stop(opaque, RUN_PAUSED);
+}
+
+static void no_space(void *opaque, unsigned drive)
+{
+    log_message("IDE drive %u: no space left on the host; the guest is stopped. Make room, then give the monitor 'cont'", drive);
+    loop_post(stop_carry_out, opaque);
+}
+
+void pc_power_button(struct machine *m)
+{
+    if (m->pm) acpi_power_button(m->pm);
+}
+
+void pc_started(struct machine *m)
+{
+    if (m->ide) ide_retry(m->ide);
+}
+
+/* ---- creation ---- */
+
+static int chipset_create(struct machine *m, struct error *err)
+{
+    uint64_t isa_bytes = MIN(m->bios_bytes, (uint64_t)ISA_BIOS_MAX);
+    struct i440fx_config host = {
+        .bus = m->pci, .memory = m->memory, .ports = m->ports, .shadow = (uint8_t *)m->ram.hva + SHADOW_START,
+        .rom = isa_bytes ? (const uint8_t *)m->bios.hva + m->bios_bytes - isa_bytes : NULL, .rom_bytes = (uint32_t)isa_bytes,
+        .opaque = m, .reset_control_read = reset_control_read, .reset_control_write = reset_control_write,
+    };
+    struct piix3_config piix3 = { .bus = m->pci, .devfn = DEVFN_PIIX3, .opaque = m, .reset = reset_request };
+    struct piix4_pm_config pm = { .bus = m->pci, .devfn = DEVFN_PM, .ports = m->ports, .gpe_base = 0xafe0, .sci = pc_isa_irq(m, 9),
+                                  .opaque = m, .power_off = power_off };
+
+    for (unsigned irq = 3; irq < 16; irq++) piix3.irq[irq] = pc_isa_irq(m, irq);
+    if (add(m, NULL, i440fx_new(&host, err)) < 0 || add(m, &m->piix3, piix3_new(&piix3, err)) < 0) return -1;
+    return m->config.has_acpi ? add(m, &m->pm, piix4_pm_new(&pm, err)) : 0;
+}
+
+static int ide_create(struct machine *m, struct error *err)
+{
+    struct ide_config c = { .bus = m->pci, .devfn = DEVFN_IDE, .memory = m->memory, .ports = m->ports,
+                            .irq = { pc_isa_irq(m, 14), pc_isa_irq(m, 15) }, .opaque = m, .no_space = no_space };
+
+    for (unsigned i = 0; i < m->config.drive_count; i++) {
+        const struct drive_config *d = &m->config.drive[i];
+
+        if (d->interface == DRIVE_IF_VIRTIO)
+            return error_set(err, "%s: virtio disks are not in this version; use if=ide", d->id ? d->id : "drive");
+        if (d->interface != DRIVE_IF_IDE || d->index < 0 || d->index > 3) continue;
+        if (c.drive[d->index].kind != IDE_NONE)
+            return error_set(err, "%s: IDE drive %d was given twice; use another index=", d->id ? d->id : "drive", d->index);
+        c.drive[d->index] = (struct ide_drive_config){
+            .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
+            .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC,
+        };
+    }
+    return add(m, &m->ide, ide_new(&c, err));
+}
+
+static int vga_create(struct machine *m, struct error *err)
+{
+    struct vga_config c = { .bus = m->pci, .devfn = DEVFN_VGA, .memory = m->memory, .ports = m->ports };
+    uint8_t *rom = NULL;
+    size_t size = 0;
+    int result;
+
+    if (!m->config.has_vga) return 0;
+    if (!m->config.kernel) {
+        rom = pc_file_read("video BIOS", VGA_ROM, 0x10000, &size, err);
+        if (!rom) return error_prefix(err, "run 'apt install seabios' or use -vga none");
+    }
+    c.rom = rom;
+    c.rom_bytes = (uint32_t)size;
+    result = add(m, &m->vga, vga_new(&c, err));
+    free(rom);
+    return result;
+}
+
+int pc_pci_create(struct machine *m, struct error *err)
+{
+    struct pci_bus_config bus = { .memory = m->memory, .ports = m->ports, .msi = pc_msi(m) };
+
+    for (int n = 0; n < 4; n++) bus.intx[n] = (struct irq_line){ intx_set, m, n };
+    m->pci = pci_bus_new(&bus);
+    if (!m->pci) return error_set(err, "no memory for the PCI bus");
+    if (chipset_create(m, err) < 0 || ide_create(m, err) < 0) return -1;
+    return vga_create(m, err);
+}
+
+/* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM does). */
+void pc_pci_reset(struct machine *m)
+{
+    enum { DEVACTB_HIGH = 0x5b, APMC_EN = 2 };
+
+    pci_bus_reset(m->pci);
+    if (m->pm) pci_bus_device(m->pci, DEVFN_PM)->config[DEVACTB_HIGH] |= APMC_EN;
+}
+
+/* ---- removable media ---- */
+
+/* A new image is opened before the old one goes: what cannot be opened changes nothing. */
+int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force, struct error *err)
+{
+    const struct drive_config *d = machine_drive_config(m, i);
+    struct block_node *node = NULL, *old = NULL;
+
+    if (!d) return error_set(err, "there is no such drive");
+    if (d->media != MEDIA_CDROM || d->interface != DRIVE_IF_IDE || !m->ide)
+        return error_set(err, "'%s' is not a CD-ROM drive; its medium cannot be changed", d->id ? d->id : "drive");
+    if (options && !(node = block_open(options, err))) return -1;
+    if (m->drive[i]) block_drain(m->drive[i]);
+    if (ide_cdrom_change(m->ide, (unsigned)d->index, node, force, &old, err) < 0) {
+        if (node) block_close(node);
+        return -1;
+    }
+    m->drive[i] = node;
+    if (old) block_close(old);
+    return 0;
+}
