@@ -85,7 +85,7 @@ static void reset_carry_out(struct machine *m)
 {
     bool goes_on = m->state == RUN_RUNNING;
 
-    if (m->config.no_reboot) {
+    if (m->config.no_reboot && m->state == RUN_RUNNING) {
         if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0);
         else end(m, 0);
         return;
