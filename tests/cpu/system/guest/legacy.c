@@ -149,6 +149,7 @@ int guest_main(void)
     test_flags();
     test_vm86();
     test_real();
+    test_limits();
     print("end\n");
     return 0;
 }

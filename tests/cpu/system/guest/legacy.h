@@ -52,7 +52,6 @@ void test_tasks(void);
 void test_flags(void);
 void test_vm86(void);
 void test_real(void);
-void test_debug(void);
-void test_paging(void);
+void test_limits(void);
 
 #endif
