@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The smallest machine that a test guest needs: RAM, a serial port that is always ready (3F8h), an exit port (F4h),
- * one vCPU of the engine bt. Runs a multiboot ELF32 file and writes what it prints to stdout, so that the transcript can
+ * The smallest machine that a test guest needs: RAM, a serial port that is always ready (3F8h), an exit port (F4h), two
+ * ports that ask for an interrupt of the vector written (F5h) and an NMI (F6h), one vCPU of the engine bt. Runs a multiboot ELF32 file and writes what it prints to stdout, so that the transcript can
  * be compared with another machine's:
  *     board FILE [megabytes]
  * The process returns the byte that the guest writes to port F4h, 100 after a triple fault, 101 when it hangs.
@@ -19,9 +19,9 @@
 #include "engine/engine.h"
 
 enum { EXIT_TRIPLE = 100, EXIT_HUNG = 101, EXIT_USAGE = 102, TIME_LIMIT_S = 120 };
-enum { PORT_SERIAL = 0x3f8, PORT_EXIT = 0xf4, MULTIBOOT_MAGIC = 0x2badb002 };
+enum { PORT_SERIAL = 0x3f8, PORT_EXIT = 0xf4, PORT_INTERRUPT = 0xf5, PORT_NMI = 0xf6, MULTIBOOT_MAGIC = 0x2badb002 };
 
-struct board { uint8_t *ram; uint64_t ram_bytes; struct engine_vcpu *vcpu; int exit_code; };
+struct board { uint8_t *ram; uint64_t ram_bytes; struct engine_vcpu *vcpu; int exit_code; uint64_t pending[4]; };
 
 static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned count, bool write)
 {
@@ -33,6 +33,11 @@ static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned
         else if (port == PORT_EXIT) {
             b->exit_code = *p;
             engine_bt.vcpu_kick(b->vcpu);
+        } else if (port == PORT_INTERRUPT) {
+            b->pending[*p / 64] |= 1ull << *p % 64;
+            engine_bt.vcpu_interrupt(b->vcpu);
+        } else if (port == PORT_NMI) {
+            engine_bt.vcpu_nmi(b->vcpu);
         }
     }
 }
@@ -42,8 +47,23 @@ static void mmio(void *opaque, unsigned vcpu, gpa_t address, void *data, unsigne
     if (!write) memset(data, 0xff, size);
 }
 
-static bool no_interrupt(void *opaque, unsigned vcpu) { return false; }
-static int no_vector(void *opaque, unsigned vcpu) { return -1; }
+/* The highest vector first, as a local APIC does. */
+static int highest(const struct board *b)
+{
+    for (int n = 3; n >= 0; n--)
+        if (b->pending[n]) return n * 64 + 63 - __builtin_clzll(b->pending[n]);
+    return -1;
+}
+
+static bool is_pending(void *opaque, unsigned vcpu) { return highest(opaque) >= 0; }
+
+static int acknowledge(void *opaque, unsigned vcpu)
+{
+    struct board *b = opaque;
+    int vector = highest(b);
+    if (vector >= 0) b->pending[vector / 64] &= ~(1ull << vector % 64);
+    return vector;
+}
 
 /* Loads the file's segments; the entry point, or 0. */
 static uint32_t load(struct board *b, const char *path)
@@ -113,7 +133,7 @@ int main(int argc, char **argv)
     memset(b.ram, 0, b.ram_bytes);
     memory_map_add_ram(map, "ram", 0, b.ram_bytes, b.ram, false, 0);
     struct engine_config config = { .memory = map, .cpuid = &model, .max_vcpus = 1,
-        .host = { .opaque = &b, .pio = pio, .mmio = mmio, .interrupt_is_pending = no_interrupt, .interrupt_acknowledge = no_vector } };
+        .host = { .opaque = &b, .pio = pio, .mmio = mmio, .interrupt_is_pending = is_pending, .interrupt_acknowledge = acknowledge } };
     struct engine *engine = engine_bt.create(&config, &err);
     b.vcpu = engine ? engine_bt.vcpu_create(engine, 0, &err) : NULL;
     uint32_t entry = b.vcpu ? load(&b, argv[1]) : 0;

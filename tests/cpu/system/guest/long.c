@@ -154,6 +154,7 @@ int guest_main(void)
     test_registers();
     test_pages();
     test_traps();
+    test_interrupts();
     print("end\n");
     return 0;
 }

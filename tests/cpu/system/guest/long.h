@@ -50,5 +50,6 @@ void test_syscalls(void);
 void test_registers(void);
 void test_pages(void);
 void test_traps(void);
+void test_interrupts(void);
 
 #endif
