@@ -146,5 +146,9 @@ int main(int argc, char **argv)
     start_at(&b, entry);
     int code = run(&b);
     fflush(stdout);
+    engine_bt.vcpu_destroy(b.vcpu);
+    engine_bt.destroy(engine);
+    memory_map_free(map);
+    free(b.ram);
     return code;
 }

@@ -84,7 +84,8 @@ void helper_sti(struct bt_vcpu *v, const struct x86_insn *insn)
 static void ac_write(struct bt_vcpu *v, const struct x86_insn *insn, uint64_t value)
 {
     struct x86_state *s = bt_state(v);
-    if (x86_cpl(s) || !bt_has(v, 7, 0, 1, 20)) bt_raise(v, VECTOR_UD);
+    bool offered = (s->cr4 & CR4_SMAP) || bt_has(v, 7, 0, 1, 20);      /* CR4 first: these are frequent */
+    if (x86_cpl(s) || !offered) bt_raise(v, VECTOR_UD);
     rflags_write(s, value, RFLAGS_AC);
     s->rip = bt_next_rip(v, insn);
 }
