@@ -21,6 +21,7 @@ struct boot_config {
     const struct boot_memory_range *e820;
     unsigned e820_count;
     gpa_t rsdp;                        /* 0: no ACPI */
+    bool has_text_screen;              /* a VGA in mode 3 */
     gpa_t ram_top;                     /* initrd and modules stay below: ACPI tables may lie above */
 };
 /* Reads and checks the files. NULL with *err: what is wrong with which file. */

@@ -126,6 +126,19 @@ static int command_line_add(struct boot_image *b, const struct setup *s, uint8_t
     return boot_piece_add(b, COMMAND_LINE, copy, strlen(text) + 1, 0, err);
 }
 
+/* struct screen_info: 80x25 colour text on a VGA, as the real-mode setup code would find it. */
+static void screen_info_fill(uint8_t *zp)
+{
+    enum { MODE = 6, COLUMNS = 7, EGA_BX = 10, LINES = 14, IS_VGA = 15, POINTS = 16 };
+
+    zp[MODE] = 3;
+    zp[COLUMNS] = 80;
+    zp[EGA_BX] = 3;
+    zp[LINES] = 25;
+    zp[IS_VGA] = 1;
+    zp[POINTS] = 16;
+}
+
 static void zero_page_fill(const struct boot_image *b, const struct setup *s, uint8_t *zp)
 {
     const uint8_t *h = s->file->data;
@@ -136,6 +149,7 @@ static void zero_page_fill(const struct boot_image *b, const struct setup *s, ui
     set32(zp, CODE32_START, (uint32_t)s->load);
     set32(zp, RAMDISK_IMAGE, 0);
     set32(zp, RAMDISK_SIZE, 0);
+    if (b->config.has_text_screen) screen_info_fill(zp);
     set64(zp, ZP_ACPI_RSDP, b->config.rsdp);
     set32(zp, ZP_ALT_MEM_K, (uint32_t)((b->config.ram_below_4g - 0x100000) >> 10));
     zp[ZP_E820_ENTRIES] = (uint8_t)count;

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "device/display/vga.h"
 #include "device/firmware/fw_cfg.h"
 #include "device/timer/mc146818.h"
 #include "machine/pc_private.h"
@@ -200,6 +201,7 @@ int pc_direct_boot_load(struct machine *m, struct error *err)
     struct boot_config c = {
         .kernel = m->config.kernel, .initrd = m->config.initrd, .append = m->config.append, .ram_below_4g = m->ram_below_4g,
         .e820 = m->e820, .e820_count = m->e820_count, .rsdp = m->config.has_acpi ? PC_RSDP : 0, .ram_top = acpi_tables_at(m),
+        .has_text_screen = m->config.has_vga,
     };
 
     m->boot = boot_load(&c, err);
@@ -211,6 +213,7 @@ void pc_direct_boot_place(struct machine *m)
     static const uint8_t zeros[0x10000];
 
     pc_pci_setup(m);
+    if (m->vga) vga_text_mode_set(m->vga);
     memory_write(m->memory, 0xf0000, zeros, sizeof(zeros));
     if (m->config.has_acpi) acpi_place(&m->acpi, m->memory, acpi_tables_at(m), PC_RSDP);
     smbios_place(&m->smbios, m->memory, PC_SMBIOS_ANCHOR, PC_SMBIOS_TABLES);

@@ -357,6 +357,11 @@ static void test_text(void)
         CHECK(!strcmp(text + strlen(text) - 5, "last\n") &&
               strlen(text) == 5 + modes[m].rows - 1 + modes[m].columns + 1, "last line, %zu bytes", strlen(text));
     }
+    device_reset(vga);
+    vga_text_mode_set(vga);
+    CHECK(vga_text_screen(vga, text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25, "mode 3 is blank");
+    text_put(0, "x");
+    CHECK(vga_text_screen(vga, text, sizeof(text)) && text[0] == 'x', "and written to");
     text_mode(80, 400, 16);
     CHECK(memory_map_find(memory, 0xb8000).kind == RANGE_RAM, "text is mapped as memory");
     text_put(80, "\xc9\xcd\x80");
