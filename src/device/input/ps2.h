@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A PS/2 keyboard and a PS/2 mouse: bytes in from the host computer, bytes out through a small queue. */
+#ifndef DEVICE_INPUT_PS2_H
+#define DEVICE_INPUT_PS2_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PS2_QUEUE = 256, PS2_KEYS_QUEUED = 16 };
+
+struct ps2 {
+    uint8_t queue[PS2_QUEUE], first;
+    unsigned count;
+    uint8_t last;                    /* sent last, for RESEND */
+    uint8_t awaiting;                /* command that wants a data byte */
+    bool enabled;
+    uint8_t scan_set, leds, typematic;               /* keyboard */
+    uint8_t buttons, resolution, rate, id;           /* mouse */
+    uint8_t rates[3];                                /* the last three, newest last: knocking for a wheel */
+    bool remote, wrap, scale2;
+    int dx, dy, wheel;
+};
+
+uint8_t ps2_take(struct ps2 *p);
+void ps2_keyboard_reset(struct ps2 *p);
+void ps2_keyboard_write(struct ps2 *p, uint8_t byte);
+/* key: number of a QKeyCode. */
+void ps2_key(struct ps2 *p, unsigned key, bool down);
+void ps2_mouse_reset(struct ps2 *p);
+void ps2_mouse_write(struct ps2 *p, uint8_t byte);
+void ps2_mouse_move(struct ps2 *p, int dx, int dy, int wheel);
+void ps2_mouse_buttons(struct ps2 *p, unsigned buttons);
+
+#endif
