@@ -93,11 +93,12 @@ static void scale_find(uint64_t khz, uint32_t *mul, int8_t *shift)
 static void put(struct bt_vcpu *v, gpa_t gpa, const void *data, unsigned size)
 {
     const uint8_t *from = data;
-    if (bt_page_has_code(v->engine, gpa) || bt_page_has_code(v->engine, gpa + size - 1)) bt_invalidate(v->engine, gpa, size);
     for (unsigned i = 0; i < size; i++) {
         bool readonly = false;
         uint8_t *p = bt_ram(v->engine, gpa + i, &readonly);
-        if (p && !readonly) __atomic_store_n(p, from[i], __ATOMIC_RELEASE);
+        if (!p || readonly) continue;
+        if (bt_page_has_code(v->engine, gpa + i)) bt_invalidate(v->engine, gpa + i, 1);
+        __atomic_store_n(p, from[i], __ATOMIC_RELEASE);
     }
 }
 
