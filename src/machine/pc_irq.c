@@ -15,7 +15,7 @@
 #include "device/irqchip/lapic.h"
 #include "machine/pc_private.h"
 
-enum { PIN_OF_IRQ0 = 2, CALIBRATE_NS = 2000000 };
+enum { PIN_OF_IRQ0 = 2, CALIBRATE_NS = 1000000 };
 
 static void irq_out(struct machine *m, unsigned irq, int level)
 {
@@ -80,7 +80,7 @@ static int inta(void *opaque)
     return i8259_acknowledge(((struct machine *)opaque)->pic);
 }
 
-/* Ticks of the host's TSC in a second, over at least 2 ms since the machine was begun. */
+/* Ticks of the host's TSC in a second, over at least 1 ms since the machine was begun. */
 static uint64_t tsc_hz(const struct machine *m)
 {
     int64_t ns;
