@@ -19,9 +19,21 @@
 #include "engine/engine.h"
 
 enum { EXIT_TRIPLE = 100, EXIT_HUNG = 101, EXIT_USAGE = 102, TIME_LIMIT_S = 120 };
-enum { PORT_SERIAL = 0x3f8, PORT_EXIT = 0xf4, PORT_INTERRUPT = 0xf5, PORT_NMI = 0xf6, MULTIBOOT_MAGIC = 0x2badb002 };
+enum {
+    PORT_SERIAL = 0x3f8,
+    PORT_EXIT = 0xf4,
+    PORT_INTERRUPT = 0xf5,
+    PORT_NMI = 0xf6,
+    MULTIBOOT_MAGIC = 0x2badb002
+};
 
-struct board { uint8_t *ram; uint64_t ram_bytes; struct engine_vcpu *vcpu; int exit_code; uint64_t pending[4]; };
+struct board {
+    uint8_t *ram;
+    uint64_t ram_bytes;
+    struct engine_vcpu *vcpu;
+    int exit_code;
+    uint64_t pending[4];
+};
 
 static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned count, bool write)
 {
@@ -71,7 +83,9 @@ static uint32_t load(struct board *b, const char *path)
     FILE *f = fopen(path, "rb");
     Elf32_Ehdr h;
     Elf32_Phdr p;
-    if (!f || fread(&h, sizeof(h), 1, f) != 1 || memcmp(h.e_ident, ELFMAG, SELFMAG) || h.e_ident[EI_CLASS] != ELFCLASS32) return 0;
+    if (!f || fread(&h, sizeof(h), 1, f) != 1 || memcmp(h.e_ident, ELFMAG, SELFMAG) ||
+        h.e_ident[EI_CLASS] != ELFCLASS32)
+        return 0;
     for (unsigned i = 0; i < h.e_phnum; i++) {
         if (fseek(f, h.e_phoff + i * sizeof(p), SEEK_SET) || fread(&p, sizeof(p), 1, f) != 1) return 0;
         if (p.p_type != PT_LOAD || !p.p_filesz) continue;
@@ -88,7 +102,9 @@ static void start_at(struct board *b, uint32_t entry)
     static struct x86_state s;
     engine_bt.vcpu_get(b->vcpu, &s);
     for (int i = 0; i < SEG_COUNT; i++)
-        s.seg[i] = (struct segment){ .selector = i == SEG_CS ? 8 : 16, .limit = 0xffffffff, .attr = i == SEG_CS ? 0xc9b : 0xc93 };
+        s.seg[i] = (struct segment){ .selector = i == SEG_CS ? 8 : 16,
+                                     .limit = 0xffffffff,
+                                     .attr = i == SEG_CS ? 0xc9b : 0xc93 };
     s.cr0 = CR0_PE | CR0_ET;
     s.gpr[REG_RAX] = MULTIBOOT_MAGIC;
     s.rip = entry;
@@ -132,13 +148,20 @@ int main(int argc, char **argv)
     b.ram = aligned_alloc(4096, b.ram_bytes);
     memset(b.ram, 0, b.ram_bytes);
     memory_map_add_ram(map, "ram", 0, b.ram_bytes, b.ram, false, 0);
-    struct engine_config config = { .memory = map, .cpuid = &model, .max_vcpus = 1,
-        .host = { .opaque = &b, .pio = pio, .mmio = mmio, .interrupt_is_pending = is_pending, .interrupt_acknowledge = acknowledge } };
+    struct engine_config config = { .memory = map,
+                                    .cpuid = &model,
+                                    .max_vcpus = 1,
+                                    .host = { .opaque = &b,
+                                              .pio = pio,
+                                              .mmio = mmio,
+                                              .interrupt_is_pending = is_pending,
+                                              .interrupt_acknowledge = acknowledge } };
     struct engine *engine = engine_bt.create(&config, &err);
     b.vcpu = engine ? engine_bt.vcpu_create(engine, 0, &err) : NULL;
     uint32_t entry = b.vcpu ? load(&b, argv[1]) : 0;
     if (!entry) {
-        fprintf(stderr, "board: cannot start '%s': %s\n", argv[1], b.vcpu ? "not a multiboot ELF32 file that fits" : err.text);
+        fprintf(stderr, "board: cannot start '%s': %s\n", argv[1],
+                b.vcpu ? "not a multiboot ELF32 file that fits" : err.text);
         return EXIT_USAGE;
     }
     pthread_t thread;

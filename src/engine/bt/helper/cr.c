@@ -58,7 +58,8 @@ static void long_mode_follow(struct bt_vcpu *v, uint64_t value)
 static void cr0_write(struct bt_vcpu *v, uint64_t value)
 {
     struct x86_state *s = bt_state(v);
-    if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD))) gp(v);
+    if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+        gp(v);
     value = (value & CR0_DEFINED) | CR0_ET;
     long_mode_follow(v, value);
     bool mapping = (value ^ s->cr0) & (CR0_PG | CR0_WP | CR0_PE);
@@ -91,10 +92,11 @@ static void cr3_write(struct bt_vcpu *v, uint64_t value)
 static uint64_t cr4_allowed(struct bt_vcpu *v)
 {
     static const struct { uint32_t leaf; uint8_t reg, bit; uint32_t cr4; } rows[] = {
-        { 1, 3, 1, CR4_VME | CR4_PVI }, { 1, 3, 4, CR4_TSD }, { 1, 3, 2, CR4_DE }, { 1, 3, 3, CR4_PSE }, { 1, 3, 6, CR4_PAE },
-        { 1, 3, 7, CR4_MCE }, { 1, 3, 13, CR4_PGE }, { 1, 3, 24, CR4_OSFXSR }, { 1, 3, 25, CR4_OSXMMEXCPT },
-        { 7, 2, 2, CR4_UMIP }, { 7, 1, 0, CR4_FSGSBASE }, { 1, 2, 17, CR4_PCIDE }, { 1, 2, 26, CR4_OSXSAVE },
-        { 7, 1, 7, CR4_SMEP }, { 7, 1, 20, CR4_SMAP },
+        { 1, 3, 1, CR4_VME | CR4_PVI }, { 1, 3, 4, CR4_TSD },      { 1, 3, 2, CR4_DE },
+        { 1, 3, 3, CR4_PSE },           { 1, 3, 6, CR4_PAE },      { 1, 3, 7, CR4_MCE },
+        { 1, 3, 13, CR4_PGE },          { 1, 3, 24, CR4_OSFXSR },  { 1, 3, 25, CR4_OSXMMEXCPT },
+        { 7, 2, 2, CR4_UMIP },          { 7, 1, 0, CR4_FSGSBASE }, { 1, 2, 17, CR4_PCIDE },
+        { 1, 2, 26, CR4_OSXSAVE },      { 7, 1, 7, CR4_SMEP },     { 7, 1, 20, CR4_SMAP },
     };
     uint64_t allowed = CR4_PCE;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
@@ -174,7 +176,8 @@ void helper_lmsw(struct bt_vcpu *v, const struct x86_insn *insn)
     struct x86_state *s = bt_state(v);
     const struct x86_operand *o = &insn->operand[0];
     require_cpl0(v);
-    uint64_t value = o->kind == OPND_MEM ? bt_load(v, bt_operand_linear(v, insn, 2, BT_READ), 2, BT_READ) : s->gpr[o->reg & 15];
+    uint64_t value = o->kind == OPND_MEM ? bt_load(v, bt_operand_linear(v, insn, 2, BT_READ), 2, BT_READ)
+                                         : s->gpr[o->reg & 15];
     uint64_t keep = s->cr0 & CR0_PE;                   /* PE can be set, not cleared */
     cr0_write(v, (s->cr0 & ~15ull) | (value & 15) | keep);
     next(v, insn);
@@ -205,7 +208,9 @@ void helper_mov_from_dr(struct bt_vcpu *v, const struct x86_insn *insn)
 {
     const struct x86_state *s = bt_state(v);
     unsigned n = debug_register(v, insn);
-    uint64_t value = n == 6 ? (s->dr[6] & DR6_DEFINED) | DR6_FIXED : n == 7 ? (s->dr[7] & DR7_DEFINED) | DR7_FIXED : s->dr[n];
+    uint64_t value = n == 6   ? (s->dr[6] & DR6_DEFINED) | DR6_FIXED
+                     : n == 7 ? (s->dr[7] & DR7_DEFINED) | DR7_FIXED
+                              : s->dr[n];
     destination(v, insn, value);
 }
 
@@ -219,7 +224,8 @@ void helper_mov_to_dr(struct bt_vcpu *v, const struct x86_insn *insn)
     if (n == 6) s->dr[6] = (value & DR6_DEFINED) | DR6_FIXED;
     else if (n == 7) s->dr[7] = (value & DR7_DEFINED) | DR7_FIXED;
     else s->dr[n] = value;
-    if (n != 6 && (active || (s->dr[7] & 0xff))) {     /* blocks end at breakpoints, watched pages have no TLB entry */
+    if (n != 6 && (active || (s->dr[7] & 0xff))) {
+        /* Blocks end at breakpoints, watched pages have no TLB entry. */
         s->rflags &= ~(uint64_t)RFLAGS_RF;
         v->engine->flush_all = true;
         bt_tlb_flush(v, true);

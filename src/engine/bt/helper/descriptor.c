@@ -103,7 +103,8 @@ void segment_set_paragraph(struct x86_state *s, unsigned seg, uint16_t selector)
         g->limit = 0xffff;
         g->attr = SEG_ATTR_P | SEG_ATTR_DPL | SEG_ATTR_S | TYPE_WRITABLE | TYPE_ACCESSED;
     } else {
-        g->attr = (g->attr & (SEG_ATTR_DB | SEG_ATTR_G)) | SEG_ATTR_P | SEG_ATTR_S | TYPE_WRITABLE | TYPE_ACCESSED;
+        g->attr = (g->attr & (SEG_ATTR_DB | SEG_ATTR_G)) | SEG_ATTR_P | SEG_ATTR_S | TYPE_WRITABLE |
+                  TYPE_ACCESSED;
     }
 }
 
@@ -113,7 +114,8 @@ void segment_set_null(struct x86_state *s, unsigned seg, uint16_t selector, unsi
     if (seg == SEG_SS) s->seg[seg].attr |= cpl << SEG_ATTR_DPL_SHIFT;
 }
 
-void stack_segment_check(struct bt_vcpu *v, uint16_t selector, unsigned cpl, unsigned vector, struct descriptor *d)
+void stack_segment_check(struct bt_vcpu *v, uint16_t selector, unsigned cpl, unsigned vector,
+                         struct descriptor *d)
 {
     uint32_t error = selector & ~3u;
     descriptor_need(v, selector, d, vector);
@@ -171,7 +173,8 @@ void segments_null_for(struct x86_state *s, unsigned cpl)
     for (unsigned i = 0; i < sizeof(data); i++) {
         struct segment *g = &s->seg[data[i]];
         bool conforming = (g->attr & TYPE_CODE) && (g->attr & TYPE_CONFORMING);
-        if (!(g->attr & SEG_ATTR_UNUSABLE) && !conforming && dpl_of(g->attr) < cpl) segment_set_null(s, data[i], 0, 0);
+        if (!(g->attr & SEG_ATTR_UNUSABLE) && !conforming && dpl_of(g->attr) < cpl)
+            segment_set_null(s, data[i], 0, 0);
     }
 }
 
@@ -191,7 +194,10 @@ struct stack stack_current(struct bt_vcpu *v)
     return stack_make(v, &s->seg[SEG_SS], s->gpr[REG_RSP], x86_is_code64(s));
 }
 
-static uint64_t moved(const struct stack *k, uint64_t bytes) { return (k->sp & ~k->mask) | ((k->sp + bytes) & k->mask); }
+static uint64_t moved(const struct stack *k, uint64_t bytes)
+{
+    return (k->sp & ~k->mask) | ((k->sp + bytes) & k->mask);
+}
 
 static bool is_within(const struct stack *k, uint64_t offset, unsigned size)
 {

@@ -89,7 +89,9 @@ static unsigned read_target(struct bt_vcpu *v, const struct descriptor *gate, st
     const struct x86_state *s = bt_state(v);
     unsigned cpl = x86_cpl(s);
     t->selector = gate_selector(gate);
-    t->rip = x86_is_long(s) ? gate_offset(gate) : type_of(gate) & 8 ? (uint32_t)gate_offset(gate) : (uint16_t)gate_offset(gate);
+    t->rip = x86_is_long(s)      ? gate_offset(gate)
+             : type_of(gate) & 8 ? (uint32_t)gate_offset(gate)
+                                 : (uint16_t)gate_offset(gate);
     uint32_t error = t->selector & ~3u;
     if (is_null_selector(t->selector)) gp(v, 0);
     descriptor_need(v, t->selector, &t->d, VECTOR_GP);
@@ -125,7 +127,8 @@ static void push_vm86(struct bt_vcpu *v, struct stack *k, unsigned size)
     for (unsigned i = 0; i < sizeof(order); i++) stack_push(k, s->seg[order[i]].selector, size);
 }
 
-static void push_frame(struct bt_vcpu *v, const struct bt_event *e, struct stack *k, unsigned size, bool has_stack)
+static void push_frame(struct bt_vcpu *v, const struct bt_event *e, struct stack *k, unsigned size,
+                       bool has_stack)
 {
     const struct x86_state *s = bt_state(v);
     if (has_stack) {
@@ -156,7 +159,9 @@ static void deliver_protected(struct bt_vcpu *v, const struct bt_event *e)
     push_frame(v, e, &k, size, inner);
     descriptor_set_accessed(v, &t.d);
     flags_enter(s, !(type_of(&gate) & 1));
-    if (vm) for (unsigned seg = 0; seg < SEG_COUNT; seg++) if (seg != SEG_CS && seg != SEG_SS) segment_set_null(s, seg, 0, 0);
+    if (vm)
+        for (unsigned seg = 0; seg < SEG_COUNT; seg++)
+            if (seg != SEG_CS && seg != SEG_SS) segment_set_null(s, seg, 0, 0);
     if (inner) s->seg[SEG_SS] = k.ss;
     s->gpr[REG_RSP] = k.sp;
     code_target_take(v, &t, cpl);
@@ -170,7 +175,8 @@ static void deliver_long(struct bt_vcpu *v, const struct bt_event *e)
     read_gate(v, e, &gate);
     unsigned cpl = read_target(v, &gate, &t), ist = gate.low >> 32 & 7;
     bool inner = cpl < x86_cpl(s);
-    struct segment ss = inner ? (struct segment){ .selector = cpl, .attr = SEG_ATTR_UNUSABLE | cpl << SEG_ATTR_DPL_SHIFT }
+    struct segment ss = inner ? (struct segment){ .selector = cpl,
+                                                  .attr = SEG_ATTR_UNUSABLE | cpl << SEG_ATTR_DPL_SHIFT }
                               : s->seg[SEG_SS];
     uint64_t sp = ist ? tss_stack64(v, ist + 3) : inner ? tss_stack64(v, cpl) : s->gpr[REG_RSP];
     code_target_check(v, &t);
@@ -199,17 +205,25 @@ static void trace_event(struct bt_vcpu *v, void *arg)
 {
     const struct bt_event *e = arg;
     const struct x86_state *s = bt_state(v);
-    trace_print("event: v=%02x e=%04x kind=%d cpl=%u IP=%04x:%016lx SP=%04x:%016lx CR2=%016lx RFL=%08lx\n", e->vector,
-                e->has_error ? e->error : 0, e->kind, x86_cpl(s), s->seg[SEG_CS].selector, (unsigned long)s->rip,
-                s->seg[SEG_SS].selector, (unsigned long)s->gpr[REG_RSP], (unsigned long)s->cr2, (unsigned long)s->rflags);
+    trace_print("event: v=%02x e=%04x kind=%d cpl=%u IP=%04x:%016lx SP=%04x:%016lx CR2=%016lx RFL=%08lx\n",
+                e->vector, e->has_error ? e->error : 0, e->kind, x86_cpl(s), s->seg[SEG_CS].selector,
+                (unsigned long)s->rip, s->seg[SEG_SS].selector, (unsigned long)s->gpr[REG_RSP],
+                (unsigned long)s->cr2, (unsigned long)s->rflags);
 }
 
 static bool is_contributory(const struct bt_event *e)
 {
-    return e->kind == BT_EVENT_EXCEPTION && (e->vector == VECTOR_DE || (e->vector >= VECTOR_TS && e->vector <= VECTOR_GP));
+    return e->kind == BT_EVENT_EXCEPTION &&
+           (e->vector == VECTOR_DE || (e->vector >= VECTOR_TS && e->vector <= VECTOR_GP));
 }
-static bool is_page_fault(const struct bt_event *e) { return e->kind == BT_EVENT_EXCEPTION && e->vector == VECTOR_PF; }
-static bool is_double_fault(const struct bt_event *e) { return e->kind == BT_EVENT_EXCEPTION && e->vector == VECTOR_DF; }
+static bool is_page_fault(const struct bt_event *e)
+{
+    return e->kind == BT_EVENT_EXCEPTION && e->vector == VECTOR_PF;
+}
+static bool is_double_fault(const struct bt_event *e)
+{
+    return e->kind == BT_EVENT_EXCEPTION && e->vector == VECTOR_DF;
+}
 
 /* What is delivered after second was raised by the delivery of first. */
 static struct bt_event combine(struct bt_vcpu *v, const struct bt_event *first, struct bt_event second)
@@ -283,5 +297,11 @@ void helper_int(struct bt_vcpu *v, const struct x86_insn *insn)
     software_interrupt(v, insn, vector, BT_EVENT_SOFTWARE);
 }
 
-void helper_int3(struct bt_vcpu *v, const struct x86_insn *insn) { software_interrupt(v, insn, VECTOR_BP, BT_EVENT_SOFTWARE); }
-void helper_int1(struct bt_vcpu *v, const struct x86_insn *insn) { software_interrupt(v, insn, VECTOR_DB, BT_EVENT_INT1); }
+void helper_int3(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    software_interrupt(v, insn, VECTOR_BP, BT_EVENT_SOFTWARE);
+}
+void helper_int1(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    software_interrupt(v, insn, VECTOR_DB, BT_EVENT_INT1);
+}

@@ -71,7 +71,8 @@ static void copy_parameters(const struct stack *old, struct stack *new, unsigned
     for (unsigned n = count; n-- > 0;) stack_push(new, stack_peek(old, n * size, size), size);
 }
 
-static void call_gate_inner(struct bt_vcpu *v, const struct x86_insn *insn, const struct descriptor *gate, struct code_target *t)
+static void call_gate_inner(struct bt_vcpu *v, const struct x86_insn *insn, const struct descriptor *gate,
+                            struct code_target *t)
 {
     struct x86_state *s = bt_state(v);
     unsigned cpl = dpl_of(t->d.attr), size = x86_is_long(s) ? 8 : type_of(gate) == TYPE_CALL32 ? 4 : 2;
@@ -103,7 +104,8 @@ static void call_gate_inner(struct bt_vcpu *v, const struct x86_insn *insn, cons
     code_target_take(v, t, cpl);
 }
 
-static void through_call_gate(struct bt_vcpu *v, const struct x86_insn *insn, struct descriptor *gate, bool call)
+static void through_call_gate(struct bt_vcpu *v, const struct x86_insn *insn, struct descriptor *gate,
+                              bool call)
 {
     struct x86_state *s = bt_state(v);
     struct code_target t;
@@ -134,8 +136,8 @@ static void through_system(struct bt_vcpu *v, const struct x86_insn *insn, struc
     uint32_t error = error_of(d->selector);
     unsigned type = type_of(d);
     bool known = x86_is_long(s) ? type == TYPE_CALL32
-                                : type == TYPE_CALL16 || type == TYPE_CALL32 || type == TYPE_TASK || type == TYPE_TSS16 ||
-                                  type == TYPE_TSS32;
+                                : type == TYPE_CALL16 || type == TYPE_CALL32 || type == TYPE_TASK ||
+                                      type == TYPE_TSS16 || type == TYPE_TSS32;
     if (!known || dpl_of(d->attr) < x86_cpl(s) || dpl_of(d->attr) < (d->selector & 3u)) gp(v, error);
     if (type == TYPE_CALL16 || type == TYPE_CALL32) {
         through_call_gate(v, insn, d, call);

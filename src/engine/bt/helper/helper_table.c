@@ -7,8 +7,14 @@
  */
 #include "engine/bt/helper/helper.h"
 
-static bool to_segment(const struct x86_insn *insn) { return insn->operand[0].reg_class == RC_SEG && insn->operand[0].kind == OPND_REG; }
-static bool to_special(const struct x86_insn *insn) { return insn->operand[0].reg_class == RC_CR || insn->operand[0].reg_class == RC_DR; }
+static bool to_segment(const struct x86_insn *insn)
+{
+    return insn->operand[0].reg_class == RC_SEG && insn->operand[0].kind == OPND_REG;
+}
+static bool to_special(const struct x86_insn *insn)
+{
+    return insn->operand[0].reg_class == RC_CR || insn->operand[0].reg_class == RC_DR;
+}
 
 const struct helper_row helper_rows_system[] = {
     { X86_MOV_SREG, HELPER_END, helper_mov_to_sreg, to_segment },
@@ -73,7 +79,8 @@ const struct helper_row helper_rows_system[] = {
 };
 const unsigned helper_rows_system_count = ARRAY_SIZE(helper_rows_system);
 
-static const struct helper_row *find_in(const struct helper_row *rows, unsigned count, const struct x86_insn *insn)
+static const struct helper_row *find_in(const struct helper_row *rows, unsigned count,
+                                        const struct x86_insn *insn)
 {
     for (unsigned i = 0; i < count; i++)
         if (rows[i].mnemonic == insn->mnemonic && (!rows[i].is_for || rows[i].is_for(insn))) return &rows[i];

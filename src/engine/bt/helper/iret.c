@@ -6,7 +6,10 @@
  */
 #include "engine/bt/helper/helper.h"
 
-enum { FLAGS_USER = RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT, FLAGS_UPPER = RFLAGS_RF | RFLAGS_AC | RFLAGS_ID };
+enum {
+    FLAGS_USER = RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT,
+    FLAGS_UPPER = RFLAGS_RF | RFLAGS_AC | RFLAGS_ID
+};
 
 static _Noreturn void gp(struct bt_vcpu *v, uint32_t error) { bt_raise_error(v, VECTOR_GP, error); }
 
@@ -36,7 +39,8 @@ static void iret_paragraphs(struct bt_vcpu *v, unsigned n)
     uint64_t flags = stack_pop(&k, n);
     if (virtual_if && ((flags & RFLAGS_TF) || ((flags & RFLAGS_IF) && (s->rflags & RFLAGS_VIP)))) gp(v, 0);
     if (rip > s->seg[SEG_CS].limit) gp(v, 0);
-    uint64_t may = FLAGS_USER | (virtual_if ? 0 : RFLAGS_IF) | (vm ? 0 : RFLAGS_IOPL) | (n > 2 ? FLAGS_UPPER : 0);
+    uint64_t may = FLAGS_USER | (virtual_if ? 0 : RFLAGS_IF) | (vm ? 0 : RFLAGS_IOPL) |
+                   (n > 2 ? FLAGS_UPPER : 0);
     rflags_write(s, flags, may);
     if (virtual_if) rflags_write(s, flags & RFLAGS_IF ? RFLAGS_VIF : 0, RFLAGS_VIF);
     s->gpr[REG_RSP] = k.sp;
@@ -53,7 +57,8 @@ static void iret_task(struct bt_vcpu *v, const struct x86_insn *insn)
     uint32_t error = link & ~3u;
     if ((link & 4) || is_null_selector(link)) bt_raise_error(v, VECTOR_TS, error);
     descriptor_need(v, link, &d, VECTOR_TS);
-    if (!is_system(&d) || (type_of(&d) != TYPE_TSS16_BUSY && type_of(&d) != TYPE_TSS32_BUSY)) bt_raise_error(v, VECTOR_TS, error);
+    if (!is_system(&d) || (type_of(&d) != TYPE_TSS16_BUSY && type_of(&d) != TYPE_TSS32_BUSY))
+        bt_raise_error(v, VECTOR_TS, error);
     if (!(d.attr & SEG_ATTR_P)) bt_raise_error(v, VECTOR_NP, error);
     task_switch(v, insn->len, &d, TASK_IRET, false, 0);
 }
@@ -66,7 +71,8 @@ static void iret_to_vm86(struct bt_vcpu *v, struct stack *k, uint32_t rip, uint1
     uint32_t esp = stack_pop(k, 4);
     uint16_t ss = stack_pop(k, 4);
     for (unsigned i = 0; i < 4; i++) selector[i] = stack_pop(k, 4);
-    rflags_write(s, flags, FLAGS_USER | FLAGS_UPPER | RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_VM);
+    rflags_write(s, flags,
+                 FLAGS_USER | FLAGS_UPPER | RFLAGS_IF | RFLAGS_IOPL | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_VM);
     segment_set_paragraph(s, SEG_CS, cs);
     segment_set_paragraph(s, SEG_SS, ss);
     for (unsigned i = 0; i < 4; i++) segment_set_paragraph(s, order[i], selector[i]);

@@ -139,7 +139,10 @@ void kvmclock_update(struct bt_vcpu *v)
     publish(v, s->kvm_system_time & ~3ull, &t.version, sizeof(t));
 }
 
-static void wall_in_host(struct bt_vcpu *v, void *arg) { *(int64_t *)arg = clock_wall_ns() - clock_virtual_ns(); }
+static void wall_in_host(struct bt_vcpu *v, void *arg)
+{
+    *(int64_t *)arg = clock_wall_ns() - clock_virtual_ns();
+}
 
 void kvmclock_wall_write(struct bt_vcpu *v, gpa_t gpa)
 {

@@ -11,11 +11,28 @@
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper.h"
 
-enum { MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3b, MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_MTRR_PHYS = 0x200,
-       MSR_MTRR_PHYS_LAST = 0x20f, MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
-       MSR_MC0_CTL = 0x400, MSR_MC_LAST = 0x417, MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800,
-       MSR_X2APIC_LAST = 0x8ff, MSR_KVM_WALL_OLD = 0x11, MSR_KVM_SYSTEM_OLD = 0x12, MSR_KVM_WALL = 0x4b564d00,
-       MSR_KVM_SYSTEM = 0x4b564d01 };
+enum {
+    MSR_TSC = 0x10,
+    MSR_TSC_ADJUST = 0x3b,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_MTRR_PHYS = 0x200,
+    MSR_MTRR_PHYS_LAST = 0x20f,
+    MSR_MTRR_FIX64K = 0x250,
+    MSR_MTRR_FIX16K = 0x258,
+    MSR_MTRR_FIX4K = 0x268,
+    MSR_PAT = 0x277,
+    MSR_MC0_CTL = 0x400,
+    MSR_MC_LAST = 0x417,
+    MSR_APIC_BASE = 0x1b,
+    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_X2APIC = 0x800,
+    MSR_X2APIC_LAST = 0x8ff,
+    MSR_KVM_WALL_OLD = 0x11,
+    MSR_KVM_SYSTEM_OLD = 0x12,
+    MSR_KVM_WALL = 0x4b564d00,
+    MSR_KVM_SYSTEM = 0x4b564d01
+};
 #define MSR_EFER 0xc0000080u
 #define MSR_TSC_AUX 0xc0000103u
 
@@ -47,7 +64,10 @@ static const struct plain *plain_find(uint32_t msr)
     return NULL;
 }
 
-static uint64_t *plain_field(struct x86_state *s, const struct plain *p) { return (uint64_t *)((uint8_t *)s + p->offset); }
+static uint64_t *plain_field(struct x86_state *s, const struct plain *p)
+{
+    return (uint64_t *)((uint8_t *)s + p->offset);
+}
 
 /* ---- Constants ---- */
 
@@ -92,7 +112,10 @@ static const struct constant *constant_find(uint32_t msr)
 
 /* ---- Memory types ---- */
 
-static bool is_memory_type(unsigned type, bool pat) { return type <= 1 || (type >= 4 && type <= 6) || (pat && type == 7); }
+static bool is_memory_type(unsigned type, bool pat)
+{
+    return type <= 1 || (type >= 4 && type <= 6) || (pat && type == 7);
+}
 
 static bool are_memory_types(uint64_t value, bool pat)
 {
@@ -112,7 +135,8 @@ static uint64_t *mtrr_fixed(struct x86_state *s, uint32_t msr)
 static uint64_t *mtrr_variable(struct x86_state *s, uint32_t msr)
 {
     if (msr < MSR_MTRR_PHYS || msr > MSR_MTRR_PHYS_LAST) return NULL;
-    return msr & 1 ? &s->mtrr_phys_mask[(msr - MSR_MTRR_PHYS) / 2] : &s->mtrr_phys_base[(msr - MSR_MTRR_PHYS) / 2];
+    return msr & 1 ? &s->mtrr_phys_mask[(msr - MSR_MTRR_PHYS) / 2]
+                   : &s->mtrr_phys_base[(msr - MSR_MTRR_PHYS) / 2];
 }
 
 static bool mtrr_write(struct bt_vcpu *v, uint32_t msr, uint64_t value, bool *ok)
@@ -146,7 +170,10 @@ static bool is_apic_msr(uint32_t msr)
 {
     return msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE || (msr >= MSR_X2APIC && msr <= MSR_X2APIC_LAST);
 }
-static bool has_spec_ctrl(struct bt_vcpu *v) { return bt_has(v, 7, 0, 3, 26) || bt_has(v, 0x80000008, 0, 1, 14); }
+static bool has_spec_ctrl(struct bt_vcpu *v)
+{
+    return bt_has(v, 7, 0, 3, 26) || bt_has(v, 0x80000008, 0, 1, 14);
+}
 static bool has_tsc_aux(struct bt_vcpu *v) { return bt_has(v, 0x80000001, 0, 3, 27) || bt_has(v, 7, 0, 2, 22); }
 
 /* The other registers. *ok: exists and could be read. */
@@ -169,8 +196,10 @@ static uint64_t active_read(struct bt_vcpu *v, uint32_t msr, bool *ok)
     case MSR_TSC_AUX: *ok = has_tsc_aux(v); return s->tsc_aux;
     case MSR_SPEC_CTRL: *ok = has_spec_ctrl(v); return s->spec_ctrl;
     case MSR_TSC_ADJUST: *ok = bt_has(v, 7, 0, 1, 1); return s->tsc_adjust;
-    case MSR_KVM_WALL: case MSR_KVM_WALL_OLD: *ok = has_kvmclock(v, msr == MSR_KVM_WALL_OLD); return s->kvm_wall_clock;
-    case MSR_KVM_SYSTEM: case MSR_KVM_SYSTEM_OLD: *ok = has_kvmclock(v, msr == MSR_KVM_SYSTEM_OLD); return s->kvm_system_time;
+    case MSR_KVM_WALL:
+    case MSR_KVM_WALL_OLD: *ok = has_kvmclock(v, msr == MSR_KVM_WALL_OLD); return s->kvm_wall_clock;
+    case MSR_KVM_SYSTEM:
+    case MSR_KVM_SYSTEM_OLD: *ok = has_kvmclock(v, msr == MSR_KVM_SYSTEM_OLD); return s->kvm_system_time;
     default: *ok = false; return 0;
     }
 }
@@ -225,7 +254,10 @@ static bool active_write(struct bt_vcpu *v, uint32_t msr, uint64_t value)
         s->spec_ctrl = value;
         return true;
     case MSR_PRED_CMD: return (has_spec_ctrl(v) || bt_has(v, 0x80000008, 0, 1, 12)) && !(value & ~1ull);
-    case MSR_KVM_WALL: case MSR_KVM_WALL_OLD: case MSR_KVM_SYSTEM: case MSR_KVM_SYSTEM_OLD: return kvm_write(v, msr, value);
+    case MSR_KVM_WALL:
+    case MSR_KVM_WALL_OLD:
+    case MSR_KVM_SYSTEM:
+    case MSR_KVM_SYSTEM_OLD: return kvm_write(v, msr, value);
     default: return false;
     }
 }
@@ -258,7 +290,8 @@ struct trace_call { uint32_t msr; uint64_t value; const char *what; };
 static void trace_unknown(struct bt_vcpu *v, void *arg)
 {
     const struct trace_call *t = arg;
-    trace_print("%s of MSR %#x, value %#lx, at %#lx: #GP\n", t->what, t->msr, (unsigned long)t->value, (unsigned long)v->s.rip);
+    trace_print("%s of MSR %#x, value %#lx, at %#lx: #GP\n", t->what, t->msr, (unsigned long)t->value,
+                (unsigned long)v->s.rip);
 }
 
 static _Noreturn void refuse(struct bt_vcpu *v, uint32_t msr, uint64_t value, const char *what)

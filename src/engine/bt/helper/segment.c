@@ -93,12 +93,15 @@ void helper_load_far_pointer(struct bt_vcpu *v, const struct x86_insn *insn)
     far_pointer_load(v, bt_operand_linear(v, insn, n + 2, BT_READ), n, &offset, &selector);
     segment_load(v, seg, selector);
     register_write(bt_state(v), insn->operand[0].reg, offset, n);
-    next(v, insn, SEG_DS);                             /* LSS casts no interrupt shadow: it loads SS and SP at once */
+    next(v, insn, SEG_DS); /* LSS casts no interrupt shadow: it loads SS and SP at once */
 }
 
 /* ---- Looking at descriptors ---- */
 
-static void set_zf(struct x86_state *s, bool on) { s->rflags = on ? s->rflags | RFLAGS_ZF : s->rflags & ~(uint64_t)RFLAGS_ZF; }
+static void set_zf(struct x86_state *s, bool on)
+{
+    s->rflags = on ? s->rflags | RFLAGS_ZF : s->rflags & ~(uint64_t)RFLAGS_ZF;
+}
 
 /* May the current privilege see the descriptor? types: bits of the system types that the instruction knows. */
 static bool is_visible(struct bt_vcpu *v, uint16_t selector, struct descriptor *d, uint32_t types)
@@ -124,8 +127,9 @@ void helper_lar(struct bt_vcpu *v, const struct x86_insn *insn)
     struct x86_state *s = bt_state(v);
     struct descriptor d;
     need_protected(v);
-    uint32_t types = x86_is_long(s) ? 1u << 2 | 1u << 9 | 1u << 11 | 1u << 12
-                                    : 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 9 | 1u << 11 | 1u << 12;
+    uint32_t types = x86_is_long(s)
+                         ? 1u << 2 | 1u << 9 | 1u << 11 | 1u << 12
+                         : 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 9 | 1u << 11 | 1u << 12;
     bool ok = is_visible(v, word_operand(v, insn, 1), &d, types);
     set_zf(s, ok);
     if (ok) register_write(s, insn->operand[0].reg, d.low >> 32 & 0xf0ff00, insn->opsize);
@@ -136,7 +140,8 @@ void helper_lsl(struct bt_vcpu *v, const struct x86_insn *insn)
     struct x86_state *s = bt_state(v);
     struct descriptor d;
     need_protected(v);
-    uint32_t types = x86_is_long(s) ? 1u << 2 | 1u << 9 | 1u << 11 : 1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 11;
+    uint32_t types = x86_is_long(s) ? 1u << 2 | 1u << 9 | 1u << 11
+                                    : 1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 11;
     bool ok = is_visible(v, word_operand(v, insn, 1), &d, types);
     set_zf(s, ok);
     if (ok) register_write(s, insn->operand[0].reg, descriptor_limit(&d), insn->opsize);

@@ -9,7 +9,10 @@
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper.h"
 
-enum { CODE = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | 0xb, DATA = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | SEG_ATTR_DB | 3 };
+enum {
+    CODE = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | 0xb,
+    DATA = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | SEG_ATTR_DB | 3
+};
 
 static _Noreturn void gp(struct bt_vcpu *v) { bt_raise_error(v, VECTOR_GP, 0); }
 

@@ -69,8 +69,14 @@ static void selector_store(struct bt_vcpu *v, const struct x86_insn *insn, uint1
     *g = insn->opsize == 2 ? (*g & ~0xffffull) | selector : selector;
 }
 
-void helper_sldt(struct bt_vcpu *v, const struct x86_insn *insn) { selector_store(v, insn, bt_state(v)->ldtr.selector); }
-void helper_str(struct bt_vcpu *v, const struct x86_insn *insn) { selector_store(v, insn, bt_state(v)->tr.selector); }
+void helper_sldt(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    selector_store(v, insn, bt_state(v)->ldtr.selector);
+}
+void helper_str(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    selector_store(v, insn, bt_state(v)->tr.selector);
+}
 
 static uint16_t selector_operand(struct bt_vcpu *v, const struct x86_insn *insn)
 {

@@ -10,8 +10,15 @@
 #include "engine/bt/helper/helper.h"
 
 enum { TSS32_LIMIT = 0x67, TSS16_LIMIT = 0x2b };
-enum { TSS32_CR3 = 0x1c, TSS32_EIP = 0x20, TSS32_EFLAGS = 0x24, TSS32_GPR = 0x28, TSS32_SEG = 0x48, TSS32_LDT = 0x60,
-       TSS32_T = 0x64 };
+enum {
+    TSS32_CR3 = 0x1c,
+    TSS32_EIP = 0x20,
+    TSS32_EFLAGS = 0x24,
+    TSS32_GPR = 0x28,
+    TSS32_SEG = 0x48,
+    TSS32_LDT = 0x60,
+    TSS32_T = 0x64
+};
 enum { TSS16_IP = 0x0e, TSS16_FLAGS = 0x10, TSS16_GPR = 0x12, TSS16_SEG = 0x22, TSS16_LDT = 0x2a };
 #define ACCESS_LOAD (BT_READ | BT_SYSTEM)
 #define ACCESS_STORE (BT_WRITE | BT_SYSTEM)
@@ -65,7 +72,8 @@ static void save_old(struct bt_vcpu *v, uint64_t rip, uint64_t flags)
     for (unsigned i = 0; i < 8; i++)
         bt_store(v, base + (wide ? TSS32_GPR : TSS16_GPR) + n * i, s->gpr[i], n, ACCESS_STORE);
     for (unsigned i = 0; i < segments; i++)
-        bt_store(v, base + (wide ? TSS32_SEG : TSS16_SEG) + n * i, s->seg[segment_order[i]].selector, 2, ACCESS_STORE);
+        bt_store(v, base + (wide ? TSS32_SEG : TSS16_SEG) + n * i, s->seg[segment_order[i]].selector, 2,
+                 ACCESS_STORE);
 }
 
 /* ---- The new task ---- */
@@ -80,7 +88,8 @@ static struct new_task read_new(struct bt_vcpu *v, uint32_t base, bool wide)
     t.rip = bt_load(v, base + (wide ? TSS32_EIP : TSS16_IP), n, ACCESS_LOAD);
     t.flags = bt_load(v, base + (wide ? TSS32_EFLAGS : TSS16_FLAGS), n, ACCESS_LOAD);
     for (unsigned i = 0; i < 8; i++)
-        t.gpr[i] = bt_load(v, base + (wide ? TSS32_GPR : TSS16_GPR) + n * i, n, ACCESS_LOAD) | (wide ? 0 : 0xffff0000);
+        t.gpr[i] = bt_load(v, base + (wide ? TSS32_GPR : TSS16_GPR) + n * i, n, ACCESS_LOAD) |
+                   (wide ? 0 : 0xffff0000);
     for (unsigned i = 0; i < segments; i++)
         t.seg[i] = bt_load(v, base + (wide ? TSS32_SEG : TSS16_SEG) + n * i, 2, ACCESS_LOAD);
     t.ldt = bt_load(v, base + (wide ? TSS32_LDT : TSS16_LDT), 2, ACCESS_LOAD);
@@ -130,7 +139,8 @@ static void load_data(struct bt_vcpu *v, unsigned seg, uint16_t selector, unsign
     if (is_null_selector(selector)) return;
     descriptor_need(v, selector, &d, VECTOR_TS);
     if (is_system(&d) || (is_code(&d) && !(d.attr & TYPE_READABLE))) ts(v, selector);
-    if (!(is_code(&d) && is_conforming(&d)) && ((selector & 3u) > dpl_of(d.attr) || cpl > dpl_of(d.attr))) ts(v, selector);
+    if (!(is_code(&d) && is_conforming(&d)) && ((selector & 3u) > dpl_of(d.attr) || cpl > dpl_of(d.attr)))
+        ts(v, selector);
     if (!(d.attr & SEG_ATTR_P)) bt_raise_error(v, VECTOR_NP, selector & ~3u);
     descriptor_set_accessed(v, &d);
     bt_state(v)->seg[seg] = descriptor_segment(&d, selector);
@@ -173,7 +183,8 @@ static void old_busy_clear(struct bt_vcpu *v)
     if (descriptor_read(v, bt_state(v)->tr.selector, &old)) descriptor_set_busy(v, &old, false);
 }
 
-void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enum task_switch why, bool has_error, uint32_t error)
+void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enum task_switch why,
+                 bool has_error, uint32_t error)
 {
     struct x86_state *s = bt_state(v);
     bool wide = type_of(d) & 8, old_wide = s->tr.attr & 8;
@@ -181,7 +192,8 @@ void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enu
     if (limit < (wide ? (uint32_t)TSS32_LIMIT : (uint32_t)TSS16_LIMIT)) ts(v, d->selector);
     need_limit(v, old_last);
     bt_probe(v, (uint32_t)s->tr.base, old_last + 1, ACCESS_STORE);
-    bt_probe(v, base, (wide ? TSS32_LIMIT : TSS16_LIMIT) + 1, why == TASK_CALL || why == TASK_INT ? ACCESS_STORE : ACCESS_LOAD);
+    bt_probe(v, base, (wide ? TSS32_LIMIT : TSS16_LIMIT) + 1,
+             why == TASK_CALL || why == TASK_INT ? ACCESS_STORE : ACCESS_LOAD);
     if (why == TASK_JMP || why == TASK_IRET) old_busy_clear(v);
     uint64_t rip = s->rip + insn_len;
     save_old(v, s->seg[SEG_CS].attr & SEG_ATTR_DB ? (uint32_t)rip : (uint16_t)rip,
@@ -202,15 +214,16 @@ void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enu
     }
 }
 
-void task_gate(struct bt_vcpu *v, unsigned insn_len, const struct descriptor *gate, enum task_switch why, bool has_error,
-               uint32_t error)
+void task_gate(struct bt_vcpu *v, unsigned insn_len, const struct descriptor *gate, enum task_switch why,
+               bool has_error, uint32_t error)
 {
     struct descriptor d;
     uint16_t selector = gate_selector(gate);
     if (selector & 4) bt_raise_error(v, VECTOR_GP, selector & ~3u);
     if (is_null_selector(selector)) bt_raise_error(v, VECTOR_GP, 0);
     descriptor_need(v, selector, &d, VECTOR_GP);
-    if (!is_system(&d) || (type_of(&d) != TYPE_TSS16 && type_of(&d) != TYPE_TSS32)) bt_raise_error(v, VECTOR_GP, selector & ~3u);
+    if (!is_system(&d) || (type_of(&d) != TYPE_TSS16 && type_of(&d) != TYPE_TSS32))
+        bt_raise_error(v, VECTOR_GP, selector & ~3u);
     if (!(d.attr & SEG_ATTR_P)) bt_raise_error(v, VECTOR_NP, selector & ~3u);
     task_switch(v, insn_len, &d, why, has_error, error);
 }

@@ -13,8 +13,10 @@ __asm__(".text\n"
 
 void test_flags(void)
 {
-    static const struct { const char *name; const char *code; } how[] = {
-        { "popf", flags_popf }, { "popf16", flags_popf16 }, { "iret-flags", flags_iret }, { "cli", flags_cli }, { "sti", flags_sti },
+    static const struct { const char *name; const char *code;
+    } how[] = {
+        { "popf", flags_popf }, { "popf16", flags_popf16 }, { "iret-flags", flags_iret },
+        { "cli", flags_cli },   { "sti", flags_sti },
     };
     for (unsigned h = 0; h < sizeof(how) / sizeof(*how); h++)
         for (unsigned ring = 0; ring < 4; ring++)
@@ -26,7 +28,7 @@ void test_flags(void)
                         run_registers.eax = 1u << bit;
                         run(ring, how[h].code);
                         row_add(outcome() ? outcome() : trap_record.ebx);
-                        row_add(trap_record.eflags & ~(1u << 16));         /* RF: some do not set it for faults */
+                        row_add(trap_record.eflags & ~(1u << 16)); /* RF: some do not set it for faults */
                         run_registers.eax = 0x247ed5 & ~(1u << bit);
                         run(ring, how[h].code);
                         row_add(outcome() ? outcome() : trap_record.ebx);

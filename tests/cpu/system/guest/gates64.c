@@ -14,7 +14,9 @@ SNIPPET(do_retf, "push %rax; push %rdi; lretq $8");
 SNIPPET(do_retf32, "mov %edi, %edi; sub $8, %rsp; mov %edi, (%rsp); mov %eax, 4(%rsp); lretl");
 SNIPPET(do_retf_outer, "push %rbx; push %rdx; push %rax; push %rdi; lretq");
 SNIPPET(do_iret, "push %rbx; push %rdx; push %rcx; push %rax; push %rdi; iretq");
-SNIPPET(do_iretd, "sub $20, %rsp; mov %edi, (%rsp); mov %eax, 4(%rsp); mov %ecx, 8(%rsp); mov %edx, 12(%rsp); mov %ebx, 16(%rsp); iretl");
+SNIPPET(
+    do_iretd,
+    "sub $20, %rsp; mov %edi, (%rsp); mov %eax, 4(%rsp); mov %ecx, 8(%rsp); mov %edx, 12(%rsp); mov %ebx, 16(%rsp); iretl");
 SNIPPET32(do_iret32, "push %ebx; push %edx; push %ecx; push %eax; push %edi; iret");
 SNIPPET32(do_jmp32, "ljmp *%cs:far_pointer");
 SNIPPET32(do_call32, "push $0x1111; push $0x2222; lcall *%cs:far_pointer");
@@ -33,7 +35,8 @@ static void arrival(void)
     row_add(trap_record.ss);
     row_add(trap_record.handler_ss);
     const u64 *sp = (const u64 *)trap_record.rsp;
-    for (unsigned i = 0; i < 5; i++) row_add_address(sp[i] & ~0x10000ul ? sp[i] - (sp[i] < 0x80000 ? sp[i] & 0x10000 : 0) : 0);    /* RF */
+    for (unsigned i = 0; i < 5; i++)
+        row_add_address(sp[i] & ~0x10000ul ? sp[i] - (sp[i] < 0x80000 ? sp[i] & 0x10000 : 0) : 0); /* RF */
 }
 
 static void set(u64 offset, u16 selector)
@@ -48,9 +51,11 @@ static void set(u64 offset, u16 selector)
 
 static void to_segments(void)
 {
-    static const struct { const char *name, *code; u8 modes; } how[] = {
-        { "jmp", do_jmp, 3 }, { "call", do_call, 3 }, { "retf", do_retf, 3 }, { "retf32", do_retf32, 3 }, { "jmp32", do_jmp32, 12 },
-        { "call32", do_call32, 12 }, { "iret", do_iret, 3 }, { "iretd", do_iretd, 3 }, { "iret32", do_iret32, 12 },
+    static const struct { const char *name, *code; u8 modes;
+    } how[] = {
+        { "jmp", do_jmp, 3 },       { "call", do_call, 3 },    { "retf", do_retf, 3 },
+        { "retf32", do_retf32, 3 }, { "jmp32", do_jmp32, 12 }, { "call32", do_call32, 12 },
+        { "iret", do_iret, 3 },     { "iretd", do_iretd, 3 },  { "iret32", do_iret32, 12 },
     };
     for (unsigned h = 0; h < sizeof(how) / sizeof(*how); h++)
         for (unsigned mode = 0; mode < 4; mode++) {
@@ -73,7 +78,10 @@ static void to_segments(void)
 
 static void stacks(void)
 {
-    static const u16 selectors[] = { 0, 3, SEL_DATA, SEL_DATA3 + 3, SEL_DATA3 + 2, SEL_CODE3 + 3, SEL_LAST + 8 + 3, SEL_TSS + 3, SEL_TEST + 3 };
+    static const u16 selectors[] = {
+        0,           3,           SEL_DATA, SEL_DATA3 + 3, SEL_DATA3 + 2, SEL_CODE3 + 3, SEL_LAST + 8 + 3,
+        SEL_TSS + 3, SEL_TEST + 3
+    };
     static const u16 targets[] = { SEL_CODE, SEL_CODE3 + 3, SEL_CODE32, SEL_CODE32_3 + 3 };
     for (unsigned how = 0; how < 2; how++)
         for (unsigned mode = 0; mode < 2; mode++)
@@ -130,7 +138,8 @@ static void call_gates(void)
                             run(mode, mode == 2 ? (call ? do_call32 : do_jmp32) : call ? do_call : do_jmp);
                             if (targets[t] == 0x9e) row_add(outcome());
                             else arrival();
-                            row_end(call ? "call-gate" : "jmp-gate", mode << 20 | size << 16 | access << 8 | targets[t]);
+                            row_end(call ? "call-gate" : "jmp-gate",
+                                    mode << 20 | size << 16 | access << 8 | targets[t]);
                         }
     row_flush();
     gate_set(&gdt[SEL_GATE / 8], SEL_CODE, (u64)arrive, 0xec, 0);
@@ -152,12 +161,15 @@ static void interrupts(void)
             for (unsigned type = 0; type < 32; type++)
                 for (unsigned attr = 0; attr < 3; attr++)
                     for (unsigned t = 0; t < sizeof(targets); t++) {
-                        const char *code = how == 0 ? (mode == 2 ? do_int32 : do_int) : how == 1 ? do_int3 : do_ud;
+                        const char *code = how == 0   ? (mode == 2 ? do_int32 : do_int)
+                                           : how == 1 ? do_int3
+                                                      : do_ud;
                         unsigned vector = how == 0 ? 0x60 : how == 1 ? 3 : 6;
                         u64 old[2] = { idt[2 * vector], idt[2 * vector + 1] };
                         u8 access = type | (attr == 0 ? 0x80 : attr == 1 ? 0xe0 : 0x60);
                         gdt[SEL_TARGET / 8] = descriptor(0, 0xfffff, targets[t], 10);
-                        gate_set(&idt[2 * vector], SEL_TARGET, (u64)arrive, access, attr == 1 && mode && targets[t] == 0x9a ? type & 7 : 0);
+                        gate_set(&idt[2 * vector], SEL_TARGET, (u64)arrive, access,
+                                 attr == 1 && mode && targets[t] == 0x9a ? type & 7 : 0);
                         set(0, 0);
                         run_rflags = 0x40200;
                         run(mode, code);
@@ -168,7 +180,10 @@ static void interrupts(void)
                         else arrival();
                         if (targets[t] == 0x9a && !outcome()) row_add(trap_record.rsp - (u64)ring_stack);
                         row_add(trap_record.rflags & 0x40200);
-                        row_end(how == 0 ? "int" : how == 1 ? "int3" : "ud2", mode << 16 | access << 8 | targets[t]);
+                        row_end(how == 0   ? "int"
+                                : how == 1 ? "int3"
+                                           : "ud2",
+                                mode << 16 | access << 8 | targets[t]);
                     }
     row_flush();
 }

@@ -22,7 +22,8 @@ SNIPPET(int_sti, "cli; " ASK "sti; nop; nop; nop; cli");
 SNIPPET(int_sti_sti, "cli; " ASK "sti; sti; nop; nop; cli");
 SNIPPET(int_sti_cli, "cli; " ASK "sti; cli; nop; nop");
 SNIPPET(int_popf, "cli; " ASK "pushf; orl $0x200, (%rsp); popf; nop; nop; cli");
-SNIPPET(int_ss, "cli; mov %ss, %ebx; " ASK "pushf; orl $0x200, (%rsp); popf; nop; cli; sti; mov %ebx, %ss; nop; nop; cli");
+SNIPPET(int_ss, "cli; mov %ss, %ebx; " ASK
+                "pushf; orl $0x200, (%rsp); popf; nop; cli; sti; mov %ebx, %ss; nop; nop; cli");
 SNIPPET(int_ss_open, "mov %ss, %ebx; sti; mov $0x50, %al; mov %ebx, %ss; out %al, $0xf5; nop; cli");
 SNIPPET(int_hlt, "cli; " ASK "sti; hlt; nop; cli");
 SNIPPET(int_open, "sti; " ASK "nop; nop; cli");
@@ -45,10 +46,12 @@ static void show(const char *name, const char *from)
 
 static void interrupts(void)
 {
-    static const struct { const char *name, *code; } how[] = {
-        { "closed", int_closed }, { "sti", int_sti }, { "sti-sti", int_sti_sti }, { "sti-cli", int_sti_cli }, { "popf", int_popf },
-        { "ss", int_ss }, { "ss-open", int_ss_open }, { "hlt", int_hlt }, { "open", int_open }, { "two", int_two }, { "cr8", int_cr8 },
-        { "nmi", int_nmi }, { "nmi-ss", int_nmi_ss },
+    static const struct { const char *name, *code;
+    } how[] = {
+        { "closed", int_closed }, { "sti", int_sti }, { "sti-sti", int_sti_sti }, { "sti-cli", int_sti_cli },
+        { "popf", int_popf },     { "ss", int_ss },   { "ss-open", int_ss_open }, { "hlt", int_hlt },
+        { "open", int_open },     { "two", int_two }, { "cr8", int_cr8 },         { "nmi", int_nmi },
+        { "nmi-ss", int_nmi_ss },
     };
     for (unsigned n = 0; n < 2; n++) {
         gate_set(&idt[2 * 0x50], SEL_CODE, (u64)interrupt_handler, 0x8e, 0);
@@ -74,7 +77,13 @@ static void interrupts(void)
     row_flush();
 }
 
-static struct { u32 version, pad; u64 tsc, ns; u32 mul; signed char shift; u8 flags, pad2[2]; } volatile clock_info __attribute__((aligned(64)));
+static struct {
+    u32 version, pad;
+    u64 tsc, ns;
+    u32 mul;
+    signed char shift;
+    u8 flags, pad2[2];
+} volatile clock_info __attribute__((aligned(64)));
 static struct { u32 version, sec, nsec; } volatile wall_info __attribute__((aligned(64)));
 
 static u64 tsc(void)

@@ -87,7 +87,8 @@ u64 descriptor(u32 base, u32 limit, u8 access, u8 flags)
 
 u64 gate(u16 selector, u32 offset, u8 access, u8 count)
 {
-    return (offset & 0xffff) | (u64)selector << 16 | (u64)count << 32 | (u64)access << 40 | (u64)(offset >> 16) << 48;
+    return (offset & 0xffff) | (u64)selector << 16 | (u64)count << 32 | (u64)access << 40 |
+           (u64)(offset >> 16) << 48;
 }
 
 /* ---- Snippets ---- */

@@ -5,7 +5,8 @@
  */
 #include "legacy.h"
 
-extern char use1[], use2[], use4[], put4[], pop_ss[], push_ss[], limit_jmp[], limit_call[], limit_retf[], limit_arrive[], run_out[], string[];
+extern char use1[], use2[], use4[], put4[], pop_ss[], push_ss[], limit_jmp[], limit_call[], limit_retf[],
+    limit_arrive[], run_out[], string[];
 extern u32 far_pointer[2];
 __asm__(".text\n"
         "use1: mov %eax, %fs; movb %fs:(%ebx), %dl; int $0x80\n"
@@ -22,19 +23,22 @@ __asm__(".text\n"
 
 static void data(void)
 {
-    static const struct { const char *name; u32 limit; u8 access, flags; } kinds[] = {
-        { "up", 0xfff, 0xf3, 4 }, { "up-pages", 1, 0xf3, 12 }, { "all", 0xfffff, 0xf3, 12 }, { "down", 0xfff, 0xf7, 4 },
-        { "down16", 0xfff, 0xf7, 0 }, { "down-pages", 1, 0xf7, 12 }, { "read-only", 0xfff, 0xf1, 4 }, { "code", 0xfff, 0xfb, 4 },
-        { "code-xo", 0xfff, 0xf9, 4 },
+    static const struct { const char *name; u32 limit; u8 access, flags;
+    } kinds[] = {
+        { "up", 0xfff, 0xf3, 4 },        { "up-pages", 1, 0xf3, 12 },  { "all", 0xfffff, 0xf3, 12 },
+        { "down", 0xfff, 0xf7, 4 },      { "down16", 0xfff, 0xf7, 0 }, { "down-pages", 1, 0xf7, 12 },
+        { "read-only", 0xfff, 0xf1, 4 }, { "code", 0xfff, 0xfb, 4 },   { "code-xo", 0xfff, 0xf9, 4 },
     };
-    static const u32 offsets[] = { 0, 0xffc, 0xffd, 0xfff, 0x1000, 0x1ffc, 0x1fff, 0x2000, 0xfffc, 0xfffd, 0xffff, 0x10000, 0x7fffff0,
-                                   0xfffffffc, 0xfffffffe, 0xffffffff };
+    static const u32 offsets[] = { 0,         0xffc,      0xffd,      0xfff,     0x1000, 0x1ffc,
+                                   0x1fff,    0x2000,     0xfffc,     0xfffd,    0xffff, 0x10000,
+                                   0x7fffff0, 0xfffffffc, 0xfffffffe, 0xffffffff };
     static const char *const how[] = { use1, use2, use4, put4, string };
     for (unsigned k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
         for (unsigned o = 0; o < sizeof(offsets) / sizeof(*offsets); o++) {
             for (unsigned h = 0; h < sizeof(how) / sizeof(*how); h++) {
                 /* a base that keeps the accesses within low memory */
-                gdt[SEL_TEST / 8] = descriptor(0x9000 - (offsets[o] & ~0xfff), kinds[k].limit, kinds[k].access, kinds[k].flags);
+                gdt[SEL_TEST / 8] = descriptor(0x9000 - (offsets[o] & ~0xfff), kinds[k].limit,
+                                               kinds[k].access, kinds[k].flags);
                 run_registers.eax = SEL_TEST | 3;
                 run_registers.ebx = offsets[o];
                 run(3, how[h]);

@@ -79,7 +79,8 @@ u64 descriptor(u32 base, u32 limit, u8 access, u8 flags)
 
 void gate_set(u64 *to, u16 selector, u64 offset, u8 access, u8 ist)
 {
-    to[0] = (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 | (u64)access << 40 | (offset >> 16 & 0xffff) << 48;
+    to[0] = (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 | (u64)access << 40 |
+            (offset >> 16 & 0xffff) << 48;
     to[1] = offset >> 32;
 }
 
@@ -90,7 +91,10 @@ u64 rdmsr(u32 msr)
     return low | (u64)high << 32;
 }
 
-void wrmsr(u32 msr, u64 value) { __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32))); }
+void wrmsr(u32 msr, u64 value)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)));
+}
 
 int has(u32 leaf, unsigned reg, unsigned bit)
 {
@@ -108,7 +112,8 @@ int is_qemu(void)
 
 void run(unsigned mode, const void *code)
 {
-    static const u16 cs[] = { SEL_CODE, SEL_CODE3 + 3, SEL_CODE32_3 + 3, SEL_CODE32 }, ss[] = { SEL_DATA, SEL_DATA3 + 3, SEL_DATA3 + 3, SEL_DATA };
+    static const u16 cs[] = { SEL_CODE, SEL_CODE3 + 3, SEL_CODE32_3 + 3, SEL_CODE32 },
+                     ss[] = { SEL_DATA, SEL_DATA3 + 3, SEL_DATA3 + 3, SEL_DATA };
     run_frame[0] = (u64)code;
     run_frame[1] = cs[mode];
     run_frame[2] = 2 | run_rflags;

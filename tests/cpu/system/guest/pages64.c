@@ -6,7 +6,17 @@
  */
 #include "long.h"
 
-enum { AT = 0x40000000, P = 1, W = 2, U = 4, A = 32, D = 64, PS = 128, EFLAGS_AC = 1 << 18, USER_ALIAS = AT + 0x200000 };
+enum {
+    AT = 0x40000000,
+    P = 1,
+    W = 2,
+    U = 4,
+    A = 32,
+    D = 64,
+    PS = 128,
+    EFLAGS_AC = 1 << 18,
+    USER_ALIAS = AT + 0x200000
+};
 #define NX (1ul << 63)
 static u8 page[2][4096] __attribute__((aligned(4096)));
 static u8 large_page_marker;
@@ -50,7 +60,7 @@ static void show(int reads_first)
     if (o >> 16 == 14 && (o & 8)) o |= 1;
     row_add(reads_first ? o & ~2ul : o);
     if (outcome() >> 16 == 14) row_add(cr2());
-    if (outcome()) return;                             /* upper levels may be marked by an access that faults, or not */
+    if (outcome()) return; /* upper levels may be marked by an access that faults, or not */
     row_add((test_pd[0] & (A | D)) | (test_pt[0] & (A | D)) << 8 | (test_pt[1] & (A | D)) << 16);
 }
 
@@ -74,8 +84,10 @@ static u64 pte_of(unsigned n) { return (n & 1 ? P : 0) | (n & 2 ? W : 0) | (n & 
  * a second mapping of it. */
 static void rights(void)
 {
-    static const struct { const char *name, *code; } how[] = { { "read", do_read }, { "write", do_write }, { "rmw", do_rmw }, { "rep", do_rep },
-        { "push", do_push }, { "fetch", 0 } };
+    static const struct {
+        const char *name, *code;
+    } how[] = { { "read", do_read }, { "write", do_write }, { "rmw", do_rmw },
+                { "rep", do_rep },   { "push", do_push },   { "fetch", 0 } };
     static const u8 pdes[] = { 7, 5, 3, 1, 15, 6 };
     for (unsigned modes = 0; modes < 32; modes++)
         for (unsigned mode = 0; mode < 2; mode++) {
@@ -91,7 +103,8 @@ static void rights(void)
                         test_pd[1] = P | W | U | PS;
                         set_modes(modes);
                         flush();
-                        run_registers = (struct registers){ .rax = AT + (how[h].code == do_push ? 8 : 0), .rdx = 0x80cd };
+                        run_registers = (struct registers){ .rax = AT + (how[h].code == do_push ? 8 : 0),
+                                                            .rdx = 0x80cd };
                         run(mode, how[h].code ? how[h].code + (mode ? USER_ALIAS : 0) : (const char *)AT);
                         set_modes(1);
                         pd[0] |= U;
@@ -133,7 +146,9 @@ static void reserved(void)
 
 static void crossings(void)
 {
-    static const struct { const char *name, *code; } how[] = { { "read8", do_read8 }, { "write8", do_write8 }, { "rep", do_rep } };
+    static const struct {
+        const char *name, *code;
+    } how[] = { { "read8", do_read8 }, { "write8", do_write8 }, { "rep", do_rep } };
     for (unsigned h = 0; h < 3; h++)
         for (unsigned mode = 0; mode < 2; mode++)
             for (unsigned pte = 0; pte < 64; pte++) {

@@ -81,13 +81,19 @@ static void control(void)
 
 static void everything(void)
 {
-    static const struct { const char *name, *code; } all[] = {
-        { "cr1", cr1_read }, { "cr5", cr5_read }, { "lmsw", do_lmsw }, { "smsw", do_smsw }, { "smsw16", do_smsw16 }, { "smsw-m", do_smswm },
-        { "clts", do_clts }, { "cli", do_cli }, { "invlpg", do_invlpg }, { "wbinvd", do_wbinvd }, { "invd", do_invd },
-        { "sgdt", do_sgdt }, { "sidt", do_sidt }, { "lgdt", do_lgdt }, { "lidt", do_lidt }, { "sldt", do_sldt }, { "str", do_str },
-        { "rsm", do_rsm }, { "in", do_in }, { "stac", do_stac }, { "clac", do_clac }, { "msr-read", msr_read }, { "msr-write", msr_write },
-        { "cr0", cr0_write }, { "cr2", cr2_write }, { "cr3", cr3_write }, { "cr4", cr4_write }, { "cr8", cr8_write }, { "dr0", dr_write0 },
-        { "dr7", dr_write7 }, { "hlt", do_hlt }, { "rdpmc", do_rdpmc },
+    static const struct { const char *name, *code;
+    } all[] = {
+        { "cr1", cr1_read },      { "cr5", cr5_read },        { "lmsw", do_lmsw },
+        { "smsw", do_smsw },      { "smsw16", do_smsw16 },    { "smsw-m", do_smswm },
+        { "clts", do_clts },      { "cli", do_cli },          { "invlpg", do_invlpg },
+        { "wbinvd", do_wbinvd },  { "invd", do_invd },        { "sgdt", do_sgdt },
+        { "sidt", do_sidt },      { "lgdt", do_lgdt },        { "lidt", do_lidt },
+        { "sldt", do_sldt },      { "str", do_str },          { "rsm", do_rsm },
+        { "in", do_in },          { "stac", do_stac },        { "clac", do_clac },
+        { "msr-read", msr_read }, { "msr-write", msr_write }, { "cr0", cr0_write },
+        { "cr2", cr2_write },     { "cr3", cr3_write },       { "cr4", cr4_write },
+        { "cr8", cr8_write },     { "dr0", dr_write0 },       { "dr7", dr_write7 },
+        { "hlt", do_hlt },        { "rdpmc", do_rdpmc },
     };
     u64 cr4;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
@@ -97,8 +103,10 @@ static void everything(void)
         for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
             for (unsigned mode = umip; mode < 2; mode++) {
                 if (mode && i < 2) continue;           /* CR1, CR5 at CPL 3: #UD or #GP */
-                if (mode == 0 && (all[i].code == do_hlt || all[i].code == cr0_write || all[i].code == cr3_write || all[i].code == cr4_write ||
-                                  all[i].code == do_rdpmc)) continue;
+                if (mode == 0 &&
+                    (all[i].code == do_hlt || all[i].code == cr0_write || all[i].code == cr3_write ||
+                     all[i].code == cr4_write || all[i].code == do_rdpmc))
+                    continue;
                 run_registers = (struct registers){ .rax = 0xe, .rcx = 0xc0000084, .rdx = 0 };
                 run(mode, all[i].code);
                 row_add(outcome());
@@ -112,13 +120,16 @@ static void everything(void)
 
 static void msrs(void)
 {
-    static const u32 plain[] = { 0x175, 0x176, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102 };
+    static const u32 plain[] = { 0x175,      0x176,      0xc0000081, 0xc0000082, 0xc0000083,
+                                 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102 };
     static const u64 values[] = { 0, 0x12345678, 0x123456789abc, 0x7fffffffffff, 0xffff800000000000 };
     for (unsigned m = 0; m < sizeof(plain) / sizeof(*plain); m++) {
         u64 old = rdmsr(plain[m]);
         for (unsigned i = 0; i < sizeof(values) / sizeof(*values); i++) {
             if (plain[m] == 0xc0000084 && values[i] >> 32) continue;
-            run_registers = (struct registers){ .rcx = plain[m], .rax = (u32)values[i], .rdx = values[i] >> 32 };
+            run_registers = (struct registers){ .rcx = plain[m],
+                                                .rax = (u32)values[i],
+                                                .rdx = values[i] >> 32 };
             run(0, msr_write);
             row_add(outcome());
             row_add(outcome() ? 0 : trap_record.rdx);

@@ -15,10 +15,12 @@ SNIPPET32(use_ds32, "mov %eax, %ds; mov %ds, %edx; mov %ebx, %ds");
 SNIPPET32(use_ss32, "mov %ss, %ebx; mov %eax, %ss; mov %ss, %edx; mov %ebx, %ss");
 SNIPPET32(use_lar32, "lar %eax, %edx");
 
-static const struct { const char *name, *code; u8 modes; } users[] = {
-    { "mov-ds", use_ds, 3 }, { "mov-fs", use_fs, 3 }, { "mov-ss", use_ss, 3 }, { "lar", use_lar, 3 }, { "lsl", use_lsl, 3 },
-    { "verr", use_verr, 3 }, { "verw", use_verw, 3 }, { "lldt", use_lldt, 3 }, { "ltr", use_ltr, 3 }, { "mov-ds32", use_ds32, 12 },
-    { "mov-ss32", use_ss32, 12 }, { "lar32", use_lar32, 12 },
+static const struct { const char *name, *code; u8 modes;
+} users[] = {
+    { "mov-ds", use_ds, 3 },      { "mov-fs", use_fs, 3 },      { "mov-ss", use_ss, 3 },
+    { "lar", use_lar, 3 },        { "lsl", use_lsl, 3 },        { "verr", use_verr, 3 },
+    { "verw", use_verw, 3 },      { "lldt", use_lldt, 3 },      { "ltr", use_ltr, 3 },
+    { "mov-ds32", use_ds32, 12 }, { "mov-ss32", use_ss32, 12 }, { "lar32", use_lar32, 12 },
 };
 
 static void one(unsigned user, unsigned mode, unsigned access, u64 high)
@@ -58,7 +60,9 @@ static void bases(void)
 
 void test_segments(void)
 {
-    static const u16 outside[] = { 0, 1, 2, 3, SEL_LAST + 8, SEL_LAST + 8 + 3, 4, SEL_TEST | 4, 0xfff8, 0xffff };
+    static const u16 outside[] = {
+        0, 1, 2, 3, SEL_LAST + 8, SEL_LAST + 8 + 3, 4, SEL_TEST | 4, 0xfff8, 0xffff
+    };
     for (unsigned user = 0; user < sizeof(users) / sizeof(*users); user++)
         for (unsigned mode = 0; mode < 4; mode++) {
             if (!(users[user].modes >> mode & 1)) continue;

@@ -44,7 +44,8 @@ static void one(unsigned user, unsigned ring, unsigned access, unsigned flags)
 
 static void outside(unsigned user, unsigned ring)
 {
-    static const u16 selectors[] = { 0, 1, 2, 3, SEL_LAST + 8, SEL_LAST + 8 + 3, 4, SEL_TEST | 4, 0xfff8, 0xffff };
+    static const u16 selectors[] = { 0,      1,     2, 3, SEL_LAST + 8, SEL_LAST + 8 + 3, 4, SEL_TEST | 4,
+                                     0xfff8, 0xffff };
     for (unsigned i = 0; i < sizeof(selectors) / sizeof(*selectors); i++) {
         if (users[user].code == use_ltr && selectors[i] < 4) continue;      /* some emulators take a null TR */
         run_registers.eax = selectors[i];

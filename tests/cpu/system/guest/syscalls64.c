@@ -54,7 +54,10 @@ static void syscalls(void)
             for (unsigned wide = 0; wide < 2; wide++)
                 for (unsigned flags = 0; flags < 3; flags++) {
                     run_rflags = 0;
-                    run_registers = (struct registers){ .rcx = (u64)(wide ? landing : landing32), .r11 = flags == 0 ? 2 : flags == 1 ? 0x244ed7 : 0x13002 };
+                    run_registers = (struct registers){ .rcx = (u64)(wide ? landing : landing32),
+                                                        .r11 = flags == 0   ? 2
+                                                               : flags == 1 ? 0x244ed7
+                                                                            : 0x13002 };
                     run(mode, wide ? do_sysret64 : do_sysret32);
                     show("sysret", sce << 8 | mode << 4 | wide << 2 | flags);
                 }
@@ -96,9 +99,10 @@ static void sysenters(void)
 static void bases(void)
 {
     static const u64 values[] = { 0x123456789, 0x7fffffffffff, 0xffff800000000000 };
-    static const struct { const char *name, *code; } how[] = {
-        { "swapgs", do_swapgs }, { "rdfsbase", do_rdfs }, { "rdfsbase32", do_rdfs32 }, { "wrfsbase", do_wrfs }, { "wrfsbase32", do_wrfs32 },
-        { "wrgsbase", do_wrgs },
+    static const struct { const char *name, *code;
+    } how[] = {
+        { "swapgs", do_swapgs }, { "rdfsbase", do_rdfs },     { "rdfsbase32", do_rdfs32 },
+        { "wrfsbase", do_wrfs }, { "wrfsbase32", do_wrfs32 }, { "wrgsbase", do_wrgs },
     };
     for (unsigned fsgsbase = 0; fsgsbase < 2; fsgsbase++) {
         u64 cr4;

@@ -24,8 +24,19 @@ static u32 busy(unsigned selector) { return (u32)(gdt[selector / 8] >> 40) & 0xf
 
 static void fill32(struct tss32 *t, const void *code, unsigned ring)
 {
-    *t = (struct tss32){ .esp0 = (u32)stack + 2048, .ss0 = SEL_DATA0, .eip = (u32)code, .eflags = 0x2, .eax = 0xa0, .ecx = 0xa1, .edx = 0xa2,
-                         .ebx = 0xa3, .esp = (u32)stack + 4096, .ebp = 0xa5, .esi = 0xa6, .edi = 0xa7, .iomap = 0x68 };
+    *t = (struct tss32){ .esp0 = (u32)stack + 2048,
+                         .ss0 = SEL_DATA0,
+                         .eip = (u32)code,
+                         .eflags = 0x2,
+                         .eax = 0xa0,
+                         .ecx = 0xa1,
+                         .edx = 0xa2,
+                         .ebx = 0xa3,
+                         .esp = (u32)stack + 4096,
+                         .ebp = 0xa5,
+                         .esi = 0xa6,
+                         .edi = 0xa7,
+                         .iomap = 0x68 };
     t->es = t->ds = t->fs = t->gs = SEL_DATA3 + 3;
     t->cs = (SEL_CODE0 + 16 * ring) | ring;
     t->ss = (SEL_DATA0 + 16 * ring) | ring;
@@ -33,9 +44,22 @@ static void fill32(struct tss32 *t, const void *code, unsigned ring)
 
 static void fill16(const void *code)
 {
-    tss_16 = (struct tss16){ .sp0 = (u16)(u32)stack + 2048, .ss0 = SEL_SCRATCH, .ip = (u32)code, .flags = 2, .ax = 0xb0, .cx = 0xb1, .dx = 0xb2,
-                             .bx = 0xb3, .sp = (u16)(u32)(stack + 4096), .bp = 0xb5, .si = 0xb6, .di = 0xb7, .es = SEL_DATA0, .cs = SEL_TARGET,
-                             .ss = SEL_SCRATCH, .ds = SEL_DATA0 };
+    tss_16 = (struct tss16){ .sp0 = (u16)(u32)stack + 2048,
+                             .ss0 = SEL_SCRATCH,
+                             .ip = (u32)code,
+                             .flags = 2,
+                             .ax = 0xb0,
+                             .cx = 0xb1,
+                             .dx = 0xb2,
+                             .bx = 0xb3,
+                             .sp = (u16)(u32)(stack + 4096),
+                             .bp = 0xb5,
+                             .si = 0xb6,
+                             .di = 0xb7,
+                             .es = SEL_DATA0,
+                             .cs = SEL_TARGET,
+                             .ss = SEL_SCRATCH,
+                             .ds = SEL_DATA0 };
     gdt[SEL_TARGET / 8] = descriptor((u32)code & 0xffff0000, 0xfffff, 0x9b, 12);
     gdt[SEL_SCRATCH / 8] = descriptor((u32)stack & 0xffff0000, 0xffff, 0x93, 0);
 }
@@ -80,7 +104,9 @@ static void show(const char *name, unsigned key)
 
 static void set_registers(unsigned selector)
 {
-    run_registers = (struct registers){ .edi = 0x77, .esi = 0x66, .ebp = 0x55, .ebx = 0x33, .edx = 0x22, .ecx = 0x11, .eax = 0x99 };
+    run_registers = (struct registers){
+        .edi = 0x77, .esi = 0x66, .ebp = 0x55, .ebx = 0x33, .edx = 0x22, .ecx = 0x11, .eax = 0x99
+    };
     far_pointer[0] = 0;
     far_pointer[1] = selector;
 }
@@ -98,7 +124,7 @@ static void switches(void)
                 int is16;
                 const void *code = ends ? task_iret : task_end;
                 is16 = how[h].selector == SEL_TSS_16;
-                if (is16 ? !ends : ends && how[h].code == task_jmp) continue;     /* traps want a 32-bit stack */
+                if (is16 ? !ends : ends && how[h].code == task_jmp) continue; /* traps want a 32-bit stack */
                 if (is16 && how[h].code == task_jmp) code = task_back;
                 prepare();
                 fill32(&tss_b, code, ends ? 0 : ring);
@@ -114,7 +140,9 @@ static void switches(void)
 static void bad_targets(void)
 {
     for (unsigned access = 0; access < 256; access++) {
-        if ((access & 16) || ((access & 15) != 1 && (access & 15) != 9 && (access & 15) != 3 && (access & 15) != 11)) continue;
+        if ((access & 16) ||
+            ((access & 15) != 1 && (access & 15) != 9 && (access & 15) != 3 && (access & 15) != 11))
+            continue;
         for (unsigned ring = 0; ring < 4; ring += 3) {
             prepare();
             fill32(&tss_b, task_end, ring);
@@ -141,7 +169,9 @@ static void bad_targets(void)
 /* Selectors that the new task cannot load; the fault belongs to it. A double fault is not meant here. */
 static void bad_states(void)
 {
-    static const u16 selectors[] = { 0, SEL_CODE0, SEL_DATA0, SEL_CODE3 + 3, SEL_DATA3 + 3, SEL_TSS, SEL_LAST + 8, SEL_TEST, 4 };
+    static const u16 selectors[] = {
+        0, SEL_CODE0, SEL_DATA0, SEL_CODE3 + 3, SEL_DATA3 + 3, SEL_TSS, SEL_LAST + 8, SEL_TEST, 4
+    };
     for (unsigned which = 0; which < 4; which++)
         for (unsigned i = 0; i < sizeof(selectors) / sizeof(*selectors); i++) {
             prepare();

@@ -6,8 +6,8 @@
  */
 #include "legacy.h"
 
-extern char arrive[], do_jmp[], do_call[], do_call16[], do_retf[], do_retf_outer[], do_iret[], do_iret_outer[], do_int[],
-            do_int3[];
+extern char arrive[], do_jmp[], do_call[], do_call16[], do_retf[], do_retf_outer[], do_iret[],
+    do_iret_outer[], do_int[], do_int3[];
 u32 far_pointer[2];
 __asm__(".text\n"
         "arrive: int $0x80\n"
@@ -85,8 +85,16 @@ static void to_segments(void)
 /* Outer returns: every ring to every other, with stacks of every kind. */
 static void to_outer(void)
 {
-    static const u16 stacks[] = { 0, 3, SEL_DATA0, SEL_DATA0 + 16 + 1, SEL_DATA0 + 32 + 2, SEL_DATA0 + 48 + 3, SEL_DATA0 + 48 + 2,
-                                  SEL_CODE3 + 3, SEL_LAST + 8 + 3, SEL_TSS + 3 };
+    static const u16 stacks[] = { 0,
+                                  3,
+                                  SEL_DATA0,
+                                  SEL_DATA0 + 16 + 1,
+                                  SEL_DATA0 + 32 + 2,
+                                  SEL_DATA0 + 48 + 3,
+                                  SEL_DATA0 + 48 + 2,
+                                  SEL_CODE3 + 3,
+                                  SEL_LAST + 8 + 3,
+                                  SEL_TSS + 3 };
     static u8 stack[4096];
     for (unsigned iret = 0; iret < 2; iret++)
         for (unsigned ring = 0; ring < 4; ring++)
@@ -119,11 +127,14 @@ static void through_gates(void)
                         u8 access = type | (attr == 4 ? 0x60 : 0x80 | attr << 5);
                         if (!call && targets[t] == 0x1a) continue;          /* #NP; some raise #GP */
                         gdt[SEL_TARGET / 8] = descriptor(0, 0xfffff, targets[t], 12);
-                        gdt[SEL_GATE / 8] = gate(SEL_TARGET | (t & 3), type & 8 ? (u32)arrive : (u16)(u32)arrive, access, 2);
+                        gdt[SEL_GATE / 8] = gate(SEL_TARGET | (t & 3),
+                                                 type & 8 ? (u32)arrive : (u16)(u32)arrive, access, 2);
                         prepare();
                         far_pointer[0] = 0xbad;
                         far_pointer[1] = SEL_GATE | (t & 1 ? ring : 0);
-                        if (type == 4) gdt[SEL_TARGET / 8] = descriptor((u32)arrive & 0xffff0000, 0xfffff, targets[t], 12);
+                        if (type == 4)
+                            gdt[SEL_TARGET / 8] = descriptor((u32)arrive & 0xffff0000, 0xfffff, targets[t],
+                                                             12);
                         run(ring, call ? do_call : do_jmp);
                         /* some emulators leave the RPL of a conforming CS as the gate has it */
                         if ((type == 12 || type == 4) && !(targets[t] & 4)) arrival();
@@ -137,7 +148,9 @@ static void through_gates(void)
 /* Bad stacks in the TSS, parameters, a gate with a null selector. */
 static void gate_stacks(void)
 {
-    static const u16 stacks[] = { 0, 1, SEL_DATA0, SEL_DATA0 | 1, SEL_DATA0 + 16, SEL_CODE0, SEL_LAST + 8, SEL_TSS };
+    static const u16 stacks[] = {
+        0, 1, SEL_DATA0, SEL_DATA0 | 1, SEL_DATA0 + 16, SEL_CODE0, SEL_LAST + 8, SEL_TSS
+    };
     for (unsigned n = 0; n < sizeof(stacks) / sizeof(*stacks); n++) {
         u32 old = tss_main.ss1;
         gdt[SEL_TARGET / 8] = descriptor(0, 0xfffff, 0xba, 12);
@@ -177,9 +190,11 @@ static void interrupts(void)
                     for (unsigned t = 0; t < sizeof(targets); t++) {
                         u64 old = idt[how[h].vector];
                         u8 access = type | (attr == 4 ? 0x60 : 0x80 | attr << 5);
-                        gdt[SEL_TARGET / 8] = descriptor((type & 15) == 6 || (type & 15) == 7 ? (u32)arrive & 0xffff0000 : 0,
-                                                         0xfffff, targets[t], 12);
-                        idt[how[h].vector] = gate(SEL_TARGET, type & 8 ? (u32)arrive : (u16)(u32)arrive, access, 0);
+                        gdt[SEL_TARGET / 8] = descriptor(
+                            (type & 15) == 6 || (type & 15) == 7 ? (u32)arrive & 0xffff0000 : 0, 0xfffff,
+                            targets[t], 12);
+                        idt[how[h].vector] = gate(SEL_TARGET, type & 8 ? (u32)arrive : (u16)(u32)arrive,
+                                                  access, 0);
                         prepare();
                         run_eflags = 0x4000;
                         run(ring, how[h].code);

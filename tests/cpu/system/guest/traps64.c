@@ -63,7 +63,10 @@ static void end(const char *name, u64 key, const char *from)
     row_add(step_count);
     for (unsigned i = 0; i < step_count && i < 30; i++) {
         u64 distance = step_at[i] - (u64)from;
-        row_add(distance < 256 ? distance : step_at[i] == (u64)int_handler ? 0x111 : step_at[i] == (u64)int_handler + 1 ? 0x112 : 0x999);
+        row_add(distance < 256                       ? distance
+                : step_at[i] == (u64)int_handler     ? 0x111
+                : step_at[i] == (u64)int_handler + 1 ? 0x112
+                                                     : 0x999);
         row_add(step_dr6[i] & 0xf00f);
     }
     row_end(name, key);
@@ -71,10 +74,12 @@ static void end(const char *name, u64 key, const char *from)
 
 static void steps(void)
 {
-    static const struct { const char *name, *code; u8 modes; } how[] = {
-        { "step", step_plain, 3 }, { "step-popf", step_popf, 3 }, { "step-set", step_set, 3 }, { "step-int", step_int, 3 },
-        { "step-rep", step_rep, 3 }, { "step-fault", step_fault, 3 }, { "step-cpuid", step_cpuid, 3 }, { "step-call", step_call, 3 },
-        { "step-in", step_in, 1 }, { "step-xchg", step_xchg, 3 }, { "step-syscall", step_syscall, 2 }, { "step-iret", step_iret, 1 },
+    static const struct { const char *name, *code; u8 modes;
+    } how[] = {
+        { "step", step_plain, 3 },       { "step-popf", step_popf, 3 },       { "step-set", step_set, 3 },
+        { "step-int", step_int, 3 },     { "step-rep", step_rep, 3 },         { "step-fault", step_fault, 3 },
+        { "step-cpuid", step_cpuid, 3 }, { "step-call", step_call, 3 },       { "step-in", step_in, 1 },
+        { "step-xchg", step_xchg, 3 },   { "step-syscall", step_syscall, 2 }, { "step-iret", step_iret, 1 },
     };
     wrmsr(0xc0000084, 0x47700);
     wrmsr(0xc0000082, (u64)step_plain);
@@ -131,7 +136,9 @@ static void breakpoints(void)
                 if (length == 3 && (at & 3)) continue;
                 if (length == 2 && (at & 7)) continue;
                 begin();
-                __asm__ volatile("mov %0, %%dr2; mov %1, %%dr7" : : "r"((u64)variable + at), "r"(0x400ul | 0x20 | type << 24 | length << 26));
+                __asm__ volatile("mov %0, %%dr2; mov %1, %%dr7"
+                                 :
+                                 : "r"((u64)variable + at), "r"(0x400ul | 0x20 | type << 24 | length << 26));
                 run(1, break_write);
                 end("break-data", type << 8 | length << 4 | at, break_write);
             }

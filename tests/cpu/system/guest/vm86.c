@@ -21,9 +21,12 @@ SNIPPET16(vm_iret, "push %dx; push $0x800; push $1f - vm_iret; iret; 1: pushf; p
 SNIPPET16(vm_int, "int $0x21");
 SNIPPET16(vm_int3, "int3");
 SNIPPET16(vm_into, "movb $0x7f, %al; incb %al; into");
-SNIPPET16(vm_far, "ljmp $0x7fe, $1f - vm_far + 0x20; nop; 1: mov %cs, %ax; lcall $0x7ff, $2f - vm_far + 0x10; 2: pop %bx; pop %cx");
+SNIPPET16(
+    vm_far,
+    "ljmp $0x7fe, $1f - vm_far + 0x20; nop; 1: mov %cs, %ax; lcall $0x7ff, $2f - vm_far + 0x10; 2: pop %bx; pop %cx");
 SNIPPET16(vm_retf, "push $0x7fd; push $1f - vm_retf + 0x30; lret $2; 1: mov %cs, %ax");
-SNIPPET16(vm_segments, "mov $0x1234, %ax; mov %ax, %ds; mov %ax, %fs; push %dx; pop %es; mov %es, %bx; lds (0), %si");
+SNIPPET16(vm_segments,
+          "mov $0x1234, %ax; mov %ax, %ds; mov %ax, %fs; push %dx; pop %es; mov %es, %bx; lds (0), %si");
 SNIPPET16(vm_sldt, "sldt %ax");
 SNIPPET16(vm_lar, "lar %dx, %ax");
 SNIPPET16(vm_arpl, ".byte 0x63, 0xd0");
@@ -38,11 +41,13 @@ SNIPPET16(vm_in, "in $0x70, %al; mov $0x1234, %ax");
 SNIPPET16(vm_out, "mov $0x80, %dx; out %al, %dx");
 SNIPPET16(vm_syscall, "syscall");
 
-static const struct { const char *name, *code, *end; } snippets[] = {
+static const struct { const char *name, *code, *end;
+} snippets[] = {
 #define S(name) { #name, name, name##_end }
-    S(vm_cli), S(vm_sti), S(vm_pushf), S(vm_pushfl), S(vm_popf), S(vm_iret), S(vm_int), S(vm_int3), S(vm_into), S(vm_far), S(vm_retf),
-    S(vm_segments), S(vm_sldt), S(vm_lar), S(vm_arpl), S(vm_smsw), S(vm_sgdt), S(vm_lgdt),
-    S(vm_clts), S(vm_movcr), S(vm_hlt), S(vm_rdmsr), S(vm_in), S(vm_out), S(vm_syscall),
+    S(vm_cli),   S(vm_sti),  S(vm_pushf), S(vm_pushfl),  S(vm_popf),     S(vm_iret),  S(vm_int),
+    S(vm_int3),  S(vm_into), S(vm_far),   S(vm_retf),    S(vm_segments), S(vm_sldt),  S(vm_lar),
+    S(vm_arpl),  S(vm_smsw), S(vm_sgdt),  S(vm_lgdt),    S(vm_clts),     S(vm_movcr), S(vm_hlt),
+    S(vm_rdmsr), S(vm_in),   S(vm_out),   S(vm_syscall),
 };
 
 static void run_vm(unsigned n, u32 eflags)
