@@ -208,13 +208,56 @@ int pc_direct_boot_load(struct machine *m, struct error *err)
     return m->boot ? 0 : -1;
 }
 
+/* The BIOS data area: kernels find the end of low memory, serial ports and the text screen there. */
+static void bios_data_place(struct machine *m)
+{
+    static const uint16_t com[CONFIG_SERIALS] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
+    uint8_t bda[256] = { 0 }, ebda_kib = 1;
+
+    for (unsigned i = 0; i < CONFIG_SERIALS; i++)
+        if (m->config.serial[i]) memcpy(bda + 2 * i, &com[i], 2);
+    memcpy(bda + 0x0e, &(uint16_t){ 0x9fc0 }, 2);
+    bda[0x10] = EQUIPMENT_FPU | EQUIPMENT_MOUSE | 0x20;                 /* 80x25 colour */
+    memcpy(bda + 0x13, &(uint16_t){ 639 }, 2);
+    bda[0x49] = 3;
+    bda[0x4a] = 80;
+    memcpy(bda + 0x63, &(uint16_t){ 0x3d4 }, 2);
+    bda[0x84] = 24;
+    memory_write(m->memory, 0x400, bda, sizeof(bda));
+    memory_write(m->memory, 0x9fc00, &ebda_kib, 1);
+}
+
+/* Kernels that call the BIOS from real mode (Xen does) find every interrupt answered with "not supported": carry set in
+ * the flags on the stack, AH = 86h. The reset vector at F000:FFF0 resets through the keyboard controller. */
+static void bios_stub_place(struct machine *m)
+{
+    enum { STUB = 0xff00 };
+    static const uint8_t stub[] = {
+        0x55,                          /* push bp */
+        0x89, 0xe5,                    /* mov bp, sp */
+        0x80, 0x4e, 0x06, 0x01,        /* or byte [bp + 6], 1 */
+        0x5d,                          /* pop bp */
+        0xb4, 0x86,                    /* mov ah, 86h */
+        0xcf,                          /* iret */
+    };
+    static const uint8_t reset[] = { 0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe };   /* mov al, FEh; out 64h, al; jmp here */
+    uint8_t vectors[1024];
+
+    for (unsigned i = 0; i < sizeof(vectors); i += 4) memcpy(vectors + i, (const uint16_t[]){ STUB, 0xf000 }, 4);
+    memory_write(m->memory, 0, vectors, sizeof(vectors));
+    memory_write(m->memory, 0xf0000 + STUB, stub, sizeof(stub));
+    memory_write(m->memory, 0xffff0, reset, sizeof(reset));
+}
+
 void pc_direct_boot_place(struct machine *m)
 {
     static const uint8_t zeros[0x10000];
 
     pc_pci_setup(m);
     if (m->vga) vga_text_mode_set(m->vga);
+    bios_data_place(m);
     memory_write(m->memory, 0xf0000, zeros, sizeof(zeros));
+    bios_stub_place(m);
     if (m->config.has_acpi) acpi_place(&m->acpi, m->memory, acpi_tables_at(m), PC_RSDP);
     smbios_place(&m->smbios, m->memory, PC_SMBIOS_ANCHOR, PC_SMBIOS_TABLES);
     boot_place(m->boot, m->memory);
