@@ -337,9 +337,9 @@ uint64_t bt_next(struct bt_vcpu *v)
         if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) bt_host_call(v, trace_block, NULL);
         bool breakpoints = v->debug.has_exec || (s->dr[7] & 0xff);
         if (breakpoints && exec_breakpoints(v, linear_pc(v), &exit)) return exit;
-        bool trap = (s->rflags & RFLAGS_TF) && s->interrupt_shadow != 2;
+        bool trap = s->rflags & RFLAGS_TF;             /* MOV SS itself asks for none: step_no_trap */
         s->interrupt_shadow = 0;
-        if (trap || shadow || v->single_tb || v->debug.wish.single_step || s->rflags & RFLAGS_TF) {
+        if (trap || shadow || v->single_tb || v->debug.wish.single_step) {
             v->single_tb = false;
             return enter_step(v, trap);
         }

@@ -206,6 +206,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
         t->flags |= TBF_STEP;
     }
     scan(t, linear, at, available, &tb->page2);
+    if (tb->page2 != ~0ull && !bt_ram(en, tb->page2, &readonly)) tb->uncached = true;   /* continues in device memory */
     find_live_flags(t);
     emit_block(t);
     if (!keep(t)) return NULL;
