@@ -5,7 +5,6 @@
 Guests that take long to make stay in --guests. What this machine lacks is skipped out loud (exit status 77, as Meson
 wants it)."""
 import argparse
-import glob
 import os
 import re
 import shutil
@@ -14,21 +13,11 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from boot import Failure, Machine   # noqa: E402
+from boot import Failure, Machine              # noqa: E402
+from cpio import Skip, initramfs, need         # noqa: E402
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PANIC = r'Kernel panic|Oops:|BUG:|end trace|general protection|Unable to handle'
-
-
-class Skip(Exception):
-    pass
-
-
-def need(pattern, package):
-    found = sorted(glob.glob(pattern))
-    if not found:
-        raise Skip(f'{pattern} is missing; install {package}')
-    return found[-1]
 
 
 def scaled(a, seconds):
@@ -36,31 +25,6 @@ def scaled(a, seconds):
 
 
 # ---- an initramfs with busybox ----
-
-def cpio_entry(name, mode, data=b'', rdev=(0, 0)):
-    cpio_entry.inode += 1
-    head = [cpio_entry.inode, mode, 0, 0, 1, 0, len(data), 0, 0, rdev[0], rdev[1], len(name) + 1, 0]
-    out = b'070701' + ''.join(f'{v:08x}' for v in head).encode() + name.encode() + b'\0'
-    out += bytes(-len(out) % 4)
-    return out + data + bytes(-len(data) % 4)
-
-
-cpio_entry.inode = 0
-
-
-def initramfs(a, name, script):
-    path = os.path.join(a.guests, name)
-    busybox = open(need('/bin/busybox', 'busybox-static'), 'rb').read()
-    init = ('#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n'
-            'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n'
-            'exec < /dev/console > /dev/console 2>&1\n' + script + '\npoweroff -f\n')
-    data = b''.join(cpio_entry(d, 0o40755) for d in ('bin', 'proc', 'sys', 'dev', 'tmp'))
-    data += cpio_entry('dev/console', 0o20600, rdev=(5, 1))
-    data += cpio_entry('bin/busybox', 0o100755, busybox) + cpio_entry('init', 0o100755, init.encode())
-    with open(path, 'wb') as f:
-        f.write(data + cpio_entry('TRAILER!!!', 0))
-    return path
-
 
 def initramfs_test(a):
     """Direct boot of Debian's cloud kernel with a busybox initramfs that computes, forks and powers off."""
@@ -70,7 +34,7 @@ def initramfs_test(a):
               'i=0; while [ $i -lt 100 ]; do i=$((i+1)); true | cat; done; echo loops $i\n'
               'seq 1 100000 | gzip | gunzip | sha256sum\n'
               'dmesg | grep -vi "command line" | grep -Ei "panic|oops|bug:|lockup|stall|unknown nmi" || echo CLEAN\necho OSPITE-DONE')
-    initrd = initramfs(a, 'initramfs.cpio', script)
+    initrd = initramfs(os.path.join(a.guests, 'initramfs.cpio'), script)
     with Machine(a.vmm, ['-m', '256', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1',
                          '-no-reboot'], scaled(a, 120), log=a.log) as m:
         m.serial('hash [0-9a-f]{32}', PANIC)
