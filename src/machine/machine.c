@@ -29,6 +29,29 @@ static void listeners_tell(struct machine *m, enum run_state why, unsigned vcpu)
     for (unsigned i = 0; i < m->listener_count; i++) m->listener[i].fn(m->listener[i].opaque, why, vcpu);
 }
 
+/* An engine that counts the host's TSC must not let the guest see the time it stood still: clocks made from the TSC would
+ * run ahead of those made from virtual time. KVM has a say of its own in its TSC. A stop for the debugger is left alone:
+ * setting registers would disturb a vCPU that is being stepped. */
+static void tsc_hold(struct machine *m)
+{
+    m->tsc_held = m->has_irqchip || m->state == RUN_DEBUG ? 0 : __builtin_ia32_rdtsc();
+}
+
+static void tsc_release(struct machine *m)
+{
+    uint64_t ticks = __builtin_ia32_rdtsc() - m->tsc_held;
+    struct x86_state s;
+
+    if (!m->tsc_held) return;
+    m->tsc_held = 0;
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        m->ops->vcpu_get(m->vcpu[i].engine, &s);
+        s.tsc_offset -= (int64_t)ticks;
+        m->ops->vcpu_set(m->vcpu[i].engine, &s);
+        atomic_store(&m->vcpu[i].tsc_offset, s.tsc_offset);
+    }
+}
+
 static void stop_for(struct machine *m, enum run_state why, unsigned vcpu)
 {
     bool was_running = m->state == RUN_RUNNING;
@@ -37,6 +60,7 @@ static void stop_for(struct machine *m, enum run_state why, unsigned vcpu)
     vcpus_wait(m);
     clock_virtual_stop();
     m->state = why;
+    if (was_running) tsc_hold(m);
     if (was_running) listeners_tell(m, why, vcpu);
 }
 
@@ -52,6 +76,7 @@ void machine_start(struct machine *m)
     if (m->state == RUN_SHUTDOWN) pc_reset(m);
     m->state = RUN_RUNNING;
     if (!m->runs) return;
+    tsc_release(m);
     clock_virtual_start();
     pc_started(m);
     vcpus_release(m);

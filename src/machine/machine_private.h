@@ -88,6 +88,7 @@ struct machine {
     unsigned e820_count;
     int64_t tsc_start_ns;              /* host time and TSC when the machine was begun, to measure the latter's rate */
     uint64_t tsc_start;
+    uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */
     struct device *devices;            /* newest first */
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3;
     struct apic_bus *apic_bus;
