@@ -86,6 +86,7 @@ struct machine {
     struct smbios_tables smbios;
     struct boot_memory_range e820[8];
     unsigned e820_count;
+    uint8_t disk_translation;          /* CMOS 39h */
     int64_t tsc_start_ns;              /* host time and TSC when the machine was begun, to measure the latter's rate */
     uint64_t tsc_start;
     uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */

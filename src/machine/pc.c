@@ -166,6 +166,7 @@ int pc_create(struct machine *m, struct error *err)
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
     if (drives_open(m, err) < 0) return -1;
+    pc_disks_inspect(m);
     return pc_pci_create(m, err);
 }
 

@@ -149,27 +149,48 @@ static void boot_order_set(struct machine *m)
     mc146818_cmos_set(m->rtc, 0x38, (uint8_t)(code[2] << 4 | 1));   /* bit 0: no signature check on floppies */
 }
 
-/* How many heads and sectors a BIOS would have to make believe for a disk with 16 heads and 63 sectors. */
-static uint8_t translation(const struct block_node *n)
+/* Heads of the geometry that the partition table was made with: those of an end CHS address; 0: it does not say. */
+static unsigned partition_heads(struct block_node *n)
 {
-    uint64_t cylinders = block_size_bytes(n) / 512 / (16 * 63);
+    uint8_t sector[512];
 
-    cylinders = MIN(cylinders, (uint64_t)16383);
-    if (cylinders <= 1024) return TRANSLATION_NONE;
-    return cylinders * 16 <= 131072 ? TRANSLATION_LARGE : TRANSLATION_LBA;
+    if (block_size_bytes(n) < sizeof(sector) || block_pread(n, 0, sector, sizeof(sector)) < 0) return 0;
+    if (sector[510] != 0x55 || sector[511] != 0xaa) return 0;
+    for (const uint8_t *entry = sector + 0x1be; entry < sector + 0x1fe; entry += 16) {
+        uint32_t count;
+        unsigned heads = entry[5] + 1u, sectors = entry[6] & 63;
+        uint64_t cylinders;
+
+        memcpy(&count, entry + 12, 4);
+        if (!le32toh(count) || entry[5] == 0 || !sectors) continue;
+        cylinders = block_size_bytes(n) / 512 / (heads * sectors);
+        if (cylinders >= 1 && cylinders <= 16383) return heads;
+    }
+    return 0;
 }
 
-static uint8_t translations(const struct machine *m)
+/* What the BIOS must do so that CHS addresses mean what they meant when the disk was partitioned, by QEMU's rules: the
+ * drive has 16 heads and 63 sectors; more heads in the partition table mean that a BIOS translated already. */
+static uint8_t translation(struct block_node *n)
 {
-    uint8_t byte = 0;
+    uint64_t cylinders = block_size_bytes(n) / 512 / (16 * 63);
+    unsigned heads = partition_heads(n);
 
+    cylinders = MIN(cylinders, (uint64_t)16383);
+    if (heads > 16) return cylinders * 16 <= 131072 ? TRANSLATION_LARGE : TRANSLATION_LBA;
+    return heads || cylinders <= 1024 ? TRANSLATION_NONE : TRANSLATION_LBA;
+}
+
+/* CMOS 39h: two bits a disk. Looked up once: the guest may write another table, but its BIOS has chosen. */
+void pc_disks_inspect(struct machine *m)
+{
+    m->disk_translation = 0;
     for (unsigned i = 0; i < m->config.drive_count; i++) {
         const struct drive_config *d = &m->config.drive[i];
 
         if (d->interface != DRIVE_IF_IDE || d->media != MEDIA_DISK || d->index < 0 || d->index > 3 || !m->drive[i]) continue;
-        byte |= (uint8_t)(translation(m->drive[i]) << (2 * d->index));
+        m->disk_translation |= (uint8_t)(translation(m->drive[i]) << (2 * d->index));
     }
-    return byte;
 }
 
 void pc_cmos_fill(struct machine *m)
@@ -184,7 +205,7 @@ void pc_cmos_fill(struct machine *m)
     cmos16(m, 0x34, low > 0x1000000 ? (low - 0x1000000) >> 16 : 0, 65535);
     cmos16(m, 0x5b, m->ram_above_4g >> 16 & 0xffff, 65535);
     mc146818_cmos_set(m->rtc, 0x5d, (uint8_t)(m->ram_above_4g >> 32));
-    mc146818_cmos_set(m->rtc, 0x39, translations(m));
+    mc146818_cmos_set(m->rtc, 0x39, m->disk_translation);
     mc146818_cmos_set(m->rtc, 0x5f, (uint8_t)(m->config.cpus - 1));
     boot_order_set(m);
 }

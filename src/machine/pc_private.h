@@ -30,6 +30,7 @@ int pc_ferr_create(struct machine *m, struct error *err);
 /* pc_firmware.c */
 int pc_fw_cfg_create(struct machine *m, struct error *err);
 void pc_cmos_fill(struct machine *m);
+void pc_disks_inspect(struct machine *m);
 int pc_direct_boot_load(struct machine *m, struct error *err);
 void pc_direct_boot_place(struct machine *m);
 

@@ -34,46 +34,51 @@ void vcpu_wake(struct vcpu *v)
 
 /* ---- what the APIC bus and devices ask of a vCPU: machine lock held, any thread ---- */
 
-void vcpu_apic_wake(void *opaque, unsigned vcpu)
+/* NULL while the board is made or taken down: then there is nobody to tell. */
+static struct vcpu *vcpu_of(void *opaque, unsigned vcpu)
 {
     struct machine *m = opaque;
-    struct vcpu *v = &m->vcpu[vcpu];
 
-    if (!v->engine) return;
-    m->ops->vcpu_interrupt(v->engine);
+    return vcpu < m->vcpu_count && m->vcpu[vcpu].engine ? &m->vcpu[vcpu] : NULL;
+}
+
+void vcpu_apic_wake(void *opaque, unsigned vcpu)
+{
+    struct vcpu *v = vcpu_of(opaque, vcpu);
+
+    if (!v) return;
+    v->m->ops->vcpu_interrupt(v->engine);
     vcpu_wake(v);
 }
 
 void vcpu_apic_nmi(void *opaque, unsigned vcpu)
 {
-    struct machine *m = opaque;
-    struct vcpu *v = &m->vcpu[vcpu];
+    struct vcpu *v = vcpu_of(opaque, vcpu);
 
-    if (!v->engine) return;
-    m->ops->vcpu_nmi(v->engine);
+    if (!v) return;
+    v->m->ops->vcpu_nmi(v->engine);
     vcpu_wake(v);
 }
 
 void vcpu_apic_init(void *opaque, unsigned vcpu)
 {
-    struct machine *m = opaque;
-    struct vcpu *v = &m->vcpu[vcpu];
+    struct vcpu *v = vcpu_of(opaque, vcpu);
 
-    if (!v->engine) return;
+    if (!v) return;
     pthread_mutex_lock(&v->lock);
     v->init_pending = true;
     v->sipi_pending = false;
     v->woken = true;
     vcpu_signal(v);
     pthread_mutex_unlock(&v->lock);
-    m->ops->vcpu_kick(v->engine);
+    v->m->ops->vcpu_kick(v->engine);
 }
 
 void vcpu_apic_startup(void *opaque, unsigned vcpu, uint8_t vector)
 {
-    struct machine *m = opaque;
-    struct vcpu *v = &m->vcpu[vcpu];
+    struct vcpu *v = vcpu_of(opaque, vcpu);
 
+    if (!v) return;
     pthread_mutex_lock(&v->lock);
     if (v->waits_for_sipi || v->init_pending) {
         v->sipi_pending = true;
@@ -86,9 +91,9 @@ void vcpu_apic_startup(void *opaque, unsigned vcpu, uint8_t vector)
 
 uint64_t vcpu_tsc(void *opaque, unsigned vcpu)
 {
-    struct machine *m = opaque;
+    struct vcpu *v = vcpu_of(opaque, vcpu);
 
-    return __builtin_ia32_rdtsc() + (uint64_t)atomic_load(&m->vcpu[vcpu].tsc_offset);
+    return __builtin_ia32_rdtsc() + (v ? (uint64_t)atomic_load(&v->tsc_offset) : 0);
 }
 
 /* ---- what the engine asks of the machine: vCPU threads, no lock held ---- */
