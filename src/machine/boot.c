@@ -2,8 +2,8 @@
 /*
  * Direct boot, the part all protocols share: reading files, pieces of memory, entry registers.
  *
- * Everything is laid out when the machine is made: a piece is a block of bytes and where it goes. Each reset copies
- * the pieces again, so that the guest starts from what it started from before.
+ * Everything is laid out when the machine is made: a piece is a block of bytes and where it goes. Each reset
+ * copies the pieces again, so that the guest starts from what it started from before.
  */
 #include "machine/boot.h"
 
@@ -61,7 +61,8 @@ static bool read_whole(int fd, uint8_t *data, size_t size)
     return true;
 }
 
-struct boot_file *boot_file_read(struct boot_image *b, const char *what, const char *path, size_t length, struct error *err)
+struct boot_file *boot_file_read(struct boot_image *b, const char *what, const char *path, size_t length,
+                                 struct error *err)
 {
     char *name = strndup(path, length);
     struct boot_file *f = NULL;
@@ -75,7 +76,8 @@ struct boot_file *boot_file_read(struct boot_image *b, const char *what, const c
     fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) error_set(err, "%s: cannot open '%s': %s", what, name, strerror(errno));
     else if (!S_ISREG(st.st_mode)) error_set(err, "%s: '%s' is not a regular file", what, name);
-    else if (st.st_size > UINT32_MAX) error_set(err, "%s: '%s' is larger than 4 GiB and cannot be loaded", what, name);
+    else if (st.st_size > UINT32_MAX)
+        error_set(err, "%s: '%s' is larger than 4 GiB and cannot be loaded", what, name);
     else if ((f = file_new(b, (size_t)st.st_size, err)) && !read_whole(fd, f->data, f->size)) {
         error_set(err, "%s: cannot read '%s': %s", what, name, strerror(errno));
         f = NULL;
@@ -92,8 +94,9 @@ int boot_piece_add(struct boot_image *b, gpa_t address, const uint8_t *data, uin
 
     memory_bytes = MAX(memory_bytes, size);
     if (address > top || memory_bytes > top - address)
-        return error_set(err, "%s: %llu KiB at address %#llx do not fit into the guest's memory; give it more with -m",
-                         b->config.kernel, (unsigned long long)memory_bytes >> 10, (unsigned long long)address);
+        return error_set(
+            err, "%s: %llu KiB at address %#llx do not fit into the guest's memory; give it more with -m",
+            b->config.kernel, (unsigned long long)memory_bytes >> 10, (unsigned long long)address);
     if (b->piece_count == BOOT_PIECES) return error_set(err, "%s: it has too many segments", b->config.kernel);
     b->piece[b->piece_count++] = (struct boot_piece){ address, data, size, memory_bytes };
     if (address >= 0x100000) b->kernel_end = MAX(b->kernel_end, address + memory_bytes);
@@ -113,8 +116,11 @@ static int load(struct boot_image *b, struct error *err)
 
         if (result) return result;
     }
-    return error_set(err, "-kernel: '%s' is no kernel that can be started: neither a bzImage nor an ELF file with a PVH "
-                     "note nor a multiboot image", b->config.kernel);
+    return error_set(
+        err,
+        "-kernel: '%s' is no kernel that can be started: neither a bzImage nor an ELF file with a PVH "
+        "note nor a multiboot image",
+        b->config.kernel);
 }
 
 struct boot_image *boot_load(const struct boot_config *config, struct error *err)
@@ -175,7 +181,8 @@ static struct segment flat(uint16_t selector, uint32_t type, uint32_t size_bit)
                              .attr = type | SEG_ATTR_S | SEG_ATTR_P | size_bit | SEG_ATTR_G };
 }
 
-/* 64-bit boot protocol: CS 10h, data 18h, flat; PVH and multiboot ask for the same in 32 bits, selectors undefined. */
+/* 64-bit boot protocol: CS 10h, data 18h, flat; PVH and multiboot ask for the same in 32 bits, selectors
+ * undefined. */
 void boot_registers(const struct boot_image *b, struct x86_state *s)
 {
     struct segment data = flat(0x18, 3, SEG_ATTR_DB);

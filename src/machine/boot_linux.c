@@ -12,12 +12,40 @@
 #include "base/error.h"
 #include "machine/boot_private.h"
 
-enum { ZERO_PAGE = 0x7000, GDT = 0x8000, PAGE_TABLES = 0x9000, COMMAND_LINE = 0x20000, COMMAND_LINE_MAX = 0x10000 };
-enum { SETUP_SECTS = 0x1f1, SYSSIZE = 0x1f4, BOOT_FLAG = 0x1fe, HEADER = 0x202, VERSION = 0x206, TYPE_OF_LOADER = 0x210,
-       LOADFLAGS = 0x211, CODE32_START = 0x214, RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c, CMD_LINE_PTR = 0x228,
-       INITRD_ADDR_MAX = 0x22c, KERNEL_ALIGNMENT = 0x230, RELOCATABLE = 0x234, XLOADFLAGS = 0x236, CMDLINE_SIZE = 0x238,
-       PREF_ADDRESS = 0x258, INIT_SIZE = 0x260 };
-enum { ZP_ACPI_RSDP = 0x70, ZP_ALT_MEM_K = 0x1e0, ZP_E820_ENTRIES = 0x1e8, ZP_E820_TABLE = 0x2d0, ZP_E820_MAX = 128 };
+enum {
+    ZERO_PAGE = 0x7000,
+    GDT = 0x8000,
+    PAGE_TABLES = 0x9000,
+    COMMAND_LINE = 0x20000,
+    COMMAND_LINE_MAX = 0x10000
+};
+enum {
+    SETUP_SECTS = 0x1f1,
+    SYSSIZE = 0x1f4,
+    BOOT_FLAG = 0x1fe,
+    HEADER = 0x202,
+    VERSION = 0x206,
+    TYPE_OF_LOADER = 0x210,
+    LOADFLAGS = 0x211,
+    CODE32_START = 0x214,
+    RAMDISK_IMAGE = 0x218,
+    RAMDISK_SIZE = 0x21c,
+    CMD_LINE_PTR = 0x228,
+    INITRD_ADDR_MAX = 0x22c,
+    KERNEL_ALIGNMENT = 0x230,
+    RELOCATABLE = 0x234,
+    XLOADFLAGS = 0x236,
+    CMDLINE_SIZE = 0x238,
+    PREF_ADDRESS = 0x258,
+    INIT_SIZE = 0x260
+};
+enum {
+    ZP_ACPI_RSDP = 0x70,
+    ZP_ALT_MEM_K = 0x1e0,
+    ZP_E820_ENTRIES = 0x1e8,
+    ZP_E820_TABLE = 0x2d0,
+    ZP_E820_MAX = 128
+};
 enum { LOADED_HIGH = 1, XLF_KERNEL_64 = 1 };
 
 struct setup {
@@ -60,7 +88,8 @@ static void load_address(const struct boot_image *b, struct setup *s, const uint
     s->init_size = s->kernel_size;
     if (s->version < 0x20a) return;
     s->init_size = MAX(s->init_size, get32(h, INIT_SIZE));
-    if (!h[RELOCATABLE] || (pref >= 0x100000 && pref < b->config.ram_top && s->init_size <= b->config.ram_top - pref))
+    if (!h[RELOCATABLE] ||
+        (pref >= 0x100000 && pref < b->config.ram_top && s->init_size <= b->config.ram_top - pref))
         s->load = pref;
     else if (align && (align & (align - 1)) == 0) s->load = ALIGN_UP(s->load, align);
 }
@@ -71,20 +100,25 @@ static int setup_read(const struct boot_image *b, const struct boot_file *f, str
     const uint8_t *h = f->data;
     unsigned sectors;
 
-    if (f->size < 0x400 || h[BOOT_FLAG] != 0x55 || h[BOOT_FLAG + 1] != 0xaa || memcmp(h + HEADER, "HdrS", 4)) return 0;
+    if (f->size < 0x400 || h[BOOT_FLAG] != 0x55 || h[BOOT_FLAG + 1] != 0xaa || memcmp(h + HEADER, "HdrS", 4))
+        return 0;
     s->file = f;
     s->version = h[VERSION] | h[VERSION + 1] << 8;
     if (s->version < 0x202 || !(h[LOADFLAGS] & LOADED_HIGH))
-        return error_set(err, "-kernel: '%s' is a Linux kernel with boot protocol %u.%02u; this needs a bzImage with 2.02 or "
-                         "later", b->config.kernel, s->version >> 8, s->version & 0xff);
+        return error_set(
+            err,
+            "-kernel: '%s' is a Linux kernel with boot protocol %u.%02u; this needs a bzImage with 2.02 or "
+            "later",
+            b->config.kernel, s->version >> 8, s->version & 0xff);
     sectors = h[SETUP_SECTS] ? h[SETUP_SECTS] : 4;
     s->kernel_offset = (sectors + 1) * 512ull;
     if (s->kernel_offset >= f->size)
-        return error_set(err, "-kernel: '%s' is a truncated bzImage: it ends before the kernel proper", b->config.kernel);
+        return error_set(err, "-kernel: '%s' is a truncated bzImage: it ends before the kernel proper",
+                         b->config.kernel);
     s->kernel_size = f->size - s->kernel_offset;
     if (s->version >= 0x204 && get32(h, SYSSIZE) * 16ull > s->kernel_size + 16)
-        return error_set(err, "-kernel: '%s' is a truncated bzImage: %llu of %llu bytes are there", b->config.kernel,
-                         (unsigned long long)s->kernel_size, get32(h, SYSSIZE) * 16ull);
+        return error_set(err, "-kernel: '%s' is a truncated bzImage: %llu of %llu bytes are there",
+                         b->config.kernel, (unsigned long long)s->kernel_size, get32(h, SYSSIZE) * 16ull);
     s->initrd_max = s->version >= 0x203 ? get32(h, INITRD_ADDR_MAX) : 0x37ffffff;
     s->has_64bit_entry = s->version >= 0x20c && (h[XLOADFLAGS] & XLF_KERNEL_64);
     load_address(b, s, h);
@@ -102,8 +136,10 @@ static int initrd_add(struct boot_image *b, const struct setup *s, uint8_t *zero
     top = MIN((uint64_t)s->initrd_max + 1, b->config.ram_top);
     at = f->size <= top ? ALIGN_DOWN(top - f->size, 4096) : 0;
     if (at < s->load + s->init_size)
-        return error_set(err, "-initrd: '%s' (%zu MiB) and the kernel do not fit into the guest's memory; give it more with -m",
-                         b->config.initrd, f->size >> 20);
+        return error_set(
+            err,
+            "-initrd: '%s' (%zu MiB) and the kernel do not fit into the guest's memory; give it more with -m",
+            b->config.initrd, f->size >> 20);
     set32(zero_page, RAMDISK_IMAGE, (uint32_t)at);
     set32(zero_page, RAMDISK_SIZE, (uint32_t)f->size);
     return boot_piece_add(b, at, f->data, f->size, f->size, err);
@@ -117,7 +153,8 @@ static int command_line_add(struct boot_image *b, const struct setup *s, uint8_t
 
     most = MIN(most, (uint64_t)COMMAND_LINE_MAX - 1);
     if (strlen(text) > most)
-        return error_set(err, "-append: the kernel command line has %zu characters; this kernel takes at most %llu",
+        return error_set(err,
+                         "-append: the kernel command line has %zu characters; this kernel takes at most %llu",
                          strlen(text), (unsigned long long)most);
     copy = boot_block_new(b, strlen(text) + 1, err);
     if (!copy) return -1;

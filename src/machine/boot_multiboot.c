@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Multiboot 1 kernels: ELF, or raw with the address fields of the header. Source: Multiboot Specification 0.6.96.
- * Modules come from -initrd "FILE ARGS,FILE ARGS" (a comma in a name is written twice); they lie page-aligned behind
- * the kernel. The information block lies at 9000h.
+ * Multiboot 1 kernels: ELF, or raw with the address fields of the header. Source: Multiboot Specification
+ * 0.6.96. Modules come from -initrd "FILE ARGS,FILE ARGS" (a comma in a name is written twice); they lie
+ * page-aligned behind the kernel. The information block lies at 9000h.
  *
  * Limits: no video mode is set, no drives, no symbol table.
  */
@@ -16,12 +16,20 @@
 #define BOOTED_MAGIC 0x2badb002u
 
 enum { SEARCH_BYTES = 8192, HEADER_ADDRESSES = 1 << 16, INFO_AT = 0x9000, INFO_MAX = 0x80000, MODULES_MAX = 32 };
-enum { INFO_MEMORY = 1, INFO_COMMAND_LINE = 4, INFO_MODULES = 8, INFO_MEMORY_MAP = 0x40, INFO_LOADER_NAME = 0x200 };
+enum {
+    INFO_MEMORY = 1,
+    INFO_COMMAND_LINE = 4,
+    INFO_MODULES = 8,
+    INFO_MEMORY_MAP = 0x40,
+    INFO_LOADER_NAME = 0x200
+};
 
-struct header { le32 magic, flags, checksum, header_address, load_address, load_end, bss_end, entry; } __attribute__((packed));
+struct header {
+    le32 magic, flags, checksum, header_address, load_address, load_end, bss_end, entry;
+} __attribute__((packed));
 struct info {
-    le32 flags, memory_lower, memory_upper, boot_device, command_line, module_count, modules, symbols[4], memory_map_bytes,
-        memory_map, drives_bytes, drives, config_table, loader_name, apm, vbe[4];
+    le32 flags, memory_lower, memory_upper, boot_device, command_line, module_count, modules, symbols[4],
+        memory_map_bytes, memory_map, drives_bytes, drives, config_table, loader_name, apm, vbe[4];
 } __attribute__((packed));
 struct module { le32 start, end, text, reserved; } __attribute__((packed));
 struct map_entry { le32 size; le64 address, length; le32 type; } __attribute__((packed));
@@ -46,9 +54,11 @@ static int64_t header_find(const struct boot_file *f, struct header *h)
 }
 
 /* The "a.out kludge": 3.1.3 of the specification. */
-static int raw_load(struct boot_image *b, const struct boot_file *f, const struct header *h, uint64_t header_at, struct error *err)
+static int raw_load(struct boot_image *b, const struct boot_file *f, const struct header *h, uint64_t header_at,
+                    struct error *err)
 {
-    uint64_t load = le32_get(h->load_address), header = le32_get(h->header_address), end = le32_get(h->load_end), offset, size;
+    uint64_t load = le32_get(h->load_address), header = le32_get(h->header_address),
+             end = le32_get(h->load_end), offset, size;
     uint64_t bss_end = le32_get(h->bss_end);
 
     if (header < load || header - load > header_at)
@@ -65,8 +75,9 @@ static int elf_load(struct boot_image *b, const struct boot_file *f, struct erro
 {
     struct boot_elf elf;
 
-    if (!boot_elf_is(f)) return error_set(err, "-kernel: '%s' has a multiboot header but is neither ELF nor tells its addresses",
-                                          b->config.kernel);
+    if (!boot_elf_is(f))
+        return error_set(err, "-kernel: '%s' has a multiboot header but is neither ELF nor tells its addresses",
+                         b->config.kernel);
     if (boot_elf_inspect(f, &elf, err) < 0) return error_prefix(err, "-kernel: '%s'", b->config.kernel);
     if (elf.entry > UINT32_MAX) return error_set(err, "-kernel: '%s' has its entry above 4 GiB", b->config.kernel);
     b->entry = elf.entry;
@@ -95,7 +106,8 @@ static int modules_add(struct boot_image *b, struct block *k, char *text, struct
         uint64_t at = ALIGN_UP(MAX(b->kernel_end, (gpa_t)0x100000), 4096);
 
         from = module_text(from, text);
-        if (count == MODULES_MAX) return error_set(err, "-initrd: at most %d multiboot modules can be given", MODULES_MAX);
+        if (count == MODULES_MAX)
+            return error_set(err, "-initrd: at most %d multiboot modules can be given", MODULES_MAX);
         f = boot_file_read(b, "-initrd", text, strcspn(text, " "), err);
         if (!f || boot_piece_add(b, at, f->data, f->size, 0, err) < 0) return -1;
         k->module[count++] = (struct module){ le32_make((uint32_t)at), le32_make((uint32_t)(at + f->size)),
@@ -120,8 +132,10 @@ static void memory_fill(const struct boot_image *b, struct block *k)
 
 static int info_add(struct boot_image *b, struct error *err)
 {
-    const char *append = b->config.append ? b->config.append : "", *initrd = b->config.initrd ? b->config.initrd : "";
-    size_t line = strlen(b->config.kernel) + 1 + strlen(append) + 1, size = sizeof(struct block) + line + strlen(initrd) + 2;
+    const char *append = b->config.append ? b->config.append : "",
+               *initrd = b->config.initrd ? b->config.initrd : "";
+    size_t line = strlen(b->config.kernel) + 1 + strlen(append) + 1,
+           size = sizeof(struct block) + line + strlen(initrd) + 2;
     struct block *k;
 
     if (size > INFO_MAX) return error_set(err, "-append: the kernel command line is too long");

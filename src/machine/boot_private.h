@@ -34,7 +34,8 @@ struct boot_image {
 };
 
 /* A file read whole; NULL with *err. Belongs to b. */
-struct boot_file *boot_file_read(struct boot_image *b, const char *what, const char *path, size_t length, struct error *err);
+struct boot_file *boot_file_read(struct boot_image *b, const char *what, const char *path, size_t length,
+                                 struct error *err);
 /* A zeroed block that belongs to b. */
 uint8_t *boot_block_new(struct boot_image *b, size_t size, struct error *err);
 /* 0, or -1 with *err if it does not lie in RAM. data must belong to b. */

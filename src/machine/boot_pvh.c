@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ELF kernels with a PVH note: flat 32-bit entry, EBX points at the start info. Source: Xen's docs/misc/pvh.pandoc and
- * public/arch-x86/hvm/start_info.h. Start info, memory map and command line lie from 6000h on, the initrd (module 0)
- * at the top of memory.
+ * ELF kernels with a PVH note: flat 32-bit entry, EBX points at the start info. Source: Xen's
+ * docs/misc/pvh.pandoc and public/arch-x86/hvm/start_info.h. Start info, memory map and command line lie from
+ * 6000h on, the initrd (module 0) at the top of memory.
  */
 #include <string.h>
 
@@ -38,8 +38,10 @@ static int initrd_add(struct boot_image *b, struct block *k, struct error *err)
     if (!f) return -1;
     at = f->size < b->config.ram_top ? ALIGN_DOWN(b->config.ram_top - f->size, 4096) : 0;
     if (at < b->kernel_end)
-        return error_set(err, "-initrd: '%s' (%zu MiB) and the kernel do not fit into the guest's memory; give it more with -m",
-                         b->config.initrd, f->size >> 20);
+        return error_set(
+            err,
+            "-initrd: '%s' (%zu MiB) and the kernel do not fit into the guest's memory; give it more with -m",
+            b->config.initrd, f->size >> 20);
     k->info.module_count = le32_make(1);
     k->info.modules = le64_make(START_AT + offsetof(struct block, module));
     k->module.address = le64_make(at);
@@ -63,7 +65,9 @@ static int start_info_add(struct boot_image *b, struct error *err)
     k->info.memory_map = le64_make(START_AT + offsetof(struct block, map));
     k->info.memory_map_entries = le32_make(b->config.e820_count);
     for (unsigned i = 0; i < b->config.e820_count; i++)
-        k->map[i] = (struct map_entry){ le64_make(b->e820[i].start), le64_make(b->e820[i].size), le32_make(b->e820[i].type), { 0 } };
+        k->map[i] = (struct map_entry){
+            le64_make(b->e820[i].start), le64_make(b->e820[i].size), le32_make(b->e820[i].type), { 0 }
+        };
     memcpy(k->command_line, text, strlen(text));
     if (initrd_add(b, k, err) < 0) return -1;
     return boot_piece_add(b, START_AT, (const uint8_t *)k, size, 0, err);
@@ -76,8 +80,11 @@ int boot_pvh_load(struct boot_image *b, const struct boot_file *kernel, struct e
     if (!boot_elf_is(kernel)) return 0;
     if (boot_elf_inspect(kernel, &elf, err) < 0) return error_prefix(err, "-kernel: '%s'", b->config.kernel);
     if (!elf.has_phys32_entry)
-        return error_set(err, "-kernel: '%s' is an ELF file without a PVH note or multiboot header; use the bzImage of this "
-                         "kernel, or build it with CONFIG_PVH", b->config.kernel);
+        return error_set(
+            err,
+            "-kernel: '%s' is an ELF file without a PVH note or multiboot header; use the bzImage of this "
+            "kernel, or build it with CONFIG_PVH",
+            b->config.kernel);
     if (elf.phys32_entry > UINT32_MAX)
         return error_set(err, "-kernel: '%s' has a PVH entry above 4 GiB", b->config.kernel);
     b->protocol = "PVH";

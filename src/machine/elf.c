@@ -91,11 +91,13 @@ int boot_elf_inspect(const struct boot_file *f, struct boot_elf *elf, struct err
 
     memset(elf, 0, sizeof(*elf));
     memcpy(&machine, f->data + offsetof(Elf32_Ehdr, e_machine), 2);
-    if (machine != EM_386 && machine != EM_X86_64) return error_set(err, "it is an ELF file for another processor");
+    if (machine != EM_386 && machine != EM_X86_64)
+        return error_set(err, "it is an ELF file for another processor");
     elf->is_64 = is_64(f);
     memcpy(&elf->entry, f->data + 24, elf->is_64 ? 8 : 4);
     for (unsigned i = 0; i < program_header_count(f); i++) {
-        if (!program_header_get(f, i, &p)) return error_set(err, "it is a damaged or truncated ELF file (program header %u)", i);
+        if (!program_header_get(f, i, &p))
+            return error_set(err, "it is a damaged or truncated ELF file (program header %u)", i);
         if (p.type == PT_NOTE) notes_scan(f->data + p.offset, p.file_bytes, p.align, elf);
     }
     return 0;
@@ -108,7 +110,8 @@ int boot_elf_load(struct boot_image *b, const struct boot_file *f, struct error 
 
     for (unsigned i = 0; program_header_get(f, i, &p); i++) {
         if (p.type != PT_LOAD || !p.memory_bytes) continue;
-        if (boot_piece_add(b, p.address, f->data + p.offset, MIN(p.file_bytes, p.memory_bytes), p.memory_bytes, err) < 0)
+        if (boot_piece_add(b, p.address, f->data + p.offset, MIN(p.file_bytes, p.memory_bytes), p.memory_bytes,
+                           err) < 0)
             return -1;
         loaded++;
     }

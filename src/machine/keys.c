@@ -19,18 +19,20 @@ enum { KEYS_AT_ONCE = 16, HOLD_DEFAULT_MS = 100, HOLD_MAX_MS = 60000, QUEUE_MAX 
 #define NS_PER_MS 1000000LL
 
 static const char *const key_names[] = {
-    "unmapped", "shift", "shift_r", "alt", "alt_r", "ctrl", "ctrl_r", "menu", "esc", "1", "2", "3", "4", "5", "6", "7", "8",
-    "9", "0", "minus", "equal", "backspace", "tab", "q", "w", "e", "r", "t", "y", "u", "i", "o", "p", "bracket_left",
-    "bracket_right", "ret", "a", "s", "d", "f", "g", "h", "j", "k", "l", "semicolon", "apostrophe", "grave_accent",
-    "backslash", "z", "x", "c", "v", "b", "n", "m", "comma", "dot", "slash", "asterisk", "spc", "caps_lock", "f1", "f2",
-    "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "num_lock", "scroll_lock", "kp_divide", "kp_multiply", "kp_subtract",
-    "kp_add", "kp_enter", "kp_decimal", "sysrq", "kp_0", "kp_1", "kp_2", "kp_3", "kp_4", "kp_5", "kp_6", "kp_7", "kp_8",
-    "kp_9", "less", "f11", "f12", "print", "home", "pgup", "pgdn", "end", "left", "up", "down", "right", "insert",
-    "delete", "stop", "again", "props", "undo", "front", "copy", "open", "paste", "find", "cut", "lf", "help", "meta_l",
-    "meta_r", "compose", "pause", "ro", "hiragana", "henkan", "yen", "muhenkan", "katakanahiragana", "kp_comma",
-    "kp_equals", "power", "sleep", "wake", "audionext", "audioprev", "audiostop", "audioplay", "audiomute", "volumeup",
-    "volumedown", "mediaselect", "mail", "calculator", "computer", "ac_home", "ac_back", "ac_forward", "ac_refresh",
-    "ac_bookmarks", "lang1", "lang2", "f13", "f14", "f15", "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24",
+    "unmapped", "shift", "shift_r", "alt", "alt_r", "ctrl", "ctrl_r", "menu", "esc", "1", "2", "3", "4",
+    "5", "6", "7", "8", "9", "0", "minus", "equal", "backspace", "tab", "q", "w", "e", "r", "t", "y", "u",
+    "i", "o", "p", "bracket_left", "bracket_right", "ret", "a", "s", "d", "f", "g", "h", "j", "k", "l",
+    "semicolon", "apostrophe", "grave_accent", "backslash", "z", "x", "c", "v", "b", "n", "m", "comma",
+    "dot", "slash", "asterisk", "spc", "caps_lock", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9",
+    "f10", "num_lock", "scroll_lock", "kp_divide", "kp_multiply", "kp_subtract", "kp_add", "kp_enter",
+    "kp_decimal", "sysrq", "kp_0", "kp_1", "kp_2", "kp_3", "kp_4", "kp_5", "kp_6", "kp_7", "kp_8", "kp_9",
+    "less", "f11", "f12", "print", "home", "pgup", "pgdn", "end", "left", "up", "down", "right", "insert",
+    "delete", "stop", "again", "props", "undo", "front", "copy", "open", "paste", "find", "cut", "lf",
+    "help", "meta_l", "meta_r", "compose", "pause", "ro", "hiragana", "henkan", "yen", "muhenkan",
+    "katakanahiragana", "kp_comma", "kp_equals", "power", "sleep", "wake", "audionext", "audioprev",
+    "audiostop", "audioplay", "audiomute", "volumeup", "volumedown", "mediaselect", "mail", "calculator",
+    "computer", "ac_home", "ac_back", "ac_forward", "ac_refresh", "ac_bookmarks", "lang1", "lang2", "f13",
+    "f14", "f15", "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24",
 };
 
 struct key_event {
@@ -47,7 +49,8 @@ static int key_find(const char *name, size_t length, struct error *err)
     char word[32];
 
     if (length == 1 && *name == '<') return key_find("less", 4, err);
-    if (length >= sizeof(word) || !length) return error_set(err, "'%.*s' is no key", (int)MIN(length, (size_t)40), name);
+    if (length >= sizeof(word) || !length)
+        return error_set(err, "'%.*s' is no key", (int)MIN(length, (size_t)40), name);
     memcpy(word, name, length);
     word[length] = 0;
     nearest_begin(&near, word);
@@ -56,7 +59,8 @@ static int key_find(const char *name, size_t length, struct error *err)
         nearest_offer(&near, key_names[i]);
     }
     if (nearest_result(&near)) return error_set(err, "unknown key '%s'; did you mean '%s'?", word, near.best);
-    return error_set(err, "unknown key '%s'; names are as in qemu: a, ret, ctrl, alt, delete, f1, spc, shift, minus ...", word);
+    return error_set(err, "unknown key '%s'; names are as in qemu: a, ret, ctrl, alt, delete, f1, spc, minus ...",
+                     word);
 }
 
 static int keys_parse(struct key_event *e, const char *keys, struct error *err)
@@ -117,7 +121,8 @@ int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct e
     struct key_event *e;
 
     if (!m->keyboard) return error_set(err, "this machine has no keyboard");
-    if (queue_length(m) == QUEUE_MAX) return error_set(err, "%d key combinations are waiting to be typed already", QUEUE_MAX);
+    if (queue_length(m) == QUEUE_MAX)
+        return error_set(err, "%d key combinations are waiting to be typed already", QUEUE_MAX);
     e = calloc(1, sizeof(*e));
     if (!e) return error_set(err, "no memory");
     if (keys_parse(e, keys, err) < 0) {

@@ -2,12 +2,12 @@
 /*
  * The machine's life: made, started, stopped, reset, ended.
  *
- * Requests may come from any thread. They leave a bit, hold the vCPUs so that the guest gets no further, and are
- * carried out by the main loop, which waits for the vCPU threads to be outside of the engine first. Virtual time
- * runs exactly while the state is RUN_RUNNING.
+ * Requests may come from any thread. They leave a bit, hold the vCPUs so that the guest gets no further, and
+ * are carried out by the main loop, which waits for the vCPU threads to be outside of the engine first. Virtual
+ * time runs exactly while the state is RUN_RUNNING.
  *
- * Exit status: 0 after power-off, quit, and reset with -no-reboot; isa-debug-exit gives (value << 1) | 1; an engine
- * that cannot go on stops the guest for the monitor.
+ * Exit status: 0 after power-off, quit, and reset with -no-reboot; isa-debug-exit gives (value << 1) | 1; an
+ * engine that cannot go on stops the guest for the monitor.
  */
 #include "machine/machine.h"
 
@@ -29,9 +29,9 @@ static void listeners_tell(struct machine *m, enum run_state why, unsigned vcpu)
     for (unsigned i = 0; i < m->listener_count; i++) m->listener[i].fn(m->listener[i].opaque, why, vcpu);
 }
 
-/* An engine that counts the host's TSC must not let the guest see the time it stood still: clocks made from the TSC would
- * run ahead of those made from virtual time. KVM has a say of its own in its TSC. A stop for the debugger is left alone:
- * setting registers would disturb a vCPU that is being stepped. */
+/* An engine that counts the host's TSC must not let the guest see the time it stood still: clocks made from the
+ * TSC would run ahead of those made from virtual time. KVM has a say of its own in its TSC. A stop for the
+ * debugger is left alone: setting registers would disturb a vCPU that is being stepped. */
 static void tsc_hold(struct machine *m)
 {
     m->tsc_held = m->has_irqchip || m->state == RUN_DEBUG ? 0 : __builtin_ia32_rdtsc();
@@ -202,7 +202,9 @@ static int engine_make(struct machine *m, struct error *err)
     };
     bool is_kvm = m->ops == &engine_kvm;
 
-    if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, m->config.cpus, err) < 0) return -1;
+    if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, m->config.cpus,
+                          err) < 0)
+        return -1;
     c.host.opaque = m;
     m->engine = m->ops->create(&c, err);
     if (!m->engine) return -1;

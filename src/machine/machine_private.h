@@ -34,7 +34,7 @@ struct vcpu {
     struct device *lapic;              /* NULL with an irqchip in the engine */
     _Atomic int64_t tsc_offset;        /* copy for the APIC timer's deadline mode */
     pthread_mutex_t lock;
-    pthread_cond_t changed;            /* both ways: the thread sleeps on it, the machine waits for the thread on it */
+    pthread_cond_t changed; /* both ways: the thread sleeps on it, the machine waits for the thread on it */
     bool hold;                         /* the machine wants the thread outside of the engine */
     bool quit;
     bool is_parked;                    /* it is: registers may be read and written */
@@ -45,7 +45,13 @@ struct vcpu {
     struct error *create_error;        /* while the thread starts */
 };
 
-enum machine_request { REQUEST_RESET = 1, REQUEST_SHUTDOWN = 2, REQUEST_QUIT = 4, REQUEST_DEBUG = 8, REQUEST_ERROR = 16 };
+enum machine_request {
+    REQUEST_RESET = 1,
+    REQUEST_SHUTDOWN = 2,
+    REQUEST_QUIT = 4,
+    REQUEST_DEBUG = 8,
+    REQUEST_ERROR = 16
+};
 
 struct stop_listener {
     void (*fn)(void *opaque, enum run_state why, unsigned vcpu);
@@ -87,7 +93,7 @@ struct machine {
     struct boot_memory_range e820[8];
     unsigned e820_count;
     uint8_t disk_translation;          /* CMOS 39h */
-    int64_t tsc_start_ns;              /* host time and TSC when the machine was begun, to measure the latter's rate */
+    int64_t tsc_start_ns; /* host time and TSC when the machine was begun, to measure the latter's rate */
     uint64_t tsc_start;
     uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */
     struct device *devices;            /* newest first */

@@ -66,9 +66,12 @@ static void quit_request(void *opaque, int status)
 
 static int timers_create(struct machine *m, struct error *err)
 {
-    struct hpet_config hpet = { m->memory, HPET_DEFAULT_BASE, pc_gsi(m), pc_isa_irq(m, 0), pc_isa_irq(m, 8), pc_msi(m) };
+    struct hpet_config hpet = { m->memory,        HPET_DEFAULT_BASE, pc_gsi(m),
+                                pc_isa_irq(m, 0), pc_isa_irq(m, 8),  pc_msi(m) };
     struct i8254_config pit = { m->ports, 0x40, hpet.irq0 };
-    struct mc146818_config rtc = { .ports = m->ports, .port = 0x70, .irq = hpet.irq8, .date_s = m->config.rtc_date_s };
+    struct mc146818_config rtc = {
+        .ports = m->ports, .port = 0x70, .irq = hpet.irq8, .date_s = m->config.rtc_date_s
+    };
     struct port61_config port61 = { m->ports, NULL };
 
     if (m->config.has_hpet && add(m, &m->hpet, hpet_new(&hpet, err)) < 0) return -1;
@@ -79,8 +82,9 @@ static int timers_create(struct machine *m, struct error *err)
     /* An engine with its own interrupt controllers has its own PIT too. */
     if (!m->has_irqchip && add(m, &m->pit, i8254_new(&pit, err)) < 0) return -1;
     port61.pit = m->pit;
-    rtc.base = m->config.rtc_base == RTC_UTC ? MC146818_UTC : m->config.rtc_base == RTC_LOCALTIME ? MC146818_LOCALTIME :
-               MC146818_DATE;
+    rtc.base = m->config.rtc_base == RTC_UTC         ? MC146818_UTC
+               : m->config.rtc_base == RTC_LOCALTIME ? MC146818_LOCALTIME
+                                                     : MC146818_DATE;
     if (add(m, NULL, port61_new(&port61, err)) < 0) return -1;
     return add(m, &m->rtc, mc146818_new(&rtc, err));
 }

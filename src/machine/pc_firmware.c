@@ -22,9 +22,12 @@ enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
 
 static int acpi_create(struct machine *m, struct error *err)
 {
-    struct acpi_config c = { .cpus = m->config.cpus, .has_hpet = m->config.has_hpet,
-                             .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000), .pci_hole_end = 0xfec00000,
-                             .pm_base = 0x600, .gpe_base = 0xafe0 };
+    struct acpi_config c = { .cpus = m->config.cpus,
+                             .has_hpet = m->config.has_hpet,
+                             .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000),
+                             .pci_hole_end = 0xfec00000,
+                             .pm_base = 0x600,
+                             .gpe_base = 0xafe0 };
 
     if (!m->config.has_acpi) return 0;
     for (unsigned i = 0; i < m->config.serial_count; i++)
@@ -79,8 +82,8 @@ static int boot_list_set(struct machine *m, struct error *err)
             const struct drive_config *d = &m->config.drive[i];
 
             if (d->interface != DRIVE_IF_IDE || *letter != (d->media == MEDIA_CDROM ? 'd' : 'c')) continue;
-            at += (size_t)snprintf(list + at, sizeof(list) - at, "/pci@i0cf8/ide@1,1/drive@%d/disk@%d\n", d->index >> 1 & 1,
-                                   d->index & 1);
+            at += (size_t)snprintf(list + at, sizeof(list) - at, "/pci@i0cf8/ide@1,1/drive@%d/disk@%d\n",
+                                   d->index >> 1 & 1, d->index & 1);
         }
     }
     at += (size_t)snprintf(list + at, sizeof(list) - at, "HALT") + 1;
@@ -149,7 +152,8 @@ static void boot_order_set(struct machine *m)
     mc146818_cmos_set(m->rtc, 0x38, (uint8_t)(code[2] << 4 | 1));   /* bit 0: no signature check on floppies */
 }
 
-/* Heads of the geometry that the partition table was made with: those of an end CHS address; 0: it does not say. */
+/* Heads of the geometry that the partition table was made with: those of an end CHS address; 0: it does not
+ * say. */
 static unsigned partition_heads(struct block_node *n)
 {
     uint8_t sector[512];
@@ -169,8 +173,9 @@ static unsigned partition_heads(struct block_node *n)
     return 0;
 }
 
-/* What the BIOS must do so that CHS addresses mean what they meant when the disk was partitioned, by QEMU's rules: the
- * drive has 16 heads and 63 sectors; more heads in the partition table mean that a BIOS translated already. */
+/* What the BIOS must do so that CHS addresses mean what they meant when the disk was partitioned, by QEMU's
+ * rules: the drive has 16 heads and 63 sectors; more heads in the partition table mean that a BIOS translated
+ * already. */
 static uint8_t translation(struct block_node *n)
 {
     uint64_t cylinders = block_size_bytes(n) / 512 / (16 * 63);
@@ -188,7 +193,9 @@ void pc_disks_inspect(struct machine *m)
     for (unsigned i = 0; i < m->config.drive_count; i++) {
         const struct drive_config *d = &m->config.drive[i];
 
-        if (d->interface != DRIVE_IF_IDE || d->media != MEDIA_DISK || d->index < 0 || d->index > 3 || !m->drive[i]) continue;
+        if (d->interface != DRIVE_IF_IDE || d->media != MEDIA_DISK || d->index < 0 || d->index > 3 ||
+            !m->drive[i])
+            continue;
         m->disk_translation |= (uint8_t)(translation(m->drive[i]) << (2 * d->index));
     }
 }
@@ -220,8 +227,14 @@ static gpa_t acpi_tables_at(const struct machine *m)
 int pc_direct_boot_load(struct machine *m, struct error *err)
 {
     struct boot_config c = {
-        .kernel = m->config.kernel, .initrd = m->config.initrd, .append = m->config.append, .ram_below_4g = m->ram_below_4g,
-        .e820 = m->e820, .e820_count = m->e820_count, .rsdp = m->config.has_acpi ? PC_RSDP : 0, .ram_top = acpi_tables_at(m),
+        .kernel = m->config.kernel,
+        .initrd = m->config.initrd,
+        .append = m->config.append,
+        .ram_below_4g = m->ram_below_4g,
+        .e820 = m->e820,
+        .e820_count = m->e820_count,
+        .rsdp = m->config.has_acpi ? PC_RSDP : 0,
+        .ram_top = acpi_tables_at(m),
         .has_text_screen = m->config.has_vga,
     };
 
@@ -248,8 +261,9 @@ static void bios_data_place(struct machine *m)
     memory_write(m->memory, 0x9fc00, &ebda_kib, 1);
 }
 
-/* Kernels that call the BIOS from real mode (Xen does) find every interrupt answered with "not supported": carry set in
- * the flags on the stack, AH = 86h. The reset vector at F000:FFF0 resets through the keyboard controller. */
+/* Kernels that call the BIOS from real mode (Xen does) find every interrupt answered with "not supported":
+ * carry set in the flags on the stack, AH = 86h. The reset vector at F000:FFF0 resets through the keyboard
+ * controller. */
 static void bios_stub_place(struct machine *m)
 {
     enum { STUB = 0xff00 };
@@ -261,7 +275,9 @@ static void bios_stub_place(struct machine *m)
         0xb4, 0x86,                    /* mov ah, 86h */
         0xcf,                          /* iret */
     };
-    static const uint8_t reset[] = { 0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe };   /* mov al, FEh; out 64h, al; jmp here */
+    static const uint8_t reset[] = {
+        0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe
+    }; /* mov al, FEh; out 64h, al; jmp here */
     uint8_t vectors[1024];
 
     for (unsigned i = 0; i < sizeof(vectors); i += 4) memcpy(vectors + i, (const uint16_t[]){ STUB, 0xf000 }, 4);

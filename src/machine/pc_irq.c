@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Interrupt wiring: ISA IRQ n goes to the 8259s and to I/O APIC pin n, but IRQ 0 to pin 2 (which is what the MADT
- * says). Every device gets a line of its own into an IRQ; those of one IRQ are or-ed, so that devices which share it
- * need not know. With an irqchip in the engine the same lines end there.
+ * Interrupt wiring: ISA IRQ n goes to the 8259s and to I/O APIC pin n, but IRQ 0 to pin 2 (which is what the
+ * MADT says). Every device gets a line of its own into an IRQ; those of one IRQ are or-ed, so that devices
+ * which share it need not know. With an irqchip in the engine the same lines end there.
  */
 #include <stdlib.h>
 
@@ -103,7 +103,9 @@ static int apics_create(struct machine *m, struct error *err)
     m->apic_bus = apic_bus_new(&bus, err);
     if (!m->apic_bus) return -1;
     for (unsigned i = 0; i < m->config.cpus; i++) {
-        struct lapic_config c = { .bus = m->apic_bus, .vcpu = i, .is_bsp = i == 0, .virtual_wire = m->config.kernel != NULL };
+        struct lapic_config c = {
+            .bus = m->apic_bus, .vcpu = i, .is_bsp = i == 0, .virtual_wire = m->config.kernel != NULL
+        };
         struct device *d = lapic_new(&c, err);
 
         if (!d) return -1;
@@ -166,7 +168,10 @@ static void ferr_destroy(struct device *d)
 }
 
 static const struct device_ops ferr_ops = {
-    .name = "ferr", .description = "x87 error latch, ports F0h and F1h", .reset = ferr_reset, .destroy = ferr_destroy,
+    .name = "ferr",
+    .description = "x87 error latch, ports F0h and F1h",
+    .reset = ferr_reset,
+    .destroy = ferr_destroy,
 };
 
 int pc_ferr_create(struct machine *m, struct error *err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * RAM, firmware ROM and the A20 alias. RAM up to 3 GiB lies at 0, the rest from 4 GiB on. The firmware's last byte is
- * at 4 GiB - 1; its last 128 KiB are seen below 1 MiB too. With the A20 gate closed the 64 KiB above 1 MiB show
- * address 0: enough for programs that test or rely on the wrap, other odd megabytes are not masked.
+ * RAM, firmware ROM and the A20 alias. RAM up to 3 GiB lies at 0, the rest from 4 GiB on. The firmware's last
+ * byte is at 4 GiB - 1; its last 128 KiB are seen below 1 MiB too. With the A20 gate closed the 64 KiB above 1
+ * MiB show address 0: enough for programs that test or rely on the wrap, other odd megabytes are not masked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,13 +46,15 @@ int pc_ram_create(struct machine *m, struct error *err)
     uint64_t size = ALIGN_UP(m->config.ram_bytes, (uint64_t)0x1000);
 
     if (size < 1 << 20) return error_set(err, "-m: a PC needs at least 1 MiB of memory");
-    if (m->config.kernel && size < 2 << 20) return error_set(err, "-m: starting a kernel needs at least 2 MiB of memory");
+    if (m->config.kernel && size < 2 << 20)
+        return error_set(err, "-m: starting a kernel needs at least 2 MiB of memory");
     if (ram_allocate(&m->ram, size, m->config.mem_merge, err) < 0) return -1;
     m->ram_below_4g = MIN(size, PC_LOW_MAX);
     m->ram_above_4g = size - m->ram_below_4g;
     memory_map_add_ram(m->memory, "ram-below-4g", 0, m->ram_below_4g, m->ram.hva, false, 0);
     if (m->ram_above_4g)
-        memory_map_add_ram(m->memory, "ram-above-4g", GIB_4, m->ram_above_4g, (uint8_t *)m->ram.hva + m->ram_below_4g, false, 0);
+        memory_map_add_ram(m->memory, "ram-above-4g", GIB_4, m->ram_above_4g,
+                           (uint8_t *)m->ram.hva + m->ram_below_4g, false, 0);
     m->a20_alias = memory_map_add_ram(m->memory, "a20-alias", 0x100000, 0x10000, m->ram.hva, false, PRIORITY_A20);
     memory_range_enable(m->a20_alias, false);
     e820_fill(m);
@@ -96,12 +98,15 @@ int pc_bios_load(struct machine *m, struct error *err)
     uint8_t *data;
     size_t size;
 
-    if (!path) return error_set(err, "no firmware: SeaBIOS is not installed; run 'apt install seabios' or give -bios FILE");
+    if (!path)
+        return error_set(err,
+                         "no firmware: SeaBIOS is not installed; run 'apt install seabios' or give -bios FILE");
     data = pc_file_read("-bios", path, BIOS_MAX, &size, err);
     if (!data) return -1;
     if (size % 0x1000) {
         free(data);
-        return error_set(err, "-bios: the size of '%s' is not a multiple of 4 KiB; this is no firmware image", path);
+        return error_set(err, "-bios: the size of '%s' is not a multiple of 4 KiB; this is no firmware image",
+                         path);
     }
     if (ram_allocate(&m->bios, size, false, err) < 0) {
         free(data);
@@ -112,8 +117,8 @@ int pc_bios_load(struct machine *m, struct error *err)
     m->bios_bytes = size;
     isa_bytes = MIN(size, (size_t)ISA_BIOS_MAX);
     memory_map_add_ram(m->memory, "bios", GIB_4 - size, size, m->bios.hva, true, PRIORITY_ROM);
-    memory_map_add_ram(m->memory, "isa-bios", 0x100000 - isa_bytes, isa_bytes, (uint8_t *)m->bios.hva + size - isa_bytes, true,
-                       PRIORITY_ROM);
+    memory_map_add_ram(m->memory, "isa-bios", 0x100000 - isa_bytes, isa_bytes,
+                       (uint8_t *)m->bios.hva + size - isa_bytes, true, PRIORITY_ROM);
     return 0;
 }
 

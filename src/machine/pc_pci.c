@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The PCI side of the board: host bridge, PIIX3 and its IDE function, PIIX4 power management, VGA. INTx line n of the
- * bus (slot + pin) ends at PIRQ n - 1, as on QEMU's board and as SeaBIOS and the DSDT assume.
+ * The PCI side of the board: host bridge, PIIX3 and its IDE function, PIIX4 power management, VGA. INTx line n
+ * of the bus (slot + pin) ends at PIRQ n - 1, as on QEMU's board and as SeaBIOS and the DSDT assume.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +64,9 @@ static void stop_carry_out(void *opaque)
 
 static void no_space(void *opaque, unsigned drive)
 {
-    log_message("IDE drive %u: no space left on the host; the guest is stopped. Make room, then give the monitor 'cont'", drive);
+    log_message("IDE drive %u: no space left on the host; the guest is stopped. Make room, then give the "
+                "monitor 'cont'",
+                drive);
     loop_post(stop_carry_out, opaque);
 }
 
@@ -84,13 +86,24 @@ static int chipset_create(struct machine *m, struct error *err)
 {
     uint64_t isa_bytes = MIN(m->bios_bytes, (uint64_t)ISA_BIOS_MAX);
     struct i440fx_config host = {
-        .bus = m->pci, .memory = m->memory, .ports = m->ports, .shadow = (uint8_t *)m->ram.hva + SHADOW_START,
-        .rom = isa_bytes ? (const uint8_t *)m->bios.hva + m->bios_bytes - isa_bytes : NULL, .rom_bytes = (uint32_t)isa_bytes,
-        .opaque = m, .reset_control_read = reset_control_read, .reset_control_write = reset_control_write,
+        .bus = m->pci,
+        .memory = m->memory,
+        .ports = m->ports,
+        .shadow = (uint8_t *)m->ram.hva + SHADOW_START,
+        .rom = isa_bytes ? (const uint8_t *)m->bios.hva + m->bios_bytes - isa_bytes : NULL,
+        .rom_bytes = (uint32_t)isa_bytes,
+        .opaque = m,
+        .reset_control_read = reset_control_read,
+        .reset_control_write = reset_control_write,
     };
     struct piix3_config piix3 = { .bus = m->pci, .devfn = DEVFN_PIIX3, .opaque = m, .reset = reset_request };
-    struct piix4_pm_config pm = { .bus = m->pci, .devfn = DEVFN_PM, .ports = m->ports, .gpe_base = 0xafe0, .sci = pc_isa_irq(m, 9),
-                                  .opaque = m, .power_off = power_off };
+    struct piix4_pm_config pm = { .bus = m->pci,
+                                  .devfn = DEVFN_PM,
+                                  .ports = m->ports,
+                                  .gpe_base = 0xafe0,
+                                  .sci = pc_isa_irq(m, 9),
+                                  .opaque = m,
+                                  .power_off = power_off };
 
     for (unsigned irq = 3; irq < 16; irq++) piix3.irq[irq] = pc_isa_irq(m, irq);
     if (add(m, NULL, i440fx_new(&host, err)) < 0 || add(m, &m->piix3, piix3_new(&piix3, err)) < 0) return -1;
@@ -109,7 +122,8 @@ static int ide_create(struct machine *m, struct error *err)
             return error_set(err, "%s: virtio disks are not in this version; use if=ide", d->id ? d->id : "drive");
         if (d->interface != DRIVE_IF_IDE || d->index < 0 || d->index > 3) continue;
         if (c.drive[d->index].kind != IDE_NONE)
-            return error_set(err, "%s: IDE drive %d was given twice; use another index=", d->id ? d->id : "drive", d->index);
+            return error_set(
+                err, "%s: IDE drive %d was given twice; use another index=", d->id ? d->id : "drive", d->index);
         c.drive[d->index] = (struct ide_drive_config){
             .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
             .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC,
@@ -148,7 +162,8 @@ int pc_pci_create(struct machine *m, struct error *err)
     return vga_create(m, err);
 }
 
-/* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM does). */
+/* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM
+ * does). */
 void pc_pci_reset(struct machine *m)
 {
     enum { DEVACTB_HIGH = 0x5b, APMC_EN = 2 };
@@ -160,7 +175,8 @@ void pc_pci_reset(struct machine *m)
 /* ---- removable media ---- */
 
 /* A new image is opened before the old one goes: what cannot be opened changes nothing. */
-int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force, struct error *err)
+int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
+                         struct error *err)
 {
     const struct drive_config *d = machine_drive_config(m, i);
     struct block_node *node = NULL, *old = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What firmware does to the chip set and to PCI devices, for kernels that are started without: shadow RAM open, PIRQ
- * routes, power management at 600h, IDE channels on, BARs placed, interrupt lines noted. Values are those SeaBIOS
- * chooses. Sources: 82441FX (PAM), 82371SB/AB data sheets, PCI 3.0 section 6.2.5.
+ * What firmware does to the chip set and to PCI devices, for kernels that are started without: shadow RAM open,
+ * PIRQ routes, power management at 600h, IDE channels on, BARs placed, interrupt lines noted. Values are those
+ * SeaBIOS chooses. Sources: 82441FX (PAM), 82371SB/AB data sheets, PCI 3.0 section 6.2.5.
  */
 #include "base/bits.h"
 #include "bus/pci.h"
@@ -76,7 +76,7 @@ static void chipset_setup(struct machine *m)
     config_write(m, HEADER_DEVFN_HOST, 0x59, 0x30, 1);                  /* F0000h: RAM */
     for (unsigned reg = 0x5a; reg <= 0x5f; reg++) config_write(m, HEADER_DEVFN_HOST, reg, 0x33, 1);
     for (unsigned i = 0; i < 4; i++) config_write(m, DEVFN_ISA, 0x60 + i, pirq_route[i], 1);
-    memory_io_write(m->ports, 0x4d0, 0x00, 1);                          /* 10 and 11 are level-triggered, 9 is the SCI */
+    memory_io_write(m->ports, 0x4d0, 0x00, 1); /* 10 and 11 are level-triggered, 9 is the SCI */
     memory_io_write(m->ports, 0x4d1, 0x0e, 1);
     config_write(m, DEVFN_IDE, 0x40, 0x8000, 2);                        /* both channels decode */
     config_write(m, DEVFN_IDE, 0x42, 0x8000, 2);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vCPU threads: each makes its engine vCPU, runs it, sleeps while the guest is halted or the machine is stopped, and
- * carries ports, device memory and interrupts between the engine and the devices.
+ * vCPU threads: each makes its engine vCPU, runs it, sleeps while the guest is halted or the machine is
+ * stopped, and carries ports, device memory and interrupts between the engine and the devices.
  *
  * A thread is parked when it is outside the engine and will not go in until it is released; only then are its
- * registers touched from elsewhere. INIT and start-up messages only leave a note: the thread changes its own state
- * before it enters the engine the next time (SDM 3A, section 8.4 and 10.4.7). With an irqchip in the engine both
- * never come here, and the engine itself waits in HLT.
+ * registers touched from elsewhere. INIT and start-up messages only leave a note: the thread changes its own
+ * state before it enters the engine the next time (SDM 3A, section 8.4 and 10.4.7). With an irqchip in the
+ * engine both never come here, and the engine itself waits in HLT.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +114,8 @@ static void host_pio(void *opaque, uint16_t port, void *data, unsigned size, uns
             value = memory_io_read(m->ports, port, size);
             memcpy(p, &value, size);
         }
-        trace(TRACE_IO, "%s port %04x size %u: %llx\n", write ? "out" : "in ", port, size, (unsigned long long)value);
+        trace(TRACE_IO, "%s port %04x size %u: %llx\n", write ? "out" : "in ", port, size,
+              (unsigned long long)value);
     }
     machine_unlock();
 }
@@ -135,8 +136,8 @@ static void mmio_access(struct machine *m, gpa_t address, uint8_t *p, unsigned s
             value = memory_io_read(m->memory, address + at, step);
             memcpy(p + at, &value, step);
         }
-        trace(TRACE_IO, "%s %09llx size %u: %llx\n", write ? "write" : "read ", (unsigned long long)(address + at), step,
-              (unsigned long long)value);
+        trace(TRACE_IO, "%s %09llx size %u: %llx\n", write ? "write" : "read ",
+              (unsigned long long)(address + at), step, (unsigned long long)value);
     }
 }
 
@@ -327,7 +328,8 @@ static bool exit_handle(struct vcpu *v, enum engine_exit exit)
         hold_and_request(v, REQUEST_DEBUG);
         return false;
     case EXIT_INTERNAL_ERROR:
-        log_message("CPU %u: the %s engine cannot go on: %s", v->index, v->m->ops->name, v->m->ops->vcpu_error(v->engine));
+        log_message("CPU %u: the %s engine cannot go on: %s", v->index, v->m->ops->name,
+                    v->m->ops->vcpu_error(v->engine));
         hold_and_request(v, REQUEST_ERROR);
         return false;
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Standard VGA as a PCI card: BAR 0 is the linear frame buffer (16 MiB), BAR 2 the registers, and a ROM. The legacy
- * window and ports answer whatever the command register says, as on QEMU's card.
+ * Standard VGA as a PCI card: BAR 0 is the linear frame buffer (16 MiB), BAR 2 the registers, and a ROM. The
+ * legacy window and ports answer whatever the command register says, as on QEMU's card.
  *
- * VGA modes use the first 256 KiB of the video memory as four planes (see vga_plane_index), the Bochs extensions all
- * of it as it lies. Nothing is drawn yet: text can be read, pixels cannot.
+ * VGA modes use the first 256 KiB of the video memory as four planes (see vga_plane_index), the Bochs
+ * extensions all of it as it lies. Nothing is drawn yet: text can be read, pixels cannot.
  */
 #include "device/display/vga.h"
 
@@ -74,9 +74,11 @@ static void vga_info(struct device *d, void (*print)(void *opaque, const char *l
     char line[128];
 
     if (v->vbe[VBE_ENABLE] & VBE_ENABLED)
-        snprintf(line, sizeof(line), "VBE mode %ux%u, %u bits", v->vbe[VBE_XRES], v->vbe[VBE_YRES], v->vbe[VBE_BPP]);
+        snprintf(line, sizeof(line), "VBE mode %ux%u, %u bits", v->vbe[VBE_XRES], v->vbe[VBE_YRES],
+                 v->vbe[VBE_BPP]);
     else
-        snprintf(line, sizeof(line), "VGA %s mode, text %s", v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
+        snprintf(line, sizeof(line), "VGA %s mode, text %s",
+                 v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
                  v->text_is_mapped ? "mapped as memory" : "through the planes");
     print(opaque, line);
 }

@@ -26,7 +26,8 @@ struct device *vga_new(const struct vga_config *config, struct error *err);
 /* What a video BIOS leaves behind: mode 3, 80x25 text, blank. For kernels that are started without firmware. */
 void vga_text_mode_set(struct device *d);
 
-/* The text screen as UTF-8 lines without trailing blanks, at most size bytes with the NUL. False in graphics modes. */
+/* The text screen as UTF-8 lines without trailing blanks, at most size bytes with the NUL. False in graphics
+ * modes. */
 bool vga_text_screen(const struct device *d, char *buf, size_t size);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The window A0000h-BFFFFh onto the four planes: write modes 0-3, read modes 0 and 1, odd/even, chain 4, and the
- * banks of the Bochs extensions. Source: IBM VGA XGA Technical Reference Manual, graphics controller; FreeVGA.
+ * The window A0000h-BFFFFh onto the four planes: write modes 0-3, read modes 0 and 1, odd/even, chain 4, and
+ * the banks of the Bochs extensions. Source: IBM VGA XGA Technical Reference Manual, graphics controller;
+ * FreeVGA.
  *
- * Plane bytes are addressed as the chip does it: in odd/even mode A0 picks the plane and is zero in the offset (in
- * the 128 KiB window A16 takes its place), in chain 4 A0 and A1 do. The odd/even page bit of the miscellaneous output
- * register is not looked at.
+ * Plane bytes are addressed as the chip does it: in odd/even mode A0 picks the plane and is zero in the offset
+ * (in the 128 KiB window A16 takes its place), in chain 4 A0 and A1 do. The odd/even page bit of the
+ * miscellaneous output register is not looked at.
  */
 #include "device/display/vga_private.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The VGA's register file: miscellaneous output, sequencer, graphics controller, CRT controller, attribute controller
- * and palette DAC. Sources: IBM VGA XGA Technical Reference Manual (1992), section 2; FreeVGA documentation.
+ * The VGA's register file: miscellaneous output, sequencer, graphics controller, CRT controller, attribute
+ * controller and palette DAC. Sources: IBM VGA XGA Technical Reference Manual (1992), section 2; FreeVGA
+ * documentation.
  *
  * The retrace bits follow virtual time at 70 Hz and 31.5 kHz whatever the CRTC is programmed to.
  */
@@ -12,7 +13,13 @@
 #include "device/display/vga_private.h"
 
 enum { DAC_STATE_READ = 3, DAC_STATE_WRITE = 0 };
-enum { FRAME_NS = 14285714, RETRACE_NS = 63556 * 2, LINE_NS = 31778, LINE_BLANK_NS = 6356, FRAME_BLANK_NS = 1557000 };
+enum {
+    FRAME_NS = 14285714,
+    RETRACE_NS = 63556 * 2,
+    LINE_NS = 31778,
+    LINE_BLANK_NS = 6356,
+    FRAME_BLANK_NS = 1557000
+};
 
 static const uint8_t seq_mask[SEQ_COUNT] = { 3, 0x3d, 0x0f, 0x3f, 0x0e };
 static const uint8_t gfx_mask[GFX_COUNT] = { 0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff };
@@ -147,14 +154,15 @@ void vga_registers_reset(struct vga *v)
     v->dac_state = v->dac_read = v->dac_write = v->dac_component = 0;
 }
 
-/* Video BIOS mode 3 (IBM VGA XGA Technical Reference, table of mode parameters). The palette's 64 colours are those of
- * an EGA monitor: bits 0-2 are two thirds of blue, green and red, bits 3-5 one third. */
+/* Video BIOS mode 3 (IBM VGA XGA Technical Reference, table of mode parameters). The palette's 64 colours are
+ * those of an EGA monitor: bits 0-2 are two thirds of blue, green and red, bits 3-5 one third. */
 void vga_text_mode_set(struct device *d)
 {
     static const uint8_t seq[5] = { 3, 0, 3, 0, 2 }, gfx[9] = { 0, 0, 0, 0, 0, 0x10, 0x0e, 0, 0xff };
-    static const uint8_t crtc[25] = { 0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0, 0x4f, 0x0d, 0x0e, 0, 0, 0, 0, 0x9c, 0x8e,
-                                      0x8f, 0x28, 0x1f, 0x96, 0xb9, 0xa3, 0xff };
-    static const uint8_t attr[21] = { 0, 1, 2, 3, 4, 5, 0x14, 7, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x0c, 0, 0x0f, 8, 0 };
+    static const uint8_t crtc[25] = { 0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0,    0x4f, 0x0d, 0x0e, 0,
+                                      0,    0,    0,    0x9c, 0x8e, 0x8f, 0x28, 0x1f, 0x96, 0xb9, 0xa3, 0xff };
+    static const uint8_t attr[21] = { 0,    1,    2,    3,    4,    5,    0x14, 7,    0x38, 0x39, 0x3a,
+                                      0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x0c, 0,    0x0f, 8,    0 };
     struct vga *v = container_of(d, struct vga, pci.device);
     uint8_t *vram = v->vram.hva;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The Bochs display interface (VBE_DISPI) at ports 1CEh (index) and 1CFh/1D0h (data), and the same registers in the
- * card's memory BAR 2 (400h: ports 3C0h-3DFh, 500h: VBE, 600h: byte order).
- * Source: VBE_DISPI description of Bochs' vgabios, QEMU's specification standard-vga.
+ * The Bochs display interface (VBE_DISPI) at ports 1CEh (index) and 1CFh/1D0h (data), and the same registers in
+ * the card's memory BAR 2 (400h: ports 3C0h-3DFh, 500h: VBE, 600h: byte order). Source: VBE_DISPI description
+ * of Bochs' vgabios, QEMU's specification standard-vga.
  */
 #include <string.h>
 
@@ -46,7 +46,8 @@ static void geometry_check(struct vga *v)
     uint16_t *r = v->vbe;
     uint32_t pixel_bits, lines;
 
-    if (r[VBE_BPP] != 4 && r[VBE_BPP] != 8 && r[VBE_BPP] != 15 && r[VBE_BPP] != 16 && r[VBE_BPP] != 24 && r[VBE_BPP] != 32)
+    if (r[VBE_BPP] != 4 && r[VBE_BPP] != 8 && r[VBE_BPP] != 15 && r[VBE_BPP] != 16 && r[VBE_BPP] != 24 &&
+        r[VBE_BPP] != 32)
         r[VBE_BPP] = 8;
     pixel_bits = r[VBE_BPP] == 15 ? 16 : r[VBE_BPP];
     r[VBE_XRES] = clamp(r[VBE_XRES] & ~7u, 8, MAX_XRES);
@@ -70,7 +71,8 @@ static void enable_write(struct vga *v, uint16_t value)
         if (!(value & VBE_NO_CLEAR)) {
             uint32_t bits = r[VBE_BPP] == 15 ? 16 : r[VBE_BPP];
 
-            memset(v->vram.hva, 0, MIN((uint64_t)r[VBE_YRES] * r[VBE_VIRT_WIDTH] * bits / 8, (uint64_t)VGA_VRAM_BYTES));
+            memset(v->vram.hva, 0,
+                   MIN((uint64_t)r[VBE_YRES] * r[VBE_VIRT_WIDTH] * bits / 8, (uint64_t)VGA_VRAM_BYTES));
         }
     } else if (!(value & VBE_ENABLED)) r[VBE_BANK] = 0;
     vga_mapping_update(v);
@@ -125,7 +127,8 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
             value |= (uint64_t)vga_port_read(v, (uint16_t)(0x3c0 + offset - MMIO_PORTS + i)) << (8 * i);
         return value;
     }
-    if (offset >= MMIO_VBE && offset < MMIO_VBE + 2 * VBE_COUNT) return vga_vbe_read(v, (unsigned)(offset - MMIO_VBE) / 2);
+    if (offset >= MMIO_VBE && offset < MMIO_VBE + 2 * VBE_COUNT)
+        return vga_vbe_read(v, (unsigned)(offset - MMIO_VBE) / 2);
     if (offset == MMIO_BYTE_ORDER) return 8;                   /* size of this block */
     if (offset == MMIO_BYTE_ORDER + 4) return 0x1e1e1e1e;      /* little-endian, always */
     return 0;

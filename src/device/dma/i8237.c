@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two 8237A controllers: the first has channels 0-3 (bytes), the second 4-7 (words; its registers are two ports apart,
- * channel 4 is the cascade). A page register per channel holds the address bits that the chip lacks; the address
- * counter does not carry into it. Source: Intel 8237A data sheet; IBM PC/AT technical reference (page registers).
+ * Two 8237A controllers: the first has channels 0-3 (bytes), the second 4-7 (words; its registers are two ports
+ * apart, channel 4 is the cascade). A page register per channel holds the address bits that the chip lacks; the
+ * address counter does not carry into it. Source: Intel 8237A data sheet; IBM PC/AT technical reference (page
+ * registers).
  *
  * Limits: memory-to-memory transfers and the timing of the bus are not modelled; software requests only set the
  * request bit. Software that probes or sets up the controllers gets its values back.
@@ -186,10 +187,10 @@ static void i8237_destroy(struct device *dev)
     free(d);
 }
 
-static const struct state_field i8237_state[] = {
-    { "chip", offsetof(struct i8237, chip), 1, sizeof(((struct i8237 *)0)->chip) }, STATE_ARRAY(struct i8237, page),
-    STATE_END
-};
+static const struct state_field i8237_state[] = { { "chip", offsetof(struct i8237, chip), 1,
+                                                    sizeof(((struct i8237 *)0)->chip) },
+                                                  STATE_ARRAY(struct i8237, page),
+                                                  STATE_END };
 
 static const struct device_ops i8237_ops = {
     .name = "i8237",

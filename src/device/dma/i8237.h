@@ -18,9 +18,9 @@ struct i8237_config {
 /* Realized and reset; NULL with *err when out of memory. */
 struct device *i8237_new(const struct i8237_config *config, struct error *err);
 
-/* A device on channel 0-3 (bytes) or 5-7 (16-bit words) moves up to size bytes in the direction and mode that the
- * guest programmed, as long as DREQ would be honoured: what goes into memory is taken from data, what comes out is put
- * there. Returns the bytes moved; *done tells that terminal count was reached. Machine lock held. */
+/* A device on channel 0-3 (bytes) or 5-7 (16-bit words) moves up to size bytes in the direction and mode that
+ * the guest programmed, as long as DREQ would be honoured: what goes into memory is taken from data, what comes
+ * out is put there. Returns the bytes moved; *done tells that terminal count was reached. Machine lock held. */
 size_t i8237_transfer(struct device *d, unsigned channel, void *data, size_t size, bool *done);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET, DSDT (dsdt.asl, compiled with the project) and an SSDT with what the
- * DSDT leaves open: PCI hole, HPET, serial ports, processors.
+ * RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET, DSDT (dsdt.asl, compiled with the project) and an SSDT with what
+ * the DSDT leaves open: PCI hole, HPET, serial ports, processors.
  *
- * One file holds all tables; pointers between them are offsets until the loader script adds the address where the
- * file came to lie, and checksums follow. Sources: ACPI 2.0c chapter 5 and 17 (AML), IA-PC HPET 1.0a section 3.2.4,
- * the description of QEMU's table loader in SeaBIOS (docs and romfile_loader's command layout).
+ * One file holds all tables; pointers between them are offsets until the loader script adds the address where
+ * the file came to lie, and checksums follow. Sources: ACPI 2.0c chapter 5 and 17 (AML), IA-PC HPET 1.0a
+ * section 3.2.4, the description of QEMU's table loader in SeaBIOS (docs and romfile_loader's command layout).
  */
 #include "device/firmware/acpi.h"
 
@@ -87,7 +87,8 @@ static void loader_pointer(struct acpi_tables *t, const char *in, uint32_t offse
     e->pointer.size = size;
 }
 
-static void loader_checksum(struct acpi_tables *t, const char *file, uint32_t offset, uint32_t start, uint32_t length)
+static void loader_checksum(struct acpi_tables *t, const char *file, uint32_t offset, uint32_t start,
+                            uint32_t length)
 {
     struct acpi_loader_entry *e = loader_add(t, LOADER_ADD_CHECKSUM);
 
@@ -266,7 +267,8 @@ static uint32_t fadt_put(struct builder *b, const struct acpi_config *c, uint32_
     return at;
 }
 
-/* ISA interrupts are edge-triggered, active high, GSI n; 0 lies at pin 2, and those PCI and the SCI use are level. */
+/* ISA interrupts are edge-triggered, active high, GSI n; 0 lies at pin 2, and those PCI and the SCI use are
+ * level. */
 static uint32_t madt_put(struct builder *b, const struct acpi_config *c)
 {
     uint32_t at = table_begin(b, "APIC", 1);
@@ -315,7 +317,8 @@ static uint32_t hpet_put(struct builder *b)
     return at;
 }
 
-static uint32_t root_put(struct builder *b, const char *signature, uint8_t entry_bytes, const uint32_t *table, unsigned count)
+static uint32_t root_put(struct builder *b, const char *signature, uint8_t entry_bytes, const uint32_t *table,
+                         unsigned count)
 {
     uint32_t at = table_begin(b, signature, 1);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ACPI tables of the PC. They are built once, with pointers relative to their file, together with the script by
- * which firmware links them (fw_cfg file etc/table-loader); direct boot runs the same script itself.
+ * The ACPI tables of the PC. They are built once, with pointers relative to their file, together with the
+ * script by which firmware links them (fw_cfg file etc/table-loader); direct boot runs the same script itself.
  */
 #ifndef DEVICE_FIRMWARE_ACPI_H
 #define DEVICE_FIRMWARE_ACPI_H
@@ -18,7 +18,7 @@ struct acpi_config {
     unsigned cpus;
     bool has_hpet;
     uint8_t serial_mask;               /* bit n: COMn+1 is there */
-    uint32_t pci_hole_start;           /* memory below the I/O APIC that belongs to PCI: start and end (exclusive) */
+    uint32_t pci_hole_start; /* memory below the I/O APIC that belongs to PCI: start and end (exclusive) */
     uint32_t pci_hole_end;
     uint16_t pm_base;                  /* PIIX4 power management: 600h */
     uint16_t gpe_base;                 /* AFE0h */
@@ -38,7 +38,8 @@ int acpi_build(struct acpi_tables *t, const struct acpi_config *config, struct e
 void acpi_free(struct acpi_tables *t);
 /* etc/acpi/tables, etc/acpi/rsdp, etc/table-loader. */
 int acpi_publish(const struct acpi_tables *t, struct device *fw_cfg, struct error *err);
-/* Links the tables for these addresses and writes them to memory. The addresses are 16-byte aligned, tables_at to 64. */
+/* Links the tables for these addresses and writes them to memory. The addresses are 16-byte aligned, tables_at
+ * to 64. */
 void acpi_place(const struct acpi_tables *t, struct memory_map *memory, gpa_t tables_at, gpa_t rsdp_at);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The debug console of Bochs and QEMU (a port that takes characters, read back as E9h) and QEMU's isa-debug-exit (a
- * write ends the machine with the exit status value << 1 | 1, never 0).
+ * The debug console of Bochs and QEMU (a port that takes characters, read back as E9h) and QEMU's
+ * isa-debug-exit (a write ends the machine with the exit status value << 1 | 1, never 0).
  */
 #include "device/firmware/debugcon.h"
 

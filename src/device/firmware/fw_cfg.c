@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fw_cfg: a selector port (510h), a data port (511h) that gives the selected item byte by byte, and a DMA interface
- * (514h, a big-endian address of a request in guest memory). Files are items from key 20h on, listed in item 19h.
- * Reading past the end of an item gives zeros.
+ * fw_cfg: a selector port (510h), a data port (511h) that gives the selected item byte by byte, and a DMA
+ * interface (514h, a big-endian address of a request in guest memory). Files are items from key 20h on, listed
+ * in item 19h. Reading past the end of an item gives zeros.
  *
  * Limits: items are read-only; a DMA write gets the error bit, as the interface defines for such items.
  * Source: QEMU's specification of the device (docs/specs/fw_cfg).
@@ -179,7 +179,8 @@ static int item_set(struct fw_cfg *f, uint16_t key, const void *data, size_t siz
     uint8_t *copy;
 
     if (size > UINT32_MAX / 2) return error_set(err, "fw_cfg: item %#x is too large", key);
-    if (!i && f->item_count == ARRAY_SIZE(f->item)) return error_set(err, "fw_cfg: there is no room for item %#x", key);
+    if (!i && f->item_count == ARRAY_SIZE(f->item))
+        return error_set(err, "fw_cfg: there is no room for item %#x", key);
     copy = malloc(size ? size : 1);
     if (!copy) return error_set(err, "fw_cfg: no memory for item %#x", key);
     if (size) memcpy(copy, data, size);

@@ -12,10 +12,24 @@
 struct error;
 
 /* Keys that SeaBIOS, OVMF and Linux ask for. */
-enum { FW_CFG_SIGNATURE = 0x00, FW_CFG_ID = 0x01, FW_CFG_UUID = 0x02, FW_CFG_RAM_SIZE = 0x03, FW_CFG_NOGRAPHIC = 0x04,
-       FW_CFG_NB_CPUS = 0x05, FW_CFG_BOOT_DEVICE = 0x0c, FW_CFG_NUMA = 0x0d, FW_CFG_BOOT_MENU = 0x0e,
-       FW_CFG_MAX_CPUS = 0x0f, FW_CFG_FILE_DIR = 0x19, FW_CFG_FILE_FIRST = 0x20, FW_CFG_ACPI_TABLES = 0x8000,
-       FW_CFG_SMBIOS_ENTRIES = 0x8001, FW_CFG_IRQ0_OVERRIDE = 0x8002, FW_CFG_E820_TABLE = 0x8003 };
+enum {
+    FW_CFG_SIGNATURE = 0x00,
+    FW_CFG_ID = 0x01,
+    FW_CFG_UUID = 0x02,
+    FW_CFG_RAM_SIZE = 0x03,
+    FW_CFG_NOGRAPHIC = 0x04,
+    FW_CFG_NB_CPUS = 0x05,
+    FW_CFG_BOOT_DEVICE = 0x0c,
+    FW_CFG_NUMA = 0x0d,
+    FW_CFG_BOOT_MENU = 0x0e,
+    FW_CFG_MAX_CPUS = 0x0f,
+    FW_CFG_FILE_DIR = 0x19,
+    FW_CFG_FILE_FIRST = 0x20,
+    FW_CFG_ACPI_TABLES = 0x8000,
+    FW_CFG_SMBIOS_ENTRIES = 0x8001,
+    FW_CFG_IRQ0_OVERRIDE = 0x8002,
+    FW_CFG_E820_TABLE = 0x8003
+};
 
 struct fw_cfg_config {
     struct memory_map *ports;          /* 510h-51Bh */
@@ -24,7 +38,8 @@ struct fw_cfg_config {
 /* Realized and reset, with signature, id and an empty directory; NULL with *err when out of memory. */
 struct device *fw_cfg_new(const struct fw_cfg_config *config, struct error *err);
 
-/* Items are copied; one that exists already is replaced. 0, or -1 with *err (out of memory, too many, name too long). */
+/* Items are copied; one that exists already is replaced. 0, or -1 with *err (out of memory, too many, name too
+ * long). */
 int fw_cfg_set(struct device *d, uint16_t key, const void *data, size_t size, struct error *err);
 int fw_cfg_set_u16(struct device *d, uint16_t key, uint16_t value, struct error *err);
 int fw_cfg_set_u32(struct device *d, uint16_t key, uint32_t value, struct error *err);

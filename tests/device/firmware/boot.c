@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Direct boot without a vCPU: made-up bzImages, ELF and multiboot files; what lies in memory and the entry registers
- * against the protocols; then truncated and random files, which must be refused and never read out of bounds.
+ * Direct boot without a vCPU: made-up bzImages, ELF and multiboot files; what lies in memory and the entry
+ * registers against the protocols; then truncated and random files, which must be refused and never read out of
+ * bounds.
  */
 #include <elf.h>
 #include <stdio.h>
@@ -45,11 +46,18 @@ static void file_write(const char *path, const void *data, size_t size)
     if (!f || fwrite(data, 1, size, f) != size || fclose(f)) exit(2);
 }
 
-static const struct boot_memory_range e820[] = { { 0, 0x9fc00, 1 }, { 0x100000, RAM_BYTES - 0x100000 - 0x20000, 1 } };
+static const struct boot_memory_range e820[] = { { 0, 0x9fc00, 1 },
+                                                 { 0x100000, RAM_BYTES - 0x100000 - 0x20000, 1 } };
 static struct boot_image *load(size_t size, const char *initrd_text, const char *append, struct error *err)
 {
-    struct boot_config c = { .kernel = kernel_path, .initrd = initrd_text, .append = append, .ram_below_4g = RAM_BYTES,
-                             .e820 = e820, .e820_count = 2, .rsdp = 0xf0000, .ram_top = RAM_BYTES - 0x20000 };
+    struct boot_config c = { .kernel = kernel_path,
+                             .initrd = initrd_text,
+                             .append = append,
+                             .ram_below_4g = RAM_BYTES,
+                             .e820 = e820,
+                             .e820_count = 2,
+                             .rsdp = 0xf0000,
+                             .ram_top = RAM_BYTES - 0x20000 };
 
     file_write(kernel_path, kernel, size);
     err->text[0] = 0;
@@ -88,8 +96,8 @@ static void bzimage_check(bool has_64, uint64_t at)
     memset(ram, 0xcc, RAM_BYTES);
     boot_place(b, memory);
     boot_registers(b, &s);
-    CHECK(!memcmp(ram + at, kernel + (SETUP_SECTORS + 1) * 512, KERNEL_BYTES - (SETUP_SECTORS + 1) * 512), "kernel at %llx",
-          (unsigned long long)at);
+    CHECK(!memcmp(ram + at, kernel + (SETUP_SECTORS + 1) * 512, KERNEL_BYTES - (SETUP_SECTORS + 1) * 512),
+          "kernel at %llx", (unsigned long long)at);
     CHECK(s.rip == at + (has_64 ? 0x200 : 0) && s.gpr[REG_RSI] == 0x7000, "entry %llx", (unsigned long long)s.rip);
     CHECK(x86_is_code64(&s) == has_64 && (s.cr0 & CR0_PE) && !(s.cr0 & CR0_PG) == !has_64, "mode");
     CHECK(!memcmp(ram + 0x7202, "HdrS", 4) && ram[0x7210] == 0xff && ram[0x71ef] == 0, "zero page");
@@ -100,7 +108,8 @@ static void bzimage_check(bool has_64, uint64_t at)
     CHECK(ram[0x71e8] == 2 && get64(ram + 0x72d0 + 20) == 0x100000 && get32(ram + 0x72d0 + 36) == 1, "e820");
     CHECK(get64(ram + 0x7070) == 0xf0000, "RSDP");
     if (has_64) {
-        const uint8_t *pml4 = ram + s.cr3, *pdpt = ram + (get64(pml4) & ~0xfffull), *pd = ram + (get64(pdpt + 24) & ~0xfffull);
+        const uint8_t *pml4 = ram + s.cr3, *pdpt = ram + (get64(pml4) & ~0xfffull),
+                      *pd = ram + (get64(pdpt + 24) & ~0xfffull);
 
         CHECK(get64(pd + 511 * 8) == (0xffe00000 | 0x83), "last page mapped");
         CHECK(get64(ram + s.gdtr.base + 0x10) == 0x00af9b000000ffff, "64-bit code segment");
@@ -127,7 +136,8 @@ static void test_bzimage(void)
     memset(line, 'x', sizeof(line));
     line[199] = 0;
     CHECK(!load(KERNEL_BYTES, NULL, line, &err) && strstr(err.text, "at most 100"), "%s", err.text);
-    CHECK(!load(KERNEL_BYTES, "/nowhere", NULL, &err) && strstr(err.text, "-initrd: cannot open '/nowhere'"), "%s", err.text);
+    CHECK(!load(KERNEL_BYTES, "/nowhere", NULL, &err) && strstr(err.text, "-initrd: cannot open '/nowhere'"),
+          "%s", err.text);
     set32(kernel + 0x22c, 0x1000000);                  /* initrd must end below 16 MiB, where the kernel begins */
     CHECK(!load(KERNEL_BYTES, initrd_path, NULL, &err) && strstr(err.text, "do not fit"), "%s", err.text);
 }
@@ -140,17 +150,33 @@ static size_t elf_make(unsigned bits, bool note)
     for (unsigned i = 0x1000; i < 0x2000; i++) kernel[i] = (uint8_t)i;
     memcpy(kernel + 0x800, pvh, sizeof(pvh));
     if (bits == 64) {
-        Elf64_Ehdr e = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1 }, .e_machine = EM_X86_64, .e_entry = 0x100040,
-                         .e_phoff = 64, .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = note ? 2 : 1 };
-        Elf64_Phdr p[2] = { { .p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 0x100000, .p_filesz = 0x1000, .p_memsz = 0x3000 },
+        Elf64_Ehdr e = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1 },
+                         .e_machine = EM_X86_64,
+                         .e_entry = 0x100040,
+                         .e_phoff = 64,
+                         .e_phentsize = sizeof(Elf64_Phdr),
+                         .e_phnum = note ? 2 : 1 };
+        Elf64_Phdr p[2] = { { .p_type = PT_LOAD,
+                              .p_offset = 0x1000,
+                              .p_paddr = 0x100000,
+                              .p_filesz = 0x1000,
+                              .p_memsz = 0x3000 },
                             { .p_type = PT_NOTE, .p_offset = 0x800, .p_filesz = 20, .p_align = 4 } };
 
         memcpy(kernel, &e, sizeof(e));
         memcpy(kernel + 64, p, sizeof(p));
     } else {
-        Elf32_Ehdr e = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, 1 }, .e_machine = EM_386, .e_entry = 0x100040,
-                         .e_phoff = 64, .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = note ? 2 : 1 };
-        Elf32_Phdr p[2] = { { .p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 0x100000, .p_filesz = 0x1000, .p_memsz = 0x3000 },
+        Elf32_Ehdr e = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, 1 },
+                         .e_machine = EM_386,
+                         .e_entry = 0x100040,
+                         .e_phoff = 64,
+                         .e_phentsize = sizeof(Elf32_Phdr),
+                         .e_phnum = note ? 2 : 1 };
+        Elf32_Phdr p[2] = { { .p_type = PT_LOAD,
+                              .p_offset = 0x1000,
+                              .p_paddr = 0x100000,
+                              .p_filesz = 0x1000,
+                              .p_memsz = 0x3000 },
                             { .p_type = PT_NOTE, .p_offset = 0x800, .p_filesz = 20, .p_align = 4 } };
 
         memcpy(kernel, &e, sizeof(e));
@@ -176,15 +202,18 @@ static void test_elf(void)
         boot_registers(b, &s);
         info = ram + s.gpr[REG_RBX];
         CHECK(s.rip == 0x101234 && !x86_is_long(&s) && !(s.cr0 & CR0_PG), "entry %llx", (unsigned long long)s.rip);
-        CHECK(!memcmp(ram + 0x100000, kernel + 0x1000, 0x1000) && ram[0x101000] == 0 && ram[0x102fff] == 0 && ram[0x103000] == 0xcc,
+        CHECK(!memcmp(ram + 0x100000, kernel + 0x1000, 0x1000) && ram[0x101000] == 0 && ram[0x102fff] == 0 &&
+                  ram[0x103000] == 0xcc,
               "segment and its bss");
         CHECK(get32(info) == 0x336ec578 && get32(info + 4) == 1 && get32(info + 12) == 1, "start info");
-        CHECK(!strcmp((char *)ram + get64(info + 24), "pvh line") && get64(info + 32) == 0xf0000, "command line, RSDP");
+        CHECK(!strcmp((char *)ram + get64(info + 24), "pvh line") && get64(info + 32) == 0xf0000,
+              "command line, RSDP");
         CHECK(!memcmp(ram + get64(ram + get64(info + 16)), initrd, sizeof(initrd)) &&
               get64(ram + get64(info + 16) + 8) == sizeof(initrd), "module");
         CHECK(get32(info + 48) == 2 && get64(ram + get64(info + 40) + 24) == 0x100000, "memory map");
         boot_free(b);
-        CHECK(!load(elf_make(bits, false), NULL, NULL, &err) && strstr(err.text, "without a PVH note"), "%s", err.text);
+        CHECK(!load(elf_make(bits, false), NULL, NULL, &err) && strstr(err.text, "without a PVH note"), "%s",
+              err.text);
     }
     set32(kernel + 0x100, 0);
     kernel[18] = 183;
@@ -220,8 +249,10 @@ static void test_multiboot(void)
         char expected[128];
 
         snprintf(expected, sizeof(expected), "%s%s", initrd_path, i ? "" : " one,two");
-        CHECK(get32(module) % 4096 == 0 && get32(module) >= 0x103000 && get32(module + 4) - get32(module) == sizeof(initrd) &&
-              !memcmp(ram + get32(module), initrd, sizeof(initrd)), "module %u", i);
+        CHECK(get32(module) % 4096 == 0 && get32(module) >= 0x103000 &&
+                  get32(module + 4) - get32(module) == sizeof(initrd) &&
+                  !memcmp(ram + get32(module), initrd, sizeof(initrd)),
+              "module %u", i);
         CHECK(!strcmp((char *)ram + get32(module + 8), expected), "'%s'", (char *)ram + get32(module + 8));
     }
     boot_free(b);
@@ -240,7 +271,9 @@ static void test_multiboot(void)
     if (!b) return;
     boot_place(b, memory);
     boot_registers(b, &s);
-    CHECK(s.rip == 0x200080 && ram[0x200fff] == 0x90 && ram[0x201000] == 0 && get32(ram + 0x200040) == 0x1badb002, "raw");
+    CHECK(s.rip == 0x200080 && ram[0x200fff] == 0x90 && ram[0x201000] == 0 &&
+              get32(ram + 0x200040) == 0x1badb002,
+          "raw");
     boot_free(b);
     set32(kernel + 0x50, 0x300000);                    /* loads behind its own header */
     CHECK(!load(0x3000, NULL, NULL, &err) && strstr(err.text, "impossible"), "%s", err.text);
@@ -260,7 +293,9 @@ static void test_random(void)
 
         if (kind == 0) bzimage_make(n & 4, 0x1000000, true);
         else size = elf_make(kind == 1 ? 32 : 64, kind != 3);
-        if (kind == 3) set32(kernel + 0x400, 0x1badb002), set32(kernel + 0x404, n << 14), set32(kernel + 0x408, -(0x1badb002u + (n << 14)));
+        if (kind == 3)
+            set32(kernel + 0x400, 0x1badb002), set32(kernel + 0x404, n << 14),
+                set32(kernel + 0x408, -(0x1badb002u + (n << 14)));
         for (unsigned i = (unsigned)random() % 6; i > 0; i--) {
             unsigned span = kind == 0 ? 0x90 : 0xd0, base = kind == 0 ? 0x1f0 : 4;
 

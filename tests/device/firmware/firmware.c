@@ -85,12 +85,17 @@ static void test_fw_cfg(void)
     CHECK(in(0x511, 1) == 0, "past the end");
     out(0x510, 1, 2);
     CHECK(in(0x511, 1) == 3, "id");
-    CHECK(in(0x514, 4) == htobe32(0x51454d55) && in(0x518, 4) == htobe32(0x20434647), "DMA signature %08x", in(0x514, 4));
+    CHECK(in(0x514, 4) == htobe32(0x51454d55) && in(0x518, 4) == htobe32(0x20434647), "DMA signature %08x",
+          in(0x514, 4));
     CHECK(in(0x515, 1) == 'E', "one byte of it");
-    CHECK(fw_cfg_set_file(d, "opt/a", "x", 1, &err) == 0 && fw_cfg_set_file(d, "opt/text", text, sizeof(text), &err) == 0, "set");
+    CHECK(fw_cfg_set_file(d, "opt/a", "x", 1, &err) == 0 &&
+              fw_cfg_set_file(d, "opt/text", text, sizeof(text), &err) == 0,
+          "set");
     key = file_find("opt/text", &size);
     CHECK(key == 0x21 && size == sizeof(text), "key %x size %u", key, size);
-    CHECK(fw_cfg_set_file(d, "opt/text", text, 4, &err) == 0 && file_find("opt/text", &size) == key && size == 4, "replaced");
+    CHECK(fw_cfg_set_file(d, "opt/text", text, 4, &err) == 0 && file_find("opt/text", &size) == key &&
+              size == 4,
+          "replaced");
     fw_cfg_set_file(d, "opt/text", text, sizeof(text), &err);
     memset(ram + 0x2000, 0xaa, 64);
     CHECK(dma((uint32_t)key << 16 | 8 | 2, sizeof(text) + 8, 0x2000) == 0, "DMA select and read");
@@ -105,7 +110,8 @@ static void test_fw_cfg(void)
     out(0x518, 0xf0ffffff, 4);                    /* a request where there is no memory */
     out(0x510, 0x7fff, 2);
     CHECK(in(0x511, 1) == 0, "item that is not there");
-    CHECK(fw_cfg_set_file(d, "a name of more than fifty-five characters is more than fits", "", 0, &err) < 0, "long name");
+    CHECK(fw_cfg_set_file(d, "a name of more than fifty-five characters is more than fits", "", 0, &err) < 0,
+          "long name");
     for (unsigned i = 0; i < 100; i++) {
         char name[16];
 
@@ -196,11 +202,13 @@ static void judge(const char *dir, const char *tables)
 
     snprintf(command, sizeof(command), "cd %s && iasl -d %s 2>&1", dir, tables);
     CHECK(output_of(command, text, sizeof(text)), "iasl: %s", text);
-    CHECK(!strstr(text, "Error") && !strstr(text, "ncorrect checksum") && !strstr(text, "Invalid"), "iasl: %s", text);
+    CHECK(!strstr(text, "Error") && !strstr(text, "ncorrect checksum") && !strstr(text, "Invalid"), "iasl: %s",
+          text);
     /* One run, which takes a second whatever it does; the answers come in the order of the questions. */
     at = snprintf(command, sizeof(command), "cd %s && acpiexec -b '", dir);
     for (unsigned i = 0; i < ARRAY_SIZE(expected); i++)
-        at += snprintf(command + at, sizeof(command) - (size_t)at, "%sevaluate %s", i ? ";" : "", expected[i].evaluate);
+        at += snprintf(command + at, sizeof(command) - (size_t)at, "%sevaluate %s", i ? ";" : "",
+                       expected[i].evaluate);
     snprintf(command + at, sizeof(command) - (size_t)at, "' dsdt.dat ssdt.dat 2>&1");
     output_of(command, text, sizeof(text));
     for (unsigned i = 0; i < ARRAY_SIZE(expected); i++) {
@@ -246,7 +254,8 @@ static void test_acpi(void)
             CHECK(get32(table + 4) == 244, "FADT has %u bytes", get32(table + 4));
             CHECK(!memcmp(dsdt, "DSDT", 4) && sum(dsdt, get32(dsdt + 4)) == 0, "DSDT");
             CHECK(!memcmp(facs, "FACS", 4) && get32(table + 36) % 64 == 0, "FACS");
-            CHECK(get32(table + 132) == get32(table + 36) && get32(table + 140) == get32(table + 40), "64-bit pointers");
+            CHECK(get32(table + 132) == get32(table + 36) && get32(table + 140) == get32(table + 40),
+                  "64-bit pointers");
             file_write(dir, "dsdt.dat", dsdt, get32(dsdt + 4));
         }
     }
@@ -261,8 +270,10 @@ static void test_acpi(void)
 
 static void test_smbios(void)
 {
-    static const uint8_t uuid[16] = { 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
-    static const uint8_t mixed[16] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
+    static const uint8_t uuid[16] = { 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+                                      0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
+    static const uint8_t mixed[16] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
+                                       0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
     struct smbios_config c = { "1.0", "a name", uuid, 2, 3ull << 30, 29ull << 30 };
     const uint8_t *anchor = ram + 0xf0000, *p = ram + 0xf0100, *end;
     unsigned seen[128] = { 0 }, count = 0;
@@ -289,8 +300,9 @@ static void test_smbios(void)
         p = strings + 2;
     }
     CHECK(p == end && count == (unsigned)(anchor[28] | anchor[29] << 8), "%u structures", count);
-    CHECK(seen[0] == 1 && seen[1] == 1 && seen[3] == 1 && seen[4] == 2 && seen[16] == 1 && seen[17] == 2 && seen[19] == 2 &&
-          seen[32] == 1 && seen[127] == 1, "kinds");
+    CHECK(seen[0] == 1 && seen[1] == 1 && seen[3] == 1 && seen[4] == 2 && seen[16] == 1 && seen[17] == 2 &&
+              seen[19] == 2 && seen[32] == 1 && seen[127] == 1,
+          "kinds");
     smbios_free(&t);
 }
 
@@ -333,7 +345,8 @@ static void test_dma(void)
     out(0xd6, 0x59, 1);                            /* channel 5: from memory, auto-init */
     out(0xd4, 0x01, 1);
     memcpy(ram + 0x32200, "12345678", 8);
-    CHECK(i8237_transfer(d, 5, data, sizeof(data), &done) == 8 && done && !memcmp(data, "12345678", 8), "words from memory");
+    CHECK(i8237_transfer(d, 5, data, sizeof(data), &done) == 8 && done && !memcmp(data, "12345678", 8),
+          "words from memory");
     CHECK(i8237_transfer(d, 5, data, 2, &done) == 2 && !done, "auto-init goes on");
     device_destroy(d);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whole machines on the bt engine with a small guest: exit status, the ways to reset and what a reset restores, triple
- * fault with -no-reboot and -no-shutdown, stop and cont, A20, and a second CPU's start. Machines follow each other in
- * one process.
+ * Whole machines on the bt engine with a small guest: exit status, the ways to reset and what a reset restores,
+ * triple fault with -no-reboot and -no-shutdown, stop and cont, A20, and a second CPU's start. Machines follow
+ * each other in one process.
  */
 #include <stdio.h>
 #include <stdlib.h>

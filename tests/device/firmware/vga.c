@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The VGA against QEMU's, driven by its qtest protocol: the same random pokes at registers, planes and VBE registers
- * must read the same. Then the text screen in its geometries. Skipped, aloud, where qemu-system-x86_64 is missing.
+ * The VGA against QEMU's, driven by its qtest protocol: the same random pokes at registers, planes and VBE
+ * registers must read the same. Then the text screen in its geometries. Skipped, aloud, where
+ * qemu-system-x86_64 is missing.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -35,15 +36,15 @@ static struct device *vga;
 
 /* ---- the PCI functions that the card calls when it is made: the bus is not what this test is about ---- */
 
-int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, struct pci_bus *bus, int devfn, uint16_t vendor,
-                    uint16_t device, uint32_t class_revision, struct error *err)
+int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, struct pci_bus *bus, int devfn,
+                    uint16_t vendor, uint16_t device, uint32_t class_revision, struct error *err)
 {
     d->device.ops = &ops->device;
     return 0;
 }
 
-void pci_bar_add_io(struct pci_device *d, unsigned bar, uint64_t size, uint8_t flags, const struct io_ops *ops, void *opaque,
-                    const char *name)
+void pci_bar_add_io(struct pci_device *d, unsigned bar, uint64_t size, uint8_t flags, const struct io_ops *ops,
+                    void *opaque, const char *name)
 {
     d->bar[bar].range = memory_map_add_io(memory, name, 0xfd000000, size, ops, opaque, 2);
 }
@@ -71,8 +72,9 @@ static bool qemu_start(void)
         dup2(out[1], 1);
         close(in[1]);
         close(out[0]);
-        execl("/usr/bin/qemu-system-x86_64", "qemu", "-machine", "pc,accel=tcg", "-S", "-qtest", "stdio", "-vga", "std", "-display",
-              "none", "-nodefaults", "-device", "VGA", "-qtest-log", "/dev/null", NULL);
+        execl("/usr/bin/qemu-system-x86_64", "qemu", "-machine", "pc,accel=tcg", "-S", "-qtest", "stdio",
+              "-vga", "std", "-display", "none", "-nodefaults", "-device", "VGA", "-qtest-log", "/dev/null",
+              NULL);
         _exit(127);
     }
     close(in[0]);
@@ -265,7 +267,9 @@ static unsigned vbe_read(unsigned index)
 
 static void test_vbe(void)
 {
-    static const uint16_t modes[][3] = { { 1024, 768, 32 }, { 800, 600, 16 }, { 640, 480, 8 }, { 1280, 1024, 24 } };
+    static const uint16_t modes[][3] = {
+        { 1024, 768, 32 }, { 800, 600, 16 }, { 640, 480, 8 }, { 1280, 1024, 24 }
+    };
 
     CHECK(vbe_read(0) == 0xb0c5 && vbe_read(10) == 256, "id and memory");
     vbe_write(4, 2);
@@ -359,7 +363,8 @@ static void test_text(void)
     }
     device_reset(vga);
     vga_text_mode_set(vga);
-    CHECK(vga_text_screen(vga, text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25, "mode 3 is blank");
+    CHECK(vga_text_screen(vga, text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25,
+          "mode 3 is blank");
     text_put(0, "x");
     CHECK(vga_text_screen(vga, text, sizeof(text)) && text[0] == 'x', "and written to");
     text_mode(80, 400, 16);
