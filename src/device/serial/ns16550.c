@@ -4,7 +4,7 @@
  *
  * Bytes leave at once, whatever the divisor says; the transmitter is therefore always empty. Input is taken from the
  * backend as long as there is room, so none is lost. The receive time-out (four characters without a read) is real
- * time by the divisor. Not made: parity, framing and overrun errors of a line (an overrun cannot happen).
+ * time by the divisor. Not made: parity and framing errors; an overrun happens in loopback only.
  * Source: National Semiconductor PC16550D data sheet.
  */
 #include "device/serial/ns16550.h"
@@ -95,6 +95,7 @@ static void rx_put(struct ns16550 *s, uint8_t byte)
 {
     if (!rx_room(s)) {
         s->lsr |= LSR_OVERRUN;
+        if (!(s->fcr & FCR_ENABLE)) s->rx[s->rx_first] = byte;         /* without a FIFO the newer one stays */
         return;
     }
     s->rx[(s->rx_first + s->rx_count++) % FIFO_BYTES] = byte;

@@ -70,8 +70,10 @@ static void interrupt(struct hpet *s, unsigned n)
         s->config.msi.send(s->config.msi.opaque, c->fsb >> 32, (unsigned)c->fsb);
         return;
     }
+    /* The 8259 wants an edge's level to last until it is acknowledged; a pin shared with PCI must come down again. */
+    if (!(c->config & T_LEVEL) && s->general & CONFIG_LEGACY && n < 2) pin_set(s, n, 0);
     pin_set(s, n, 1);
-    if (!(c->config & T_LEVEL)) pin_set(s, n, 0);
+    if (!(c->config & T_LEVEL) && !(s->general & CONFIG_LEGACY && n < 2)) pin_set(s, n, 0);
 }
 
 static void plan(struct comparator *c)
@@ -182,12 +184,7 @@ static void comparator_write(struct comparator *c, unsigned at, uint64_t value)
     case 0x08:
         value &= width(c);
         if (!(c->config & T_PERIODIC) || c->set_value) c->value = value;
-        if (c->config & T_PERIODIC && !c->set_value) {
-            c->period = value;
-            c->value = (counter_now(s) + value) & width(c);
-        } else if (c->config & T_PERIODIC) {
-            c->period = value;
-        }
+        if (c->config & T_PERIODIC) c->period = value;
         c->set_value = false;
         break;
     case 0x10: c->fsb = value; break;
@@ -220,6 +217,14 @@ static uint64_t hpet_read(void *opaque, uint64_t offset, unsigned size)
     return register_read(opaque, offset & ~7u) >> 8 * (offset & 7);
 }
 
+/* Does a write to this register go to a period only? */
+static bool is_period(const struct hpet *s, unsigned at)
+{
+    unsigned n = (at - 0x100) >> 5;
+
+    return at >= 0x100 && n < HPET_TIMERS && (at & 0x18) == 8 && s->comparator[n].config & T_PERIODIC && !s->comparator[n].set_value;
+}
+
 static void hpet_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct hpet *s = opaque;
@@ -230,6 +235,7 @@ static void hpet_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
         /* Half a register. A comparator's own write is the low half; SET_VALUE must not be lost in between. */
         if (offset & 4 && at >= 0x100 && (at & 0x18) == 8 && !(s->comparator[((at - 0x100) >> 5) % HPET_TIMERS].config & T_32BIT) && !value) return;
         old = at == 0x20 ? 0 : register_read(s, at);
+        if (is_period(s, at)) old = s->comparator[(at - 0x100) >> 5].period;
         value = offset & 4 ? (uint32_t)old | value << 32 : (old >> 32 << 32) | (uint32_t)value;
     }
     register_write(s, at, value);
