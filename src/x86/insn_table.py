@@ -18,6 +18,7 @@ WHEN = {'not64': 'WHEN_NOT64', 'only64': 'WHEN_ONLY64', 'os16': 'WHEN_OS16', 'os
 SPECIAL = {   # kind, class, place, size, register
     'AL': ('REG', 'GPR', 'IMPLICIT', 'b', 0), 'AX': ('REG', 'GPR', 'IMPLICIT', 'w', 0), 'rAX': ('REG', 'GPR', 'IMPLICIT', 'v', 0),
     'eAX': ('REG', 'GPR', 'IMPLICIT', 'z', 0), 'CL': ('REG', 'GPR', 'IMPLICIT', 'b', 1), 'DX': ('REG', 'GPR', 'IMPLICIT', 'w', 2),
+    'eCX': ('REG', 'GPR', 'IMPLICIT', 'd', 1), 'rCX': ('REG', 'GPR', 'IMPLICIT', 'q', 1),
     'ONE': ('IMM', 'GPR', 'IMPLICIT', 'b', 1), 'ST0': ('REG', 'X87', 'IMPLICIT', 't', 0), 'STi': ('REG', 'X87', 'MODRM_RM', 't', 0),
     'XMM0': ('REG', 'VEC', 'IMPLICIT', 'dq', 0), 'Lb': ('STRING', 'GPR', 'IMPLICIT', 'b', 3), 'Ap': ('FAR', 'GPR', 'IMMEDIATE', 'p', 0),
     'Iub': ('IMM', 'GPR', 'IMMEDIATE', 'ub', 0), 'I2b': ('IMM', 'GPR', 'IMMEDIATE', '2b', 0),

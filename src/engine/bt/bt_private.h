@@ -60,9 +60,7 @@ struct tb_insn {
     uint32_t host;                     /* offset from the TB's host code to the first byte of this instruction */
     uint16_t guest;                    /* offset in the page */
     uint8_t len;
-    uint8_t kind;                      /* INSN_*: what a host exception in it means */
 };
-enum { INSN_OTHER, INSN_X87, INSN_SSE };
 /* A piece of cold code (misses) behind the block, in the order of the cache. */
 struct tb_cold { uint32_t host; uint16_t insn; };
 
@@ -219,8 +217,12 @@ static inline struct bt_vcpu *bt_of(struct engine_vcpu *v) { return container_of
 #define MISS_SEG        (7u << 11)
 #define MISS_COND       (1u << 14)
 #define MISS_ALIGN_ANY  (1u << 15)     /* no alignment check */
+#define MISS_X87        (1u << 18)     /* a pending x87 exception comes before any page fault */
+#define MISS_MASKED     (1u << 17)     /* not all of it may be touched: see helper_masked_move */
+#define MISS_ALIGNED    (1u << 16)     /* misaligned is #GP, before any page fault */
 
 /* features.c */
+void x87_exception_check(struct bt_vcpu *v);           /* helper/x87env.c */
 void bt_features_find(const struct cpuid_model *m, bool feature[FEAT_COUNT]);
 /* thunk.c */
 void bt_thunks_build(struct bt_engine *e);

@@ -52,10 +52,10 @@ static void maskmov(struct trans *t, const struct x86_insn *i, struct host_mem m
     e_mov_rr(e, T0, H_RDI);
     e_lea(e, H_RDI, m);
     const uint8_t *b = t->bytes[t->current];
-    unsigned skip = 0;
-    while (b[skip] == 0x67 || b[skip] == 0x2e || b[skip] == 0x36 || b[skip] == 0x3e || b[skip] == 0x26 ||
-           b[skip] == 0x64 || b[skip] == 0x65) skip++;
-    for (unsigned n = skip; n < i->len; n++) e8(e, b[n]);
+    unsigned n = 0;
+    for (; b[n] != 0x0f && b[n] != 0xc4 && b[n] != 0xc5; n++)     /* prefixes, but for those that change the address */
+        if (b[n] == 0x66 || b[n] == 0xf2 || b[n] == 0xf3 || (b[n] & 0xf0) == 0x40) e8(e, b[n]);
+    for (; n < i->len; n++) e8(e, b[n]);
     e_mov_rr(e, H_RDI, T0);
 }
 
@@ -320,6 +320,12 @@ static void maskmov_rule(struct trans *t, const struct x86_insn *i)
     t_access(t, i->seg, MISS_READ | MISS_WRITE | MISS_ALIGN_ANY, size, (struct mem_op){ OP_MASKMOV, size, 0, 0 });
 }
 
+/* AVX moves that touch only the elements a mask names. */
+static bool is_masked_move(const struct x86_insn *i)
+{
+    return i->mnemonic == X86_VMASKMOVPS || i->mnemonic == X86_VMASKMOVPD || i->mnemonic == X86_VPMASKMOVD || i->mnemonic == X86_VPMASKMOVQ;
+}
+
 static void copy_rule(struct trans *t, const struct x86_insn *i)
 {
     const struct x86_operand *m = NULL;
@@ -337,6 +343,10 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
     } else {
         uint32_t what = what_of(m->access);
         if (i->attr & (IA_SSE | IA_AVX)) what |= MISS_ALIGN_ANY;
+        if (i->attr & IA_ALIGNED) what |= MISS_ALIGNED;
+        if (is_masked_move(i)) what |= MISS_MASKED;
+        if (i->attr & (IA_MMX | IA_FWAIT_CHECK)) what |= MISS_X87;
+        if (i->attr & IA_X87) what |= MISS_READ;       /* an unmasked exception keeps a store from happening */
         t_effective_offset(t, i, 0);
         t_access(t, i->seg, what, m->size, (struct mem_op){ OP_COPY, 0, 0, 0 });
     }
@@ -379,7 +389,8 @@ void t_instruction(struct trans *t)
         return;
     }
     if (own_rule(t, i) || (i->attr & IA_NOP)) return;
-    if (i->attr & IA_COPY) {
+    /* A masked move that missed is done element by element, in a block of its own (see bt_miss). */
+    if (i->attr & IA_COPY && !(is_masked_move(i) && t->flags & TBF_STEP)) {
         copy_rule(t, i);
         return;
     }

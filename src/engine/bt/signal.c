@@ -4,7 +4,7 @@
  * registers are taken from the signal frame, RIP from the block's map, and the thread returns into thunk_raise. The
  * guest's vector state stays in the registers all the while (the kernel restores it from the frame).
  *
- * SIGFPE: #DE, #MF or #XM by the instruction's kind. SIGSEGV without an address: #GP (misaligned SSE operand).
+ * SIGFPE: #DE, #MF or #XM, as the kernel's frame says. SIGSEGV without an address: #GP (misaligned SSE operand).
  * SIGILL: #UD. Everything else is our own fault and ends the process as usual.
  */
 #undef _GNU_SOURCE                     /* <sys/ucontext.h> would define REG_RAX and its like, as x86/state.h does */
@@ -17,7 +17,7 @@
 static __thread struct bt_vcpu *current;
 
 /* Places in the frame's register array (sys/ucontext.h). */
-enum { GREG_RDI = 8, GREG_RSP = 15, GREG_RIP = 16, GREG_EFL = 17 };
+enum { GREG_RDI = 8, GREG_RSP = 15, GREG_RIP = 16, GREG_EFL = 17, GREG_TRAPNO = 20 };
 static int64_t *greg(ucontext_t *uc, int host)
 {
     static const int index[16] = { 13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7 };
@@ -43,9 +43,9 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
     } else if (sig == SIGSEGV) {
         v->event.vector = VECTOR_GP;
         v->event.has_error = true;
-    } else if (i->kind == INSN_SSE) {
+    } else if (uc->uc_mcontext.gregs[GREG_TRAPNO] == VECTOR_XM) {
         v->event.vector = s->cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD;
-    } else if (i->kind == INSN_X87) {
+    } else if (uc->uc_mcontext.gregs[GREG_TRAPNO] == VECTOR_MF) {
         v->event.vector = VECTOR_MF;
         if (!(s->cr0 & CR0_NE)) {
             v->event_pending = false;

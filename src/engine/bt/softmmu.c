@@ -298,6 +298,7 @@ uint8_t *bt_host_pointer(struct bt_vcpu *v, gva_t linear, unsigned access)
 
 static void check_alignment(struct bt_vcpu *v, gva_t linear, unsigned size, uint32_t what)
 {
+    if (what & MISS_ALIGNED && linear & (size - 1)) bt_raise_error(v, VECTOR_GP, 0);
     if (!(v->tbflags & TBF_ALIGN) || (what & MISS_ALIGN_ANY)) return;
     unsigned natural = size <= 8 ? size : size == 10 ? 8 : 16;
     if ((natural & (natural - 1)) == 0 && (linear & (natural - 1))) bt_raise_error(v, VECTOR_AC, 0);
@@ -338,6 +339,8 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     unsigned size = what & MISS_SIZE, access = what & MISS_WRITE ? BT_WRITE : BT_READ;
     unsigned seg = (what & MISS_SEG) >> MISS_SEG_SHIFT;
     v->unwind_pc = host_pc;
+    if (what & MISS_X87) x87_exception_check(v);
+    if (what & MISS_MASKED) restart_single(v);
     gva_t linear = what & MISS_OFFSET ? bt_linear(v, seg, address, size, access) : address;
     if (x86_is_code64(&v->s)) {
         gva_t last = linear + size - 1;

@@ -101,12 +101,6 @@ static void find_live_flags(struct trans *t)
     }
 }
 
-static unsigned kind_of(const struct x86_insn *i)
-{
-    if (i->attr & (IA_SSE | IA_AVX | IA_AVX512)) return INSN_SSE;
-    return i->attr & (IA_X87 | IA_MMX) || i->mnemonic == X86_WAIT ? INSN_X87 : INSN_OTHER;
-}
-
 static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
@@ -117,7 +111,7 @@ static void emit_block(struct trans *t)
     for (unsigned n = 0; n < t->count && !e->full; n++) {
         t->current = n;
         t->ended = false;
-        t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len, kind_of(&t->insn[n]) };
+        t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len };
         t_instruction(t);
     }
     if (!t->ended) t_exit_direct(t, t_next_offset(t));

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
+ * Vector instructions that touch memory element by element.
+ *
  * VPGATHERxx, VGATHERxPx (AVX2): element by element, lowest first. An element that is loaded clears its part
  * of the mask, so a fault leaves the registers such that the instruction goes on with the faulting element
  * when it is started again.
+ *
+ * VMASKMOVPx, VPMASKMOVx: only elements whose mask is set are touched; the translator copies these instructions and
+ * comes here when an access misses. A store checks all of them before it writes the first.
  *
  * The registers are worked on in an XSAVE image on our stack and loaded at the end, or before a fault is
  * passed on.
@@ -87,4 +92,52 @@ void helper_gather(struct bt_vcpu *v, const struct x86_insn *insn)
     clear_rest(&g.area, to, g.count * g.data_bytes);
     clear_rest(&g.area, mask, 0);
     area_load(&g.area);
+}
+
+struct masked { struct area area; const struct x86_insn *insn; unsigned count, bytes; uint64_t offset; };
+
+/* The elements that the mask names, through fn. */
+static void masked_each(struct bt_vcpu *v, struct masked *m, void (*fn)(struct bt_vcpu *v, struct masked *m, unsigned n, gva_t linear), unsigned access)
+{
+    const struct x86_insn *i = m->insn;
+    for (unsigned n = 0; n < m->count; n++) {
+        if (read_signed(element(&m->area, i->operand[1].reg & 15, n, m->bytes), m->bytes) >= 0) continue;
+        uint64_t offset = (m->offset + n * m->bytes) & mask_of_size(i->addrsize);
+        fn(v, m, n, bt_linear(v, i->seg, offset, m->bytes, access));
+    }
+}
+
+static void masked_probe(struct bt_vcpu *v, struct masked *m, unsigned n, gva_t linear) { bt_probe(v, linear, m->bytes, BT_WRITE); }
+
+static void masked_store(struct bt_vcpu *v, struct masked *m, unsigned n, gva_t linear)
+{
+    bt_store(v, linear, (uint64_t)read_signed(element(&m->area, m->insn->operand[2].reg & 15, n, m->bytes), m->bytes), m->bytes, BT_WRITE);
+}
+
+static void masked_load(struct bt_vcpu *v, struct masked *m, unsigned n, gva_t linear)
+{
+    /* The destination may be the mask: values wait in the header's reserved bytes, which XRSTOR wants to be zero again. */
+    store_sized(m->area.b + HEADER_AT + 16 + n * m->bytes, bt_load(v, linear, m->bytes, BT_READ), m->bytes);
+}
+
+void helper_masked_move(struct bt_vcpu *v, const struct x86_insn *insn)
+{
+    struct masked m = { .insn = insn };
+    bool is_store = insn->operand[0].kind == OPND_MEM;
+    m.bytes = insn->mnemonic == X86_VMASKMOVPD || insn->mnemonic == X86_VPMASKMOVQ ? 8 : 4;
+    m.count = (insn->vl ? 32 : 16) / m.bytes;
+    m.offset = bt_effective_offset(v, insn);
+    __asm__ volatile("xsave64 %0" : "+m"(m.area) : "a"(XF_SSE_AVX), "d"(0) : "memory");
+    if (is_store) {
+        masked_each(v, &m, masked_probe, BT_WRITE);
+        masked_each(v, &m, masked_store, BT_WRITE);
+        return;
+    }
+    masked_each(v, &m, masked_load, BT_READ);
+    for (unsigned n = 0; n < m.count; n++)
+        store_sized(element(&m.area, insn->operand[0].reg & 15, n, m.bytes),
+                    (uint64_t)read_signed(m.area.b + HEADER_AT + 16 + n * m.bytes, m.bytes), m.bytes);
+    clear_rest(&m.area, insn->operand[0].reg & 15, m.count * m.bytes);
+    bt_fill(m.area.b + HEADER_AT + 8, 0, 56);
+    area_load(&m.area);
 }

@@ -66,7 +66,7 @@ bt_helper_fn helper_enter, helper_pusha, helper_popa, helper_bound, helper_into;
 bt_helper_fn helper_fxsave, helper_fxrstor, helper_xsave, helper_xsavec, helper_xrstor, helper_xgetbv,
     helper_xsetbv;                                                                     /* xstate.c */
 bt_helper_fn helper_fnstenv, helper_fldenv, helper_fnsave, helper_frstor, helper_wait; /* x87env.c */
-bt_helper_fn helper_gather;                                                            /* gather.c */
+bt_helper_fn helper_gather, helper_masked_move;                                        /* gather.c */
 bt_helper_fn helper_cpuid, helper_rdtsc, helper_rdtscp, helper_rdpid, helper_rdpmc, helper_pause,
     helper_monitor, helper_mwait, helper_vmmcall, helper_xlat, helper_salc, helper_clzero,
     helper_movdir64b; /* misc.c */
