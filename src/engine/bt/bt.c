@@ -271,10 +271,19 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
         error_set(err, "bt: no memory for vCPU %u: %s", index, strerror(errno));
         return NULL;
     }
+    uint64_t place_bytes = PAGES_MAX * sizeof(uint64_t);
+    uint64_t *places = mmap(NULL, 2 * place_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (places == MAP_FAILED) {
+        error_set(err, "bt: no memory for vCPU %u: %s", index, strerror(errno));
+        munmap(region, bytes);
+        return NULL;
+    }
     mprotect(region, PAGE_BYTES, PROT_NONE);
     struct bt_vcpu *v = (struct bt_vcpu *)(region + PAGE_BYTES + STACK_BYTES);
     v->region = region;
     v->region_bytes = bytes;
+    v->write_place[0] = places;
+    v->write_place[1] = places + PAGES_MAX;
     v->engine = e;
     v->base.engine = base;
     v->base.index = index;
@@ -293,6 +302,7 @@ static void bt_vcpu_destroy(struct engine_vcpu *base)
     struct bt_vcpu *v = bt_of(base);
     v->engine->vcpu[base->index] = NULL;
     free(v->signal_stack);
+    munmap(v->write_place[0], 2 * PAGES_MAX * sizeof(uint64_t));
     munmap(v->region, v->region_bytes);
 }
 
@@ -320,6 +330,7 @@ static void bt_vcpu_set(struct engine_vcpu *base, const struct x86_state *s)
     v->s = *s;
     v->stepping_shadow = 0;
     v->single_tb = v->event_pending = v->want_exit = false;
+    bt_tlb_switch(v, s->cr4 & CR4_PCIDE ? s->cr3 & 0xfff : 0, false);
     bt_tlb_flush(v, true);
     bt_mode_update(v);
 }

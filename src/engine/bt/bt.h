@@ -80,6 +80,9 @@ void bt_operand_write(struct bt_vcpu *v, const struct x86_insn *insn, unsigned n
 void bt_tlb_flush(struct bt_vcpu *v, bool global_too);
 void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear);
 void bt_tlb_flush_pcid(struct bt_vcpu *v, unsigned pcid);   /* non-global entries of that PCID */
+void bt_tlb_flush_pcid_page(struct bt_vcpu *v, unsigned pcid, gva_t linear);
+/* CR3 was loaded; pcid is the new address space's (0 without CR4.PCIDE); keep: its entries are still good. */
+void bt_tlb_switch(struct bt_vcpu *v, unsigned pcid, bool keep);
 
 /* Runs fn(v, arg) in the host world (see above). May lock the machine. */
 void bt_host_call(struct bt_vcpu *v, void (*fn)(struct bt_vcpu *v, void *arg), void *arg);

@@ -12,8 +12,13 @@
 #include "engine/bt/emit.h"
 
 enum {
-    TLB_BITS = 11, TLB_SIZE = 1 << TLB_BITS,       /* entries of one softmmu TLB */
-    JC_BITS = 12, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
+    TLB_BITS_FIRST = 11,                           /* entries of one softmmu TLB: at first, */
+    TLB_BITS = 15, TLB_SIZE = 1 << TLB_BITS,       /* at most */
+    TLB_LOG = 4096,
+    SECOND_BITS = 11, SECOND_WAYS = 4,             /* sets and ways of the second-level TLB */
+    FILTER_BITS = 12,                              /* of the Bloom filters in tlb.c */
+    PCIDS = 4096,
+    JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
     TB_MAX_INSNS = 64,
     BOUNCE_BYTES = 256,
@@ -88,12 +93,23 @@ struct tb {
 struct softmmu {
     uint64_t tag[2][TLB_SIZE];         /* BT_READ, BT_WRITE */
     uint64_t addend[TLB_SIZE];         /* host address - linear address */
-    uint64_t fetch[TLB_SIZE];          /* minus linear page | 0; see softmmu.c */
-    uint64_t gpa[TLB_SIZE];            /* page, of read/write and fetch entries alike */
-    uint64_t fetch_gpa[TLB_SIZE];
+    uint64_t fetch[TLB_SIZE];          /* minus linear page */
+    uint64_t gpa[TLB_SIZE];            /* page of the read and write entry | TLB_GLOBAL */
+    uint64_t fetch_gpa[TLB_SIZE];      /* page of the fetch entry | TLB_GLOBAL */
 };
+#define TLB_GLOBAL 1ull
 
-enum { TLB_LOG = 512 };
+struct tlb_log { uint32_t count; uint16_t slot[TLB_LOG]; };        /* count TLB_LOG + 1: there were more */
+
+/* An entry of the second-level TLB. The rights are bits by enum bt_access, and more. */
+enum { TLB_MAY_READ = 1 << 0, TLB_MAY_WRITE = 1 << 1, TLB_MAY_FETCH = 1 << 2, TLB_IS_GLOBAL = 1 << 3, TLB_IS_ROM = 1 << 4 };
+struct tlb_second {
+    uint64_t key;                      /* linear page | MMU_* */
+    uint64_t asid;
+    gpa_t gpa;                         /* page */
+    uint8_t *hva;                      /* of the page; NULL: device memory */
+    unsigned rights;
+};
 
 struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
 
@@ -146,9 +162,19 @@ struct bt_vcpu {
     gva_t bounce_linear;
     uint32_t bounce_size, bounce_mmu_user;
     uint8_t bounce[BOUNCE_BYTES] __attribute__((aligned(64)));
-    uint16_t log_slot[MMU_COUNT][TLB_LOG];
-    uint32_t log_count[MMU_COUNT];
-    bool has_large[MMU_COUNT];
+    /* TLBs (tlb.c). */
+    struct tlb_log log[MMU_COUNT][2];  /* filled slots: local, global */
+    uint32_t evictions;                /* of the first level, lately */
+    uint32_t second_victim;
+    uint64_t asid, asid_global, asid_last, asid_stale;     /* PCIDs' up to asid_stale are no longer good */
+    unsigned pcid;
+    uint64_t pcid_asid[PCIDS];
+    uint64_t large_pages[(1 << FILTER_BITS) / 64], fetch_pages[(1 << FILTER_BITS) / 64];
+    uint64_t *write_place[2];          /* by physical page, for user and kernel: where it may be written, see tlb.c */
+    struct tlb_second second[1 << SECOND_BITS][SECOND_WAYS];
+    bool fetch_local;                  /* a page of the last look-up is not global */
+    bool kernel_local;                 /* the jump cache leads to a page that is not global, for the kernel */
+    uint64_t kernel_generation;
     struct bt_debug_state debug;
     uint64_t tsc_khz;
     char error[256];
@@ -159,7 +185,7 @@ struct bt_vcpu {
 struct bt_range { gpa_t start, size; uint8_t *hva; bool readonly; };
 struct bt_ranges { size_t count; struct bt_ranges *old; struct bt_range range[]; };
 
-enum { TB_HASH_BITS = 16 };
+enum { TB_HASH_BITS = 18 };
 struct bt_engine {
     struct engine base;
     struct engine_config config;
@@ -227,17 +253,23 @@ void bt_features_find(const struct cpuid_model *m, bool feature[FEAT_COUNT]);
 /* thunk.c */
 void bt_thunks_build(struct bt_engine *e);
 /* softmmu.c */
-void bt_mmu_init(struct bt_vcpu *v);
 uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc);
 void bt_commit(struct bt_vcpu *v, uint64_t host_pc);
+/* tlb.c */
+void bt_mmu_init(struct bt_vcpu *v);
+static inline unsigned bt_tlb_slot(const struct bt_vcpu *v, gva_t linear) { return (linear & v->index_mask) >> 12; }
+const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access);
+void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool writable);
+void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
 void bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page);
-void bt_flush_everything(struct bt_vcpu *v);
+void bt_fetch_page_note(struct bt_vcpu *v, gva_t linear);      /* the jump cache leads there */
+void bt_fetch_pages_forget(struct bt_vcpu *v);
 /* GPA for fetching at linear; raises. io: the page is device memory. */
 gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io);
 uint8_t *bt_ram(struct bt_engine *e, gpa_t gpa, bool *readonly);   /* host address of a byte, NULL: not RAM or ROM */
 void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write);
 /* walk.c */
-struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, large, global; uint32_t error; };
+struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, global; unsigned shift; uint32_t error; };
 struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);
 /* tb.c */
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);
@@ -261,6 +293,8 @@ uint64_t bt_step_done(struct bt_vcpu *v);
 uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc);
 void bt_mode_update(struct bt_vcpu *v);
 void bt_new_salt(struct bt_vcpu *v);
+void bt_salt_update(struct bt_vcpu *v);
+void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb);
 void bt_unwind(struct bt_vcpu *v);
 _Noreturn void bt_reenter(struct bt_vcpu *v);      /* drop the stack, go to bt_raised */
 static inline uint64_t bt_rip_mask(const struct bt_vcpu *v, uint64_t rip)

@@ -20,11 +20,13 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 33;
 }
 
-/* Sets the vCPU's salt from its generation and mode; spoiled if somebody wants it to leave (the order of the two stores
- * matters: see bt_poke). */
-static void salt_set(struct bt_vcpu *v)
+/* Sets the vCPU's salt from its mode and address space; spoiled if somebody wants it to leave (the order of the two
+ * stores matters: see bt_poke). The kernel's entries lead to global pages (or kernel_local tells), so they outlive
+ * a change of the address space. */
+void bt_salt_update(struct bt_vcpu *v)
 {
-    v->good_salt = mix(mix(v->generation) ^ v->tbflags * 0x9e3779b97f4a7c15ull ^ mix(v->cs_key + 1));
+    uint64_t space = (v->tbflags & TBF_CPL) == TBF_CPL ? v->asid : ~v->kernel_generation;
+    v->good_salt = mix(mix(v->generation + space) ^ v->tbflags * 0x9e3779b97f4a7c15ull ^ mix(v->cs_key + 1));
     __atomic_store_n(&v->salt, v->good_salt, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&v->pending, __ATOMIC_SEQ_CST)) __atomic_store_n(&v->salt, ~v->good_salt, __ATOMIC_SEQ_CST);
 }
@@ -33,7 +35,17 @@ static void salt_set(struct bt_vcpu *v)
 void bt_new_salt(struct bt_vcpu *v)
 {
     v->generation = mix(v->generation + 0x9e3779b97f4a7c15ull);
-    salt_set(v);
+    v->kernel_local = false;
+    bt_fetch_pages_forget(v);
+    bt_salt_update(v);
+}
+
+/* Forgets a block's places in the jump cache: RIP is known but for its page, or as a whole. */
+void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb)
+{
+    uint64_t code = (uint64_t)v->engine->rx + tb->host, step = tb->flags & TBF_FIXED ? JC_SIZE : PAGE_BYTES;
+    for (uint64_t at = (tb->key_base + PAGE_OFFSET(tb->pc)) & MIN(step - 1, JC_SIZE - 1ull); at < JC_SIZE; at += step)
+        if (v->jc_code[at] == code) v->jc_tag[at] = ~0ull;
 }
 
 /* Makes the vCPU leave generated code at its next poll or look-up. Any thread. */
@@ -111,7 +123,7 @@ void bt_mode_update(struct bt_vcpu *v)
     if (exec_break) f |= TBF_FIXED;
     if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) f |= TBF_TRACE;
     v->tbflags = f;
-    salt_set(v);
+    bt_salt_update(v);
 }
 
 /* ---- Trace ---- */
@@ -261,6 +273,7 @@ static struct tb *find_or_translate(struct bt_vcpu *v)
         bt_raise_error(v, VECTOR_GP, 0);
     }
     v->count_lookup++;
+    v->fetch_local = false;
     gpa_t pc = bt_fetch_translate(v, linear, &io);
     struct tb *tb = io ? NULL : bt_tb_find(v, pc, s->rip);
     if (tb && tb->page2 != ~0ull) {                    /* is its second page still where it was? */
@@ -288,6 +301,10 @@ static uint64_t enter_tb(struct bt_vcpu *v, struct tb *tb)
         unsigned slot = v->s.rip & (JC_SIZE - 1);
         v->jc_tag[slot] = -(v->s.rip + v->good_salt);
         v->jc_code[slot] = (uint64_t)e->rx + tb->host;
+        gva_t linear = linear_pc(v), next = linear + PAGE_BYTES;
+        bt_fetch_page_note(v, linear);
+        if (tb->page2 != ~0ull) bt_fetch_page_note(v, v->tbflags & TBF_CODE64 ? next : (uint32_t)next);
+        if ((v->tbflags & TBF_CPL) != TBF_CPL && v->fetch_local) v->kernel_local = true;
     }
     return (uint64_t)e->rx + tb->host_main;
 }
@@ -343,6 +360,8 @@ uint64_t bt_next(struct bt_vcpu *v)
             v->single_tb = false;
             return enter_step(v, trap);
         }
+        unsigned slot = s->rip & (JC_SIZE - 1);
+        if (!breakpoints && v->jc_tag[slot] + s->rip + v->good_salt == 0) return v->jc_code[slot];
         return enter_tb(v, find_or_translate(v));
     }
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The softmmu: one TLB for each set of rights (user, kernel, kernel that SMAP keeps off user pages), looked at by
- * generated code and, here, everything behind a miss: page walk, faults, device memory, page crossings, watched pages.
+ * The softmmu behind the TLB (tlb.c) that generated code looks at: faults, device memory, page crossings, watched pages.
  *
  * An access that cannot go to RAM directly goes to a bounce buffer of its vCPU: the slow path fills it with the old
  * bytes, generated code works on it as if it were memory, and bt_commit stores it afterwards. All faults are taken
@@ -11,80 +10,6 @@
  * dropped; when the block that is running would change itself, its instruction is started again in a block of its own.
  */
 #include "engine/bt/bt_private.h"
-
-/* A tag that no address which indexes this slot can hit, not even one that crosses into the next page. */
-static uint64_t invalid_tag(unsigned slot) { return -((uint64_t)(slot ^ 2) << 12); }
-static unsigned slot_of(gva_t linear) { return (linear >> 12) & (TLB_SIZE - 1); }
-
-static void mmu_clear(struct softmmu *m)
-{
-    for (unsigned i = 0; i < TLB_SIZE; i++)
-        m->tag[0][i] = m->tag[1][i] = m->fetch[i] = invalid_tag(i);
-}
-
-void bt_mmu_init(struct bt_vcpu *v)
-{
-    v->index_mask = (uint64_t)(TLB_SIZE - 1) << 12;
-    v->high_mask = ~0xfffull;
-    v->sign_mask = 1ull << 63;
-    v->jc_mask = JC_SIZE - 1;
-    v->not_df_mask = ~(uint64_t)RFLAGS_DF;
-    v->bit_mask[0] = 15;
-    v->bit_mask[1] = 31;
-    v->bit_mask[2] = 63;
-    for (int i = 0; i < MMU_COUNT; i++) mmu_clear(&v->mmu[i]);
-}
-
-void bt_tlb_flush(struct bt_vcpu *v, bool global_too)
-{
-    v->count_flush++;
-    for (int i = 0; i < MMU_COUNT; i++) {
-        struct softmmu *m = &v->mmu[i];
-        if (v->log_count[i] > TLB_LOG) {
-            mmu_clear(m);
-        } else {
-            for (unsigned n = 0; n < v->log_count[i]; n++) {
-                unsigned slot = v->log_slot[i][n];
-                m->tag[0][slot] = m->tag[1][slot] = m->fetch[slot] = invalid_tag(slot);
-            }
-        }
-        v->log_count[i] = 0;
-        v->has_large[i] = false;
-    }
-    bt_new_salt(v);
-}
-
-void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear)
-{
-    unsigned slot = slot_of(linear);
-    for (int i = 0; i < MMU_COUNT; i++) {
-        struct softmmu *m = &v->mmu[i];
-        if (v->has_large[i]) {
-            bt_tlb_flush(v, true);
-            return;
-        }
-        m->tag[0][slot] = m->tag[1][slot] = m->fetch[slot] = invalid_tag(slot);
-    }
-    bt_new_salt(v);
-}
-
-void bt_tlb_flush_pcid(struct bt_vcpu *v, unsigned pcid) { bt_tlb_flush(v, false); }
-
-/* The page now holds translated code (or a watch): writes to it must come to the slow path. */
-void bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page)
-{
-    for (int i = 0; i < MMU_COUNT; i++) {
-        struct softmmu *m = &v->mmu[i];
-        for (unsigned slot = 0; slot < TLB_SIZE; slot++)
-            if (m->gpa[slot] == page) m->tag[BT_WRITE][slot] = invalid_tag(slot);
-    }
-}
-
-static void log_fill(struct bt_vcpu *v, unsigned idx, unsigned slot)
-{
-    if (v->log_count[idx] < TLB_LOG) v->log_slot[idx][v->log_count[idx]] = slot;
-    if (v->log_count[idx] <= TLB_LOG) v->log_count[idx]++;
-}
 
 /* ---- Watchpoints: the guest's DR0-3 and the debugger's ---- */
 
@@ -146,56 +71,39 @@ static unsigned mmu_for(const struct bt_vcpu *v, unsigned access)
 /* Raises what the access is not allowed; fills the TLB where the page is plain memory. */
 static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access)
 {
-    struct softmmu *m = &v->mmu[idx];
-    unsigned slot = slot_of(linear);
+    const struct softmmu *m = &v->mmu[idx];
+    unsigned slot = bt_tlb_slot(v, linear);
     gva_t page = PAGE_OF(linear);
-    struct hit h = { HIT_RAM };
-    if (m->tag[access][slot] + page == 0) {
-        h.gpa = m->gpa[slot] | PAGE_OFFSET(linear);
-        h.hva = (uint8_t *)(linear + m->addend[slot]);
-        return h;
-    }
-    v->count_miss++;
-    struct walk_result w = bt_walk(v, linear, access, idx == MMU_USER, idx == MMU_KERNEL_SMAP, true);
-    if (!w.ok) bt_raise_page_fault(v, linear, w.error);
-    bool readonly = false;
-    h.gpa = w.gpa;
-    h.hva = bt_ram(v->engine, w.gpa, &readonly);
-    if (!h.hva || (readonly && access == BT_WRITE)) {
+    if (m->tag[access][slot] + page == 0)
+        return (struct hit){ HIT_RAM, (uint8_t *)(linear + m->addend[slot]), PAGE_OF(m->gpa[slot]) | PAGE_OFFSET(linear) };
+    const struct tlb_second *t = bt_tlb_translate(v, idx, linear, access);
+    struct hit h = { HIT_RAM, t->hva + PAGE_OFFSET(linear), t->gpa | PAGE_OFFSET(linear) };
+    if (!t->hva || (t->rights & TLB_IS_ROM && access == BT_WRITE)) {
         h.kind = HIT_IO;
         return h;
     }
-    bool code = bt_page_has_code(v->engine, w.gpa);
+    bool code = bt_page_has_code(v->engine, t->gpa);
     if (access == BT_WRITE && code) h.kind = HIT_CODE;
     if (is_watching(v) && (watch_hits(v, page, PAGE_BYTES, true) | watch_hits(v, page, PAGE_BYTES, false))) return h;
-    log_fill(v, idx, slot);
-    if (w.large) v->has_large[idx] = true;
-    m->tag[BT_READ][slot] = -page;
-    m->tag[BT_WRITE][slot] = w.writable && w.dirty && !readonly && !code ? -page : invalid_tag(slot);
-    m->addend[slot] = (uint64_t)h.hva - linear;
-    m->gpa[slot] = PAGE_OF(w.gpa);
+    bt_tlb_fill(v, idx, linear, t, (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE && !code);
     return h;
 }
 
 gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io)
 {
-    unsigned idx = x86_cpl(&v->s) == 3 ? MMU_USER : MMU_KERNEL, slot = slot_of(linear);
-    struct softmmu *m = &v->mmu[idx];
-    gva_t page = PAGE_OF(linear);
+    unsigned idx = x86_cpl(&v->s) == 3 ? MMU_USER : MMU_KERNEL, slot = bt_tlb_slot(v, linear);
+    const struct softmmu *m = &v->mmu[idx];
     *io = false;
-    if (m->fetch[slot] + page == 0) return m->fetch_gpa[slot] | PAGE_OFFSET(linear);
-    struct walk_result w = bt_walk(v, linear, BT_FETCH, idx == MMU_USER, false, true);
-    if (!w.ok) bt_raise_page_fault(v, linear, w.error);
-    bool readonly;
-    if (!bt_ram(v->engine, w.gpa, &readonly)) {
-        *io = true;
-        return w.gpa;
+    if (m->fetch[slot] + PAGE_OF(linear) != 0) {
+        const struct tlb_second *t = bt_tlb_translate(v, idx, linear, BT_FETCH);
+        if (!t->hva) {
+            *io = true;
+            return t->gpa | PAGE_OFFSET(linear);
+        }
+        bt_tlb_fill_fetch(v, idx, linear, t);
     }
-    log_fill(v, idx, slot);
-    if (w.large) v->has_large[idx] = true;
-    m->fetch[slot] = -page;
-    m->fetch_gpa[slot] = PAGE_OF(w.gpa);
-    return w.gpa;
+    if (!(m->fetch_gpa[slot] & TLB_GLOBAL)) v->fetch_local = true;
+    return PAGE_OF(m->fetch_gpa[slot]) | PAGE_OFFSET(linear);
 }
 
 /* ---- Device memory ---- */

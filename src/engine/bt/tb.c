@@ -92,6 +92,8 @@ void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
         patch(e, j, j->stub);
     }
     for (unsigned i = 0; i < tb->jump_count; i++) jump_disconnect(e, &tb->jump[i]);
+    for (unsigned i = 0; i < e->vcpu_count; i++)
+        if (e->vcpu[i]) bt_jump_cache_forget(e->vcpu[i], tb);
     e->count_invalidated++;
 }
 
@@ -126,17 +128,10 @@ void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
     while (size) {
         uint64_t n = MIN(size, PAGE_BYTES - PAGE_OFFSET(start));
         struct tb *tb;
-        bool any = false;
         while (bt_tb_overlaps(e, start, n, &tb)) {
             bt_tb_unlink(e, tb);
-            any = true;
-        }
-        if (any) {
-            for (unsigned i = 0; i < e->vcpu_count; i++) {
-                if (!e->vcpu[i]) continue;
-                e->vcpu[i]->code_changed = 1;
-                bt_new_salt(e->vcpu[i]);               /* the jump cache may lead there */
-            }
+            for (unsigned i = 0; i < e->vcpu_count; i++)
+                if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
         }
         start += n;
         size -= n;

@@ -46,11 +46,12 @@ static void call_c(struct emitter *e, const void *fn)
     e8(e, 0xff); e8(e, 0xd0);
 }
 
-/* RAX is host code to go on with. */
+/* RAX is host code to go on with; if it is a block's entry for look-ups, that wants RIP in R10. */
 static void continue_at_rax(struct emitter *e)
 {
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_RAX);
     load_registers(e, 0);
+    e_load(e, H_R10, hm(H_RSP, VOFF(s.rip)));
     e_jmp_mem(e, hm(H_RSP, VOFF(jump_to)));
 }
 

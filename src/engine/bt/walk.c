@@ -152,7 +152,7 @@ struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, boo
     r.user = w.user_ok & PTE_U;
     r.executable = !w.nx;
     r.dirty = access == BT_WRITE || (leaf & PTE_D);
-    r.large = shift > 12;
+    r.shift = shift;
     r.global = (leaf & PTE_G) && (s->cr4 & CR4_PGE);
     return r;
 }

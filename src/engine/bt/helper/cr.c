@@ -73,7 +73,7 @@ void cr3_set(struct bt_vcpu *v, uint64_t value, bool keep)
 {
     struct x86_state *s = bt_state(v);
     s->cr3 = value;
-    bt_tlb_flush(v, false);
+    bt_tlb_switch(v, s->cr4 & CR4_PCIDE ? value & 0xfff : 0, keep);
 }
 
 static void cr3_write(struct bt_vcpu *v, uint64_t value)
@@ -112,6 +112,7 @@ static void cr4_write(struct bt_vcpu *v, uint64_t value)
     if (x86_is_long(s) && !(value & CR4_PAE)) gp(v);
     if ((change & value & CR4_PCIDE) && (!x86_is_long(s) || (s->cr3 & 0xfff))) gp(v);
     s->cr4 = value;
+    if (change & CR4_PCIDE) bt_tlb_switch(v, value & CR4_PCIDE ? s->cr3 & 0xfff : 0, false);
     if (change & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE)) bt_tlb_flush(v, true);
 }
 

@@ -188,7 +188,7 @@ void helper_invpcid(struct bt_vcpu *v, const struct x86_insn *insn)
     if (type > 3 || (type < 2 && what[0] >> 12)) gp(v, 0);
     if (type < 2 && pcid && !(s->cr4 & CR4_PCIDE)) gp(v, 0);
     if (type == 0 && !is_canonical(what[1])) gp(v, 0);
-    if (type == 0) bt_tlb_flush_page(v, what[1]);
+    if (type == 0) bt_tlb_flush_pcid_page(v, pcid, what[1]);
     else if (type == 1) bt_tlb_flush_pcid(v, pcid);
     else bt_tlb_flush(v, type == 2);
     next(v, insn);
