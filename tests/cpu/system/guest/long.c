@@ -158,6 +158,7 @@ int guest_main(void)
     test_syscalls();
     test_registers();
     test_pages();
+    test_spaces();
     test_traps();
     test_interrupts();
     print("end\n");

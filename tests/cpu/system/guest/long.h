@@ -49,6 +49,7 @@ void test_gates(void);
 void test_syscalls(void);
 void test_registers(void);
 void test_pages(void);
+void test_spaces(void);
 void test_traps(void);
 void test_interrupts(void);
 
