@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/bits.h"
 #include "memory/map_private.h"
 
 /* One access a device takes: size and offset fit its ops. */
@@ -85,10 +86,10 @@ static void range_write(struct memory_map *m, const struct flat_range *r, gpa_t 
     }
 }
 
-/* How much of size bytes at address lies in r. */
+/* How much of size bytes at address lies in r. The last byte of the address space is in no range: it counts as one. */
 static size_t extent(const struct flat_range *r, gpa_t address, size_t size)
 {
-    uint64_t here = r->start + r->size - address;
+    uint64_t here = MAX(r->start + r->size - address, 1u);
 
     return here < size ? here : size;
 }
@@ -106,6 +107,10 @@ bool memory_read(struct memory_map *m, gpa_t address, void *data, size_t size)
         to += n;
         address += n;
         size -= n;
+        if (!address && size) {                        /* past the end there is nothing, and no way round to 0 */
+            memset(to, 0xff, size);
+            return false;
+        }
     }
     return all;
 }
@@ -123,6 +128,7 @@ bool memory_write(struct memory_map *m, gpa_t address, const void *data, size_t 
         from += n;
         address += n;
         size -= n;
+        if (!address && size) return false;            /* past the end: see memory_read */
     }
     return all;
 }

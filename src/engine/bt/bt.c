@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/bt/bt_private.h"
+#include "engine/bt/helper/helper.h"
 
 
 enum { STACK_BYTES = 1 << 20, PAGES_MAX = 1 << 26 };
@@ -255,6 +256,7 @@ static struct engine *bt_create(const struct engine_config *config, struct error
         bt_destroy(&e->base);
         return NULL;
     }
+    kvmclock_start();
     bt_thunks_build(e);
     bt_signals_install();
     memory_map_listen(config->memory, ranges_changed, e);

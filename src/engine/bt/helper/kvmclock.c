@@ -3,8 +3,11 @@
  * KVM's paravirtual clock: the structures that the guest asks for through MSRs 11h, 12h, 4B564D00h and 4B564D01h.
  *
  * All vCPUs get the same pair (host TSC, virtual time) and the same scale, so their times agree and the structure is
- * marked stable. The scale is the host's TSC frequency, measured once in a process, which is why it and the pair are
- * kept in a variable of this file: they belong to the host, not to one machine.
+ * marked stable. The scale is the host's TSC frequency, from two samples, the first taken when the engine is created.
+ * Firmware asks some milliseconds later, which makes it good to a few ppm; a kernel asks later still, and the boot
+ * processor's asking makes pair and scale new. A stop of the machine shifts virtual time and the TSC that the guest sees,
+ * so a pair from before it is not given out after it. All this belongs to the host, not to one machine: it is kept in
+ * a variable of this file.
  * Source: Linux Documentation/virt/kvm/x86/msr.rst and cpuid.rst.
  */
 #include <time.h>
@@ -12,7 +15,8 @@
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper.h"
 
-enum { SYSTEM_TIME_ENABLE = 1, TSC_STABLE = 1, MEASURE_NS = 30000000 };
+enum { SYSTEM_TIME_ENABLE = 1, TSC_STABLE = 1, LEAST_NS = 5000000,
+       SHIFTED_NS = 100000 };
 
 struct wall_clock { le32 version, sec, nsec; };
 struct time_info {
@@ -24,9 +28,14 @@ struct time_info {
 };
 _Static_assert(sizeof(struct time_info) == 32, "layout of pvclock_vcpu_time_info");
 
-struct host_time { uint64_t tsc_khz, tsc; int64_t ns; };
+struct host_time {
+    uint64_t start_tsc;                /* the first sample */
+    int64_t start_ns;
+    uint64_t khz, tsc;                 /* what guests get: scale, pair; khz 0: not yet known */
+    int64_t ns, shift;                 /* virtual time; virtual time minus the host's, when the pair was made */
+};
 static struct host_time host_time;
-static int host_time_state;                            /* 0 unknown, 1 being measured, 2 known */
+static int host_time_lock;
 
 /* A TSC value and the monotonic time that belongs to it: the closest of some tries. */
 static uint64_t sample(int64_t *ns)
@@ -44,32 +53,46 @@ static uint64_t sample(int64_t *ns)
     return tsc;
 }
 
-static void measure(struct host_time *t)
+static void lock(void) { while (__atomic_exchange_n(&host_time_lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause(); }
+static void unlock(void) { __atomic_store_n(&host_time_lock, 0, __ATOMIC_RELEASE); }
+
+void kvmclock_start(void)
 {
-    int64_t start_ns = 0, end_ns = 0;
-    uint64_t start = sample(&start_ns);
-    nanosleep(&(struct timespec){ 0, MEASURE_NS }, NULL);
-    uint64_t end = sample(&end_ns);
-    int64_t elapsed = MAX(end_ns - start_ns, 1);
-    t->tsc_khz = MAX(muldiv64(end - start, 1000000, elapsed), 1u);
-    t->tsc = __builtin_ia32_rdtsc();
-    t->ns = clock_virtual_ns();
+    lock();
+    if (!host_time.start_tsc) host_time.start_tsc = sample(&host_time.start_ns);
+    unlock();
 }
 
-static void know_host_time(struct bt_vcpu *v, void *arg)
+static void measure(struct host_time *t)
 {
-    int state = 0;
-    if (__atomic_compare_exchange_n(&host_time_state, &state, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
-        measure(&host_time);
-        __atomic_store_n(&host_time_state, 2, __ATOMIC_RELEASE);
+    int64_t now = 0;
+    uint64_t tsc = sample(&now);
+    while (now - t->start_ns < LEAST_NS) {
+        nanosleep(&(struct timespec){ 0, LEAST_NS }, NULL);
+        tsc = sample(&now);
     }
-    while (__atomic_load_n(&host_time_state, __ATOMIC_ACQUIRE) != 2) __builtin_ia32_pause();
+    t->khz = MAX(muldiv64(tsc - t->start_tsc, 1000000, now - t->start_ns), 1u);
+    t->tsc = tsc;
+    t->shift = clock_virtual_ns() - clock_host_ns();
+    t->ns = now + t->shift;
+}
+
+struct asked { struct host_time time; bool anew; };
+static void host_time_get(struct bt_vcpu *v, void *arg)
+{
+    struct asked *a = arg;
+    lock();
+    int64_t shift = clock_virtual_ns() - clock_host_ns() - host_time.shift;
+    if (!host_time.khz || a->anew || shift > SHIFTED_NS || shift < -SHIFTED_NS) measure(&host_time);
+    a->time = host_time;
+    unlock();
 }
 
 uint64_t kvmclock_tsc_khz(struct bt_vcpu *v)
 {
-    bt_host_call(v, know_host_time, NULL);
-    return host_time.tsc_khz;
+    struct asked a = { .anew = false };
+    bt_host_call(v, host_time_get, &a);
+    return a.time.khz;
 }
 
 /* ns = (ticks << shift) * mul >> 32. */
@@ -132,9 +155,11 @@ void kvmclock_update(struct bt_vcpu *v)
     if (!(s->kvm_system_time & SYSTEM_TIME_ENABLE)) return;
     uint32_t mul;
     struct time_info t = { .flags = TSC_STABLE };
-    scale_find(kvmclock_tsc_khz(v), &mul, &t.tsc_shift);
-    t.tsc_timestamp = le64_make(host_time.tsc + s->tsc_offset);
-    t.system_time = le64_make(host_time.ns);
+    struct asked a = { .anew = v->base.index == 0 };
+    bt_host_call(v, host_time_get, &a);
+    scale_find(a.time.khz, &mul, &t.tsc_shift);
+    t.tsc_timestamp = le64_make(a.time.tsc + s->tsc_offset);
+    t.system_time = le64_make(a.time.ns);
     t.tsc_to_system_mul = le32_make(mul);
     publish(v, s->kvm_system_time & ~3ull, &t.version, sizeof(t));
 }
