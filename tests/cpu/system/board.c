@@ -167,6 +167,7 @@ int main(int argc, char **argv)
     pthread_t thread;
     pthread_create(&thread, NULL, watchdog, NULL);
     start_at(&b, entry);
+    clock_virtual_start();
     int code = run(&b);
     fflush(stdout);
     engine_bt.vcpu_destroy(b.vcpu);

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line as a user meets it: cli.py OSPITE
+
+Bad input gets one line that says what, why and what to do, and status 1, and no image changes; help and lists print and
+end with 0. Each row below is run; images and kernels are made here."""
+import fcntl, hashlib, os, re, shutil, signal, struct, subprocess, sys, tempfile, time
+
+OSPITE = os.path.abspath(sys.argv[1])
+BT = ['-accel', 'bt']
+checks, failures = 0, []
+
+
+def check(ok, what):
+    global checks
+    checks += 1
+    if not ok:
+        failures.append(what)
+        print('FAIL', what)
+
+
+def run(args, **kw):
+    try:
+        p = subprocess.run([OSPITE, *args], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **kw)
+    except subprocess.TimeoutExpired:
+        return None, '', '(still running after 60 s)'
+    return p.returncode, p.stdout.decode('latin-1'), p.stderr.decode('latin-1')
+
+
+# Arguments (without the engine), what the line must hold.
+BAD = [
+    # unknown names, with the nearest known one
+    ('-cdromm x', "unknown option; did you mean '-cdrom'"),
+    ('--hdaa x', "did you mean '-hda'"),
+    ('-cpu nosuch', "unknown CPU model 'nosuch'"),
+    ('-cpu qemu64,+ssse', "unknown CPU flag 'ssse'; did you mean 'sse'"),
+    ('-M q36', "did you mean 'pc'"),
+    ('-device e1001', "'e1001' is not a device"),
+    ('-d innt', "did you mean 'int'"),
+    ('-machine pc,accell=bt', "did you mean 'accel'"),
+    ('-drive file=x,formt=raw', "did you mean 'format'"),
+    # missing or wrong values
+    ('-m', '-m: requires an argument'),
+    ('-m abc', "wants a size such as 512M or 2G, not 'abc'"),
+    ('-m 900000G', '-m'),
+    ('-boot z', "unknown boot device 'z'"),
+    ('-uuid 12', '8-4-4-4-12'),
+    ('-rtc base=foo', "not 'foo'"),
+    ('-smp 4', 'use -smp 1'),
+    ('-append x', 'only makes sense with -kernel'),
+    ('-initrd kernel', 'only makes sense with -kernel'),
+    ('-serial nosuch', "unknown character device 'nosuch'"),
+    ('-serial file:/nonexistent/x', '/nonexistent/x'),
+    ('-D /nonexistent/x -d int', '/nonexistent/x'),
+    # what this version has not, by name
+    ('-vnc :1', '-vnc is not supported'),
+    ('-netdev user,id=n', '-netdev is not supported'),
+    ('-drive file=raw.img,if=virtio', 'use if=ide'),
+    ('-qmp stdio', 'use -monitor'),
+    # images
+    ('-hda missing.img', "cannot open 'missing.img': there is no such file"),
+    ('-cdrom /', 'it is a directory'),
+    ('-drive file=raw.img,format=qcow2', 'raw.img'),
+    ('-drive file=raw.img,format=nosuch', "'nosuch'"),
+    ('-hda truncated.qcow2', 'truncated.qcow2'),
+    ('-hda header.qcow2', 'header.qcow2'),
+    ('-hda loop.qcow2', 'loop.qcow2'),
+    ('-hda nobacking.qcow2', 'gone.img'),
+    ('-hda raw.img -hdb raw.img', 'raw.img'),
+    ('-hda raw.img -hdb disk.qcow2 -hda disk.qcow2', 'exists'),
+    ('-hda locked.img', 'is using it'),
+    # kernels and firmware
+    ('-kernel missing', "'missing'"),
+    ('-kernel raw.img', "'raw.img' is no kernel"),
+    ('-kernel empty', "'empty'"),
+    ('-bios text', "'text' is not a multiple"),
+    ('-bios missing.bin', "'missing.bin'"),
+    # images after mistakes elsewhere: nothing may be touched
+    ('-hda disk.qcow2 -snapshot -cpu nosuch', 'nosuch'),
+    ('-hda raw.img -kernel text', 'text'),
+    ('-hda disk.qcow2 -serial nosuch', 'nosuch'),
+]
+# Arguments, what stdout must hold.
+GOOD = [
+    ('-h', 'usage: ospite'),
+    ('-help', '-cdrom FILE'),
+    ('-version', 'ospite '),
+    ('--version', 'ospite '),
+    ('-M help', 'pc '),
+    ('-machine help', 'PIIX3'),
+    ('-cpu help', 'qemu64'),
+    ('-device help', 'ide-hd'),
+    ('-d help', 'int'),
+]
+
+
+def make_files():
+    open('raw.img', 'wb').write(bytes(1 << 20))
+    open('locked.img', 'wb').write(bytes(1 << 20))
+    open('text', 'w').write('no kernel\n' * 100)
+    open('empty', 'wb')
+    open('kernel', 'wb').write(b'x' * 5000)
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'disk.qcow2', '8M'], check=True)
+    whole = open('disk.qcow2', 'rb').read()
+    open('truncated.qcow2', 'wb').write(whole[:70])
+    bad = bytearray(whole)
+    struct.pack_into('>I', bad, 20, 40)                # cluster_bits
+    open('header.qcow2', 'wb').write(bad)
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'raw', 'gone.img', '8M'], check=True)
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'gone.img', '-F', 'raw', 'nobacking.qcow2'], check=True)
+    os.unlink('gone.img')
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'loop.qcow2', '8M'], check=True)
+    subprocess.run(['qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', 'loop.qcow2', '-F', 'qcow2', 'loop.qcow2'], check=True)
+
+
+def images():
+    return {n: (hashlib.sha256(open(n, 'rb').read()).hexdigest(), os.stat(n).st_mtime_ns) for n in os.listdir('.')}
+
+
+def lock(name):
+    """Holds an image as QEMU does when it writes to it."""
+    fd = os.open(name, os.O_RDWR)
+    for byte in (100, 101, 102, 103, 201, 202, 203):
+        fcntl.fcntl(fd, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0))     # F_OFD_SETLK
+    return fd
+
+
+def bad_rows():
+    before = images()
+    for args, want in BAD:
+        code, out, err = run(BT + args.split())
+        lines = [l for l in err.splitlines() if l.strip()]
+        check(code == 1, f'{args}: status {code}, not 1')
+        check(len(lines) == 1 and not out, f'{args}: not one line on stderr: {out!r} {err!r}')
+        check(want in err, f'{args}: no {want!r} in {err!r}')
+        check(err.startswith('ospite: ') and len(err) < 300, f'{args}: {err!r}')
+    after = images()
+    for name in before:
+        check(after.get(name) == before[name], f'{name} was changed')
+    check(set(after) == set(before), f'files came or went: {set(after) ^ set(before)}')
+
+
+def engines():
+    """The default says in one line which engine and why, when it is not KVM; -accel kvm does not fall back."""
+    code, out, err = run(['-hda', 'missing.img'])
+    kvm = [l for l in err.splitlines() if 'engine' in l]
+    check(code == 1 and (not kvm or (len(kvm) == 1 and re.match(r'ospite: engine bt: .+', kvm[0]))), f'default engine: {err!r}')
+    if kvm:
+        code, _, err = run(['-accel', 'kvm', '-hda', 'raw.img'])
+        check(code == 1 and len(err.splitlines()) == 1, f'-accel kvm without a usable KVM: {code} {err!r}')
+        code, _, err = run(['-enable-kvm', '-hda', 'raw.img'])
+        check(code == 1 and len(err.splitlines()) == 1, f'-enable-kvm without a usable KVM: {code} {err!r}')
+
+
+def hints():
+    """Old forms are accepted, with their modern form as a hint."""
+    p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    out, err = p.communicate(b'\x01x', timeout=20)
+    check(p.returncode == 0 and b'-boot order=c' in err, f'boot=on: {p.returncode} {err!r}')
+
+
+def signals():
+    """SIGTERM ends the machine in order: status 0, image closed and unlocked."""
+    p = subprocess.Popen([OSPITE, *BT, '-display', 'none', '-S', '-hda', 'disk.qcow2', '-serial', 'null', '-monitor', 'none'],
+                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    code, _, err = run(BT + ['-hda', 'disk.qcow2'])
+    check(code == 1 and f'process {p.pid}' in err, f'second user of an image: {err!r}')
+    p.send_signal(signal.SIGTERM)
+    _, err = p.communicate(timeout=20)
+    check(p.returncode == 0, f'SIGTERM: status {p.returncode}, {err!r}')
+    check(subprocess.run(['qemu-img', 'check', '-q', 'disk.qcow2']).returncode == 0, 'image after SIGTERM')
+
+
+def main():
+    for args, want in GOOD:
+        code, out, err = run(args.split())
+        check(code == 0 and want in out and not err, f'{args}: status {code}, no {want!r} in {out[:200]!r} {err!r}')
+    directory = tempfile.mkdtemp()
+    os.chdir(directory)
+    make_files()
+    fd = lock('locked.img')
+    try:
+        bad_rows()
+        engines()
+        hints()
+        signals()
+    finally:
+        os.close(fd)
+        shutil.rmtree(directory)
+    print(f'cli: {len(BAD)} bad and {len(GOOD)} good command lines, {checks} checks, {len(failures)} failed')
+    return bool(failures)
+
+
+sys.exit(main())
