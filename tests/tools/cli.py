@@ -174,7 +174,18 @@ def signals():
     check(subprocess.run(['qemu-img', 'check', '-q', 'disk.qcow2']).returncode == 0, 'image after SIGTERM')
 
 
+def manual():
+    """Every option of -h is in the manual page, and the other way round."""
+    page = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite.1')
+    text = open(page).read().replace('\\-', '-')
+    in_help = set(re.findall(r'(?:^| or )(-[a-zA-Z][a-zA-Z-]*)', run(['-h'])[1].split('\n\n', 1)[1], re.M))
+    in_page = set(re.findall(r'(?:\\fB|\.B )(-[a-zA-Z][a-zA-Z-]*)', text[text.index('.SH OPTIONS'):text.index('.SH KEYS')]))
+    check(len(in_help) > 40 and in_help <= in_page, f'not in the manual page: {sorted(in_help - in_page)}')
+    check(in_page <= in_help, f'in the manual page only: {sorted(in_page - in_help)}')
+
+
 def main():
+    manual()
     for args, want in GOOD:
         code, out, err = run(args.split())
         check(code == 0 and want in out and not err, f'{args}: status {code}, no {want!r} in {out[:200]!r} {err!r}')
