@@ -251,6 +251,17 @@ void loop_post(loop_call_fn *fn, void *opaque)
     if (first && loop.ready) loop_wake();
 }
 
+void loop_post_cancel(void *opaque)
+{
+    size_t kept = 0;
+
+    pthread_mutex_lock(&loop.call_lock);
+    for (size_t i = 0; i < loop.call_count; i++)
+        if (loop.call[i].opaque != opaque) loop.call[kept++] = loop.call[i];
+    loop.call_count = kept;
+    pthread_mutex_unlock(&loop.call_lock);
+}
+
 static void calls_run(void)
 {
     struct call *list;

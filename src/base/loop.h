@@ -34,6 +34,8 @@ void loop_fd_unwatch(int fd);
 
 /* Has fn(opaque) called in the main thread soon, once a call. From any thread, no lock needed. */
 void loop_post(loop_call_fn *fn, void *opaque);
+/* Forgets posted calls with this argument that were not made yet. Main thread, before what it points to is freed. */
+void loop_post_cancel(void *opaque);
 
 enum timer_clock { TIMER_VIRTUAL, TIMER_HOST };
 struct timer *timer_new(enum timer_clock clock, loop_call_fn *fn, void *opaque);

@@ -262,6 +262,7 @@ void machine_free(struct machine *m)
     memory_map_free(m->ports);
     memory_map_free(m->memory);
     machine_unlock();
+    loop_post_cancel(m);
     free(m);
 }
 

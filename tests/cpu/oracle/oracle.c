@@ -498,5 +498,6 @@ int main(int argc, char **argv)
     for (unsigned n = 0; n < 32; n++)
         if (per_vector[n]) printf(" #%u %lu", n, (unsigned long)per_vector[n]);
     printf("\noracle: %lu differ\n", (unsigned long)failures);
+    bench_free(bench);
     return failures != 0;
 }
