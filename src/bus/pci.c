@@ -17,7 +17,7 @@
 #include "base/log.h"
 
 enum { VENDOR = 0, DEVICE = 2, COMMAND = 4, STATUS = 6, REVISION = 8, CACHE_LINE = 0xc, LATENCY = 0xd, HEADER = 0xe, BAR0 = 0x10,
-       ROM = 0x30, CAPABILITIES = 0x34, INTERRUPT_LINE = 0x3c, INTERRUPT_PIN = 0x3d };
+       SUBSYSTEM = 0x2c, ROM = 0x30, CAPABILITIES = 0x34, INTERRUPT_LINE = 0x3c, INTERRUPT_PIN = 0x3d };
 enum { COMMAND_IO = 1, COMMAND_MEMORY = 2, COMMAND_MASTER = 4, COMMAND_NO_INTX = 0x400, STATUS_INTX = 8, STATUS_CAPABILITIES = 0x10 };
 enum { MSI_CONTROL = 2, MSI_ADDRESS = 4, MSI_DATA = 12, MSI_MASK = 16, MSI_PENDING = 20, MSI_BYTES = 24 };
 enum { PRIORITY_BAR = 3 };
@@ -262,6 +262,7 @@ int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, stru
     put(d->config + VENDOR, vendor, 2);
     put(d->config + DEVICE, device, 2);
     put(d->config + REVISION, class_revision, 4);
+    put(d->config + SUBSYSTEM, PCI_SUBSYSTEM, 4);
     put(d->writable + COMMAND, 0x0547, 2);
     put(d->write_one_clears + STATUS, 0xf900, 2);
     d->writable[CACHE_LINE] = d->writable[LATENCY] = d->writable[INTERRUPT_LINE] = 0xff;

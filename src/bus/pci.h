@@ -49,6 +49,10 @@ struct pci_bus *pci_bus_new(const struct pci_bus_config *config);
 void pci_bus_free(struct pci_bus *bus);
 struct memory_map *pci_bus_memory(struct pci_bus *bus);
 
+/* Subsystem IDs of all functions that do not set others: those of QEMU's board, so that a guest which moves from there
+ * finds the hardware it knows. */
+enum { PCI_SUBSYSTEM = 0x11001af4 };
+
 /* Fills identity and standard registers, puts d on the bus. devfn -1: next free slot. ops->device is copied into
  * d->device.ops by pointer. 0, or -1 with *err (slot taken). */
 int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, struct pci_bus *bus, int devfn,

@@ -236,7 +236,7 @@ static int cmd_in(struct monitor *mon, const struct command_line *c, struct erro
 
     if (port_arguments(mon, c, 1, &f, &port, NULL, err) < 0) return -1;
     v = memory_io_read(machine_ports(mon->m), port, f.size);
-    monitor_print(mon, "port%c[0x%04llx] = 0x%0*llx\n", " bh w"[f.size], (unsigned long long)port, 2 * (int)f.size,
+    monitor_print(mon, "port%c[0x%04llx] = 0x%0*llx\n", " bw l"[f.size], (unsigned long long)port, 2 * (int)f.size,
                   (unsigned long long)v);
     return 0;
 }

@@ -239,6 +239,7 @@ struct device *piix4_pm_new(const struct piix4_pm_config *config, struct error *
         free(s);
         return NULL;
     }
+    s->pci.config[6] = 0x80;                           /* PCISTS: fast back-to-back, medium DEVSEL# timing */
     s->pci.config[7] = 2;
     s->pci.config[0x3d] = 1;                           /* INTA#, which carries nothing: the SCI is IRQ 9 */
     s->pci.writable[PMBASE] = 0xc0;

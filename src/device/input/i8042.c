@@ -235,7 +235,8 @@ static void i8042_reset(struct device *d)
 {
     struct i8042 *s = (struct i8042 *)d;
 
-    s->status = s->output = s->awaiting = s->answers = s->break_prefix = 0;
+    s->status = ST_COMMAND;                            /* as after a command */
+    s->output = s->awaiting = s->answers = s->break_prefix = 0;
     s->source = FROM_NOBODY;
     s->command_byte = CMD_KEYBOARD_IRQ | CMD_MOUSE_IRQ | CMD_TRANSLATE;
     ps2_keyboard_reset(&s->keyboard);

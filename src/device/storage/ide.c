@@ -517,6 +517,7 @@ struct device *ide_new(const struct ide_config *config, struct error *err)
         ide_destroy(&s->pci.device);
         return NULL;
     }
+    s->pci.config[6] = 0x80;                           /* PCISTS: fast back-to-back, medium DEVSEL# timing */
     s->pci.config[7] = 2;
     memset(s->pci.writable + 0x40, 0xff, 5);
     pci_bar_add_io(&s->pci, 4, 16, PCI_BAR_IO, &bm_io, s, "ide-bus-master");
