@@ -22,6 +22,7 @@ enum {
 };
 
 static const uint8_t seq_mask[SEQ_COUNT] = { 3, 0x3d, 0x0f, 0x3f, 0x0e };
+static const uint8_t attr_mask[5] = { 0xef, 0xff, 0x3f, 0x0f, 0x0f };      /* mode, overscan, plane enable, panning, color select */
 static const uint8_t gfx_mask[GFX_COUNT] = { 0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff };
 
 /* Input status 1: bit 0 while nothing is displayed, bit 3 in vertical retrace. */
@@ -40,7 +41,7 @@ static void attr_write(struct vga *v, uint8_t value)
 
     if (!v->attr_flip_flop) v->attr_index = value & 0x3f;
     else if (index < 0x10) v->attr[index] = value & 0x3f;
-    else if (index < 0x15) v->attr[index] = value;
+    else if (index < 0x15) v->attr[index] = value & attr_mask[index - 0x10];
     v->attr_flip_flop ^= 1;
 }
 
