@@ -42,11 +42,28 @@ BAD = [
     # missing or wrong values
     ('-m', '-m: requires an argument'),
     ('-m abc', "wants a size such as 512M or 2G, not 'abc'"),
-    ('-m 900000G', '-m'),
+    ('-m 900000G', 'more than a PC can address'),
+    ('-m 20T', 'cannot give the guest 20971520 MiB of memory: this machine has'),
+    ('-m 99999999999999999999G', 'beyond every machine'),
+    ('-m -5', "not '-5'"),
     ('-boot z', "unknown boot device 'z'"),
     ('-uuid 12', '8-4-4-4-12'),
     ('-rtc base=foo', "not 'foo'"),
     ('-smp 4', 'use -smp 1'),
+    ('-boot order=', 'order wants letters of a, c, d, n'),
+    ('-drive file=raw.img,index=9', 'at most 3'),
+    ('-drive file=raw.img,readonly=maybe', "on or off, not 'maybe'"),
+    ('-drive file=raw.img,cache=foo', "unknown value 'foo'; known are writeback"),
+    ('-drive if=ide', 'needs file='),
+    ('-device isa-debug-exit,foo=1', "unknown item 'foo'"),
+    ('-device isa-debug-exit,iobase=zz', 'iobase wants a number'),
+    ('-cpu qemu64,foo', "unknown CPU flag 'foo'"),
+    ('-mon foo', "no -chardev has the id 'foo'"),
+    ('-monitor tcp:foo', 'write tcp:HOST:PORT'),
+    ('-vga foo', 'known are std, none'),
+    ('-rtc base=2020-13-45', "not '2020-13-45'"),
+    ('-pidfile /nonexistent/p -hda raw.img -display none', "cannot write '/nonexistent/p'"),
+    ('raw.img raw.img', 'use -hdb or -drive'),
     ('-append x', 'only makes sense with -kernel'),
     ('-initrd kernel', 'only makes sense with -kernel'),
     ('-serial nosuch', "unknown character device 'nosuch'"),
@@ -69,10 +86,12 @@ BAD = [
     ('-hda raw.img -hdb raw.img', 'raw.img'),
     ('-hda raw.img -hdb disk.qcow2 -hda disk.qcow2', 'exists'),
     ('-hda locked.img', 'is using it'),
+    ('-hda /dev/null', 'neither a file nor a block device'),
     # kernels and firmware
     ('-kernel missing', "'missing'"),
     ('-kernel raw.img', "'raw.img' is no kernel"),
     ('-kernel empty', "'empty'"),
+    ('-kernel /bin/ls', 'without a PVH note or multiboot header'),
     ('-bios text', "'text' is not a multiple"),
     ('-bios missing.bin', "'missing.bin'"),
     # images after mistakes elsewhere: nothing may be touched
@@ -152,6 +171,18 @@ def engines():
         check(code == 1 and len(err.splitlines()) == 1, f'-enable-kvm without a usable KVM: {code} {err!r}')
 
 
+def kvm_group():
+    """Without the right to open /dev/kvm, the line tells about the group."""
+    if os.getuid() or not os.path.exists('/dev/kvm') or os.stat('/dev/kvm').st_mode & 6:
+        print('cli: SKIP the right to open /dev/kvm: needs root here and a /dev/kvm that is not for everybody')
+        return
+    shutil.copy(OSPITE, 'ospite')                      # where an ordinary user can reach it
+    os.chmod('.', 0o755)
+    p = subprocess.run([os.path.abspath('ospite'), '-accel', 'kvm', '-display', 'none'], stdin=subprocess.DEVNULL, capture_output=True,
+                       text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    check(p.returncode == 1 and len(p.stderr.splitlines()) == 1 and 'usermod -aG kvm' in p.stderr, f'no right to /dev/kvm: {p.stderr!r}')
+
+
 def hints():
     """Old forms are accepted, with their modern form as a hint."""
     p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'], stdin=subprocess.PIPE,
@@ -196,6 +227,7 @@ def main():
     try:
         bad_rows()
         engines()
+        kvm_group()
         hints()
         signals()
     finally:
