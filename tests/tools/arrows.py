@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Do includes only point down? arrows.py SOURCE_ROOT
 
-Each room of src/ may include its own headers and those of the rooms named in its row, which all stand on lower steps
-(docs/architecture.md); NAME_private.h stays in its room. A few wrong includes are tried first: the check must see them."""
+Each room of src/ may include its own headers and those of the rooms named in its row, which all stand on lower
+steps (docs/architecture.md); NAME_private.h stays in its room. A few wrong includes are tried first: the check must
+see them."""
 import os
 import re
 import sys
@@ -28,7 +29,8 @@ def fault(src, path, header):
     here = path.split('/')[0]
     if '/' not in header:
         near = os.path.join(src, os.path.dirname(path), header)
-        return None if os.path.exists(near) or header in GENERATED else 'is not in the same folder: write the room in front'
+        known = os.path.exists(near) or header in GENERATED
+        return None if known else 'is not in the same folder: write the room in front'
     there = header.split('/')[0]
     if there not in BELOW:
         return 'is in no room'
@@ -41,16 +43,18 @@ def fault(src, path, header):
     return None
 
 
-WRONG = [('block/raw.c', 'memory/map.h'), ('device/serial/ns16550.c', 'engine/engine.h'), ('base/loop.c', 'machine/machine.h'),
-         ('machine/pc.c', 'monitor/monitor.h'), ('machine/pc.c', 'device/storage/ide_private.h'), ('tool/vm.c', '../main.h'),
+WRONG = [('block/raw.c', 'memory/map.h'), ('device/serial/ns16550.c', 'engine/engine.h'),
+         ('base/loop.c', 'machine/machine.h'), ('machine/pc.c', 'monitor/monitor.h'),
+         ('machine/pc.c', 'device/storage/ide_private.h'), ('tool/vm.c', '../main.h'),
          ('engine/vcpu.c', 'device/irqchip/lapic.h'), ('block/raw.c', 'nosuch.h')]
-RIGHT = [('block/raw.c', 'base/error.h'), ('block/raw.c', 'block/block_private.h'), ('machine/pc.c', 'engine/engine.h')]
+RIGHT = [('block/raw.c', 'base/error.h'), ('block/raw.c', 'block/block_private.h'),
+         ('machine/pc.c', 'engine/engine.h')]
 
 
 def main():
     src = os.path.join(sys.argv[1], 'src')
-    wrong = [f'self-check: {path} may not include "{header}"' for path, header in WRONG if not fault(src, path, header)]
-    wrong += [f'self-check: {path} may include "{header}"' for path, header in RIGHT if fault(src, path, header)]
+    wrong = [f'self-check: "{header}" in {path} went unseen' for path, header in WRONG if not fault(src, path, header)]
+    wrong += [f'self-check: "{header}" in {path} is right' for path, header in RIGHT if fault(src, path, header)]
     seen = 0
     for directory, _, names in os.walk(src):
         for name in sorted(n for n in names if n.endswith(('.c', '.h', '.S'))):
@@ -65,7 +69,8 @@ def main():
                         if why := fault(src, path, m[1]):
                             wrong.append(f'src/{path}:{number}: "{m[1]}" {why}')
     print(*wrong, sep='\n', end='\n' if wrong else '')
-    print(f'arrows: {seen} includes in {len(BELOW)} rooms, {len(WRONG) + len(RIGHT)} tried on purpose, {len(wrong)} wrong')
+    tried = len(WRONG) + len(RIGHT)
+    print(f'arrows: {seen} includes in {len(BELOW)} rooms, {tried} tried on purpose, {len(wrong)} wrong')
     return bool(wrong) or seen < 300
 
 

@@ -113,27 +113,32 @@ GOOD = [
 ]
 
 
+def qemu_img(*args):
+    subprocess.run(['qemu-img', *args], check=True)
+
+
 def make_files():
     open('raw.img', 'wb').write(bytes(1 << 20))
     open('locked.img', 'wb').write(bytes(1 << 20))
     open('text', 'w').write('no kernel\n' * 100)
     open('empty', 'wb')
     open('kernel', 'wb').write(b'x' * 5000)
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'disk.qcow2', '8M'], check=True)
+    qemu_img('create', '-q', '-f', 'qcow2', 'disk.qcow2', '8M')
     whole = open('disk.qcow2', 'rb').read()
     open('truncated.qcow2', 'wb').write(whole[:70])
     bad = bytearray(whole)
     struct.pack_into('>I', bad, 20, 40)                # cluster_bits
     open('header.qcow2', 'wb').write(bad)
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'raw', 'gone.img', '8M'], check=True)
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'gone.img', '-F', 'raw', 'nobacking.qcow2'], check=True)
+    qemu_img('create', '-q', '-f', 'raw', 'gone.img', '8M')
+    qemu_img('create', '-q', '-f', 'qcow2', '-b', 'gone.img', '-F', 'raw', 'nobacking.qcow2')
     os.unlink('gone.img')
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'loop.qcow2', '8M'], check=True)
-    subprocess.run(['qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', 'loop.qcow2', '-F', 'qcow2', 'loop.qcow2'], check=True)
+    qemu_img('create', '-q', '-f', 'qcow2', 'loop.qcow2', '8M')
+    qemu_img('rebase', '-u', '-f', 'qcow2', '-b', 'loop.qcow2', '-F', 'qcow2', 'loop.qcow2')
 
 
 def images():
-    return {n: (hashlib.sha256(open(n, 'rb').read()).hexdigest(), os.stat(n).st_mtime_ns) for n in os.listdir('.')}
+    return {n: (hashlib.sha256(open(n, 'rb').read()).hexdigest(), os.stat(n).st_mtime_ns)
+            for n in os.listdir('.')}
 
 
 def lock(name):
@@ -163,7 +168,8 @@ def engines():
     """The default says in one line which engine and why, when it is not KVM; -accel kvm does not fall back."""
     code, out, err = run(['-hda', 'missing.img'])
     kvm = [l for l in err.splitlines() if 'engine' in l]
-    check(code == 1 and (not kvm or (len(kvm) == 1 and re.match(r'ospite: engine bt: .+', kvm[0]))), f'default engine: {err!r}')
+    said = not kvm or (len(kvm) == 1 and re.match(r'ospite: engine bt: .+', kvm[0]))
+    check(code == 1 and said, f'default engine: {err!r}')
     if kvm:
         code, _, err = run(['-accel', 'kvm', '-hda', 'raw.img'])
         check(code == 1 and len(err.splitlines()) == 1, f'-accel kvm without a usable KVM: {code} {err!r}')
@@ -178,15 +184,16 @@ def kvm_group():
         return
     shutil.copy(OSPITE, 'ospite')                      # where an ordinary user can reach it
     os.chmod('.', 0o755)
-    p = subprocess.run([os.path.abspath('ospite'), '-accel', 'kvm', '-display', 'none'], stdin=subprocess.DEVNULL, capture_output=True,
-                       text=True, timeout=60, user=65534, group=65534, extra_groups=[])
-    check(p.returncode == 1 and len(p.stderr.splitlines()) == 1 and 'usermod -aG kvm' in p.stderr, f'no right to /dev/kvm: {p.stderr!r}')
+    p = subprocess.run([os.path.abspath('ospite'), '-accel', 'kvm', '-display', 'none'], stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    one = len(p.stderr.splitlines()) == 1
+    check(p.returncode == 1 and one and 'usermod -aG kvm' in p.stderr, f'no right to /dev/kvm: {p.stderr!r}')
 
 
 def hints():
     """Old forms are accepted, with their modern form as a hint."""
-    p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(0.5)
     out, err = p.communicate(b'\x01x', timeout=20)
     check(p.returncode == 0 and b'-boot order=c' in err, f'boot=on: {p.returncode} {err!r}')
@@ -194,8 +201,8 @@ def hints():
 
 def signals():
     """SIGTERM ends the machine in order: status 0, image closed and unlocked."""
-    p = subprocess.Popen([OSPITE, *BT, '-display', 'none', '-S', '-hda', 'disk.qcow2', '-serial', 'null', '-monitor', 'none'],
-                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    p = subprocess.Popen([OSPITE, *BT, '-display', 'none', '-S', '-hda', 'disk.qcow2', '-serial', 'null',
+                          '-monitor', 'none'], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     time.sleep(0.5)
     code, _, err = run(BT + ['-hda', 'disk.qcow2'])
     check(code == 1 and f'process {p.pid}' in err, f'second user of an image: {err!r}')
@@ -210,7 +217,8 @@ def manual():
     page = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite.1')
     text = open(page).read().replace('\\-', '-')
     in_help = set(re.findall(r'(?:^| or )(-[a-zA-Z][a-zA-Z-]*)', run(['-h'])[1].split('\n\n', 1)[1], re.M))
-    in_page = set(re.findall(r'(?:\\fB|\.B )(-[a-zA-Z][a-zA-Z-]*)', text[text.index('.SH OPTIONS'):text.index('.SH KEYS')]))
+    options = text[text.index('.SH OPTIONS'):text.index('.SH KEYS')]
+    in_page = set(re.findall(r'(?:\\fB|\.B )(-[a-zA-Z][a-zA-Z-]*)', options))
     check(len(in_help) > 40 and in_help <= in_page, f'not in the manual page: {sorted(in_help - in_page)}')
     check(in_page <= in_help, f'in the manual page only: {sorted(in_page - in_help)}')
 
@@ -219,7 +227,8 @@ def main():
     manual()
     for args, want in GOOD:
         code, out, err = run(args.split())
-        check(code == 0 and want in out and not err, f'{args}: status {code}, no {want!r} in {out[:200]!r} {err!r}')
+        good = code == 0 and want in out and not err
+        check(good, f'{args}: status {code}, no {want!r} in {out[:200]!r} {err!r}')
     directory = tempfile.mkdtemp()
     os.chdir(directory)
     make_files()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The keyboard controller, keyboard, mouse, port 92h and VGA registers against QEMU's: input.py OSPITE
+"""The keyboard controller, keyboard, mouse, VGA, fw_cfg and power management registers against QEMU's: input.py OSPITE
 
 Scripted sequences as drivers use them, then random ones."""
 import random, sys, time
@@ -124,9 +124,26 @@ class Bench:
                 p.inp(0x511, what=f'fw_cfg item {item:#x} byte {n}')
 
 
+    def power(self):
+        p, r = self.p, self.r
+        for offset, value in ((0x40, 0x601), (0x80, 1)):
+            p.out(0xcf8, 0x80000b00 | offset, 4)
+            p.out(0xcfc, value, 4)
+        for _ in range(60):
+            value = r.getrandbits(16) & ~0x2000        # but for SLP_EN
+            p.out(0x604, value & 0x1c01, 2)
+            p.inp(0x604, 2, 0x1c01, 'PM1 control')
+            p.out(0x602, value & 0x0721, 2)
+            p.inp(0x602, 2, 0x0721, 'PM1 enable')
+            p.out(0x600, value, 2)
+            p.inp(0x600, 2, 0x0720, 'PM1 status')
+        a, b = p.ours.read(0x608, 4), p.ours.read(0x608, 4)
+        p.check(a == b and a < 1 << 24, 'the PM timer while time stands still')
+
+
 def main():
     b = Bench(sys.argv[1])
-    for test in ('controller', 'keys', 'pointer', 'random_walk', 'vga', 'fw_cfg'):
+    for test in ('controller', 'keys', 'pointer', 'random_walk', 'vga', 'fw_cfg', 'power'):
         before = b.p.failures
         getattr(b, test)()
         if b.p.failures != before:
