@@ -648,6 +648,7 @@ int ide_cdrom_change(struct device *device, unsigned number, struct block_node *
     d->config.node = node;
     d->tray_open = false;
     d->attention = d->media_event = true;
+    ide_orphan(d);                                     /* the rest of its command would read from the new disc, or from none */
     if (d->status & (ST_BSY | ST_DRQ)) fail(d, SENSE_ATTENTION, ASC_CHANGED);
     return 0;
 }

@@ -159,7 +159,7 @@ void ide_flush(struct ide_drive *d, ide_result_fn *done)
     if (r) block_flush(d->config.node, request_done, r);
 }
 
-static void request_orphan(struct ide_drive *d)
+void ide_orphan(struct ide_drive *d)
 {
     if (d->request) d->request->drive = NULL;
     d->request = NULL;
@@ -278,7 +278,7 @@ void ide_signature(struct ide_drive *d)
 
 static void drive_reset(struct ide_drive *d)
 {
-    request_orphan(d);
+    ide_orphan(d);
     d->at = d->end = 0;
     d->step = NULL;
     d->dma_waiting = d->held = false;
@@ -324,10 +324,8 @@ static void command_write(struct ide_channel *c, uint8_t value)
     d->irq = 0;
     irq_update(c);
     /* A drive that is busy takes nothing but DEVICE RESET. */
-    if ((d->status & (ST_BSY | ST_DRQ)) && !(value == 8 && d->config.kind == IDE_CDROM)) {
-        if (d->status & ST_BSY) return;
-        request_orphan(d);
-    }
+    if (d->status & ST_BSY && !(value == 8 && d->config.kind == IDE_CDROM && !(c->control & CONTROL_SRST))) return;
+    ide_orphan(d);
     d->command = value;
     d->error = 0;
     d->dma_waiting = false;
@@ -422,7 +420,7 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     c->control = value;
     if (value & CONTROL_SRST && !(old & CONTROL_SRST)) {
         for (unsigned n = 0; n < 2; n++) {
-            request_orphan(&c->drive[n]);
+            ide_orphan(&c->drive[n]);
             c->drive[n].status = ST_BSY;
         }
     }
@@ -474,7 +472,7 @@ static void ide_destroy(struct device *device)
 
     for (unsigned n = 0; n < 4; n++) {
         struct ide_drive *d = &s->channel[n >> 1].drive[n & 1];
-        request_orphan(d);
+        ide_orphan(d);
         free(d->data);
     }
     for (unsigned n = 0; n < 2; n++)

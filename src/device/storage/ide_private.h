@@ -94,6 +94,8 @@ void ide_dma_end(struct ide_drive *d);
 void ide_read(struct ide_drive *d, uint64_t offset_bytes, uint32_t bytes, ide_result_fn *done);
 void ide_write(struct ide_drive *d, uint64_t offset_bytes, const uint8_t *from, uint32_t bytes, ide_result_fn *done);
 void ide_flush(struct ide_drive *d, ide_result_fn *done);
+/* Whoever waits for the request in flight waits no more; it ends by itself. */
+void ide_orphan(struct ide_drive *d);
 void ide_signature(struct ide_drive *d);
 void ide_put_text(uint16_t *words, const char *text, unsigned bytes);
 
