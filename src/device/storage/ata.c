@@ -184,8 +184,7 @@ static void dma_next(struct ide_drive *d);
 
 static void dma_short(struct ide_drive *d)
 {
-    ide_dma_end(d);
-    d->channel->bm_status |= 2;
+    ide_dma_fail(d);
     ide_abort(d, ER_ABRT);
 }
 
@@ -537,6 +536,6 @@ void ata_reset(struct ide_drive *d)
     d->sectors_per_track = sectors;
     d->multiple = MAX_MULTIPLE;
     d->transfer_mode = MODE_UDMA5;
-    d->write_cache = true;
+    d->write_cache = d->config.write_cache;
     d->smart = true;
 }

@@ -85,8 +85,8 @@ static void reply_next(struct ide_drive *d)
 
 static void reply_dma(struct ide_drive *d)
 {
-    if (ide_prd_copy(d, d->data, d->reply_bytes, true) < d->reply_bytes) d->channel->bm_status |= 2;
-    ide_dma_end(d);
+    if (ide_prd_copy(d, d->data, d->reply_bytes, true) < d->reply_bytes) ide_dma_fail(d);
+    else ide_dma_end(d);
     good(d);
 }
 
@@ -134,7 +134,7 @@ static void read_dma_done(struct ide_drive *d, int result)
         return;
     }
     if (ide_prd_copy(d, d->request->buffer, bytes, true) < bytes) {
-        d->channel->bm_status |= 2;
+        ide_dma_fail(d);
         read_failed(d);
         return;
     }

@@ -186,6 +186,8 @@ void ide_dma_end(struct ide_drive *d)
     if (c->prd_end && !c->prd_left) c->bm_status &= ~BM_ACTIVE;
 }
 
+void ide_dma_fail(struct ide_drive *d) { d->channel->bm_status = (d->channel->bm_status & ~BM_ACTIVE) | BM_ERROR; }
+
 static bool prd_next(struct ide_channel *c)
 {
     uint32_t entry[2];
@@ -306,14 +308,15 @@ static void channel_reset(struct ide_channel *c)
 static void diagnostic(struct ide_channel *c)
 {
     channel_reset(c);
-    if (c->drive[0].config.kind == IDE_NONE) ide_irq(&c->drive[1]);
-    else ide_irq(&c->drive[0]);
+    if (c->drive[0].config.kind != IDE_NONE) ide_irq(&c->drive[0]);
+    else if (c->drive[1].config.kind != IDE_NONE) ide_irq(&c->drive[1]);
 }
 
 static void command_write(struct ide_channel *c, uint8_t value)
 {
     struct ide_drive *d = selected(c);
 
+    if (c->control & CONTROL_SRST) return;
     if (value == 0x90) {                               /* EXECUTE DEVICE DIAGNOSTIC is for both */
         diagnostic(c);
         return;
@@ -324,7 +327,7 @@ static void command_write(struct ide_channel *c, uint8_t value)
     d->irq = 0;
     irq_update(c);
     /* A drive that is busy takes nothing but DEVICE RESET. */
-    if (d->status & ST_BSY && !(value == 8 && d->config.kind == IDE_CDROM && !(c->control & CONTROL_SRST))) return;
+    if (d->status & ST_BSY && !(value == 8 && d->config.kind == IDE_CDROM)) return;
     ide_orphan(d);
     d->command = value;
     d->error = 0;
@@ -420,8 +423,10 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     c->control = value;
     if (value & CONTROL_SRST && !(old & CONTROL_SRST)) {
         for (unsigned n = 0; n < 2; n++) {
-            ide_orphan(&c->drive[n]);
-            c->drive[n].status = ST_BSY;
+            struct ide_drive *d = &c->drive[n];
+            ide_orphan(d);
+            d->dma_waiting = d->held = false;
+            d->status = ST_BSY;
         }
     }
     if (!(value & CONTROL_SRST) && old & CONTROL_SRST) channel_reset(c);

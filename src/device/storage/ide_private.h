@@ -90,6 +90,8 @@ void ide_dma(struct ide_drive *d, ide_step_fn *then);
 uint32_t ide_prd_copy(struct ide_drive *d, uint8_t *buffer, uint32_t bytes, bool to_memory);
 /* The bus master's part of the command is over. */
 void ide_dma_end(struct ide_drive *d);
+/* It cannot go on: no memory to move data to, or to read the PRD table from. The bus master stops with its error bit. */
+void ide_dma_fail(struct ide_drive *d);
 /* Requests; done gets 0 or -errno unless the drive was reset. A read's bytes are in request->buffer until done returns. */
 void ide_read(struct ide_drive *d, uint64_t offset_bytes, uint32_t bytes, ide_result_fn *done);
 void ide_write(struct ide_drive *d, uint64_t offset_bytes, const uint8_t *from, uint32_t bytes, ide_result_fn *done);

@@ -76,11 +76,15 @@ static void on_irq(void *opaque, int n, int level)
     irq_level[n] = level;
 }
 
-static void config_write(unsigned reg, uint32_t value, unsigned bytes) { pci_config_write(bus, DEVFN << 8 | reg, value, bytes); }
+static void config_write(unsigned reg, uint32_t value, unsigned bytes)
+{
+    pci_config_write(bus, DEVFN << 8 | reg, value, bytes);
+}
 
 void bench_master(bool on) { config_write(4, on ? 5 : 1, 2); }
 
-void bench_new(const struct ide_drive_config drive[4], void *opaque, void (*no_space)(void *opaque, unsigned drive))
+void bench_new(const struct ide_drive_config drive[4], void *opaque,
+               void (*no_space)(void *opaque, unsigned drive))
 {
     struct ide_config c = { .devfn = DEVFN, .opaque = opaque, .no_space = no_space };
     struct error err;
@@ -131,8 +135,14 @@ void out(unsigned reg, uint32_t value) { memory_io_write(ports, base + reg, valu
 void out_data(uint32_t value, unsigned bytes) { memory_io_write(ports, base, value, bytes); }
 uint8_t alternate(void) { return memory_io_read(ports, control_port, 1); }
 void control(uint8_t value) { memory_io_write(ports, control_port, value, 1); }
-uint32_t bm_in(unsigned reg, unsigned bytes) { return memory_io_read(ports, BUS_MASTER + 8 * channel + reg, bytes); }
-void bm_out(unsigned reg, uint32_t value, unsigned bytes) { memory_io_write(ports, BUS_MASTER + 8 * channel + reg, value, bytes); }
+uint32_t bm_in(unsigned reg, unsigned bytes)
+{
+    return memory_io_read(ports, BUS_MASTER + 8 * channel + reg, bytes);
+}
+void bm_out(unsigned reg, uint32_t value, unsigned bytes)
+{
+    memory_io_write(ports, BUS_MASTER + 8 * channel + reg, value, bytes);
+}
 
 uint8_t settle(void)
 {
@@ -230,7 +240,8 @@ static pid_t owner;
 
 static void directory_remove(void)
 {
-    if (getpid() == owner && !chdir("/") && shell("rm -rf '%s'", directory)) printf("cannot remove %s\n", directory);
+    if (getpid() == owner && !chdir("/") && shell("rm -rf '%s'", directory))
+        printf("cannot remove %s\n", directory);
 }
 
 void directory_enter(void)
@@ -273,7 +284,8 @@ void file_make(const char *name, const void *data, size_t bytes, uint64_t size_b
 struct block_node *image_open(const char *name, const char *format, bool readonly)
 {
     struct error err;
-    struct block_node *n = block_open(&(struct block_open_options){ .filename = name, .format = format, .readonly = readonly }, &err);
+    struct block_node *n = block_open(
+        &(struct block_open_options){ .filename = name, .format = format, .readonly = readonly }, &err);
 
     if (n) return n;
     printf("FAILED: %s\n", err.text);

@@ -31,13 +31,14 @@ void random_fill(void *data, size_t bytes);
 
 extern uint8_t *ram;
 extern struct device *ide;
-extern unsigned interrupts[2];         /* rising edges of IRQ 14 and 15 */
+extern unsigned interrupts[2]; /* rising edges of IRQ 14 and 15 */
 extern int irq_level[2];
 
 /* The machine: PCI bus, RAM, controller at 00:01.1 with its bus master at C000h and mastering on. */
-void bench_new(const struct ide_drive_config drive[4], void *opaque, void (*no_space)(void *opaque, unsigned drive));
+void bench_new(const struct ide_drive_config drive[4], void *opaque,
+               void (*no_space)(void *opaque, unsigned drive));
 void bench_free(void);
-void bench_master(bool on);            /* the PCI command register's bus master bit */
+void bench_master(bool on); /* the PCI command register's bus master bit */
 
 /* Those below are for the channel chosen here. */
 void channel_select(unsigned n);
@@ -45,7 +46,7 @@ uint32_t in(unsigned reg);
 uint32_t in_data(unsigned bytes);
 void out(unsigned reg, uint32_t value);
 void out_data(uint32_t value, unsigned bytes);
-uint8_t alternate(void);               /* status without acknowledging */
+uint8_t alternate(void); /* status without acknowledging */
 void control(uint8_t value);
 uint32_t bm_in(unsigned reg, unsigned bytes);
 void bm_out(unsigned reg, uint32_t value, unsigned bytes);
@@ -59,7 +60,7 @@ struct command {
     uint8_t op, feature;
     uint64_t sector;
     uint32_t count;
-    bool slave, ext, chs;              /* chs: sector is high << 16 | mid << 8 | low, head in bits 24.. */
+    bool slave, ext, chs; /* chs: sector is high << 16 | mid << 8 | low, head in bits 24.. */
 };
 /* Writes the task file and the command; does not wait. */
 void command_start(const struct command *c);
@@ -68,7 +69,10 @@ uint8_t command(const struct command *c);
 void data_read(void *to, size_t bytes);
 void data_write(const void *from, size_t bytes);
 
-struct prd { uint32_t address; uint16_t bytes, flags; };
+struct prd {
+    uint32_t address;
+    uint16_t bytes, flags;
+};
 /* Writes a table to RAM at TABLE, and TABLE to the channel's register. The last one gets its end bit if end. */
 void prd_table(const struct prd *prd, unsigned count, bool end);
 /* Command and bus master; waits; stops the bus master. The bus master's status from before it stopped. */
