@@ -107,7 +107,7 @@ void t_emit_stubs(struct trans *t)
         if (t->jump_stub[n].poll) e_bind32(e, t->jump_stub[n].stub_at);
         int32_t d = j->stub - (j->patch + 4);
         __builtin_memcpy(t->en->rw + j->patch, &d, 4);
-        e_mov_ri(e, H_R10, (uint64_t)j);
+        e_mov_ri64(e, H_R10, (uint64_t)j);             /* bt_jump_by_cache counts its bytes */
         e_jmp_to(e, t->en->thunk_chain);
     }
     t->tb->jump = jumps;

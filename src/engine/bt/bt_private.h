@@ -58,7 +58,7 @@ struct tb_jump {
     struct tb *from, *to;
     struct tb_jump *next_incoming;     /* list of the jumps that lead to `to` */
     uint32_t patch;                    /* offset in the cache of the rel32 */
-    uint32_t stub;                     /* offset of the code that asks for the target */
+    uint32_t stub;                     /* offset of: mov r10, this; jmp to a thunk that asks for the target */
     uint16_t target;                   /* offset in the page */
 };
 struct tb_insn {
@@ -214,7 +214,7 @@ struct bt_engine {
     struct { gpa_t start; uint64_t size; } work[64];
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_commit, thunk_chain,
-             thunk_lookup, thunk_raise, thunk_step, thunk_start;
+             thunk_crossing, thunk_lookup, thunk_raise, thunk_step, thunk_start;
     uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
 };
 
@@ -281,6 +281,7 @@ void bt_tb_flush(struct bt_engine *e);
 void bt_tb_insert(struct bt_engine *e, struct tb *tb);
 void bt_tb_unlink(struct bt_engine *e, struct tb *tb);
 void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to);
+void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j);
 struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc);
 /* translate.c */
 struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io);

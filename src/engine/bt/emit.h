@@ -90,11 +90,19 @@ static inline void e_store32(struct emitter *e, struct host_mem m, int from) { e
 static inline void e_lea(struct emitter *e, int to, struct host_mem m) { e_rm(e, true, 0x8d, to, m); }
 static inline void e_lea32(struct emitter *e, int to, struct host_mem m) { e_rm(e, false, 0x8d, to, m); }
 static inline void e_movzx16(struct emitter *e, int to, int from) { e_rr(e, false, 0x0fb7, to, from); }
+static inline void e_movzx16_load(struct emitter *e, int to, struct host_mem from) { e_rm(e, false, 0x0fb7, to, from); }
 /* to's low 16 bits = from's. */
 static inline void e_mov16_rr(struct emitter *e, int to, int from)
 {
     e8(e, 0x66);
     e_rr(e, false, 0x8b, to, from);
+}
+/* Always ten bytes. */
+static inline void e_mov_ri64(struct emitter *e, int to, uint64_t v)
+{
+    e_rex(e, true, 0, 0, to, false);
+    e8(e, 0xb8 | (to & 7));
+    e64(e, v);
 }
 static inline void e_mov_ri(struct emitter *e, int to, uint64_t v)
 {
@@ -108,9 +116,7 @@ static inline void e_mov_ri(struct emitter *e, int to, uint64_t v)
         e_modrm_rr(e, 0, to);
         e32(e, v);
     } else {
-        e_rex(e, true, 0, 0, to, false);
-        e8(e, 0xb8 | (to & 7));
-        e64(e, v);
+        e_mov_ri64(e, to, v);
     }
 }
 static inline void e_store32_i(struct emitter *e, struct host_mem m, uint32_t v)

@@ -385,8 +385,11 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     v->code_changed = 0;
     uint64_t flushes = v->engine->count_tb_flush;
     struct tb *tb = find_or_translate(v);
-    if (flushes == v->engine->count_tb_flush && tb->page2 == ~0ull && !tb->uncached && PAGE_OF(tb->pc) == PAGE_OF(j->from->pc))
-        bt_jump_connect(v->engine, j, tb);
+    bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead;
+    if (jump_lives && !tb->uncached) {
+        if (tb->page2 == ~0ull && PAGE_OF(tb->pc) == PAGE_OF(j->from->pc)) bt_jump_connect(v->engine, j, tb);
+        else if (tb->page2 != ~0ull && (v->tbflags & TBF_CODE64)) bt_jump_by_cache(v->engine, j);
+    }
     return enter_tb(v, tb);
 }
 

@@ -59,6 +59,15 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     patch(e, j, to->host_main);
 }
 
+/* The target is no place to jump to directly: the stub looks in the jump cache from now on. */
+void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j)
+{
+    enum { MOV_R10_BYTES = 10, JMP_BYTES = 5 };
+    uint64_t end = (uint64_t)e->rx + j->stub + MOV_R10_BYTES + JMP_BYTES;
+    int32_t *place = (int32_t *)(e->rw + j->stub + MOV_R10_BYTES + 1);
+    __atomic_store_n(place, (int32_t)(e->thunk_crossing - end), __ATOMIC_RELEASE);
+}
+
 static void jump_disconnect(struct bt_engine *e, struct tb_jump *j)
 {
     if (!j->to) return;

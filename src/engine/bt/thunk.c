@@ -164,6 +164,30 @@ static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
     return at;
 }
 
+/* R10: struct tb_jump, whose target is an instruction across two pages and so cannot be jumped to directly. Looks in the
+ * jump cache, 64-bit code only. */
+static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
+{
+    uint64_t at = begin(e);
+    e_store(e, hm(H_RSP, VOFF(jump_to)), H_R10);
+    e_movzx16_load(e, H_R11, hm(H_R10, offsetof(struct tb_jump, target)));
+    e_load(e, H_R10, hm(H_RSP, VOFF(pcbase)));
+    e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
+    e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
+    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, VOFF(jc_tag)));
+    e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
+    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
+    e_load(e, H_R10, hm(H_RSP, VOFF(salt)));
+    e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
+    uint8_t *hit = e_jrcxz_fwd(e);
+    e_load(e, H_R10, hm(H_RSP, VOFF(jump_to)));
+    e_jmp_to(e, en->thunk_chain);
+    e_bind8(e, hit);
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
+    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, VOFF(jc_code)));
+    return at;
+}
+
 void bt_thunks_build(struct bt_engine *en)
 {
     struct emitter em = { en->rw, en->rw + 16384, en->rx - en->rw, false }, *e = &em;
@@ -171,6 +195,7 @@ void bt_thunks_build(struct bt_engine *en)
     build_helpers(en, e);
     build_memory(en, e);
     en->thunk_chain = build_out(e, bt_chain, true);
+    en->thunk_crossing = build_crossing(en, e);
     en->thunk_lookup = build_out(e, bt_lookup, false);
     en->thunk_step = build_out(e, bt_step_done, false);
     en->thunk_start = en->thunk_step;                  /* where a run begins: at a block head */

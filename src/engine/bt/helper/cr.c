@@ -62,7 +62,7 @@ static void cr0_write(struct bt_vcpu *v, uint64_t value)
         gp(v);
     value = (value & CR0_DEFINED) | CR0_ET;
     long_mode_follow(v, value);
-    bool mapping = (value ^ s->cr0) & (CR0_PG | CR0_WP | CR0_PE);
+    bool mapping = (value ^ s->cr0) & (CR0_PG | CR0_WP);      /* CR0.PE alone changes no translation */
     s->cr0 = value;
     if (mapping) bt_tlb_flush(v, true);
 }
