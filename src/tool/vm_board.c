@@ -49,7 +49,7 @@ int accel_parse(struct vm_options *o, const char *names, struct error *err)
         unsigned which;
 
         snprintf(word, sizeof(word), "%.*s", (int)strcspn(n, ":"), n);
-        if (value_choice("accelerator", word, accel_names, &which, err) < 0) return -1;
+        if (value_choice("engine", word, accel_names, &which, err) < 0) return -1;
         /* "bt:kvm" means bt: the first that works, and bt always does. */
         if (which == 0 && bt && !kvm) continue;
         if (which == 0) kvm = true;
@@ -201,13 +201,16 @@ int option_machine(struct vm_options *o, const char *arg, struct error *err)
 
 int option_cpu(struct vm_options *o, const char *arg, struct error *err)
 {
+    struct cpuid_model model;
+
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
         cpuid_help(stdout);
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (!*arg || *arg == ',') return error_set(err, "-cpu wants a model; '-cpu help' lists them");
     o->config.cpu = arg;
-    return 0;
+    /* Which engine it will be is not known yet, so names are checked against the one that can give more. */
+    return cpuid_model_build(&model, arg, CPUID_FOR_KVM, 1, err);
 }
 
 struct smp {
@@ -259,7 +262,7 @@ static int memory_size(void *t, const char *v, struct error *err)
 {
     uint64_t bytes;
 
-    if (value_size("the size", v, MIB, &bytes, err) < 0) return -1;
+    if (value_size("guest memory", v, MIB, &bytes, err) < 0) return -1;
     if (!bytes) return 0;                        /* as qemu: 0 is the default */
     bytes = ALIGN_UP(bytes, (uint64_t)8192);
     if (bytes < MIB) return error_set(err, "%s is too little; a PC needs at least 1M", v);

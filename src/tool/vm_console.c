@@ -33,6 +33,7 @@ int option_monitor(struct vm_options *o, const char *arg, struct error *err)
     if (o->config.monitor) return error_set(err, "-monitor: this version has one monitor, and it is given already");
     o->config.monitor = strcmp(arg, "none") ? arg : NULL;
     o->monitor_given = true;
+    o->monitor_option = "-monitor";
     return 0;
 }
 
@@ -127,7 +128,9 @@ static int mon_chardev(void *t, const char *v, struct error *err)
 {
     struct vm_options *o = t;
 
-    return option_monitor(o, arena_format(o->arena, "chardev:%s", v), err);
+    if (option_monitor(o, arena_format(o->arena, "chardev:%s", v), err) < 0) return -1;
+    o->monitor_option = "-mon";
+    return 0;
 }
 
 static int mon_mode(void *t, const char *v, struct error *err)
@@ -157,6 +160,7 @@ static void defaults_fill(struct vm_options *o)
     for (unsigned i = 0; i < c->serial_count; i++)
         if (!o->monitor_given && !strncmp(c->serial[i], "mon:", 4)) {
             c->monitor = c->serial[i];
+            o->monitor_option = "-serial";
             o->monitor_given = true;
         }
     if (o->nodefaults) return;
@@ -193,7 +197,7 @@ int console_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < c->serial_count; i++)
         if (!(c->serial[i] = spec_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
-    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, "-monitor");
+    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, o->monitor_option);
     if (c->debugcon && !(c->debugcon = spec_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)

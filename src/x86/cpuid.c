@@ -167,8 +167,8 @@ static int unknown(const char *what, const char *word, const struct nearest *nea
 {
     const char *best = nearest_result(near);
 
-    if (best) return error_set(err, "unknown CPU %s '%s'; did you mean '%s'?", what, word, best);
-    return error_set(err, "unknown CPU %s '%s'; '-cpu help' lists them", what, word);
+    if (best) return error_set(err, "-cpu: unknown CPU %s '%s'; did you mean '%s'?", what, word, best);
+    return error_set(err, "-cpu: unknown CPU %s '%s'; '-cpu help' lists them", what, word);
 }
 
 static int number_property(const char *key, const char *value, unsigned limit, unsigned *to, struct error *err)
@@ -224,6 +224,7 @@ static int apply_item(struct cpuid_model *m, struct identity *id, char *item, en
     char *value = strchr(item, '=');
     int r;
 
+    if (!*item) return error_set(err, "-cpu: an item between commas is empty");
     if (*item == '+' || *item == '-') return flag_change(m, item + 1, *item == '+', engine, err);
     if (!value) return flag_change(m, item, true, engine, err);
     *value++ = 0;
@@ -386,7 +387,7 @@ int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine
     item = strsep(&rest, ",");
     if (choose_model(m, &id, item, engine, err) < 0) goto out;
     while ((item = strsep(&rest, ",")))
-        if (*item && apply_item(m, &id, item, engine, &level, err) < 0) goto out;
+        if (apply_item(m, &id, item, engine, &level, err) < 0) goto out;
     derived_leaves(m, &id, engine, cpus ? cpus : 1, level);
     result = 0;
 out:
