@@ -133,12 +133,13 @@ static int first_difference(const uint8_t *a, const uint8_t *b_, unsigned n)
     return -1;
 }
 
-static void compare(const struct op *o)
+/* One run of the host and one of the engine on the case picked; where they differ. */
+static struct result compare_once(uint32_t rfbm, const struct op *o, int *in_area, int *in_state)
 {
+    static uint8_t area_before[AREA_BYTES];
     static struct x86_state s;
     static struct result r;
-    uint32_t rfbm;
-    case_pick(o, &rfbm);
+    memcpy(area_before, area, AREA_BYTES);
     bench_state(b, &s, BENCH_LONG, 3);
     memcpy(s.xsave, state, STATE_BYTES);
     memcpy(b->ram + AREA, area, AREA_BYTES);
@@ -148,13 +149,29 @@ static void compare(const struct op *o)
     memset(after, 0, sizeof(after));
     native_run(o, rfbm & XF_ALL);      /* the guest's XCR0 is 7, the host's may be more */
     memcpy(image, area, AREA_BYTES);
+    memcpy(area, area_before, AREA_BYTES);
     bench_run(b, &s, BENCH_LONG, &r);
     memset(after + 416, 0, 160); /* reserved bytes and the header, which XSAVE leaves as it found them */
     memset(r.s.xsave + 416, 0, 160);
-    int in_area = first_difference(image, b->ram + AREA, AREA_BYTES),
-        in_state = first_difference(after, r.s.xsave, STATE_BYTES);
+    *in_area = first_difference(image, b->ram + AREA, AREA_BYTES);
+    *in_state = first_difference(after, r.s.xsave, STATE_BYTES);
+    return r;
+}
+
+/* A host of AMD's keeps the x87 pointers across a context switch only while an exception is pending, so a run that was
+ * preempted may lose them. What is wrong stays wrong when it is run again. */
+static void compare(const struct op *o)
+{
+    enum { TRIES = 3 };
+    static struct result r;
+    int in_area = 0, in_state = 0;
+    uint32_t rfbm;
+    case_pick(o, &rfbm);
     cases++;
-    if (r.vector == BENCH_DONE && in_area < 0 && in_state < 0) return;
+    for (unsigned n = 0; n < TRIES; n++) {
+        r = compare_once(rfbm, o, &in_area, &in_state);
+        if (r.vector == BENCH_DONE && in_area < 0 && in_state < 0) return;
+    }
     if (failed++ > 20) return;
     printf("FAIL %s rfbm %x bv %x: vector %u, memory differs at %d", o->name, rfbm, state[512], r.vector,
            in_area);
