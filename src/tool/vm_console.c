@@ -197,7 +197,7 @@ int console_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < c->serial_count; i++)
         if (!(c->serial[i] = spec_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
-    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, o->monitor_option);
+    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, "%s", o->monitor_option);
     if (c->debugcon && !(c->debugcon = spec_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)
