@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "block/block.h"
+#include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32 };
+enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_CPUS = 255 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO };
@@ -26,7 +27,8 @@ struct machine_config {
     uint64_t tb_cache_bytes;
     const char *cpu;                   /* -cpu text or NULL */
     uint64_t ram_bytes;
-    unsigned cpus;
+    unsigned cpus;                     /* that run; the topology may have room for more */
+    struct cpuid_topology topology;
     const char *name;
     uint8_t uuid[16];
     bool has_uuid;

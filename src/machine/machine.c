@@ -202,7 +202,7 @@ static int engine_make(struct machine *m, struct error *err)
     };
     bool is_kvm = m->ops == &engine_kvm;
 
-    if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, m->config.cpus,
+    if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, &m->config.topology,
                           err) < 0)
         return -1;
     c.host.opaque = m;

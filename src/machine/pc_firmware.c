@@ -22,7 +22,8 @@ enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
 
 static int acpi_create(struct machine *m, struct error *err)
 {
-    struct acpi_config c = { .cpus = m->config.cpus,
+    struct acpi_config c = { .cpus = cpuid_topology_size(&m->config.topology),
+                             .cpus_present = m->config.cpus,
                              .has_hpet = m->config.has_hpet,
                              .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000),
                              .pci_hole_end = 0xfec00000,
@@ -30,6 +31,7 @@ static int acpi_create(struct machine *m, struct error *err)
                              .gpe_base = 0xafe0 };
 
     if (!m->config.has_acpi) return 0;
+    for (unsigned i = 0; i < c.cpus; i++) c.apic_id[i] = (uint8_t)cpuid_apic_id(&m->config.topology, i);
     for (unsigned i = 0; i < m->config.serial_count; i++)
         if (m->config.serial[i] && strcmp(m->config.serial[i], "none")) c.serial_mask |= (uint8_t)(1u << i);
     return acpi_build(&m->acpi, &c, err);
@@ -37,7 +39,9 @@ static int acpi_create(struct machine *m, struct error *err)
 
 static int smbios_create(struct machine *m, struct error *err)
 {
-    struct smbios_config c = { .version = MACHINE_VERSION, .name = m->config.name, .cpus = m->config.cpus,
+    struct smbios_config c = { .version = MACHINE_VERSION, .name = m->config.name, .sockets = m->config.topology.sockets,
+                               .cores = m->config.topology.dies * m->config.topology.cores,
+                               .threads = m->config.topology.threads,
                                .uuid = m->config.has_uuid ? m->config.uuid : NULL,
                                .ram_below_4g = m->ram_below_4g, .ram_above_4g = m->ram_above_4g };
 
@@ -53,7 +57,7 @@ static int numbers_set(struct machine *m, struct error *err)
     if (fw_cfg_set_u64(d, FW_CFG_RAM_SIZE, m->ram.size_bytes, err) < 0) return -1;
     if (fw_cfg_set_u16(d, FW_CFG_NOGRAPHIC, !m->config.has_vga, err) < 0) return -1;
     if (fw_cfg_set_u16(d, FW_CFG_NB_CPUS, (uint16_t)m->config.cpus, err) < 0) return -1;
-    if (fw_cfg_set_u16(d, FW_CFG_MAX_CPUS, (uint16_t)m->config.cpus, err) < 0) return -1;
+    if (fw_cfg_set_u16(d, FW_CFG_MAX_CPUS, (uint16_t)(1 + cpuid_apic_id(&m->config.topology, cpuid_topology_size(&m->config.topology) - 1)), err) < 0) return -1;
     if (fw_cfg_set_u16(d, FW_CFG_BOOT_MENU, m->config.boot_menu, err) < 0) return -1;
     if (fw_cfg_set(d, FW_CFG_NUMA, numa, (1 + m->config.cpus) * 8, err) < 0) return -1;
     return fw_cfg_set_u32(d, FW_CFG_IRQ0_OVERRIDE, 1, err);

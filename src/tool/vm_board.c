@@ -210,51 +210,81 @@ int option_cpu(struct vm_options *o, const char *arg, struct error *err)
     if (!*arg || *arg == ',') return error_set(err, "-cpu wants a model; '-cpu help' lists them");
     o->config.cpu = arg;
     /* Which engine it will be is not known yet, so names are checked against the one that can give more. */
-    return cpuid_model_build(&model, arg, CPUID_FOR_KVM, 1, err);
+    return cpuid_model_build(&model, arg, CPUID_FOR_KVM, NULL, err);
 }
 
-struct smp {
-    uint64_t cpus, maxcpus, product;
-};
+struct smp { uint64_t cpus, maxcpus, sockets, dies, clusters, cores, threads; };
 
-static int smp_cpus(void *t, const char *v, struct error *err)
+static int smp_number(const char *name, const char *v, uint64_t *to, struct error *err)
 {
-    return value_unsigned("cpus", v, 65535, &((struct smp *)t)->cpus, err);
+    if (value_unsigned(name, v, 65535, to, err) < 0) return -1;
+    return *to ? 0 : error_set(err, "%s=0 is no topology", name);
 }
 
-static int smp_max(void *t, const char *v, struct error *err)
-{
-    return value_unsigned("maxcpus", v, 65535, &((struct smp *)t)->maxcpus, err);
-}
+static int smp_cpus(void *t, const char *v, struct error *err) { return smp_number("cpus", v, &((struct smp *)t)->cpus, err); }
+static int smp_max(void *t, const char *v, struct error *err) { return smp_number("maxcpus", v, &((struct smp *)t)->maxcpus, err); }
+static int smp_sockets(void *t, const char *v, struct error *err) { return smp_number("sockets", v, &((struct smp *)t)->sockets, err); }
+static int smp_dies(void *t, const char *v, struct error *err) { return smp_number("dies", v, &((struct smp *)t)->dies, err); }
+static int smp_cores(void *t, const char *v, struct error *err) { return smp_number("cores", v, &((struct smp *)t)->cores, err); }
+static int smp_threads(void *t, const char *v, struct error *err) { return smp_number("threads", v, &((struct smp *)t)->threads, err); }
 
-static int smp_factor(void *t, const char *v, struct error *err)
+static int smp_clusters(void *t, const char *v, struct error *err)
 {
-    uint64_t n;
+    struct smp *s = t;
 
-    if (value_unsigned("the topology", v, 65535, &n, err) < 0) return -1;
-    if (!n) return error_set(err, "0 is no topology");
-    ((struct smp *)t)->product *= n;
-    return 0;
+    if (smp_number("clusters", v, &s->clusters, err) < 0) return -1;
+    return s->clusters == 1 ? 0 : error_set(err, "clusters=%s: a PC's processors have no clusters; leave it out", v);
 }
 
 static const struct option_key smp_keys[] = {
-    { "cpus", smp_cpus, NULL }, { "maxcpus", smp_max, NULL }, { "sockets", smp_factor, NULL },
-    { "dies", smp_factor, NULL }, { "clusters", smp_factor, NULL }, { "cores", smp_factor, NULL },
-    { "threads", smp_factor, NULL }, { NULL, NULL, NULL },
+    { "cpus", smp_cpus, NULL }, { "maxcpus", smp_max, NULL }, { "sockets", smp_sockets, NULL },
+    { "dies", smp_dies, NULL }, { "clusters", smp_clusters, NULL }, { "cores", smp_cores, NULL },
+    { "threads", smp_threads, NULL }, { NULL, NULL, NULL },
 };
+
+/* What is not given follows from the rest, as in qemu since 6.2: cores before sockets before threads. */
+static void smp_complete(struct smp *s)
+{
+    uint64_t dies = s->dies ? s->dies : 1, total = s->maxcpus ? s->maxcpus : s->cpus;
+
+    s->dies = dies;
+    if (!total) {
+        s->sockets = s->sockets ? s->sockets : 1;
+        s->cores = s->cores ? s->cores : 1;
+        s->threads = s->threads ? s->threads : 1;
+    } else if (!s->cores) {
+        s->sockets = s->sockets ? s->sockets : 1;
+        s->threads = s->threads ? s->threads : 1;
+        s->cores = total / (s->sockets * dies * s->threads);
+    } else if (!s->sockets) {
+        s->threads = s->threads ? s->threads : 1;
+        s->sockets = total / (dies * s->cores * s->threads);
+    } else if (!s->threads) {
+        s->threads = total / (s->sockets * dies * s->cores);
+    }
+    if (!s->maxcpus) s->maxcpus = s->cpus ? s->cpus : s->sockets * dies * s->cores * s->threads;
+    if (!s->cpus) s->cpus = s->maxcpus;
+}
 
 int option_smp(struct vm_options *o, const char *arg, struct error *err)
 {
-    struct smp s = { 0, 0, 1 };
+    struct machine_config *c = &o->config;
+    struct smp s = { 0 };
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, "cpus", err) < 0) return -1;
     if (option_list_apply(&l, "-smp", smp_keys, &s, err) < 0) return -1;
-    if (option_list_get(&l, "cpus") && !s.cpus) return error_set(err, "-smp: a machine needs at least one CPU");
-    if (s.cpus > 1 || s.maxcpus > 1 || (s.product > 1 && s.product < 1u << 20))
-        return error_set(err, "-smp %s: this version runs one vCPU; use -smp 1", arg);
-    if (s.product != 1) return error_set(err, "-smp %s: too many CPUs", arg);
-    o->config.cpus = 1;
+    smp_complete(&s);
+    if (s.sockets * s.dies * s.cores * s.threads != s.maxcpus)
+        return error_set(err, "-smp %s: %llu sockets of %llu dies of %llu cores of %llu threads are not %llu CPUs", arg,
+                         (unsigned long long)s.sockets, (unsigned long long)s.dies, (unsigned long long)s.cores,
+                         (unsigned long long)s.threads, (unsigned long long)s.maxcpus);
+    if (s.cpus > s.maxcpus) return error_set(err, "-smp %s: more CPUs than maxcpus", arg);
+    if (s.maxcpus > CONFIG_CPUS) return error_set(err, "-smp %s: a PC has at most %d CPUs", arg, CONFIG_CPUS);
+    c->cpus = (unsigned)s.cpus;
+    c->topology = (struct cpuid_topology){ (unsigned)s.sockets, (unsigned)s.dies, (unsigned)s.cores, (unsigned)s.threads };
+    if (cpuid_apic_id(&c->topology, (unsigned)s.maxcpus - 1) > 254)
+        return error_set(err, "-smp %s: this topology needs APIC IDs above 254; use powers of two", arg);
     return 0;
 }
 

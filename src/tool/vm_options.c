@@ -111,7 +111,7 @@ static const struct row rows[] = {
     { "accel", "kvm|bt|tcg[,tb-size=MIB]", "engine; tcg means bt; kvm:bt tries both (default)", option_accel },
     { "enable-kvm", NULL, "the same as -accel kvm", option_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG]", "CPU model ('help' lists models and flags)", option_cpu },
-    { "smp", "1", "number of CPUs; one in this version", option_smp },
+    { "smp", "N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", "number of CPUs (1 to 255) and how they lie", option_smp },
     { "m", "SIZE", "guest memory, in MiB or with a suffix: 512, 2G (default 128)", option_memory },
     { "name", "NAME", "name of the guest; process=NAME names the process", option_name },
     { "uuid", "UUID", "the machine's UUID, %08x-%04x-%04x-%04x-%012x", option_uuid },

@@ -314,57 +314,83 @@ static void xsave_leaves(struct cpuid_model *m)
     }
 }
 
-static void topology_leaves(struct cpuid_model *m, unsigned cpus, bool amd)
+static unsigned bits_for(unsigned count)
 {
     unsigned bits = 0;
 
-    while (1u << bits < cpus) bits++;
-    put(m, 0xb, 0, 0, 1, 0x100, 0);                    /* threads of a core: one */
-    put(m, 0xb, 1, bits, cpus, 0x201, 0);
+    while (1u << bits < count) bits++;
+    return bits;
+}
+
+uint32_t cpuid_apic_id(const struct cpuid_topology *t, unsigned index)
+{
+    unsigned thread = index % t->threads, core = index / t->threads % t->cores;
+    unsigned die = index / t->threads / t->cores % t->dies, socket = index / t->threads / t->cores / t->dies;
+
+    return ((socket << bits_for(t->dies) | die) << bits_for(t->cores) | core) << bits_for(t->threads) | thread;
+}
+
+static unsigned package_bits(const struct cpuid_topology *t) { return bits_for(t->threads) + bits_for(t->cores) + bits_for(t->dies); }
+static unsigned package_size(const struct cpuid_topology *t) { return t->threads * t->cores * t->dies; }
+
+/* Which processors share a cache, as a count minus one: of first and second level those of a core, else those of a die. */
+static unsigned sharing(const struct cpuid_topology *t, unsigned level)
+{
+    return (1u << (bits_for(t->threads) + (level > 2 ? bits_for(t->cores) : 0))) - 1;
+}
+
+static void topology_leaves(struct cpuid_model *m, bool amd)
+{
+    const struct cpuid_topology *t = &m->topology;
+
+    put(m, 0xb, 0, bits_for(t->threads), t->threads, 0x100, 0);
+    put(m, 0xb, 1, package_bits(t), package_size(t), 0x201, 0);
     if (!amd) return;
     for (unsigned n = 0; n < 4; n++) {
         struct host_leaf l = host(0x8000001d, n);
-        unsigned sharing = n == 3 ? cpus - 1 : 0;
-        if (l.r[0] & 31 && flag_get(m, "topoext")) put(m, 0x8000001d, n, (l.r[0] & ~0x03ffc000u) | sharing << 14, l.r[1], l.r[2], l.r[3]);
+        unsigned with = sharing(t, l.r[0] >> 5 & 7);
+        if (l.r[0] & 31 && flag_get(m, "topoext")) put(m, 0x8000001d, n, (l.r[0] & ~0x03ffc000u) | with << 14, l.r[1], l.r[2], l.r[3]);
     }
     if (flag_get(m, "topoext")) put(m, 0x8000001e, 0, 0, 0, 0, 0);
 }
 
-/* Cache descriptions are the host's, shared by as many as there are vCPUs. */
-static void cache_leaves(struct cpuid_model *m, unsigned cpus, bool amd)
+/* Cache descriptions are the host's, shared as the topology says. */
+static void cache_leaves(struct cpuid_model *m, bool amd)
 {
+    const struct cpuid_topology *t = &m->topology;
     struct host_leaf l5 = host(0x80000005, 0), l6 = host(0x80000006, 0);
 
     put(m, 0x80000005, 0, l5.r[0], l5.r[1], l5.r[2], l5.r[3]);
     put(m, 0x80000006, 0, l6.r[0], l6.r[1], l6.r[2], l6.r[3]);
     for (unsigned n = 0; n < 4 && !amd; n++) {
         struct host_leaf l = host(4, n);
-        unsigned sharing = n == 3 ? cpus - 1 : 0;
-        if (l.r[0] & 31) put(m, 4, n, (l.r[0] & 0x3fff) | sharing << 14 | (cpus - 1) << 26, l.r[1], l.r[2], l.r[3]);
+        unsigned with = sharing(t, l.r[0] >> 5 & 7), cores = (1u << (bits_for(t->cores) + bits_for(t->dies))) - 1;
+        if (l.r[0] & 31) put(m, 4, n, (l.r[0] & 0x3fff) | with << 14 | cores << 26, l.r[1], l.r[2], l.r[3]);
     }
 }
 
-static void derived_leaves(struct cpuid_model *m, const struct identity *id, enum cpuid_engine engine, unsigned cpus, unsigned level)
+static void derived_leaves(struct cpuid_model *m, const struct identity *id, enum cpuid_engine engine, unsigned level)
 {
     bool amd = memcmp(id->vendor, "Auth", 4) == 0 || memcmp(id->vendor, "Hygo", 4) == 0;
     struct cpuid_entry *e;
     struct host_leaf width = host(0x80000008, 0);
-    unsigned physical = width.r[0] & 0xff, bits = 0;
+    unsigned physical = width.r[0] & 0xff, logical = package_size(&m->topology);
 
     if (physical < 36 || !width.r[0]) physical = 36;
     if (engine == CPUID_FOR_BT && physical > 46) physical = 46;
-    while (1u << bits < cpus) bits++;
     vendor_leaf(m, 0, level, id->vendor);
     settle_flags(m);
     m->signature = signature_of(id->family, id->model, id->stepping);
     e = entry_of(m, 1, 0);
     e->eax = m->signature;
-    e->ebx = cpus << 16 | 8 << 8;                      /* CLFLUSH line of 64 bytes */
-    if (cpus < 2) e->edx &= ~(1u << 28);
+    e->ebx = MIN(logical, 255u) << 16 | 8 << 8;        /* CLFLUSH line of 64 bytes */
+    if (logical < 2) e->edx &= ~(1u << 28);
+    /* Without TOPOEXT an AMD processor says so that its logical processors are cores, not threads. */
+    if (amd && logical > 1 && !flag_get(m, "topoext")) entry_of(m, 0x80000001, 0)->ecx |= 1u << 1;
     entry_of(m, 7, 0)->eax = entry_of(m, 7, 1)->eax ? 1 : 0;
     xsave_leaves(m);
-    topology_leaves(m, cpus, amd);
-    cache_leaves(m, cpus, amd);
+    topology_leaves(m, amd);
+    cache_leaves(m, amd);
     put(m, 0x40000000, 0, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);       /* KVMKVMKVM */
     vendor_leaf(m, 0x80000000, amd ? 0x80000021 : 0x80000008, id->vendor);
     if (!amd) entry_of(m, 0x80000000, 0)->ebx = entry_of(m, 0x80000000, 0)->ecx = entry_of(m, 0x80000000, 0)->edx = 0;
@@ -372,10 +398,11 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
     brand_leaves(m, id->brand);
     e = entry_of(m, 0x80000008, 0);
     e->eax = flag_get(m, "lm") ? physical | 48 << 8 : 32 | 32 << 8;
-    e->ecx = amd ? (cpus - 1) | bits << 12 : 0;
+    e->ecx = amd ? MIN(logical - 1, 255u) | package_bits(&m->topology) << 12 : 0;
 }
 
-int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine engine, unsigned cpus, struct error *err)
+int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine engine, const struct cpuid_topology *t,
+                      struct error *err)
 {
     char *copy = strdup(spec ? spec : engine == CPUID_FOR_BT ? "max" : "host"), *rest = copy, *item;
     struct identity id = host_identity();
@@ -383,12 +410,13 @@ int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine
     int result = -1;
 
     memset(m, 0, sizeof *m);
+    m->topology = t ? *t : (struct cpuid_topology){ 1, 1, 1, 1 };
     if (!copy) return error_set(err, "out of memory");
     item = strsep(&rest, ",");
     if (choose_model(m, &id, item, engine, err) < 0) goto out;
     while ((item = strsep(&rest, ",")))
         if (apply_item(m, &id, item, engine, &level, err) < 0) goto out;
-    derived_leaves(m, &id, engine, cpus ? cpus : 1, level);
+    derived_leaves(m, &id, engine, level);
     result = 0;
 out:
     free(copy);
@@ -429,13 +457,15 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
                  uint32_t out[4])
 {
     const struct cpuid_entry *e = lookup(m, leaf, subleaf), *first = lookup(m, leaf & 0xf0000000, 0);
+    const struct cpuid_topology *t = &m->topology;
+    uint32_t id = cpuid_apic_id(t, vcpu);
 
     /* Beyond the last leaf AMD answers with zeros, as here for leaves that are not kept. */
     if (!e || (first && leaf > first->eax)) {
         memset(out, 0, 16);
         if (leaf == 0xb) {
             out[2] = subleaf & 0xff;
-            out[3] = vcpu;
+            out[3] = id;
         }
         return;
     }
@@ -445,10 +475,10 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
     out[3] = e->edx;
     switch (leaf) {
     case 1:
-        out[1] |= vcpu << 24;
+        out[1] |= id << 24;
         if (cr4 & 1u << 18) out[2] |= 1u << 27;        /* OSXSAVE */
         break;
-    case 0xb: out[3] = vcpu; break;
+    case 0xb: out[3] = id; break;
     case 0xd:
         if (subleaf == 0) {
             out[1] = xsave_size(m, xcr0, false);
@@ -458,8 +488,9 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
         }
         break;
     case 0x8000001e:
-        out[0] = vcpu;
-        out[1] = vcpu;                                 /* core id; one thread a core */
+        out[0] = id;
+        out[1] = (vcpu / t->threads % (t->cores * t->dies)) | (t->threads - 1) << 8;
+        out[2] = vcpu / package_size(t);               /* node */
         break;
     }
 }

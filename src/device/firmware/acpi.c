@@ -278,8 +278,8 @@ static uint32_t madt_put(struct builder *b, const struct acpi_config *c)
     for (unsigned i = 0; i < c->cpus; i++) {
         put16(b, 0x0800);              /* local APIC, 8 bytes */
         put8(b, (uint8_t)i);
-        put8(b, (uint8_t)i);
-        put32(b, 1);
+        put8(b, c->apic_id[i]);
+        put32(b, i < c->cpus_present); /* enabled */
     }
     put16(b, 0x0c01);                  /* I/O APIC */
     put16(b, 0);

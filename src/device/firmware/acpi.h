@@ -14,8 +14,11 @@
 struct device;
 struct error;
 
+enum { ACPI_CPUS = 255 };
 struct acpi_config {
-    unsigned cpus;
+    unsigned cpus;                     /* at most ACPI_CPUS: places for processors; the first cpus_present are taken */
+    unsigned cpus_present;
+    uint8_t apic_id[ACPI_CPUS];
     bool has_hpet;
     uint8_t serial_mask;               /* bit n: COMn+1 is there */
     uint32_t pci_hole_start; /* memory below the I/O APIC that belongs to PCI: start and end (exclusive) */

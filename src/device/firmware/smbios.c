@@ -133,7 +133,7 @@ static void chassis_put(struct builder *b)
     end(b);
 }
 
-static void cpu_put(struct builder *b, unsigned n)
+static void cpu_put(struct builder *b, const struct smbios_config *c, unsigned n)
 {
     static const char digits[] = "0123456789ABCDEF";
     char socket[] = "CPU 00";
@@ -159,9 +159,9 @@ static void cpu_put(struct builder *b, unsigned n)
     put_string(b, NULL);
     put_string(b, NULL);
     put_string(b, NULL);
-    put8(b, 1);                        /* cores, enabled, threads */
-    put8(b, 1);
-    put8(b, 1);
+    put8(b, (uint8_t)c->cores);        /* cores, enabled, threads */
+    put8(b, (uint8_t)c->cores);
+    put8(b, (uint8_t)(c->cores * c->threads));
     put16(b, 4);                       /* 64-bit */
     put16(b, 1);
     end(b);
@@ -264,7 +264,7 @@ int smbios_build(struct smbios_tables *t, const struct smbios_config *config, st
     bios_put(&b, config);
     system_put(&b, config);
     chassis_put(&b);
-    for (unsigned i = 0; i < config->cpus; i++) cpu_put(&b, i);
+    for (unsigned i = 0; i < config->sockets; i++) cpu_put(&b, config, i);
     memory_put(&b, config);
     mapped_put(&b, 0, 0, config->ram_below_4g);
     mapped_put(&b, 1, 4 * GIB, config->ram_above_4g);

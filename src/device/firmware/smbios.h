@@ -14,8 +14,9 @@ struct smbios_config {
     const char *version;               /* of the program */
     const char *name;                  /* of the machine; NULL: none. Shown as the system's serial number */
     const uint8_t *uuid;               /* 16 bytes in text order; NULL: not set */
-    unsigned cpus;
+    unsigned sockets;
     uint64_t ram_below_4g, ram_above_4g;
+    unsigned cores, threads;           /* of a socket, of a core */
 };
 struct smbios_tables {
     uint8_t anchor[31];                /* its address field is 0 until placed */

@@ -118,10 +118,13 @@ static void error_raise(struct lapic *a, uint32_t bit)
     if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16) accept(a, lvt, false);
 }
 
+/* Cluster and place in it follow from the ID. */
+static uint32_t x2_ldr(const struct lapic *a) { return a->config.id >> 4 << 16 | 1u << (a->config.id & 15); }
+
 static bool logical_match(const struct lapic *a, const struct apic_message *m)
 {
     if (lapic_is_x2(a)) {
-        uint32_t ldr = (a->config.vcpu >> 4) << 16 | 1u << (a->config.vcpu & 15);
+        uint32_t ldr = x2_ldr(a);
         return (ldr >> 16) == (m->destination >> 16) && (ldr & m->destination & 0xffff);
     }
     if (m->is_wide && m->destination > 0xff) return false;
@@ -134,7 +137,7 @@ bool lapic_matches(const struct lapic *a, const struct apic_message *m)
     if (!lapic_is_enabled(a)) return false;
     if (m->destination == (m->is_wide ? 0xffffffffu : 0xffu)) return true;
     if (m->is_logical) return logical_match(a, m);
-    return m->destination == (lapic_is_x2(a) ? a->config.vcpu : a->id);
+    return m->destination == (lapic_is_x2(a) ? a->config.id : a->id);
 }
 
 void lapic_deliver(struct lapic *a, const struct apic_message *m)
@@ -291,12 +294,12 @@ static bool register_read(struct lapic *a, unsigned reg, uint64_t *value)
     bool x2 = lapic_is_x2(a);
 
     switch (reg) {
-    case REG_ID: *value = x2 ? a->config.vcpu : a->id << 24; break;
+    case REG_ID: *value = x2 ? a->config.id : a->id << 24; break;
     case REG_VERSION: *value = (LVT_COUNT - 1) << 16 | 0x14; break;
     case REG_TPR: *value = a->tpr; break;
     case REG_APR: if (x2) return false; *value = 0; break;
     case REG_PPR: *value = lapic_ppr(a); break;
-    case REG_LDR: *value = x2 ? (a->config.vcpu >> 4) << 16 | 1u << (a->config.vcpu & 15) : a->ldr; break;
+    case REG_LDR: *value = x2 ? x2_ldr(a) : a->ldr; break;
     case REG_DFR: if (x2) return false; *value = a->dfr; break;
     case REG_SVR: *value = a->svr; break;
     case REG_ISR ... REG_ISR + 7: *value = a->isr[reg - REG_ISR]; break;
@@ -489,7 +492,7 @@ static void lapic_reset(struct device *d)
 {
     struct lapic *a = (struct lapic *)d;
 
-    a->id = a->config.vcpu;
+    a->id = a->config.id;
     a->apic_base = 0xfee00000 | APIC_BASE_ENABLE | (a->config.is_bsp ? APIC_BASE_BSP : 0);
     lapic_init(d);
 }

@@ -19,7 +19,8 @@ struct error;
 
 struct lapic_config {
     struct apic_bus *bus;
-    unsigned vcpu;                 /* index and initial APIC ID: 0 .. max_cpus - 1 */
+    unsigned vcpu;                 /* index: 0 .. max_cpus - 1 */
+    uint32_t id;                   /* initial APIC ID */
     bool is_bsp;
     bool virtual_wire;             /* reset leaves LINT0 as unmasked ExtINT, as a BIOS would */
 };

@@ -57,11 +57,18 @@ static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
     return target >= 0 && target < (int64_t)PAGE_BYTES ? (int32_t)target : -1;
 }
 
+/* NOPs, so that four bytes after `before` more lie within eight aligned ones: they are changed while others execute them. */
+static void align_patch(struct emitter *e, unsigned before)
+{
+    while (((uintptr_t)e->p + before) % 8 > 4) e8(e, 0x90);
+}
+
 /* A patchable jump; opcode 0xe9, or 0x0f8x for a conditional one. Its stub is emitted later. */
 static void patchable(struct trans *t, unsigned opcode, int32_t target)
 {
     struct emitter *e = &t->e;
     struct tb_jump *j = &t->jump[t->jump_count++];
+    align_patch(e, opcode > 0xff ? 2 : 1);
     e_opcode(e, opcode);
     j->patch = e->p - t->en->rw;
     j->target = target;
@@ -101,6 +108,7 @@ void t_emit_stubs(struct trans *t)
     }
     for (unsigned n = 0; n < t->jump_count && !e->full; n++) {
         struct tb_jump *j = &jumps[n];
+        align_patch(e, 11);
         *j = t->jump[n];
         j->from = t->tb;
         j->stub = e->p - t->en->rw;

@@ -150,10 +150,12 @@ uint64_t bt_xcr0_allowed(struct bt_vcpu *v) { return v->engine->cpuid.xcr0_allow
 
 uint64_t bt_tsc(struct bt_vcpu *v) { return __builtin_ia32_rdtsc() + v->s.tsc_offset; }
 
-static void yield_in_host(struct bt_vcpu *v, void *arg) { sched_yield(); }
+/* PAUSE: a vCPU that goes on waiting lets others have its host CPU, the one that it waits for may be among them. */
 void bt_yield(struct bt_vcpu *v)
 {
-    if (v->engine->vcpu_count > 1) bt_host_call(v, yield_in_host, NULL);
+    enum { PATIENCE = 64 };
+    __builtin_ia32_pause();
+    if (v->engine->vcpu_count > 1 && ++v->pauses % PATIENCE == 0) sched_yield();
 }
 
 static void ferr_in_host(struct bt_vcpu *v, void *arg)
@@ -200,10 +202,12 @@ static int cache_create(struct bt_engine *e, struct error *err)
     e->meta_bytes = e->cache_bytes * 2;
     e->meta = mmap(NULL, e->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_tbs = mmap(NULL, PAGES_MAX * sizeof(*e->page_tbs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    e->page_watched = mmap(NULL, PAGES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_count = PAGES_MAX;
     e->tb_max = e->cache_bytes / 128;
     e->by_host = mmap(NULL, e->tb_max * sizeof(*e->by_host), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (e->rw == MAP_FAILED || e->rx == MAP_FAILED || e->meta == MAP_FAILED || e->page_tbs == MAP_FAILED || e->by_host == MAP_FAILED)
+    if (e->rw == MAP_FAILED || e->rx == MAP_FAILED || e->meta == MAP_FAILED || e->page_tbs == MAP_FAILED ||
+        e->page_watched == MAP_FAILED || e->by_host == MAP_FAILED)
         return error_set(err, "bt: cannot map its code cache: %s; executable memory may be forbidden on this host", strerror(errno));
     return 0;
 }
@@ -215,6 +219,7 @@ static void bt_destroy(struct engine *base)
     if (e->rx && e->rx != MAP_FAILED) munmap(e->rx, e->cache_bytes);
     if (e->meta && e->meta != MAP_FAILED) munmap(e->meta, e->meta_bytes);
     if (e->page_tbs && e->page_tbs != MAP_FAILED) munmap(e->page_tbs, PAGES_MAX * sizeof(*e->page_tbs));
+    if (e->page_watched && e->page_watched != MAP_FAILED) munmap(e->page_watched, PAGES_MAX);
     if (e->by_host && e->by_host != MAP_FAILED) munmap(e->by_host, e->tb_max * sizeof(*e->by_host));
     for (struct bt_ranges *r = e->ranges, *old; r; r = old) {
         old = r->old;
@@ -290,6 +295,7 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
     v->base.engine = base;
     v->base.index = index;
     v->thunk_raise = e->thunk_raise;
+    v->at_rest = 1;
     v->xsave_mask = e->cpuid.xcr0_allowed | 3;
     if (getrandom(&v->generation, sizeof(v->generation), 0) < 0) v->generation = __builtin_ia32_rdtsc();
     bt_mmu_init(v);
@@ -314,11 +320,13 @@ static enum engine_exit bt_vcpu_run(struct engine_vcpu *base)
     bt_signals_thread(v);
     v->in_host = false;
     v->running = true;
+    bt_run_begin(v);
     vector_load(v);
     uint64_t start = (uint64_t)v->engine->thunk_start;
     ((void (*)(struct bt_vcpu *, uint64_t))v->engine->thunk_enter)(v, start);
     vector_save(v);
     vector_host();
+    bt_run_end(v);
     v->running = false;
     bt_signals_thread(NULL);
     return v->exit;

@@ -22,6 +22,7 @@ enum {
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
     TB_MAX_INSNS = 64,
     BOUNCE_BYTES = 256,
+    VCPUS_MAX = 256,
 };
 #define PAGE_BYTES 4096ull
 #define PAGE_OFFSET(a) ((a) & (PAGE_BYTES - 1))
@@ -146,6 +147,12 @@ struct bt_vcpu {
     uint64_t cs_key;
     bool mode_dirty;
     volatile uint32_t kick, irq_request, flush_request, work_request;
+    /* Parallel work (parallel.c). */
+    int at_rest;                       /* others look at it */
+    uint64_t epoch;                    /* counts ends of blocks, those that C sees */
+    unsigned exclusive;                /* all others rest */
+    bool has_code_lock, want_exclusive;
+    uint32_t pauses;
     bool running;
     uint64_t unwind_pc;                /* host PC of the memory access being served, 0: s.rip is right */
     struct bt_event event;             /* raised, to be delivered */
@@ -206,8 +213,11 @@ struct bt_engine {
     struct tb **by_host;               /* TBs in the order of their host code */
     uint32_t tb_count, tb_max;
     struct tb **page_tbs;              /* by physical page number */
+    uint8_t *page_watched;             /* blocks are, or are being, made from it */
     uint64_t page_count;
     bool flush_all;
+    /* Locks (parallel.c). */
+    int code_lock, exclusive_lock, rest_wanted, rest_changes;
     /* Ranges written by others, to be invalidated by the vCPU. */
     int work_lock;
     unsigned work_count;
@@ -245,6 +255,7 @@ static inline struct bt_vcpu *bt_of(struct engine_vcpu *v) { return container_of
 #define MISS_ALIGN_ANY  (1u << 15)     /* no alignment check */
 #define MISS_X87        (1u << 18)     /* a pending x87 exception comes before any page fault */
 #define MISS_MASKED     (1u << 17)     /* not all of it may be touched: see helper_masked_move */
+#define MISS_LOCKED     (1u << 19)     /* reads and writes in one piece */
 #define MISS_ALIGNED    (1u << 16)     /* misaligned is #GP, before any page fault */
 
 /* features.c */
@@ -261,20 +272,21 @@ static inline unsigned bt_tlb_slot(const struct bt_vcpu *v, gva_t linear) { retu
 const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access);
 void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool writable);
 void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
-void bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page);
+bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page); /* true: there was an entry */
 void bt_fetch_page_note(struct bt_vcpu *v, gva_t linear);      /* the jump cache leads there */
 void bt_fetch_pages_forget(struct bt_vcpu *v);
 /* GPA for fetching at linear; raises. io: the page is device memory. */
 gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io);
 uint8_t *bt_ram(struct bt_engine *e, gpa_t gpa, bool *readonly);   /* host address of a byte, NULL: not RAM or ROM */
 void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write);
+bool bt_is_watching(const struct bt_vcpu *v);          /* data breakpoints are set */
 /* walk.c */
 struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, global; unsigned shift; uint32_t error; };
 struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);
 /* tb.c */
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);
 struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc);
-bool bt_page_has_code(struct bt_engine *e, gpa_t gpa);
+bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa);
 bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first);
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size);
 void bt_tb_flush(struct bt_engine *e);
@@ -284,7 +296,18 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to);
 void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j);
 struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc);
 /* translate.c */
-struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io);
+struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io, gpa_t *unwatched);
+/* parallel.c */
+void bt_code_lock(struct bt_vcpu *v);
+void bt_code_unlock(struct bt_vcpu *v);                /* nothing happens if it is not held */
+void bt_run_begin(struct bt_vcpu *v);
+void bt_run_end(struct bt_vcpu *v);
+void bt_rest(struct bt_vcpu *v);                       /* if somebody wants it; between blocks */
+void bt_exclusive_begin(struct bt_vcpu *v);            /* between blocks, no lock held; nests */
+void bt_exclusive_end(struct bt_vcpu *v);
+bool bt_page_watch(struct bt_vcpu *v, gpa_t page);
+bool bt_page_unwatch(struct bt_vcpu *v, gpa_t page);
+void bt_flush_wanted(struct bt_vcpu *v);
 /* run.c */
 uint64_t bt_next(struct bt_vcpu *v);
 uint64_t bt_lookup(struct bt_vcpu *v);
@@ -302,6 +325,7 @@ static inline uint64_t bt_rip_mask(const struct bt_vcpu *v, uint64_t rip)
 {
     return x86_is_code64(&v->s) ? rip : (uint32_t)rip;
 }
+void bt_poke(struct bt_vcpu *v);
 void bt_vcpu_interrupt(struct engine_vcpu *base);
 void bt_vcpu_nmi(struct engine_vcpu *base);
 void bt_vcpu_kick(struct engine_vcpu *base);

@@ -301,7 +301,7 @@ static void bit_test(struct trans *t, const struct x86_insn *i, const struct x86
     if (i->addrsize == 8) e_lea(e, S1, hmi(S1, T0, i->opsize, 0));
     else e_lea32(e, S1, hmi(S1, T0, i->opsize, 0));
     if (i->addrsize == 2) e_movzx16(e, S1, S1);
-    t_access(t, i->seg, what_of(m->access), i->opsize, (struct mem_op){ OP_BIT, i->opsize, 0, 0 });
+    t_access(t, i->seg, what_of(m->access) | (i->lock ? MISS_LOCKED : 0), i->opsize, (struct mem_op){ OP_BIT, i->opsize, 0, 0 });
 }
 
 static bool is_bit_test(const struct x86_insn *i)
@@ -346,6 +346,7 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
         if (i->attr & IA_ALIGNED) what |= MISS_ALIGNED;
         if (is_masked_move(i)) what |= MISS_MASKED;
         if (i->attr & (IA_MMX | IA_FWAIT_CHECK)) what |= MISS_X87;
+        if (i->lock || i->mnemonic == X86_XCHG) what |= MISS_LOCKED;
         if (i->attr & IA_X87) what |= MISS_READ;       /* an unmasked exception keeps a store from happening */
         t_effective_offset(t, i, 0);
         t_access(t, i->seg, what, m->size, (struct mem_op){ OP_COPY, 0, 0, 0 });

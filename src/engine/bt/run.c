@@ -49,7 +49,7 @@ void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb)
 }
 
 /* Makes the vCPU leave generated code at its next poll or look-up. Any thread. */
-static void poke(struct bt_vcpu *v)
+void bt_poke(struct bt_vcpu *v)
 {
     __atomic_store_n(&v->pending, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->salt, 0x5bd1e995deadbeefull ^ (uint64_t)v, __ATOMIC_SEQ_CST);
@@ -182,6 +182,7 @@ static void take_interrupts(struct bt_vcpu *v)
 static void do_work(struct bt_vcpu *v)
 {
     struct bt_engine *e = v->engine;
+    bt_code_lock(v);
     while (__atomic_exchange_n(&e->work_lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause();
     unsigned count = e->work_count;
     bool all = count > ARRAY_SIZE(e->work);
@@ -190,6 +191,7 @@ static void do_work(struct bt_vcpu *v)
     e->work_count = 0;
     v->work_request = 0;
     __atomic_store_n(&e->work_lock, 0, __ATOMIC_RELEASE);
+    bt_code_unlock(v);
     if (v->flush_request) {                            /* the memory map changed */
         v->flush_request = 0;
         bt_tlb_flush(v, true);
@@ -262,6 +264,16 @@ static gva_t linear_pc(const struct bt_vcpu *v)
     return x86_is_code64(&v->s) ? v->s.rip : (uint32_t)(v->s.seg[SEG_CS].base + v->s.rip);
 }
 
+/* The page behind that of linear, of a block that crosses. */
+static gpa_t second_page(struct bt_vcpu *v, gva_t linear)
+{
+    gva_t next = PAGE_OF(linear) + PAGE_BYTES;
+    bool io;
+    if (!x86_is_code64(&v->s)) next = (uint32_t)next;
+    return PAGE_OF(bt_fetch_translate(v, next, &io));
+}
+
+/* The block at RIP, with the code lock held. Raises what fetching raises. */
 static struct tb *find_or_translate(struct bt_vcpu *v)
 {
     struct x86_state *s = &v->s;
@@ -275,25 +287,31 @@ static struct tb *find_or_translate(struct bt_vcpu *v)
     v->count_lookup++;
     v->fetch_local = false;
     gpa_t pc = bt_fetch_translate(v, linear, &io);
-    struct tb *tb = io ? NULL : bt_tb_find(v, pc, s->rip);
-    if (tb && tb->page2 != ~0ull) {                    /* is its second page still where it was? */
-        bool io2;
-        gva_t next = PAGE_OF(linear) + PAGE_BYTES;
-        if (!x86_is_code64(s)) next = (uint32_t)next;
-        if (PAGE_OF(bt_fetch_translate(v, next, &io2)) != tb->page2) {
+    v->pcbase = s->rip - PAGE_OFFSET(pc);
+    for (;;) {
+        bt_code_lock(v);
+        gpa_t unwatched = ~0ull;
+        struct tb *tb = io ? NULL : bt_tb_find(v, pc, s->rip);
+        if (tb && tb->page2 != ~0ull && second_page(v, linear) != tb->page2) {      /* mapped elsewhere meanwhile */
             bt_tb_unlink(v->engine, tb);
             tb = NULL;
         }
+        if (tb) return tb;
+        if (!io && !bt_page_watch(v, PAGE_OF(pc))) {
+            bt_code_unlock(v);
+            continue;
+        }
+        if (!v->engine->flush_all) tb = bt_translate(v, pc, s->rip, linear, io, &unwatched);
+        if (tb && !tb->uncached) bt_tb_insert(v->engine, tb);
+        if (tb) return tb;
+        if (unwatched == ~0ull) v->engine->flush_all = true;
+        else bt_page_watch(v, unwatched);
+        bt_code_unlock(v);
+        if (unwatched == ~0ull) bt_flush_wanted(v);
     }
-    while (!tb) {
-        tb = v->engine->flush_all ? NULL : bt_translate(v, pc, s->rip, linear, io);
-        if (!tb) bt_tb_flush(v->engine);
-        else if (!tb->uncached) bt_tb_insert(v->engine, tb);
-    }
-    v->pcbase = s->rip - PAGE_OFFSET(pc);
-    return tb;
 }
 
+/* Notes tb in the jump cache; gives the code lock up. */
 static uint64_t enter_tb(struct bt_vcpu *v, struct tb *tb)
 {
     struct bt_engine *e = v->engine;
@@ -306,6 +324,7 @@ static uint64_t enter_tb(struct bt_vcpu *v, struct tb *tb)
         if (tb->page2 != ~0ull) bt_fetch_page_note(v, v->tbflags & TBF_CODE64 ? next : (uint32_t)next);
         if ((v->tbflags & TBF_CPL) != TBF_CPL && v->fetch_local) v->kernel_local = true;
     }
+    bt_code_unlock(v);
     return (uint64_t)e->rx + tb->host_main;
 }
 
@@ -328,12 +347,15 @@ uint64_t bt_next(struct bt_vcpu *v)
 {
     struct x86_state *s = &v->s;
     uint64_t exit;
+    v->epoch++;
+    if (v->exclusive) bt_exclusive_end(v);
     bool debug_exit = v->stepping_shadow && step_traps(v, &exit);
     if (debug_exit) return exit;
     for (;;) {
         bool shadow = s->interrupt_shadow;
         v->code_changed = 0;
         __atomic_store_n(&v->pending, 0, __ATOMIC_SEQ_CST);
+        bt_rest(v);
         if (v->work_request | v->flush_request) do_work(v);
         if (v->kick) {
             v->kick = 0;
@@ -349,7 +371,7 @@ uint64_t bt_next(struct bt_vcpu *v)
             return leave(v, EXIT_HALTED);
         }
         bt_mode_update(v);
-        if (v->engine->flush_all) bt_tb_flush(v->engine);
+        if (v->engine->flush_all) bt_flush_wanted(v);
         if (v->work_request | v->flush_request | v->kick) continue;
         if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) bt_host_call(v, trace_block, NULL);
         bool breakpoints = v->debug.has_exec || (s->dr[7] & 0xff);
@@ -358,6 +380,8 @@ uint64_t bt_next(struct bt_vcpu *v)
         s->interrupt_shadow = 0;
         if (trap || shadow || v->single_tb || v->debug.wish.single_step) {
             v->single_tb = false;
+            if (v->want_exclusive) bt_exclusive_begin(v);
+            v->want_exclusive = false;
             return enter_step(v, trap);
         }
         unsigned slot = s->rip & (JC_SIZE - 1);
@@ -369,6 +393,7 @@ uint64_t bt_next(struct bt_vcpu *v)
 /* A look-up in the jump cache missed; s.rip is where to go. */
 uint64_t bt_lookup(struct bt_vcpu *v)
 {
+    v->epoch++;
     if (v->pending || (v->tbflags & TBF_TRACE) || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
     v->code_changed = 0;
     return enter_tb(v, find_or_translate(v));
@@ -381,6 +406,7 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
 {
     uint64_t rip = v->pcbase + j->target;
     v->s.rip = x86_is_code64(&v->s) ? rip : (uint32_t)rip;
+    v->epoch++;
     if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
     v->code_changed = 0;
     uint64_t flushes = v->engine->count_tb_flush;
@@ -418,6 +444,7 @@ void bt_unwind(struct bt_vcpu *v)
 _Noreturn void bt_reenter(struct bt_vcpu *v)
 {
     v->unwind_pc = 0;
+    bt_code_unlock(v);                                 /* translation met a page that is not there */
     ((void (*)(struct bt_vcpu *))v->engine->thunk_raise)(v);
     __builtin_unreachable();
 }
@@ -499,21 +526,21 @@ void bt_vcpu_interrupt(struct engine_vcpu *base)
 {
     struct bt_vcpu *v = bt_of(base);
     __atomic_store_n(&v->irq_request, 1, __ATOMIC_SEQ_CST);
-    poke(v);
+    bt_poke(v);
 }
 
 void bt_vcpu_nmi(struct engine_vcpu *base)
 {
     struct bt_vcpu *v = bt_of(base);
     __atomic_store_n(&v->s.nmi_pending, 1, __ATOMIC_SEQ_CST);
-    poke(v);
+    bt_poke(v);
 }
 
 void bt_vcpu_kick(struct engine_vcpu *base)
 {
     struct bt_vcpu *v = bt_of(base);
     __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
-    poke(v);
+    bt_poke(v);
 }
 
 /* RAM was written behind the engine's back: drop what was translated from it. */
@@ -521,7 +548,8 @@ void bt_memory_written(void *opaque, gpa_t start, size_t size)
 {
     struct bt_engine *e = opaque;
     bool any = false;
-    for (gpa_t page = PAGE_OF(start); page < start + size && !any; page += PAGE_BYTES) any = bt_page_has_code(e, page);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);           /* what was written is seen by those who watch from now on */
+    for (gpa_t page = PAGE_OF(start); page < start + size && !any; page += PAGE_BYTES) any = bt_page_is_watched(e, page);
     if (!any) return;
     while (__atomic_exchange_n(&e->work_lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause();
     if (e->work_count < ARRAY_SIZE(e->work)) {
@@ -533,7 +561,7 @@ void bt_memory_written(void *opaque, gpa_t start, size_t size)
     for (unsigned i = 0; i < e->vcpu_count; i++) {
         if (!e->vcpu[i]) continue;
         __atomic_store_n(&e->vcpu[i]->work_request, 1, __ATOMIC_SEQ_CST);
-        poke(e->vcpu[i]);
+        bt_poke(e->vcpu[i]);
     }
 }
 
@@ -542,6 +570,6 @@ void bt_request_flush(struct bt_engine *e)
     for (unsigned i = 0; i < e->vcpu_count; i++) {
         if (!e->vcpu[i]) continue;
         __atomic_store_n(&e->vcpu[i]->flush_request, 1, __ATOMIC_SEQ_CST);
-        poke(e->vcpu[i]);
+        bt_poke(e->vcpu[i]);
     }
 }

@@ -4,10 +4,12 @@
  *
  * An access that cannot go to RAM directly goes to a bounce buffer of its vCPU: the slow path fills it with the old
  * bytes, generated code works on it as if it were memory, and bt_commit stores it afterwards. All faults are taken
- * before the buffer is handed out. A locked access that crosses a page or hits a device is therefore not atomic.
+ * before the buffer is handed out. That is not atomic, so when there are several vCPUs a locked instruction is started
+ * again in a block of its own, with nobody else running.
  *
  * Pages with translated code have no write entry: their writes come here, where the blocks that they change are
- * dropped; when the block that is running would change itself, its instruction is started again in a block of its own.
+ * dropped, under the code lock, so that nobody translates what is half written; when the block that is running would
+ * change itself, its instruction is started again in a block of its own.
  */
 #include "engine/bt/bt_private.h"
 
@@ -15,7 +17,7 @@
 
 static bool overlaps(gva_t a, uint64_t an, gva_t b, uint64_t bn) { return a - b < bn || b - a < an; }
 
-static bool is_watching(const struct bt_vcpu *v)
+bool bt_is_watching(const struct bt_vcpu *v)
 {
     return v->debug.has_data || (v->s.dr[7] & 0xff && (v->s.dr[7] & 0x33330000));
 }
@@ -46,6 +48,13 @@ static _Noreturn void restart_single(struct bt_vcpu *v)
     bt_reenter(v);
 }
 
+/* The same, while no other vCPU runs. */
+static _Noreturn void restart_exclusive(struct bt_vcpu *v)
+{
+    v->want_exclusive = true;
+    restart_single(v);
+}
+
 static void watch_check(struct bt_vcpu *v, gva_t linear, uint64_t size, bool write)
 {
     uint32_t hits = watch_hits(v, linear, size, write);
@@ -68,6 +77,13 @@ static unsigned mmu_for(const struct bt_vcpu *v, unsigned access)
     return smap && !(s->rflags & RFLAGS_AC) ? MMU_KERNEL_SMAP : MMU_KERNEL;
 }
 
+static bool is_code(struct bt_vcpu *v, gpa_t page, unsigned access)
+{
+    struct bt_engine *e = v->engine;
+    if (!bt_page_is_watched(e, page)) return false;
+    return access != BT_WRITE || __atomic_load_n(&e->page_tbs[page >> 12], __ATOMIC_ACQUIRE) || !bt_page_unwatch(v, page);
+}
+
 /* Raises what the access is not allowed; fills the TLB where the page is plain memory. */
 static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access)
 {
@@ -82,10 +98,16 @@ static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigne
         h.kind = HIT_IO;
         return h;
     }
-    bool code = bt_page_has_code(v->engine, t->gpa);
+    bool code = is_code(v, t->gpa, access);
     if (access == BT_WRITE && code) h.kind = HIT_CODE;
-    if (is_watching(v) && (watch_hits(v, page, PAGE_BYTES, true) | watch_hits(v, page, PAGE_BYTES, false))) return h;
-    bt_tlb_fill(v, idx, linear, t, (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE && !code);
+    if (bt_is_watching(v) && (watch_hits(v, page, PAGE_BYTES, true) | watch_hits(v, page, PAGE_BYTES, false))) return h;
+    bool writable = (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE && !code;
+    bt_tlb_fill(v, idx, linear, t, writable);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);           /* see bt_page_watch */
+    if (writable && bt_page_is_watched(v->engine, t->gpa)) {
+        bt_tlb_drop_write(v, t->gpa);
+        if (access == BT_WRITE) h.kind = HIT_CODE;
+    }
     return h;
 }
 
@@ -128,6 +150,22 @@ void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write
 
 /* ---- Memory for C: any size, any place ---- */
 
+static void put(uint8_t *to, const uint8_t *from, unsigned size)
+{
+    if (size == 8) __atomic_store_n((uint64_t *)to, *(const uint64_t *)from, __ATOMIC_RELAXED);
+    else if (size == 4) __atomic_store_n((uint32_t *)to, *(const uint32_t *)from, __ATOMIC_RELAXED);
+    else if (size == 2) __atomic_store_n((uint16_t *)to, *(const uint16_t *)from, __ATOMIC_RELAXED);
+    else bt_copy(to, from, size);
+}
+
+static void get(uint8_t *to, const uint8_t *from, unsigned size)
+{
+    if (size == 8) *(uint64_t *)to = __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED);
+    else if (size == 4) *(uint32_t *)to = __atomic_load_n((const uint32_t *)from, __ATOMIC_RELAXED);
+    else if (size == 2) *(uint16_t *)to = __atomic_load_n((const uint16_t *)from, __ATOMIC_RELAXED);
+    else bt_copy(to, from, size);
+}
+
 static void move_in_page(struct bt_vcpu *v, unsigned idx, gva_t linear, uint8_t *data, unsigned size, bool write)
 {
     struct hit h = resolve(v, idx, linear, write ? BT_WRITE : BT_READ);
@@ -135,13 +173,16 @@ static void move_in_page(struct bt_vcpu *v, unsigned idx, gva_t linear, uint8_t 
         bt_mmio(v, h.gpa, data, size, write);
         return;
     }
-    if (h.kind == HIT_CODE) bt_invalidate(v->engine, h.gpa, size);
-    if (write && size == 8) __atomic_store_n((uint64_t *)h.hva, *(uint64_t *)data, __ATOMIC_RELAXED);
-    else if (write && size == 4) __atomic_store_n((uint32_t *)h.hva, *(uint32_t *)data, __ATOMIC_RELAXED);
-    else if (write) bt_copy(h.hva, data, size);
-    else if (size == 8) *(uint64_t *)data = __atomic_load_n((uint64_t *)h.hva, __ATOMIC_RELAXED);
-    else if (size == 4) *(uint32_t *)data = __atomic_load_n((uint32_t *)h.hva, __ATOMIC_RELAXED);
-    else bt_copy(data, h.hva, size);
+    if (!write) {
+        get(data, h.hva, size);
+    } else if (h.kind == HIT_CODE) {
+        bt_code_lock(v);
+        bt_invalidate(v->engine, h.gpa, size);
+        put(h.hva, data, size);
+        bt_code_unlock(v);
+    } else {
+        put(h.hva, data, size);
+    }
 }
 
 static gva_t wrap(const struct bt_vcpu *v, gva_t linear) { return x86_is_long(&v->s) ? linear : (uint32_t)linear; }
@@ -149,7 +190,7 @@ static gva_t wrap(const struct bt_vcpu *v, gva_t linear) { return x86_is_long(&v
 static void move_bytes(struct bt_vcpu *v, gva_t linear, uint8_t *data, unsigned size, unsigned access, bool write)
 {
     unsigned idx = mmu_for(v, access);
-    if (__builtin_expect(is_watching(v), 0)) watch_check(v, linear, size, write);
+    if (__builtin_expect(bt_is_watching(v), 0)) watch_check(v, linear, size, write);
     if (write && PAGE_OFFSET(linear) + size > PAGE_BYTES) bt_probe(v, linear, size, access | BT_WRITE);
     while (size) {
         unsigned n = MIN((uint64_t)size, PAGE_BYTES - PAGE_OFFSET(linear));
@@ -198,7 +239,7 @@ uint8_t *bt_host_pointer(struct bt_vcpu *v, gva_t linear, unsigned access)
 {
     struct hit h = resolve(v, mmu_for(v, access & ~BT_WRITE), linear, access & BT_WRITE ? BT_WRITE : BT_READ);
     if (h.kind != HIT_RAM) return NULL;
-    if (is_watching(v) && watch_hits(v, PAGE_OF(linear), PAGE_BYTES, access & BT_WRITE)) return NULL;
+    if (bt_is_watching(v) && watch_hits(v, PAGE_OF(linear), PAGE_BYTES, access & BT_WRITE)) return NULL;
     return h.hva;
 }
 
@@ -214,6 +255,7 @@ static void check_alignment(struct bt_vcpu *v, gva_t linear, unsigned size, uint
 
 static uint64_t use_bounce(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned size, uint32_t what)
 {
+    if (what & MISS_LOCKED && v->engine->vcpu_count > 1 && !v->exclusive) restart_exclusive(v);
     uint8_t *place = v->bounce + (linear & 63);
     if (what & MISS_READ) {
         for (unsigned done = 0; done < size;) {
@@ -256,7 +298,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
             bt_raise_error(v, seg == SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
     }
     check_alignment(v, linear, size, what);
-    if (__builtin_expect(is_watching(v), 0)) watch_check(v, linear, size, access == BT_WRITE);
+    if (__builtin_expect(bt_is_watching(v), 0)) watch_check(v, linear, size, access == BT_WRITE);
     unsigned idx = mmu_for(v, 0);
     if (PAGE_OFFSET(linear) + size > PAGE_BYTES) {
         struct hit h = resolve(v, idx, linear, access);
@@ -268,7 +310,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     }
     struct hit h = resolve(v, idx, linear, access);
     if (h.kind == HIT_IO) return use_bounce(v, idx, linear, size, what);
-    if (h.kind == HIT_CODE && bt_tb_overlaps(v->engine, h.gpa, size, NULL)) {
+    if (h.kind == HIT_CODE && (v->engine->vcpu_count > 1 || bt_tb_overlaps(v->engine, h.gpa, size, NULL))) {
         if (hits_itself(v, h.gpa, size, host_pc)) restart_single(v);
         return use_bounce(v, idx, linear, size, what);
     }

@@ -5,7 +5,8 @@
  *
  * The code cache and the arena for descriptions only grow; when one is full everything is forgotten at once. A block
  * that is invalidated is taken out of all look-ups and nothing jumps to it any more, but its code stays where it is,
- * so that a vCPU which is inside it comes out safely.
+ * so that a vCPU which is inside it comes out safely. All under the code lock (parallel.c), but bt_tb_of_host, which
+ * looks at an array that only grows.
  */
 #include "engine/bt/bt_private.h"
 
@@ -27,7 +28,6 @@ struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip)
 static void page_add(struct bt_engine *e, struct tb *tb, gpa_t page, int n)
 {
     struct tb **head = &e->page_tbs[page >> 12];
-    if (!*head) for (unsigned i = 0; i < e->vcpu_count; i++) if (e->vcpu[i]) bt_tlb_drop_write(e->vcpu[i], page);
     tb->page_next[n] = *head;
     *head = tb;
 }
@@ -106,9 +106,10 @@ void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
     e->count_invalidated++;
 }
 
-bool bt_page_has_code(struct bt_engine *e, gpa_t gpa)
+/* Any thread. */
+bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa)
 {
-    return gpa >> 12 < e->page_count && e->page_tbs[gpa >> 12];
+    return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watched[gpa >> 12], __ATOMIC_ACQUIRE);
 }
 
 static bool tb_touches(const struct tb *tb, gpa_t start, gpa_t last)
@@ -131,7 +132,7 @@ bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb *
     return false;
 }
 
-/* Forgets the blocks that overlap the range. On a vCPU thread. */
+/* Forgets the blocks that overlap the range. */
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
 {
     while (size) {
@@ -142,12 +143,14 @@ void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
             for (unsigned i = 0; i < e->vcpu_count; i++)
                 if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
         }
+        if (start >> 12 < e->page_count && !e->page_tbs[start >> 12])
+            __atomic_store_n(&e->page_watched[start >> 12], 0, __ATOMIC_SEQ_CST);
         start += n;
         size -= n;
     }
 }
 
-/* Forgets everything. Not while generated code is on its way back to a block (only from bt_next). */
+/* Forgets everything. All other vCPUs rest, and this one is between blocks. */
 void bt_tb_flush(struct bt_engine *e)
 {
     for (uint32_t i = 0; i < e->tb_count; i++) {
@@ -171,7 +174,7 @@ struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc)
 {
     uint64_t at = host_pc - (uint64_t)e->rx;
     if (at >= e->cache_used) return NULL;
-    uint32_t low = 0, high = e->tb_count;
+    uint32_t low = 0, high = __atomic_load_n(&e->tb_count, __ATOMIC_ACQUIRE);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         if (at < e->by_host[middle]->host) high = middle;

@@ -180,23 +180,37 @@ static void write_place_note(struct bt_vcpu *v, unsigned idx, gva_t linear, gpa_
     *place = other ? WRITE_PLACES : linear | 2;
 }
 
-static void drop_write_everywhere(struct bt_vcpu *v, unsigned idx, gpa_t page)
+/* Another vCPU's entry too, while that runs: only what was looked at may be replaced. */
+static bool drop_write_slot(struct softmmu *m, unsigned slot, uint64_t tag)
 {
-    struct softmmu *m = &v->mmu[idx];
-    for (unsigned slot = 0; slot < tlb_size(v); slot++)
-        if (PAGE_OF(m->gpa[slot]) == page) m->tag[BT_WRITE][slot] = invalid_tag(slot);
+    return __atomic_compare_exchange_n(&m->tag[BT_WRITE][slot], &tag, invalid_tag(slot), false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
 }
 
-/* The page now holds translated code: writes to it must come to the slow path. */
-void bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page)
+static bool drop_write_everywhere(struct bt_vcpu *v, unsigned idx, gpa_t page)
 {
+    struct softmmu *m = &v->mmu[idx];
+    bool any = false;
+    for (unsigned slot = 0; slot < tlb_size(v); slot++) {
+        uint64_t tag = __atomic_load_n(&m->tag[BT_WRITE][slot], __ATOMIC_ACQUIRE);
+        if (PAGE_OF(m->gpa[slot]) == page && tag != invalid_tag(slot)) any |= drop_write_slot(m, slot, tag);
+    }
+    return any;
+}
+
+/* The page is watched now: writes to it must come to the slow path. Any vCPU's thread; the owner may be filling entries
+ * meanwhile, and looks again whether the page is watched. */
+bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page)
+{
+    bool any = false;
     for (unsigned idx = 0; idx < MMU_COUNT; idx++) {
         uint64_t place = v->write_place[idx != MMU_USER][page >> 12];
         unsigned slot = bt_tlb_slot(v, place);
-        if (place == WRITE_PLACES) drop_write_everywhere(v, idx, page);
-        else if (place && hits_write(v, idx, place & ~2ull, page)) v->mmu[idx].tag[BT_WRITE][slot] = invalid_tag(slot);
+        if (place == WRITE_PLACES) any |= drop_write_everywhere(v, idx, page);
+        else if (place && hits_write(v, idx, place & ~2ull, page)) any |= drop_write_slot(&v->mmu[idx], slot, -(place & ~2ull));
     }
     v->write_place[0][page >> 12] = v->write_place[1][page >> 12] = 0;
+    return any;
 }
 
 /* ---- Filling ---- */

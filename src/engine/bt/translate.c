@@ -156,17 +156,19 @@ static bool keep(struct trans *t)
     bt_copy(tb->insn, t->map, t->count * sizeof(struct tb_insn));
     tb->insn_count = t->count;
     tb->size = t->offset[t->count - 1] + t->insn[t->count - 1].len - t->offset[0];
-    en->by_host[en->tb_count++] = tb;
+    en->by_host[en->tb_count] = tb;
     en->cache_used = ALIGN_UP((uint64_t)tb->host_end, 16);
+    __atomic_store_n(&en->tb_count, en->tb_count + 1, __ATOMIC_RELEASE);
     en->count_tb++;
     en->count_guest_insns += t->count;
     en->count_host_bytes += tb->host_end - tb->host;
     return true;
 }
 
-/* Translates the block at physical pc (linear, rip) for the vCPU's mode. NULL: the cache is full, flush and try again.
- * May raise #PF when the first instruction continues on a page that is not there. io: the code is in device memory. */
-struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io)
+/* Translates the block at physical pc (linear, rip) for the vCPU's mode. NULL: the cache is full, flush and try again;
+ * or *unwatched is set to a page that is to be watched first. Code lock held. May raise #PF when the first instruction
+ * continues on a page that is not there. io: the code is in device memory. */
+struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io, gpa_t *unwatched)
 {
     static __thread struct trans scratch;
     struct bt_engine *en = v->engine;
@@ -201,6 +203,10 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     }
     scan(t, linear, at, available, &tb->page2);
     if (tb->page2 != ~0ull && !bt_ram(en, tb->page2, &readonly)) tb->uncached = true;   /* continues in device memory */
+    if (tb->page2 != ~0ull && !tb->uncached && !bt_page_is_watched(en, tb->page2)) {
+        *unwatched = tb->page2;
+        return NULL;
+    }
     find_live_flags(t);
     emit_block(t);
     if (!keep(t)) return NULL;

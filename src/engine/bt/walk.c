@@ -17,7 +17,8 @@ struct walk {
     struct bt_vcpu *v;
     gva_t linear;
     uint64_t write_ok, user_ok, nx;    /* of all levels so far */
-    void *entry[4];                    /* where the entries were read, for the accessed bits */
+    void *entry[4];                    /* where the entries were read, and what, for the accessed bits */
+    uint64_t value[4];
     unsigned levels;
     bool wide;                         /* 8-byte entries */
 };
@@ -27,18 +28,25 @@ static bool read_entry(struct walk *w, gpa_t at, uint64_t *value)
     bool readonly;
     void *p = bt_ram(w->v->engine, at, &readonly);
     if (!p) return false;
-    w->entry[w->levels++] = readonly ? NULL : p;
     *value = w->wide ? __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED) : __atomic_load_n((uint32_t *)p, __ATOMIC_RELAXED);
+    w->entry[w->levels] = readonly ? NULL : p;
+    w->value[w->levels++] = *value;
     return true;
 }
 
-static void set_bits(struct walk *w, bool dirty)
+/* Sets accessed and dirty bits. false: an entry is no longer what was read; walk again. */
+static bool set_bits(struct walk *w, bool dirty)
 {
     for (unsigned i = 0; i < w->levels; i++) {
-        uint32_t want = PTE_A | (dirty && i == w->levels - 1 ? PTE_D : 0);
-        uint32_t *p = w->entry[i];
-        if (p && (__atomic_load_n(p, __ATOMIC_RELAXED) & want) != want) __atomic_or_fetch(p, want, __ATOMIC_SEQ_CST);
+        uint64_t old = w->value[i], new = old | PTE_A | (dirty && i == w->levels - 1 ? PTE_D : 0);
+        uint32_t old_32 = old;
+        void *p = w->entry[i];
+        if (!p || new == old) continue;
+        if (w->wide ? !__atomic_compare_exchange_n((uint64_t *)p, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+                    : !__atomic_compare_exchange_n((uint32_t *)p, &old_32, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            return false;
     }
+    return true;
 }
 
 /* Takes one entry's permissions in. Returns 0, or the P/RSVD part of an error code plus bit 31 when it faults. */
@@ -134,10 +142,15 @@ struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, boo
         r.writable = r.user = r.executable = r.dirty = true;
         return r;
     }
-    struct walk w = { .v = v, .linear = linear, .write_ok = ~0ull, .user_ok = ~0ull, .wide = s->cr4 & CR4_PAE };
-    uint64_t leaf = 0;
-    unsigned shift = 12;
-    uint32_t fault = w.wide ? walk_wide(&w, &leaf, &shift) : walk_32(&w, &leaf, &shift);
+    struct walk w;
+    uint64_t leaf;
+    unsigned shift;
+    uint32_t fault;
+again:
+    w = (struct walk){ .v = v, .linear = linear, .write_ok = ~0ull, .user_ok = ~0ull, .wide = s->cr4 & CR4_PAE };
+    leaf = 0;
+    shift = 12;
+    fault = w.wide ? walk_wide(&w, &leaf, &shift) : walk_32(&w, &leaf, &shift);
     if (!fault && is_forbidden(&w, access, user, smap)) fault = WALK_FAULT | ERROR_P;
     if (fault) {
         r.ok = false;
@@ -145,7 +158,7 @@ struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, boo
         if (access == BT_FETCH && ((w.wide && (s->efer & EFER_NXE)) || (s->cr4 & CR4_SMEP))) r.error |= ERROR_FETCH;
         return r;
     }
-    if (set) set_bits(&w, access == BT_WRITE);
+    if (set && !set_bits(&w, access == BT_WRITE)) goto again;
     uint64_t mask = (1ull << shift) - 1;
     r.gpa = ((leaf & (w.wide ? PTE_ADDRESS : 0xfffffff000ull)) & ~mask) | (linear & mask);
     r.writable = (w.write_ok & PTE_W) || (!user && !(s->cr0 & CR0_WP));

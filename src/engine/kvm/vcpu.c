@@ -59,7 +59,7 @@ struct engine_vcpu *kvm_vcpu_create(struct engine *base, unsigned index, struct 
     v->base.engine = base;
     v->base.index = index;
     v->engine = e;
-    v->fd = ioctl(e->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+    v->fd = ioctl(e->vm_fd, KVM_CREATE_VCPU, (unsigned long)cpuid_apic_id(&e->config.cpuid->topology, index));
     if (v->fd < 0) {
         error_set(err, "KVM: cannot create vCPU %u: %s", index, strerror(errno));
         goto failed;

@@ -484,7 +484,7 @@ int main(int argc, char **argv)
     if (argc > 2) seed = strtoull(argv[2], NULL, 0);
     printf("oracle: seed %#lx\n", (unsigned long)seed);
     bench = bench_new();
-    if (!bench || cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, NULL) < 0 || !window_open() || !native64_open()) return 1;
+    if (!bench || cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, NULL) < 0 || !window_open() || !native64_open()) return 1;
     bench_state(bench, &base_state, BENCH_LONG, 3);
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (cases < want) {

@@ -139,7 +139,7 @@ int main(int argc, char **argv)
     static struct cpuid_model model;
     struct board b = { .exit_code = -1, .ram_bytes = (uint64_t)(argc > 2 ? atoi(argv[2]) : 32) << 20 };
     const char *trace_list = getenv("BOARD_TRACE");
-    if (argc < 2 || cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) < 0) {
+    if (argc < 2 || cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) < 0) {
         fprintf(stderr, "usage: board FILE [megabytes] (%s)\n", err.text);
         return EXIT_USAGE;
     }

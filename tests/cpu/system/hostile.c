@@ -244,7 +244,7 @@ int main(int argc, char **argv)
     struct error err = { 0 };
     static struct cpuid_model model;
     static struct x86_state reset;
-    if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) < 0) {
+    if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) < 0) {
         printf("no CPUID model: %s\n", err.text);
         return 1;
     }

@@ -53,7 +53,7 @@ static void start(void)
     struct ioapic_config io = { .memory = memory, .base = IOAPIC_DEFAULT_BASE };
 
     io.bus = bus = apic_bus_new(&c, NULL);
-    for (unsigned n = 0; n < CPUS; n++) cpu[n] = lapic_new(&(struct lapic_config){ .bus = bus, .vcpu = n, .is_bsp = n == 0 }, NULL);
+    for (unsigned n = 0; n < CPUS; n++) cpu[n] = lapic_new(&(struct lapic_config){ .bus = bus, .vcpu = n, .id = n, .is_bsp = n == 0 }, NULL);
     ioapic = ioapic_new(&io, NULL);
 }
 

@@ -226,7 +226,7 @@ static void judge(const char *dir, const char *tables)
 
 static void test_acpi(void)
 {
-    struct acpi_config c = { .cpus = 3, .has_hpet = true, .serial_mask = 1, .pci_hole_start = 0x80000000,
+    struct acpi_config c = { .cpus = 3, .cpus_present = 2, .apic_id = { 0, 1, 4 }, .has_hpet = true, .serial_mask = 1, .pci_hole_start = 0x80000000,
                              .pci_hole_end = 0xfec00000, .pm_base = 0x600, .gpe_base = 0xafe0 };
     char dir[] = "/tmp/ospite-acpi-XXXXXX", tables[256] = "", remove[64];
     const uint8_t *rsdp = ram + 0xe0000;
@@ -274,7 +274,7 @@ static void test_smbios(void)
                                       0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
     static const uint8_t mixed[16] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
                                        0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
-    struct smbios_config c = { "1.0", "a name", uuid, 2, 3ull << 30, 29ull << 30 };
+    struct smbios_config c = { "1.0", "a name", uuid, 2, 3ull << 30, 29ull << 30, 4, 2 };
     const uint8_t *anchor = ram + 0xf0000, *p = ram + 0xf0100, *end;
     unsigned seen[128] = { 0 }, count = 0;
     struct smbios_tables t;

@@ -87,7 +87,7 @@ static void test_status(void)
     status = run(&c);
     CHECK(status == 0, "triple fault: status %x", status);
     c = config_for("f");
-    c.cpus = 2;
+    c.cpus = c.topology.cores = 2;
     status = run(&c);
     CHECK(status == 0x55, "second CPU: status %x", status);
 }

@@ -120,8 +120,10 @@ static void put(struct bt_vcpu *v, gpa_t gpa, const void *data, unsigned size)
         bool readonly = false;
         uint8_t *p = bt_ram(v->engine, gpa + i, &readonly);
         if (!p || readonly) continue;
-        if (bt_page_has_code(v->engine, gpa + i)) bt_invalidate(v->engine, gpa + i, 1);
+        bt_code_lock(v);
+        if (bt_page_is_watched(v->engine, gpa + i)) bt_invalidate(v->engine, gpa + i, 1);
         __atomic_store_n(p, from[i], __ATOMIC_RELEASE);
+        bt_code_unlock(v);
     }
 }
 

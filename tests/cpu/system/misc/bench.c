@@ -118,7 +118,7 @@ struct bench *bench_new(void)
     memset(b->ram, 0, BENCH_RAM_BYTES);
     struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
-    if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, 1, &err) == 0) {
+    if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) == 0) {
         struct engine_config config = { .memory = map,
                                         .cpuid = &model,
                                         .max_vcpus = 1,
