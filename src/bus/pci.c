@@ -79,6 +79,20 @@ void pci_intx_set(struct pci_device *d, int level)
     intx_update(d);
 }
 
+void pci_capability_add(struct pci_device *d, uint8_t id, uint8_t offset)
+{
+    d->config[offset] = id;
+    d->config[offset + 1] = d->config[CAPABILITIES];
+    d->config[CAPABILITIES] = offset;
+    d->config[STATUS] |= STATUS_CAPABILITIES;
+}
+
+void pci_message_send(struct pci_device *d, uint64_t address, uint32_t data)
+{
+    if (!(get(d->config + COMMAND, 2) & COMMAND_MASTER) || !d->bus->config.msi.send) return;
+    d->bus->config.msi.send(d->bus->config.msi.opaque, address, data);
+}
+
 uint8_t pci_msi_add(struct pci_device *d, unsigned vectors)
 {
     unsigned at = 0x40, log2 = 0;
@@ -271,6 +285,18 @@ int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, stru
     for (int f = 1; f < 8 && !(devfn & 7); f++)
         if (bus->device[devfn + f]) d->config[HEADER] |= 0x80;
     return 0;
+}
+
+void pci_device_remove(struct pci_device *d)
+{
+    pci_intx_set(d, 0);
+    for (unsigned n = 0; n < 6; n++) {
+        if (d->bar[n].range) memory_range_remove(d->bar[n].range);
+        d->bar[n].range = NULL;
+    }
+    if (d->rom.range) memory_range_remove(d->rom.range);
+    d->rom.range = NULL;
+    if (d->bus->device[d->devfn] == d) d->bus->device[d->devfn] = NULL;
 }
 
 bool pci_dma_read(struct pci_device *d, gpa_t address, void *data, size_t size)

@@ -62,6 +62,12 @@ void pci_bar_add_io(struct pci_device *d, unsigned bar, uint64_t size, uint8_t f
 void pci_bar_add_ram(struct pci_device *d, unsigned bar, uint64_t size, uint8_t flags, void *hva, const char *name);
 void pci_rom_add(struct pci_device *d, const void *rom, uint32_t size);
 void pci_intx_set(struct pci_device *d, int level);
+/* Puts a capability with this id at offset in front of the list; its other bytes are the caller's. */
+void pci_capability_add(struct pci_device *d, uint8_t id, uint8_t offset);
+/* The write that an MSI or MSI-X message is; dropped while the command register forbids bus mastering. */
+void pci_message_send(struct pci_device *d, uint64_t address, uint32_t data);
+/* Takes d off the bus and its ranges out of the address spaces; what it is made of stays the caller's. */
+void pci_device_remove(struct pci_device *d);
 uint8_t pci_msi_add(struct pci_device *d, unsigned vectors);  /* returns the capability's offset */
 bool pci_msi_is_enabled(const struct pci_device *d);
 void pci_msi_send(struct pci_device *d, unsigned vector);
