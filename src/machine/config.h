@@ -6,9 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "block/block.h"
+#include "machine/virtio_config.h"
 #include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_CPUS = 255 };
+enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_VIRTIO = 32, CONFIG_CPUS = 255 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO };
@@ -16,10 +17,11 @@ enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO };
 struct drive_config {
     const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor */
     enum drive_interface interface;
-    int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave */
+    int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave; virtio: order, or -1 */
     enum drive_media media;
     struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
     const char *serial;
+    const char *addr;                  /* virtio: PCI address as text, or NULL */
 };
 struct machine_config {
     const char *machine;               /* "pc" */
@@ -54,6 +56,8 @@ struct machine_config {
     int64_t rtc_date_s;                /* seconds since 1970 for RTC_DATE */
     const char *device[CONFIG_DEVICES];/* -device text */
     unsigned device_count;
+    struct virtio_device_config virtio[CONFIG_VIRTIO];
+    unsigned virtio_count;
 };
 void machine_config_defaults(struct machine_config *c);
 

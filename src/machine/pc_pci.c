@@ -78,6 +78,7 @@ void pc_power_button(struct machine *m)
 void pc_started(struct machine *m)
 {
     if (m->ide) ide_retry(m->ide);
+    pc_virtio_started(m);
 }
 
 /* ---- creation ---- */
@@ -118,8 +119,6 @@ static int ide_create(struct machine *m, struct error *err)
     for (unsigned i = 0; i < m->config.drive_count; i++) {
         const struct drive_config *d = &m->config.drive[i];
 
-        if (d->interface == DRIVE_IF_VIRTIO)
-            return error_set(err, "%s: virtio disks are not in this version; use if=ide", d->id ? d->id : "drive");
         if (d->interface != DRIVE_IF_IDE || d->index < 0 || d->index > 3) continue;
         if (c.drive[d->index].kind != IDE_NONE)
             return error_set(
@@ -159,7 +158,7 @@ int pc_pci_create(struct machine *m, struct error *err)
     m->pci = pci_bus_new(&bus);
     if (!m->pci) return error_set(err, "no memory for the PCI bus");
     if (chipset_create(m, err) < 0 || ide_create(m, err) < 0) return -1;
-    return vga_create(m, err);
+    return vga_create(m, err) < 0 ? -1 : pc_virtio_create(m, err);
 }
 
 /* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM

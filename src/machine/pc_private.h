@@ -38,6 +38,10 @@ void pc_direct_boot_place(struct machine *m);
 int pc_pci_create(struct machine *m, struct error *err);
 void pc_pci_reset(struct machine *m);
 
+/* pc_virtio.c: devices, and what to do when the machine runs again. */
+int pc_virtio_create(struct machine *m, struct error *err);
+void pc_virtio_started(struct machine *m);
+
 /* pci_setup.c: what firmware does to PCI devices, for kernels that are started without. */
 void pc_pci_setup(struct machine *m);
 

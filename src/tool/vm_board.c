@@ -600,6 +600,10 @@ static const struct {
 } devices[] = {
     { "ide-hd", "IDE", "virtual IDE disk", device_ide },
     { "ide-cd", "IDE", "virtual IDE CD-ROM", device_ide },
+    { "virtio-blk-pci", "PCI", "virtio disk", device_virtio },
+    { "virtio-blk", "PCI", "another name for virtio-blk-pci", device_virtio },
+    { "virtio-blk-pci-transitional", "PCI", "likewise", device_virtio },
+    { "virtio-blk-pci-non-transitional", "PCI", "virtio disk without the legacy interface", device_virtio },
     { "VGA", "PCI", "standard VGA", device_vga },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
     { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },

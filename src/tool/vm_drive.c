@@ -27,6 +27,8 @@ static struct drive_config *drive_at(struct vm_options *o, int index)
 
 static const char *default_id(struct vm_options *o, const struct drive_config *d)
 {
+    if (d->interface == DRIVE_IF_VIRTIO) return arena_format(o->arena, "virtio%d", d->index);
+    if (d->interface == DRIVE_IF_NONE) return arena_format(o->arena, "none%d", o->config.drive_count - 1);
     return arena_format(o->arena, "ide%d-%s%d", d->index / 2, d->media == MEDIA_CDROM ? "cd" : "hd", d->index % 2);
 }
 
@@ -85,8 +87,8 @@ static int drive_if(void *t, const char *v, struct error *err)
     unsigned which;
 
     if (value_choice("if", v, names, &which, err) < 0) return -1;
-    if (which > 1) return error_set(err, "if=%s is not supported in this version; use if=ide", v);
-    request_of(t)->d.interface = which == 0 ? DRIVE_IF_IDE : DRIVE_IF_NONE;
+    if (which > 2) return error_set(err, "if=%s is not supported in this version; use if=ide or if=virtio", v);
+    request_of(t)->d.interface = which == 0 ? DRIVE_IF_IDE : which == 1 ? DRIVE_IF_NONE : DRIVE_IF_VIRTIO;
     return 0;
 }
 
@@ -103,7 +105,7 @@ static int drive_index(void *t, const char *v, struct error *err)
 {
     uint64_t n;
 
-    if (value_unsigned("index", v, IDE_UNITS - 1, &n, err) < 0) return -1;
+    if (value_unsigned("index", v, CONFIG_DRIVES - 1, &n, err) < 0) return -1;
     request_of(t)->d.index = n;
     request_of(t)->has_index = true;
     return 0;
@@ -205,6 +207,8 @@ static int drive_boot(void *t, const char *v, struct error *err)
     return 0;
 }
 
+static int drive_addr(void *t, const char *v, struct error *err) { request_of(t)->d.addr = v; return 0; }
+
 static int drive_off(void *t, const char *v, struct error *err)
 {
     if (!strcmp(v, "off")) return 0;
@@ -225,15 +229,37 @@ static const struct option_key drive_keys[] = {
     { "auto-read-only", drive_off, NULL },
     { "werror", NULL, "choosing what a write error does is not supported in this version; the guest is told" },
     { "rerror", NULL, "choosing what a read error does is not supported in this version; the guest is told" },
-    { "addr", NULL, "for virtio disks, which are not supported in this version" },
+    { "addr", drive_addr, NULL },
     { "bps", NULL, "limits on I/O are not supported in this version" },
     { "iops", NULL, "limits on I/O are not supported in this version" },
     { NULL, NULL, NULL },
 };
 
+/* A virtio disk is a PCI function of its own; the index only tells them apart. */
+static int virtio_place(struct drive_request *r, struct error *err)
+{
+    const struct vm_options *o = r->o;
+    int next = 0;
+
+    if (r->bus > 0 || r->unit >= 0) return error_set(err, "bus= and unit= are for IDE; a virtio disk has index=");
+    if (r->d.media == MEDIA_CDROM) return error_set(err, "if=virtio,media=cdrom: virtio has disks only; use if=ide");
+    for (unsigned i = 0; i < o->config.drive_count; i++) {
+        const struct drive_config *d = &o->config.drive[i];
+
+        if (d->interface != DRIVE_IF_VIRTIO) continue;
+        if (r->has_index && d->index == r->d.index) return error_set(err, "virtio drive index=%d exists; give another", d->index);
+        next = MAX(next, d->index + 1);
+    }
+    if (!r->has_index) r->d.index = next;
+    return 0;
+}
+
 static int request_place(struct drive_request *r, struct error *err)
 {
+    if (r->d.addr && r->d.interface != DRIVE_IF_VIRTIO) return error_set(err, "addr= is for if=virtio");
+    if (r->d.interface == DRIVE_IF_VIRTIO) return virtio_place(r, err);
     if (r->d.interface != DRIVE_IF_IDE) return 0;
+    if (r->has_index && r->d.index >= IDE_UNITS) return error_set(err, "index: %d is too much; IDE has 0 to %d", r->d.index, IDE_UNITS - 1);
     if (r->bus >= 0 || r->unit >= 0) {
         if (r->has_index) return error_set(err, "index= and bus=/unit= say the same; give one");
         r->d.index = MAX(r->bus, 0) * 2 + MAX(r->unit, 0);
@@ -330,11 +356,12 @@ int drives_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < o->ide_device_count; i++)
         if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
+    if (virtio_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;
         if (o->config.drive[i].interface == DRIVE_IF_NONE)
-            return error_set(err, "drive '%s' is connected to nothing; add -device ide-hd,drive=%s", o->config.drive[i].id,
-                             o->config.drive[i].id);
+            return error_set(err, "drive '%s' is connected to nothing; add -device virtio-blk-pci,drive=%s or -device ide-hd,drive=%s", o->config.drive[i].id,
+                             o->config.drive[i].id, o->config.drive[i].id);
     }
     if (!o->nodefaults && !drive_at(o, 2) && !o->ide_device_count) return drive_add(o, &empty, err);
     return 0;

@@ -123,7 +123,7 @@ static const struct row rows[] = {
     { "hdc", "FILE", "secondary master (shares its place with -cdrom)", option_hdc },
     { "hdd", "FILE", "secondary slave", option_hdd },
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
-    { "drive", "file=F[,if=ide][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
+    { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=", option_drive },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
     { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },

@@ -21,6 +21,7 @@ struct vm_options {
     unsigned chardev_count;
     struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
     unsigned ide_device_count;
+    const char *virtio_drive[CONFIG_VIRTIO];                  /* ids, resolved at the end */
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

@@ -14,6 +14,9 @@ option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_sm
 /* vm_drive.c */
 option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
 int drives_finish(struct vm_options *o, struct error *err);
+/* vm_virtio.c */
+int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int virtio_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
 option_fn option_serial, option_monitor, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
 int console_finish(struct vm_options *o, struct error *err);

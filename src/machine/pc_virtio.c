@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Virtio devices of the board: each gets the next free PCI slot, or the one it asked for, in the order they were given. */
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "machine/pc_private.h"
+
+static void stop_carry_out(void *opaque)
+{
+    if (machine_state(opaque) == RUN_RUNNING) machine_stop(opaque, RUN_PAUSED);
+}
+
+static void no_space(void *opaque)
+{
+    log_message("a virtio disk: no space left on the host; the guest is stopped. Make room, then give the monitor 'cont'");
+    loop_post(stop_carry_out, opaque);
+}
+
+static struct virtio *blk_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    const struct drive_config *drive = &m->config.drive[d->drive];
+    struct virtio_blk_config c = d->blk;
+
+    c.memory = m->memory;
+    c.id = d->id ? d->id : drive->id;
+    c.node = m->drive[d->drive];
+    c.options = d->options;
+    c.opaque = m;
+    c.no_space = no_space;
+    c.write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
+    if (!c.serial) c.serial = drive->serial;
+    if (!c.queues) c.queues = MIN(m->config.cpus, 1023u);
+    if (!d->has_vectors) d->pci.vectors = c.queues + 1;
+    return virtio_blk_new(&c, err);
+}
+
+static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    switch (d->kind) {
+    case VIRTIO_KIND_BLK: return blk_create(m, d, err);
+    }
+    return NULL;
+}
+
+int pc_virtio_create(struct machine *m, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.virtio_count; i++) {
+        struct virtio_device_config d = m->config.virtio[i];
+        struct virtio *v = virtio_create(m, &d, err);
+
+        if (!v) return -1;
+        d.pci.bus = m->pci;
+        m->virtio[i] = virtio_pci_new(&d.pci, v, err);
+        if (!m->virtio[i]) return -1;
+        pc_device_add(m, m->virtio[i]);
+    }
+    return 0;
+}
+
+void pc_virtio_started(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.virtio_count; i++)
+        if (m->virtio[i] && m->config.virtio[i].kind == VIRTIO_KIND_BLK) virtio_blk_retry(virtio_pci_device(m->virtio[i]));
+}

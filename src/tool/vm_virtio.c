@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * -device virtio-*: properties as qemu names them. A row a device; rows of properties that all virtio functions share and
+ * of their own. Drives are looked up when all options are known (virtio_finish), since -device may come before -drive.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "tool/vm_options_private.h"
+
+struct request {
+    struct vm_options *o;
+    struct virtio_device_config d;
+    const char *drive;
+};
+
+static struct request *of(void *t) { return t; }
+
+/* ---- properties of all ---- */
+
+static int set_accept(void *t, const char *v, struct error *err) { return 0; }
+static int set_id(void *t, const char *v, struct error *err) { of(t)->d.id = v; return 0; }
+
+static int set_bus(void *t, const char *v, struct error *err)
+{
+    return !strcmp(v, "pci.0") ? 0 : error_set(err, "bus '%s' is not there; the PCI bus is pci.0", v);
+}
+
+/* "6", "06.0", "0x6.0x1": slot and function, in hexadecimal. */
+static int set_addr(void *t, const char *v, struct error *err)
+{
+    unsigned long slot, function = 0;
+    char *end;
+
+    slot = strtoul(v, &end, 16);
+    if (end != v && *end == '.') {
+        const char *f = end + 1;
+        function = strtoul(f, &end, 16);
+        if (end == f) end = (char *)(uintptr_t)v;
+    }
+    if (end == v || *end || slot > 31 || function > 7) return error_set(err, "addr wants a slot such as 6 or 06.0 (hexadecimal, at most 1f.7), not '%s'", v);
+    of(t)->d.pci.devfn = (int)(slot << 3 | function);
+    return 0;
+}
+
+static int set_disable_legacy(void *t, const char *v, struct error *err)
+{
+    if (!strcmp(v, "auto")) return 0;
+    return value_bool("disable-legacy", v, &of(t)->d.pci.disable_legacy, err);
+}
+
+static int set_disable_modern(void *t, const char *v, struct error *err) { return value_bool("disable-modern", v, &of(t)->d.pci.disable_modern, err); }
+static int set_page_per_vq(void *t, const char *v, struct error *err) { return value_bool("page-per-vq", v, &of(t)->d.pci.page_per_queue, err); }
+static int set_packed(void *t, const char *v, struct error *err) { return value_bool("packed", v, &of(t)->d.options.packed, err); }
+
+static int set_negated(const char *name, const char *v, bool *off, struct error *err)
+{
+    bool on = true;
+
+    if (value_bool(name, v, &on, err) < 0) return -1;
+    *off = !on;
+    return 0;
+}
+
+static int set_event_idx(void *t, const char *v, struct error *err) { return set_negated("event_idx", v, &of(t)->d.options.no_event_index, err); }
+static int set_indirect(void *t, const char *v, struct error *err) { return set_negated("indirect_desc", v, &of(t)->d.options.no_indirect, err); }
+static int set_queue_reset(void *t, const char *v, struct error *err) { return set_negated("queue_reset", v, &of(t)->d.options.no_queue_reset, err); }
+
+static int set_vectors(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("vectors", v, 2048, &n, err) < 0) return -1;
+    of(t)->d.pci.vectors = (unsigned)n;
+    of(t)->d.has_vectors = true;
+    return 0;
+}
+
+/* How a notification reaches the device is the engine's choice; the guest cannot tell. */
+static int set_ioeventfd(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    return value_bool("ioeventfd", v, &on, err);
+}
+
+static int set_off_only(void *t, const char *v, struct error *err)
+{
+    if (!strcmp(v, "off") || !strcmp(v, "auto")) return 0;
+    return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
+}
+
+#define COMMON_KEYS \
+    { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "addr", set_addr, NULL }, \
+    { "disable-legacy", set_disable_legacy, NULL }, { "disable-modern", set_disable_modern, NULL }, \
+    { "page-per-vq", set_page_per_vq, NULL }, { "packed", set_packed, NULL }, { "event_idx", set_event_idx, NULL }, \
+    { "indirect_desc", set_indirect, NULL }, { "queue_reset", set_queue_reset, NULL }, { "vectors", set_vectors, NULL }, \
+    { "ioeventfd", set_ioeventfd, NULL }, { "iommu_platform", set_off_only, NULL }, { "multifunction", set_off_only, NULL }, \
+    { "ats", set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
+    { NULL, NULL, NULL }
+
+/* ---- virtio-blk ---- */
+
+static int set_drive(void *t, const char *v, struct error *err) { of(t)->drive = v; return 0; }
+
+static int set_serial(void *t, const char *v, struct error *err)
+{
+    if (strlen(v) > 20) return error_set(err, "serial: at most 20 characters");
+    of(t)->d.blk.serial = v;
+    return 0;
+}
+
+static int set_num_queues(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("num-queues", v, VIRTIO_QUEUES_MAX - 1, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "num-queues=0: a disk needs a queue");
+    of(t)->d.blk.queues = (unsigned)n;
+    return 0;
+}
+
+static int set_queue_size(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("queue-size", v, VIRTQUEUE_SIZE_MAX, &n, err) < 0) return -1;
+    if (n < 4 || n & (n - 1)) return error_set(err, "queue-size=%s: it is a power of two from 4 to %d", v, VIRTQUEUE_SIZE_MAX);
+    of(t)->d.blk.queue_size = (uint16_t)n;
+    return 0;
+}
+
+static int set_block_size(const char *name, const char *v, uint32_t *to, struct error *err)
+{
+    uint64_t n;
+
+    if (value_size(name, v, 1, &n, err) < 0) return -1;
+    if (n < 512 || n > 2 << 20 || n & (n - 1)) return error_set(err, "%s=%s: it is a power of two from 512 to 2M", name, v);
+    *to = (uint32_t)n;
+    return 0;
+}
+
+static int set_bytes(const char *name, const char *v, uint64_t most, uint32_t *to, struct error *err)
+{
+    uint64_t n;
+
+    if (value_size(name, v, 1, &n, err) < 0) return -1;
+    if (n > most || n % 512) return error_set(err, "%s=%s: it is a multiple of 512, at most %llu", name, v, (unsigned long long)most);
+    *to = (uint32_t)n;
+    return 0;
+}
+
+static int set_logical(void *t, const char *v, struct error *err) { return set_block_size("logical_block_size", v, &of(t)->d.blk.logical_block_bytes, err); }
+static int set_physical(void *t, const char *v, struct error *err) { return set_block_size("physical_block_size", v, &of(t)->d.blk.physical_block_bytes, err); }
+static int set_min_io(void *t, const char *v, struct error *err) { return set_bytes("min_io_size", v, 65535 * 512, &of(t)->d.blk.min_io_bytes, err); }
+static int set_opt_io(void *t, const char *v, struct error *err) { return set_bytes("opt_io_size", v, 1u << 31, &of(t)->d.blk.opt_io_bytes, err); }
+
+static int set_granularity(void *t, const char *v, struct error *err)
+{
+    return set_bytes("discard_granularity", v, 1u << 31, &of(t)->d.blk.discard_granularity_bytes, err);
+}
+
+static int set_sectors(const char *name, const char *v, uint32_t *to, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned(name, v, 0x3fffff, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "%s=0 makes no sense; switch the feature off instead", name);
+    *to = (uint32_t)n;
+    return 0;
+}
+
+static int set_max_discard(void *t, const char *v, struct error *err) { return set_sectors("max-discard-sectors", v, &of(t)->d.blk.max_discard_sectors, err); }
+static int set_max_zeroes(void *t, const char *v, struct error *err) { return set_sectors("max-write-zeroes-sectors", v, &of(t)->d.blk.max_write_zeroes_sectors, err); }
+static int set_config_wce(void *t, const char *v, struct error *err) { return set_negated("config-wce", v, &of(t)->d.blk.no_config_wce, err); }
+static int set_discard(void *t, const char *v, struct error *err) { return set_negated("discard", v, &of(t)->d.blk.no_discard, err); }
+static int set_write_zeroes(void *t, const char *v, struct error *err) { return set_negated("write-zeroes", v, &of(t)->d.blk.no_write_zeroes, err); }
+
+static const struct option_key blk_keys[] = {
+    { "drive", set_drive, NULL }, { "serial", set_serial, NULL }, { "num-queues", set_num_queues, NULL },
+    { "queue-size", set_queue_size, NULL }, { "logical_block_size", set_logical, NULL },
+    { "physical_block_size", set_physical, NULL }, { "min_io_size", set_min_io, NULL }, { "opt_io_size", set_opt_io, NULL },
+    { "discard_granularity", set_granularity, NULL }, { "max-discard-sectors", set_max_discard, NULL },
+    { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
+    { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", set_off_only, NULL },
+    { "bootindex", NULL, "not supported in this version; use -boot order=" },
+    { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", set_off_only, NULL },
+    COMMON_KEYS,
+};
+
+/* ---- devices ---- */
+
+static const struct {
+    const char *name, *aliases;          /* aliases: in blanks, "|alias|alias|" */
+    enum virtio_kind kind;
+    const struct option_key *keys;
+} kinds[] = {
+    { "virtio-blk-pci", "|virtio-blk|virtio-blk-pci-transitional|virtio-blk-pci-non-transitional|", VIRTIO_KIND_BLK, blk_keys },
+};
+
+static int keys_show(const char *name, const struct option_key *keys)
+{
+    printf("%s options:\n", name);
+    for (; keys->name; keys++)
+        if (keys->set && keys->set != set_accept) printf("  %s\n", keys->name);
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+static bool is_called(unsigned k, const char *name)
+{
+    const char *at;
+
+    if (!strcmp(kinds[k].name, name)) return true;
+    at = strstr(kinds[k].aliases, name);
+    return at && at[-1] == '|' && at[strlen(name)] == '|';
+}
+
+static int virtio_add(struct vm_options *o, const struct request *r, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
+    o->virtio_drive[c->virtio_count] = r->drive;
+    c->virtio[c->virtio_count++] = r->d;
+    return 0;
+}
+
+int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    struct request r = { .o = o, .d.pci.devfn = -1 };
+    const char *name = l->pair[0].value, *what = arena_format(o->arena, "-device %s", name);
+    unsigned k = 0;
+
+    while (!is_called(k, name)) k++;
+    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show(kinds[k].name, kinds[k].keys);
+    r.d.kind = kinds[k].kind;
+    if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;
+    if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
+    if (r.d.kind == VIRTIO_KIND_BLK && !r.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
+    return virtio_add(o, &r, err);
+}
+
+/* Drives of -drive if=virtio come after the devices that were asked for. */
+int virtio_finish(struct vm_options *o, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    for (unsigned n = 0; n < c->virtio_count; n++) {
+        unsigned i = 0;
+
+        if (c->virtio[n].kind != VIRTIO_KIND_BLK) continue;
+        while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, o->virtio_drive[n]))) i++;
+        if (i == c->drive_count) return error_set(err, "-device virtio-blk-pci: no -drive has the id '%s'", o->virtio_drive[n]);
+        if (c->drive[i].interface != DRIVE_IF_NONE)
+            return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
+        if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
+        c->drive[i].interface = DRIVE_IF_VIRTIO;
+        c->drive[i].index = -1;
+        c->virtio[n].drive = i;
+    }
+    for (unsigned i = 0; i < c->drive_count; i++) {
+        struct request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
+
+        if (c->drive[i].interface != DRIVE_IF_VIRTIO || c->drive[i].index < 0) continue;
+        if (c->drive[i].addr && set_addr(&r, c->drive[i].addr, err) < 0) return error_prefix(err, "-drive");
+        if (virtio_add(o, &r, err) < 0) return -1;
+    }
+    return 0;
+}
