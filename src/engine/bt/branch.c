@@ -2,8 +2,8 @@
 /*
  * Near control transfers and the exits of a block.
  *
- * A target on the same page is reached by a direct jump, which is patched when the target is translated. Everything
- * else looks in the jump cache: RIP selects an entry, whose tag is minus (RIP + salt); the salt changes with the mode
+ * A target on the same page is reached by a direct jump, which is patched when the target is translated; one on another
+ * page by a direct jump behind a check of where that page lies. Everything else looks in the jump cache: RIP selects an entry, whose tag is minus (RIP + salt); the salt changes with the mode
  * and whenever translations or mappings do, so that all entries die at once. To make a vCPU leave generated code, its
  * salt is spoiled: each look-up then goes to C. Backward direct jumps poll v->pending.
  */
@@ -60,7 +60,8 @@ static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
 /* NOPs, so that four bytes after `before` more lie within eight aligned ones: they are changed while others execute them. */
 static void align_patch(struct emitter *e, unsigned before)
 {
-    while (((uintptr_t)e->p + before) % 8 > 4) e8(e, 0x90);
+    unsigned at = ((uintptr_t)e->p + before) % 8;
+    if (at > 4) e_nops(e, 8 - at);
 }
 
 /* A patchable jump; opcode 0xe9, or 0x0f8x for a conditional one. Its stub is emitted later. */
@@ -75,24 +76,62 @@ static void patchable(struct trans *t, unsigned opcode, int32_t target)
     e32(e, 0);
 }
 
-static void direct(struct trans *t, int64_t target, unsigned opsize)
+/* May a jump to another page be a direct one with a check? RIP must be the linear address. */
+static bool is_guardable(const struct trans *t, int64_t target, unsigned opsize)
+{
+    return !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && t->jump_count < 4 && (t->mode == X86_CODE64 || opsize != 2) &&
+           target == (int32_t)target;
+}
+
+/* Leaves for the stub of the next jump if somebody wants the vCPU. */
+static void poll(struct trans *t)
 {
     struct emitter *e = &t->e;
+    e_load32(e, T0, vm(VOFF(pending)));
+    uint8_t *fine = e_jrcxz_fwd(e);
+    t->jump_stub[t->jump_count].poll = e_jmp32_fwd(e);
+    e_bind8(e, fine);
+}
+
+/* To another page: RIP + key of its page in the fetch TLB + a constant of the target is 0 when the page is mapped where it
+ * was when the jump was connected. Flags stay. */
+static void guarded(struct trans *t, int64_t target)
+{
+    struct emitter *e = &t->e;
+    struct tb_jump *j = &t->jump[t->jump_count];
+    int32_t keys = VOFF(mmu[0]) + (int32_t)offsetof(struct softmmu, fetch) +
+                   (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL);
+    e_load(e, S1, vm(VOFF(pcbase)));
+    if (t->mode == X86_CODE64) e_lea(e, S1, hm(S1, (int32_t)target));
+    else e_lea32(e, S1, hm(S1, (int32_t)target));
+    e_pext(e, S2, S1, vm(VOFF(index_mask)));
+    e_nops(e, -((uintptr_t)e->p + 2) % 8);
+    j->guard = e->p + 2 - t->en->rw;
+    e_mov_ri64(e, T0, PAGE_NONE);
+    e_load(e, S2, hmi(H_RSP, S2, 8, keys));
+    e_lea(e, T0, hmi(T0, S1, 1, 0));
+    e_lea(e, T0, hmi(T0, S2, 1, 0));
+    uint8_t *hit = e_jrcxz_fwd(e);
+    t->jump_stub[t->jump_count].miss = e_jmp32_fwd(e);
+    e_bind8(e, hit);
+    patchable(t, 0xe9, (int32_t)target);
+}
+
+static void direct(struct trans *t, int64_t target, unsigned opsize)
+{
     int32_t chain = chainable(t, target, opsize);
+    bool backward = target <= t->offset[t->current];
     t->ended = true;
-    if (chain < 0) {
+    if (chain >= 0) {
+        if (chain <= t->offset[t->current]) poll(t);
+        patchable(t, 0xe9, chain);
+    } else if (is_guardable(t, target, opsize)) {
+        if (backward || t->mode != X86_CODE64) poll(t);            /* 32-bit code could go round forward */
+        guarded(t, target);
+    } else {
         target_to_s1(t, target, opsize);
         t_exit_s1(t);
-        return;
     }
-    if (chain <= t->offset[t->current]) {
-        e_load32(e, T0, vm(VOFF(pending)));
-        uint8_t *fine = e_jrcxz_fwd(e);
-        t->jump_stub[t->jump_count].poll = 1;
-        t->jump_stub[t->jump_count].stub_at = e_jmp32_fwd(e);
-        e_bind8(e, fine);
-    }
-    patchable(t, 0xe9, chain);
 }
 
 /* Goes on at target, an offset from the start of this page. */
@@ -112,7 +151,8 @@ void t_emit_stubs(struct trans *t)
         *j = t->jump[n];
         j->from = t->tb;
         j->stub = e->p - t->en->rw;
-        if (t->jump_stub[n].poll) e_bind32(e, t->jump_stub[n].stub_at);
+        if (t->jump_stub[n].poll) e_bind32(e, t->jump_stub[n].poll);
+        if (t->jump_stub[n].miss) e_bind32(e, t->jump_stub[n].miss);
         int32_t d = j->stub - (j->patch + 4);
         __builtin_memcpy(t->en->rw + j->patch, &d, 4);
         e_mov_ri64(e, H_R10, (uint64_t)j);             /* bt_jump_by_cache counts its bytes */

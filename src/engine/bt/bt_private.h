@@ -54,13 +54,15 @@ enum {
 
 struct tb;
 
-/* A direct jump out of a TB, patched to its target when that is known. */
+/* A direct jump out of a TB, patched to its target when that is known. One that leaves the page first checks that the
+ * fetch TLB has the target's page where it was (branch.c). */
 struct tb_jump {
     struct tb *from, *to;
     struct tb_jump *next_incoming;     /* list of the jumps that lead to `to` */
     uint32_t patch;                    /* offset in the cache of the rel32 */
     uint32_t stub;                     /* offset of: mov r10, this; jmp to a thunk that asks for the target */
-    uint16_t target;                   /* offset in the page */
+    uint32_t guard;                    /* offset of the 8 bytes that the check adds; 0: within the page, no check */
+    int32_t target;                    /* offset from the start of the page */
 };
 struct tb_insn {
     uint32_t host;                     /* offset from the TB's host code to the first byte of this instruction */
@@ -94,11 +96,22 @@ struct tb {
 struct softmmu {
     uint64_t tag[2][TLB_SIZE];         /* BT_READ, BT_WRITE */
     uint64_t addend[TLB_SIZE];         /* host address - linear address */
-    uint64_t fetch[TLB_SIZE];          /* minus linear page */
+    uint64_t fetch[TLB_SIZE];          /* bt_fetch_key */
     uint64_t gpa[TLB_SIZE];            /* page of the read and write entry | TLB_GLOBAL */
     uint64_t fetch_gpa[TLB_SIZE];      /* page of the fetch entry | TLB_GLOBAL */
 };
 #define TLB_GLOBAL 1ull
+
+/* Linear and physical page in one word: minus their sum, the page number of the latter laid where a canonical linear
+ * page has no bits of its own. RIP + key + bt_guard(physical address of the target) is 0 if, and only if, both are those
+ * of the key; bits 12 to 48 of a key with PAGE_NONE fit nothing. */
+#define PAGE_NONE (1ull << 48)
+static inline uint64_t bt_fetch_key(gva_t page, gpa_t gpa)
+{
+    uint64_t number = gpa >> 12;
+    return -(PAGE_OF(page) + ((number & 0xfff) | number >> 12 << 49));
+}
+static inline uint64_t bt_guard(gpa_t target) { return -bt_fetch_key(0, target) - PAGE_OFFSET(target); }
 
 struct tlb_log { uint32_t count; uint16_t slot[TLB_LOG]; };        /* count TLB_LOG + 1: there were more */
 
@@ -192,6 +205,9 @@ struct bt_vcpu {
 struct bt_range { gpa_t start, size; uint8_t *hva; bool readonly; };
 struct bt_ranges { size_t count; struct bt_ranges *old; struct bt_range range[]; };
 
+/* Not watched; write entries have been taken away, but a store may still be under way; watched. */
+enum page_watch { PAGE_FREE, PAGE_CLOSING, PAGE_WATCHED };
+
 enum { TB_HASH_BITS = 18 };
 struct bt_engine {
     struct engine base;
@@ -213,7 +229,7 @@ struct bt_engine {
     struct tb **by_host;               /* TBs in the order of their host code */
     uint32_t tb_count, tb_max;
     struct tb **page_tbs;              /* by physical page number */
-    uint8_t *page_watched;             /* blocks are, or are being, made from it */
+    uint8_t *page_watch;               /* enum page_watch of each page */
     uint64_t page_count;
     bool flush_all;
     /* Locks (parallel.c). */
@@ -273,6 +289,7 @@ const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t
 void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool writable);
 void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
 bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page); /* true: there was an entry */
+void bt_tlb_drop_write_at(struct bt_vcpu *v, unsigned idx, gva_t linear);
 void bt_fetch_page_note(struct bt_vcpu *v, gva_t linear);      /* the jump cache leads there */
 void bt_fetch_pages_forget(struct bt_vcpu *v);
 /* GPA for fetching at linear; raises. io: the page is device memory. */

@@ -90,7 +90,16 @@ static inline void e_store32(struct emitter *e, struct host_mem m, int from) { e
 static inline void e_lea(struct emitter *e, int to, struct host_mem m) { e_rm(e, true, 0x8d, to, m); }
 static inline void e_lea32(struct emitter *e, int to, struct host_mem m) { e_rm(e, false, 0x8d, to, m); }
 static inline void e_movzx16(struct emitter *e, int to, int from) { e_rr(e, false, 0x0fb7, to, from); }
-static inline void e_movzx16_load(struct emitter *e, int to, struct host_mem from) { e_rm(e, false, 0x0fb7, to, from); }
+static inline void e_movsxd_load(struct emitter *e, int to, struct host_mem from) { e_rm(e, true, 0x63, to, from); }
+/* n bytes that do nothing, at most 8 (SDM 2B, NOP: recommended sequences). */
+static inline void e_nops(struct emitter *e, unsigned n)
+{
+    static const uint8_t nop[9][8] = {
+        { 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0 }, { 0x0f, 0x1f, 0x40, 0 }, { 0x0f, 0x1f, 0x44, 0, 0 },
+        { 0x66, 0x0f, 0x1f, 0x44, 0, 0 }, { 0x0f, 0x1f, 0x80, 0, 0, 0, 0 }, { 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 },
+    };
+    for (unsigned i = 0; i < n; i++) e8(e, nop[n][i]);
+}
 /* to's low 16 bits = from's. */
 static inline void e_mov16_rr(struct emitter *e, int to, int from)
 {

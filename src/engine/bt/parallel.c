@@ -150,21 +150,32 @@ static void epochs_wait(struct bt_vcpu *v, const uint64_t *who)
 bool bt_page_watch(struct bt_vcpu *v, gpa_t page)
 {
     struct bt_engine *e = v->engine;
+    uint8_t *state = &e->page_watch[page >> 12];
     uint64_t who[VCPUS_MAX / 64] = { 0 };
     bool others = false;
-    if (e->page_watched[page >> 12]) return true;
-    __atomic_store_n(&e->page_watched[page >> 12], 1, __ATOMIC_SEQ_CST);
+    if (*state == PAGE_WATCHED) return true;
+    if (*state == PAGE_CLOSING) {                      /* another vCPU is at it */
+        bt_code_unlock(v);
+        rest_begin(v);
+        sched_yield();
+        rest_end(v);
+        bt_code_lock(v);
+        return false;
+    }
+    __atomic_store_n(state, PAGE_CLOSING, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < e->vcpu_count; i++) {
         struct bt_vcpu *w = e->vcpu[i];
         if (!w || !(bt_tlb_drop_write(w, page) || bt_is_watching(w)) || w == v) continue;
         who[i / 64] |= 1ull << i % 64;
         others = true;
     }
-    if (!others) return true;
-    bt_code_unlock(v);
-    epochs_wait(v, who);
-    bt_code_lock(v);
-    return false;
+    if (others) {
+        bt_code_unlock(v);
+        epochs_wait(v, who);
+        bt_code_lock(v);
+    }
+    __atomic_store_n(state, PAGE_WATCHED, __ATOMIC_SEQ_CST);
+    return !others;
 }
 
 /* The page is written and holds no blocks: let writes be quick again. true: it is watched no more. */
@@ -172,8 +183,8 @@ bool bt_page_unwatch(struct bt_vcpu *v, gpa_t page)
 {
     struct bt_engine *e = v->engine;
     bt_code_lock(v);
-    bool none = !e->page_tbs[page >> 12];
-    if (none) __atomic_store_n(&e->page_watched[page >> 12], 0, __ATOMIC_SEQ_CST);
+    bool none = !e->page_tbs[page >> 12] && e->page_watch[page >> 12] != PAGE_CLOSING;
+    if (none) __atomic_store_n(&e->page_watch[page >> 12], PAGE_FREE, __ATOMIC_SEQ_CST);
     bt_code_unlock(v);
     return none;
 }

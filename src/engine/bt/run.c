@@ -401,7 +401,7 @@ uint64_t bt_lookup(struct bt_vcpu *v)
 
 uint64_t bt_step_done(struct bt_vcpu *v) { return bt_next(v); }
 
-/* Direct jump j wants its target, on the page of its block. */
+/* Direct jump j wants its target. */
 uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
 {
     uint64_t rip = v->pcbase + j->target;
@@ -413,7 +413,7 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     struct tb *tb = find_or_translate(v);
     bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead;
     if (jump_lives && !tb->uncached) {
-        if (tb->page2 == ~0ull && PAGE_OF(tb->pc) == PAGE_OF(j->from->pc)) bt_jump_connect(v->engine, j, tb);
+        if (tb->page2 == ~0ull && (j->guard || PAGE_OF(tb->pc) == PAGE_OF(j->from->pc))) bt_jump_connect(v->engine, j, tb);
         else if (tb->page2 != ~0ull && (v->tbflags & TBF_CODE64)) bt_jump_by_cache(v->engine, j);
     }
     return enter_tb(v, tb);

@@ -105,7 +105,7 @@ static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigne
     bt_tlb_fill(v, idx, linear, t, writable);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);           /* see bt_page_watch */
     if (writable && bt_page_is_watched(v->engine, t->gpa)) {
-        bt_tlb_drop_write(v, t->gpa);
+        bt_tlb_drop_write_at(v, idx, linear);
         if (access == BT_WRITE) h.kind = HIT_CODE;
     }
     return h;
@@ -116,7 +116,7 @@ gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io)
     unsigned idx = x86_cpl(&v->s) == 3 ? MMU_USER : MMU_KERNEL, slot = bt_tlb_slot(v, linear);
     const struct softmmu *m = &v->mmu[idx];
     *io = false;
-    if (m->fetch[slot] + PAGE_OF(linear) != 0) {
+    if (m->fetch[slot] != bt_fetch_key(linear, m->fetch_gpa[slot])) {
         const struct tlb_second *t = bt_tlb_translate(v, idx, linear, BT_FETCH);
         if (!t->hva) {
             *io = true;

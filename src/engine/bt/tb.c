@@ -50,13 +50,21 @@ static void patch(struct bt_engine *e, struct tb_jump *j, uint32_t target)
     __atomic_store_n(place, (int32_t)(target - (j->patch + 4)), __ATOMIC_RELEASE);
 }
 
+/* The bytes are aligned. Code that runs may see them before or after the jump is patched: both ways it goes right, since a
+ * jump that leads nowhere leads to the stub. */
+static void guard_set(struct bt_engine *e, struct tb_jump *j, uint64_t value)
+{
+    __atomic_store_n((uint64_t *)(e->rw + j->guard), value, __ATOMIC_RELEASE);
+}
+
 void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
 {
     if (j->to || j->from->dead || to->dead) return;
     j->to = to;
     j->next_incoming = to->incoming;
     to->incoming = j;
-    patch(e, j, to->host_main);
+    patch(e, j, j->guard ? to->host : to->host_main);
+    if (j->guard) guard_set(e, j, bt_guard(to->pc));
 }
 
 /* The target is no place to jump to directly: the stub looks in the jump cache from now on. */
@@ -98,6 +106,7 @@ void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
         struct tb_jump *j = tb->incoming;
         tb->incoming = j->next_incoming;
         j->to = NULL;
+        if (j->guard) guard_set(e, j, PAGE_NONE);
         patch(e, j, j->stub);
     }
     for (unsigned i = 0; i < tb->jump_count; i++) jump_disconnect(e, &tb->jump[i]);
@@ -109,7 +118,7 @@ void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
 /* Any thread. */
 bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa)
 {
-    return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watched[gpa >> 12], __ATOMIC_ACQUIRE);
+    return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watch[gpa >> 12], __ATOMIC_ACQUIRE);
 }
 
 static bool tb_touches(const struct tb *tb, gpa_t start, gpa_t last)
@@ -143,8 +152,8 @@ void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
             for (unsigned i = 0; i < e->vcpu_count; i++)
                 if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
         }
-        if (start >> 12 < e->page_count && !e->page_tbs[start >> 12])
-            __atomic_store_n(&e->page_watched[start >> 12], 0, __ATOMIC_SEQ_CST);
+        if (start >> 12 < e->page_count && !e->page_tbs[start >> 12] && e->page_watch[start >> 12] == PAGE_WATCHED)
+            __atomic_store_n(&e->page_watch[start >> 12], PAGE_FREE, __ATOMIC_SEQ_CST);
         start += n;
         size -= n;
     }

@@ -170,7 +170,7 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
 {
     uint64_t at = begin(e);
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_R10);
-    e_movzx16_load(e, H_R11, hm(H_R10, offsetof(struct tb_jump, target)));
+    e_movsxd_load(e, H_R11, hm(H_R10, offsetof(struct tb_jump, target)));
     e_load(e, H_R10, hm(H_RSP, VOFF(pcbase)));
     e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
     e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));

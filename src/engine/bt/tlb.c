@@ -27,7 +27,7 @@ static void mmu_clear(struct bt_vcpu *v, unsigned idx)
 {
     struct softmmu *m = &v->mmu[idx];
     for (unsigned i = 0; i < tlb_size(v); i++)
-        m->tag[0][i] = m->tag[1][i] = m->fetch[i] = invalid_tag(i);
+        m->tag[0][i] = m->tag[1][i] = invalid_tag(i), m->fetch[i] = PAGE_NONE;
     v->log[idx][0].count = v->log[idx][1].count = 0;
 }
 
@@ -73,7 +73,7 @@ static bool large_may_be_at(const struct bt_vcpu *v, gva_t linear)
 static void drop_slot(struct softmmu *m, unsigned slot, bool global_too)
 {
     if (global_too || !(m->gpa[slot] & TLB_GLOBAL)) m->tag[0][slot] = m->tag[1][slot] = invalid_tag(slot);
-    if (global_too || !(m->fetch_gpa[slot] & TLB_GLOBAL)) m->fetch[slot] = invalid_tag(slot);
+    if (global_too || !(m->fetch_gpa[slot] & TLB_GLOBAL)) m->fetch[slot] = PAGE_NONE;
 }
 
 static void first_flush(struct bt_vcpu *v, bool global_too)
@@ -213,6 +213,13 @@ bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page)
     return any;
 }
 
+/* The vCPU's own entry, just filled: write_place need not know it, since another vCPU may be emptying that. */
+void bt_tlb_drop_write_at(struct bt_vcpu *v, unsigned idx, gva_t linear)
+{
+    unsigned slot = bt_tlb_slot(v, linear);
+    v->mmu[idx].tag[BT_WRITE][slot] = invalid_tag(slot);
+}
+
 /* ---- Filling ---- */
 
 /* Pages drive each other out of the first level: more slots. */
@@ -231,11 +238,8 @@ static void log_fill(struct bt_vcpu *v, unsigned idx, unsigned slot, bool global
     if (log->count <= TLB_LOG) log->count++;
 }
 
-/* Is what the slot holds (tag, gpa) logged as such an entry would be? */
-static bool is_logged(uint64_t tag, uint64_t gpa, unsigned slot, bool global)
-{
-    return tag != invalid_tag(slot) && !(gpa & TLB_GLOBAL) == !global;
-}
+/* Is what the slot holds (empty: nothing) logged as such an entry would be? */
+static bool is_logged(bool empty, uint64_t gpa, bool global) { return !empty && !(gpa & TLB_GLOBAL) == !global; }
 
 /* Makes linear's page hit for reads, and for writes if writable. */
 void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool writable)
@@ -246,7 +250,7 @@ void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb
     unsigned slot = bt_tlb_slot(v, linear);
     bool global = t->rights & TLB_IS_GLOBAL;
     if (m->tag[BT_READ][slot] != invalid_tag(slot) && m->tag[BT_READ][slot] != -page) v->evictions++;
-    if (!is_logged(m->tag[BT_READ][slot], m->gpa[slot], slot, global)) log_fill(v, idx, slot, global);
+    if (!is_logged(m->tag[BT_READ][slot] == invalid_tag(slot), m->gpa[slot], global)) log_fill(v, idx, slot, global);
     m->tag[BT_READ][slot] = -page;
     m->tag[BT_WRITE][slot] = writable ? -page : invalid_tag(slot);
     m->addend[slot] = (uint64_t)t->hva - page;
@@ -259,8 +263,8 @@ void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const stru
     struct softmmu *m = &v->mmu[idx];
     unsigned slot = bt_tlb_slot(v, linear);
     bool global = t->rights & TLB_IS_GLOBAL;
-    if (!is_logged(m->fetch[slot], m->fetch_gpa[slot], slot, global)) log_fill(v, idx, slot, global);
-    m->fetch[slot] = -PAGE_OF(linear);
+    if (!is_logged(m->fetch[slot] == PAGE_NONE, m->fetch_gpa[slot], global)) log_fill(v, idx, slot, global);
+    m->fetch[slot] = bt_fetch_key(linear, t->gpa);
     m->fetch_gpa[slot] = t->gpa | (global ? TLB_GLOBAL : 0);
 }
 

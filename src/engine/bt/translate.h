@@ -51,7 +51,7 @@ struct trans {
     unsigned cold_count;
     struct tb_jump jump[4];
     unsigned jump_count;
-    struct { uint8_t *stub_at; int poll; } jump_stub[4];
+    struct { uint8_t *poll, *miss; } jump_stub[4];     /* jumps to the stub, NULL: none */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;

@@ -279,16 +279,19 @@ static void live_patching(u32 me)
     u8 *at = code_pool[60] + 3;                        /* the immediate is aligned */
     u64 calls = 0;
     static u64 all_calls;
+    static volatile u32 running;
     if (me == 0) code_write(at, 1);
     barrier();
     serialize();
     if (me == 0) {
+        while (running != cpus - 1) pause();
         for (u32 n = 0; n < ROUNDS; n++) {
             *(volatile u32 *)(at + 1) = n & 1 ? 0x11111111 : 0x22222222;
             wait(100);
         }
         code_version = 1;
     } else {
+        __atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST);
         for (; !code_version; calls++) {
             u32 got = code_call(at);
             if (got != 1 && got != 0x11111111 && got != 0x22222222) __atomic_add_fetch(&code_wrong, 1, __ATOMIC_SEQ_CST);
