@@ -31,10 +31,24 @@ bool virtqueue_break(struct virtqueue *q, const char *why)
 
 void *virtqueue_area(struct virtqueue *q, gpa_t gpa, size_t size)
 {
-    void *p = memory_ram_pointer(q->memory, gpa, size);
+    uint8_t *first = NULL, *expected = NULL;
 
-    if (!p) virtqueue_break(q, "a ring lies outside of RAM");
-    return p;
+    do {                                 /* one block of RAM, though the map may have it in several pieces */
+        struct flat_range r = memory_map_find(q->memory, gpa);
+        uint64_t here = r.start + r.size - gpa;
+        uint8_t *p = r.kind == RANGE_RAM ? r.hva + (gpa - r.start) : NULL;
+
+        if (!p || (first && p != expected)) {
+            virtqueue_break(q, "a ring lies outside of RAM");
+            return NULL;
+        }
+        if (!first) first = p;
+        if (here >= size) break;
+        expected = p + here;
+        gpa += here;
+        size -= here;
+    } while (size);
+    return first;
 }
 
 int virtqueue_start(struct virtqueue *q, uint64_t features)
