@@ -203,7 +203,7 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy)
 
 void virtio_config_read(struct virtio *v, unsigned offset, void *data, unsigned size)
 {
-    memset(data, 0, size);
+    memset(data, 0xff, size);
     if (offset >= v->config_bytes || size > v->config_bytes - offset) return;
     if (v->ops->config_reading) v->ops->config_reading(v);
     v->config_read_since_change = true;

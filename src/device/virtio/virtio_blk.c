@@ -275,18 +275,21 @@ static void config_fill(struct virtio_blk *b)
     uint64_t sectors = block_size_bytes(c->node) / SECTOR, cylinders = sectors / (16 * 63);
     unsigned exponent = 0;
 
+    uint32_t discard = c->no_discard ? 0 : 1, zeroes = c->no_write_zeroes ? 0 : 1;
+
     while (c->logical_block_bytes << exponent < c->physical_block_bytes) exponent++;
     *layout_of(b) = (struct layout){
         .capacity = le64_make(sectors), .seg_max = le32_make(c->queue_size - 2u),
-        .cylinders = le16_make((uint16_t)MIN(MAX(cylinders, (uint64_t)2), (uint64_t)16383)), .heads = 16, .sectors = 63,
+        .cylinders = le16_make((uint16_t)MIN(MAX(cylinders, (uint64_t)2), (uint64_t)16383)), .heads = 16,
+        .sectors = 63 & ~(uint8_t)(c->logical_block_bytes / SECTOR - 1),
         .blk_size = le32_make(c->logical_block_bytes), .physical_block_exp = (uint8_t)exponent,
         .min_io_size = le16_make((uint16_t)(c->min_io_bytes / c->logical_block_bytes)),
         .opt_io_size = le32_make(c->opt_io_bytes / c->logical_block_bytes),
         .writeback = b->writeback, .num_queues = le16_make((uint16_t)c->queues),
-        .max_discard_sectors = le32_make(c->max_discard_sectors), .max_discard_seg = le32_make(1),
-        .discard_sector_alignment = le32_make(c->discard_granularity_bytes / SECTOR),
-        .max_write_zeroes_sectors = le32_make(c->max_write_zeroes_sectors), .max_write_zeroes_seg = le32_make(1),
-        .write_zeroes_may_unmap = 1,
+        .max_discard_sectors = le32_make(discard * c->max_discard_sectors), .max_discard_seg = le32_make(discard),
+        .discard_sector_alignment = le32_make(discard * c->discard_granularity_bytes / SECTOR),
+        .max_write_zeroes_sectors = le32_make(zeroes * c->max_write_zeroes_sectors), .max_write_zeroes_seg = le32_make(zeroes),
+        .write_zeroes_may_unmap = (uint8_t)zeroes,
     };
 }
 
@@ -414,7 +417,9 @@ struct virtio *virtio_blk_new(const struct virtio_blk_config *config, struct err
     for (unsigned n = 0; n < b->config.queues && n < ARRAY_SIZE(sizes); n++) sizes[n] = b->config.queue_size;
     if (config->serial) memcpy(b->serial, config->serial, strnlen(config->serial, ID_BYTES));
     b->v.id = config->id;
-    b->v.config_bytes = sizeof(struct layout);
+    /* It ends with the last field that a feature brings. */
+    b->v.config_bytes = !config->no_write_zeroes ? offsetof(struct layout, unused1) :
+                        !config->no_discard ? offsetof(struct layout, max_write_zeroes_sectors) : offsetof(struct layout, max_discard_sectors);
     if (virtio_init(&b->v, &ops, config->memory, features(&b->config), &config->options, b->config.queues, sizes, err) < 0) {
         destroy(&b->v);
         return NULL;

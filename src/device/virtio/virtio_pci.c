@@ -86,7 +86,6 @@ void virtio_pci_device_reset(struct virtio_pci *p)
     virtio_pci_isr_take(p);
     p->config_vector = VIRTIO_NO_VECTOR;
     p->queue_select = 0;
-    p->device_feature_select = p->driver_feature_select = 0;
 }
 
 static void reset(struct device *d)
@@ -94,6 +93,7 @@ static void reset(struct device *d)
     struct virtio_pci *p = container_of(d, struct virtio_pci, pci.device);
 
     virtio_pci_device_reset(p);
+    p->device_feature_select = p->driver_feature_select = 0;
     pci_msix_reset(&p->msix);
 }
 

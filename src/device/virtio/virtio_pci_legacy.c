@@ -31,7 +31,7 @@ static uint64_t register_read(struct virtio_pci *p, unsigned offset)
     case ISR: return virtio_pci_isr_take(p);
     case CONFIG_VECTOR: return p->config_vector;
     case QUEUE_VECTOR: return q ? q->vector : VIRTIO_NO_VECTOR;
-    default: return 0;
+    default: return UINT32_MAX;
     }
 }
 

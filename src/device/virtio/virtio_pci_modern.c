@@ -36,11 +36,12 @@ static void common_fill(struct virtio_pci *p, struct common *c)
     if (c->device_feature_select < 2)
         c->device_feature = (uint32_t)(virtio_features_modern(p->v) >> 32 * c->device_feature_select);
     if (c->driver_feature_select < 2) c->driver_feature = (uint32_t)(p->v->features >> 32 * c->driver_feature_select);
+    c->queue_notify_off = p->queue_select;
+    c->queue_vector = VIRTIO_NO_VECTOR;
     if (!q) return;
     c->queue_size = q->size;
     c->queue_vector = q->vector;
     c->queue_enable = q->enabled;
-    c->queue_notify_off = p->queue_select;
     c->queue_descriptors = q->descriptors;
     c->queue_driver = q->driver;
     c->queue_device = q->device;
