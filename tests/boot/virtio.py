@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""virtio.py --vmm CMD --guests DIR TEST...   Linux' own virtio drivers: Debian's cloud kernel with an initramfs, and Debian's disk.
+
+disk      two disks in every kind of ring and transport: read, written by two streams at once, flushed, discarded, zeroed; what
+          the host's files hold afterwards is compared
+debian    SeaBIOS, GRUB and Debian with -drive if=virtio, then the same disk in QEMU
+
+What this machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure, Machine              # noqa: E402
+from cpio import Skip, initramfs, need         # noqa: E402
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BAD = r'Kernel panic|Oops:|BUG:|end trace|general protection|Unable to handle|I/O error|WRONG'
+MIB = 1 << 20
+
+
+def libraries(*programs):
+    names = list(programs)
+    for program in programs:
+        names += re.findall(r'(/\S+) \(0x', subprocess.run(['ldd', program], capture_output=True, text=True).stdout)
+    return {name.lstrip('/'): name for name in names}
+
+
+def drivers(kernel, *names):
+    """Module files a driver needs, in the order to load them: (script, files for the initramfs)."""
+    version = os.path.basename(kernel).removeprefix('vmlinuz-')
+    paths = []
+    for name in ('virtio_pci', *names):
+        out = subprocess.run(['modprobe', '-S', version, '--show-depends', name], capture_output=True, text=True)
+        if out.returncode:
+            raise Skip(f'{kernel} has no module {name}')
+        paths += [line.split()[1] for line in out.stdout.splitlines() if line.startswith('insmod')]
+    paths = list(dict.fromkeys(paths))
+    return ''.join(f'insmod /m/{os.path.basename(p)} || echo WRONG {p}\n' for p in paths), {'m/' + os.path.basename(p): p for p in paths}
+
+
+class Guest:
+    """The cloud kernel with a script; the script ends in power-off."""
+    def __init__(self, a, modules, script, args, files=None, seconds=60, cpus=1, memory=256):
+        kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+        load, module_files = drivers(kernel, *modules)
+        initrd = initramfs(os.path.join(a.dir, 'initrd'), f'export PATH=/bin:/sbin:/usr/bin:/usr/sbin\n{load}\n{script}\n'
+                           'dmesg | grep -vi "command line" | grep -Ei "panic|oops|bug:|end trace|virtio.*(fail|error)|i/o error" && echo WRONG dmesg\necho OSPITE-DONE',
+                           {**module_files, **(files or {})})
+        self.machine = Machine(a.vmm, ['-m', str(memory), '-smp', str(cpus), '-kernel', kernel, '-initrd', initrd, '-append',
+                                       'console=ttyS0 quiet panic=-1', '-no-reboot', '-vga', 'none', *args], seconds * a.scale, log=a.log)
+
+    def __enter__(self):
+        return self.machine.__enter__()
+
+    def __exit__(self, *what):
+        return self.machine.__exit__(*what)
+
+
+def finish(m):
+    m.serial('OSPITE-DONE', BAD)
+    status = m.end()
+    if status:
+        m.fail(f'the guest powered off, but the status is {status}')
+
+
+# ---- disks ----
+
+RINGS = (
+    ('modern, split', ''), ('modern, packed', ',packed=on,disable-legacy=on'), ('legacy', ',disable-modern=on'),
+    ('packed without event index', ',packed=on,event_idx=off,indirect_desc=off'),
+    ('two queues of 16, INTx', ',num-queues=2,queue-size=16,vectors=0'), ('legacy, INTx, plain rings', ',disable-modern=on,vectors=0,event_idx=off,indirect_desc=off'),
+    ('4096-byte blocks, page per queue', ',logical_block_size=4096,page-per-vq=on,num-queues=4'),
+)
+
+
+def disk_one(a, data, name, options):
+    first, second = os.path.join(a.dir, 'first'), os.path.join(a.dir, 'second')
+    with open(first, 'wb') as f:
+        f.write(data)
+    with open(second, 'wb') as f:
+        f.write(b'\xa5' * len(data))
+    half = len(data) // 2 // 65536
+    tool = next((p for p in ('/usr/sbin/blkdiscard', '/sbin/blkdiscard') if os.path.exists(p)), None)
+    if not tool:
+        raise Skip('blkdiscard is missing; install util-linux')
+    script = f'''
+echo ro $(cat /sys/block/vda/ro) $(cat /sys/block/vdb/ro) size $(cat /sys/block/vdb/size) serial $(cat /sys/block/vdb/serial) cache $(cat /sys/block/vdb/queue/write_cache)
+echo sum $(dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum)
+dd if=/dev/vda of=/dev/vdb bs=64k count={half} oflag=direct 2>/dev/null &
+dd if=/dev/vda of=/dev/vdb bs=64k skip={half} seek={half} 2>/dev/null &
+wait
+sync
+dd if=/dev/vdb of=/dev/null bs=4k count=500 skip=100 iflag=direct 2>/dev/null
+/{tool} -o 1048576 -l 1048576 /dev/vdb || echo WRONG discard
+/{tool} -z -o 4194304 -l 2097152 /dev/vdb || echo WRONG zeroes
+echo interrupts $(grep -c virtio /proc/interrupts)
+echo write through > /sys/block/vdb/queue/write_cache
+dd if=/dev/zero of=/dev/vdb bs=4k seek=2000 count=8 oflag=direct 2>/dev/null
+echo cache $(cat /sys/block/vdb/queue/write_cache)
+if dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct 2>/dev/null; then echo WRONG written; fi'''
+    args = ['-drive', f'file={first},if=none,format=raw,id=a,readonly=on', '-device', 'virtio-blk-pci,drive=a' + options,
+            '-drive', f'file={second},if=none,format=raw,id=b,discard=unmap', '-device', 'virtio-blk-pci,drive=b,serial=ospite-5' + options]
+    with Guest(a, ['virtio_blk'], script, args, libraries(tool), cpus=2) as m:
+        m.serial(f'ro 1 0 size {len(data) // 512} serial ospite-5 cache write back', BAD)
+        m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
+        m.serial('interrupts [1-9]', BAD)
+        m.serial('cache write through', BAD)
+        finish(m)
+    want = bytearray(data)
+    for start, size in ((MIB, MIB), (4 * MIB, 2 * MIB), (2000 * 4096, 8 * 4096)):
+        want[start:start + size] = bytes(size)
+    got = open(second, 'rb').read()
+    if got != want:
+        at = next(i for i in range(0, len(want), 512) if got[i:i + 512] != want[i:i + 512])
+        raise Failure(f'{name}: what the guest wrote is not in the image, first at {at:#x}')
+    if os.stat(second).st_blocks * 512 > len(data) - MIB:
+        raise Failure(f'{name}: the discarded piece still takes space on the host')
+    if open(first, 'rb').read() != data:
+        raise Failure(f'{name}: a read-only disk was written')
+
+
+def disk(a):
+    data = random.Random(5).randbytes(24 * MIB)
+    for name, options in RINGS:
+        disk_one(a, data, name, options)
+    return f'{len(RINGS)} kinds of ring, 24 MiB read, written, flushed, discarded, zeroed'
+
+
+# ---- Debian ----
+
+def debian(a):
+    base = os.path.join(a.guests, 'debian.qcow2')
+    if not os.path.exists(base):
+        for program in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
+            if not shutil.which(program):
+                raise Skip(f'{program} is missing; tools/setup guest installs it')
+        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), base], check=True)
+    disk = os.path.join(a.dir, 'disk.qcow2')
+    shutil.copyfile(base, disk)
+
+    def login(m):
+        m.serial('ospite login: ', BAD)
+        m.send('root\n')
+        m.serial('Password: ')
+        m.send('ospite\n')
+        m.serial('root@ospite:~# ')
+
+    def shell(m, command):
+        m.send(command + '; echo END""MARK\n')
+        m.serial('MARK')
+        return m.serial(r'(.*?)END' + 'MARK', BAD).group(1)
+
+    with Machine(a.vmm, ['-m', '512', '-smp', '2', '-drive', f'file={disk},if=virtio', '-boot', 'order=c', '-no-reboot'], 400 * a.scale, log=a.log) as m:
+        login(m)
+        seconds = m.seconds()
+        if not re.search(r'/dev/vda\d? on / ', shell(m, 'mount')):
+            m.fail('the root is not on the virtio disk')
+        errors = [e for e in shell(m, "dmesg -l emerg,alert,crit,err | grep -Eiv 'firmware|microcode'").splitlines() if re.search(r'\[\s*\d+\.\d+\]', e)]
+        if errors:
+            m.fail('the kernel reports errors: ' + '; '.join(errors))
+        shell(m, 'for i in 1 2 3 4; do seq $i 200000 > /root/numbers$i & done; wait; sync; sha256sum /root/numbers? > /root/sum; sync')
+        m.send('poweroff\n')
+        if m.end():
+            m.fail('poweroff did not end with status 0')
+    check = subprocess.run(['qemu-img', 'check', disk], capture_output=True, text=True)
+    if check.returncode:
+        raise Failure(f'qemu-img check: {check.stdout}{check.stderr}')
+    with Machine('qemu-system-x86_64', ['-m', '512', '-drive', f'file={disk},if=virtio', '-no-reboot'], 400 * a.scale, log=a.log) as m:
+        login(m)
+        if shell(m, 'sha256sum -c /root/sum').count(': OK') != 4:
+            m.fail('what was written before is not there')
+        m.send('poweroff\n')
+        m.end()
+    return f'login after {seconds:.0f} s, root on /dev/vda, no errors in dmesg, image clean, QEMU finds what was written'
+
+
+TESTS = {'disk': disk, 'debian': debian}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--guests', required=True)
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    failed = skipped = 0
+    for name in a.names:
+        start = time.time()
+        a.log = None
+        with tempfile.TemporaryDirectory(prefix='ospite-virtio-') as a.dir:
+            try:
+                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
+            except Skip as why:
+                skipped += 1
+                print(f'SKIP {name}: {why}', flush=True)
+            except (Failure, subprocess.CalledProcessError) as why:
+                failed += 1
+                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
+    print(f'virtio: {len(a.names)} tests, {failed} failed, {skipped} skipped')
+    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
+
+
+main()
