@@ -247,7 +247,7 @@ static void call(struct trans *t, const struct x86_insn *i)
     bool is_direct = i->operand[0].kind == OPND_REL;
     if (!is_direct) {
         indirect_target(t, i, n);
-        e_store(e, vm(VOFF(scratch[2])), S1);
+        e_store(e, vm(VOFF(call_target)), S1);
     }
     t_stack_offset(t, -(int)n);
     t_access(t, SEG_SS, MISS_WRITE, n, (struct mem_op){ OP_STORE_PC, n, 0, 0 });
@@ -255,7 +255,7 @@ static void call(struct trans *t, const struct x86_insn *i)
     if (is_direct) {
         direct(t, t_next_offset(t) + i->imm, n);
     } else {
-        e_load(e, S1, vm(VOFF(scratch[2])));
+        e_load(e, S1, vm(VOFF(call_target)));
         t_exit_s1(t);
     }
 }

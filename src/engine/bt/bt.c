@@ -366,7 +366,7 @@ static void bt_info(struct engine *base, void (*print)(void *opaque, const char 
     struct bt_engine *e = container_of(base, struct bt_engine, base);
     char line[200];
     snprintf(line, sizeof(line), "code cache: %lu of %lu KiB, descriptions %lu KiB, flushed %lu times",
-             (unsigned long)(e->cache_used >> 10), (unsigned long)(e->cache_bytes >> 10), (unsigned long)(e->meta_used >> 10),
+             (unsigned long)((e->cache_used + e->cold_used - e->cold_base) >> 10), (unsigned long)(e->cache_bytes >> 10), (unsigned long)(e->meta_used >> 10),
              (unsigned long)e->count_tb_flush);
     print(opaque, line);
     snprintf(line, sizeof(line), "blocks: %lu translated, %lu invalidated, %lu instructions, %lu bytes of host code",

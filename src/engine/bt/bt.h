@@ -119,8 +119,9 @@ static inline void bt_fill(void *to, uint8_t byte, uint64_t n)
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(byte) : "memory");
 }
 
-/* The vCPU's architectural state; first member of struct bt_vcpu (bt_private.h has the rest). */
-static inline struct x86_state *bt_state(struct bt_vcpu *v) { return (struct x86_state *)v; }
+/* The vCPU's architectural state. */
+enum { BT_STATE_AT = 64 };             /* of the registers in struct bt_vcpu, which helpers do not see into */
+static inline struct x86_state *bt_state(struct bt_vcpu *v) { return (struct x86_state *)((uint8_t *)v + BT_STATE_AT); }
 
 /* ---- What the run loop calls (exception.c, far.c ...) ---- */
 

@@ -69,7 +69,7 @@ struct tb_insn {
     uint16_t guest;                    /* offset in the page */
     uint8_t len;
 };
-/* A piece of cold code (misses) behind the block, in the order of the cache. */
+/* A piece of cold code (misses), in the order of the cache. */
 struct tb_cold { uint32_t host; uint16_t insn; };
 
 struct tb {
@@ -81,7 +81,8 @@ struct tb {
     uint32_t size;                     /* guest bytes */
     uint16_t insn_count, jump_count;
     bool dead, uncached;
-    uint32_t host, host_main, host_end; /* offsets in the cache: look-up entry, chained entry, end of all its code */
+    uint32_t host, host_main, host_end; /* offsets in the cache: look-up entry, chained entry, end */
+    uint32_t cold_start, cold_end;     /* its cold code: misses, stubs */
     uint16_t cold_count;
     struct tb_insn *insn;
     struct tb_cold *cold;
@@ -129,21 +130,22 @@ struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info;
 
 struct bt_engine;
 struct bt_vcpu {
-    struct x86_state s;
-    /* Used by generated code. */
-    uint32_t pending;                  /* not 0: leave generated code at the next poll */
-    uint32_t unused;
-    uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
-    uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
-    uint64_t pcbase;                   /* RIP of the current TB's page start */
+    /* Used by generated code; what it uses most stands first, where one byte of displacement reaches it. */
     uint64_t index_mask;               /* for pext: TLB index bits */
     uint64_t high_mask;                /* ~0xfff */
-    uint64_t sign_mask;                /* bit 63 */
+    uint64_t pcbase;                   /* RIP of the current TB's page start */
+    uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
     uint64_t jc_mask;
+    uint32_t pending;                  /* not 0: leave generated code at the next poll */
+    uint32_t unused;
+    uint64_t scratch[2];
+    struct x86_state s;
+    uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
+    uint64_t sign_mask;                /* bit 63 */
     uint64_t not_df_mask;
     uint64_t bit_mask[3];              /* 15, 31, 63 */
     uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
-    uint64_t scratch[4];
+    uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
     uint64_t jc_tag[JC_SIZE], jc_code[JC_SIZE];
@@ -223,6 +225,7 @@ struct bt_engine {
     /* Code cache: the same memory twice. */
     uint8_t *rw, *rx;
     uint64_t cache_bytes, cache_used, thunk_bytes;
+    uint64_t cold_base, cold_used;     /* the cache's second part: code that runs seldom */
     uint8_t *meta;                     /* arena of struct tb and its arrays */
     uint64_t meta_bytes, meta_used;
     struct tb *hash[1 << TB_HASH_BITS];
@@ -244,6 +247,7 @@ struct bt_engine {
     uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
 };
 
+_Static_assert(offsetof(struct bt_vcpu, s) == BT_STATE_AT, "bt_state");
 #define VOFF(member) ((int32_t)offsetof(struct bt_vcpu, member))
 
 /* Host register of a guest GPR; -1: it lives in memory (s.gpr). */

@@ -171,6 +171,7 @@ void bt_tb_flush(struct bt_engine *e)
     for (unsigned i = 0; i < ARRAY_SIZE(e->hash); i++) e->hash[i] = NULL;
     e->tb_count = 0;
     e->cache_used = e->thunk_bytes;
+    e->cold_used = e->cold_base;
     e->meta_used = 0;
     e->flush_all = false;
     e->count_tb_flush++;
@@ -178,22 +179,25 @@ void bt_tb_flush(struct bt_engine *e)
         if (e->vcpu[i]) bt_new_salt(e->vcpu[i]);
 }
 
-/* The block whose host code holds host_pc, NULL if none does. by_host is sorted since the cache only grows. */
+/* The block whose host code holds host_pc, NULL if none does. by_host is sorted, for both parts of the cache, since they
+ * only grow. */
 struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc)
 {
     uint64_t at = host_pc - (uint64_t)e->rx;
-    if (at >= e->cache_used) return NULL;
+    if (at >= e->cache_bytes) return NULL;
+    bool cold = at >= e->cold_base;
     uint32_t low = 0, high = __atomic_load_n(&e->tb_count, __ATOMIC_ACQUIRE);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (at < e->by_host[middle]->host) high = middle;
-        else if (at >= e->by_host[middle]->host_end) low = middle + 1;
-        else return e->by_host[middle];
+        struct tb *tb = e->by_host[middle];
+        if (at < (cold ? tb->cold_start : tb->host)) high = middle;
+        else if (at >= (cold ? tb->cold_end : tb->host_end)) low = middle + 1;
+        else return tb;
     }
     return NULL;
 }
 
-/* The guest instruction that host_pc belongs to. Cold code lies behind the block: tb->cold tells whose it is. */
+/* The guest instruction that host_pc belongs to. Cold code lies behind all blocks: tb->cold tells whose it is. */
 struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc)
 {
     uint32_t at = host_pc - (uint64_t)e->rx - tb->host;

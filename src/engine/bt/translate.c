@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "engine/bt/translate.h"
 
+enum { TB_MAX_BYTES = 65536 };     /* room that must be left in both parts of the cache */
+
 struct source { const uint8_t *page; unsigned available; uint8_t buffer[16]; };
 
 /* Bytes behind the page border, for an instruction that starts at the end of this page. */
@@ -101,6 +103,11 @@ static void find_live_flags(struct trans *t)
     }
 }
 
+static struct emitter emitter_at(const struct bt_engine *en, uint64_t at)
+{
+    return (struct emitter){ en->rw + at, en->rw + at + TB_MAX_BYTES, en->rx - en->rw, false };
+}
+
 static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
@@ -115,9 +122,13 @@ static void emit_block(struct trans *t)
         t_instruction(t);
     }
     if (!t->ended) t_exit_direct(t, t_next_offset(t));
+    tb->host_end = e->p - t->en->rw;
+    if (e->full) return;
+    *e = emitter_at(t->en, t->en->cold_used);
     t_emit_cold(t);
     t_emit_stubs(t);
-    tb->host_end = e->p - t->en->rw;
+    tb->cold_start = t->en->cold_used;
+    tb->cold_end = e->p - t->en->rw;
 }
 
 static void print_in_asm(const struct trans *t, uint64_t rip)
@@ -158,10 +169,11 @@ static bool keep(struct trans *t)
     tb->size = t->offset[t->count - 1] + t->insn[t->count - 1].len - t->offset[0];
     en->by_host[en->tb_count] = tb;
     en->cache_used = ALIGN_UP((uint64_t)tb->host_end, 16);
+    en->cold_used = tb->cold_end;
     __atomic_store_n(&en->tb_count, en->tb_count + 1, __ATOMIC_RELEASE);
     en->count_tb++;
     en->count_guest_insns += t->count;
-    en->count_host_bytes += tb->host_end - tb->host;
+    en->count_host_bytes += tb->host_end - tb->host + tb->cold_end - tb->cold_start;
     return true;
 }
 
@@ -185,7 +197,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));
     struct tb *tb = t->tb = t_meta(en, sizeof(*tb));
-    if (!tb || en->cache_used + 65536 > en->cache_bytes) return NULL;
+    if (!tb || en->cache_used + TB_MAX_BYTES > en->cold_base || en->cold_used + TB_MAX_BYTES > en->cache_bytes) return NULL;
     bt_fill(tb, 0, sizeof(*tb));
     tb->pc = pc;
     tb->flags = t->flags;
@@ -194,7 +206,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     tb->page2 = ~0ull;
     tb->uncached = io;
     tb->host = en->cache_used;
-    t->e = (struct emitter){ en->rw + en->cache_used, en->rw + en->cache_used + 65536, en->rx - en->rw, false };
+    t->e = emitter_at(en, en->cache_used);
     const uint8_t *at = io ? io_bytes : bt_ram(en, pc, &readonly);
     unsigned available = PAGE_BYTES - PAGE_OFFSET(pc);
     if (io) {
