@@ -56,7 +56,7 @@ BAD = [
     ('-smp 2,clusters=2', 'have no clusters'),
     ('-smp sockets=3,cores=5,threads=9', 'APIC IDs above 254'),
     ('-boot order=', 'order wants letters of a, c, d, n'),
-    ('-drive file=raw.img,index=9', 'at most 3'),
+    ('-drive file=raw.img,index=9', 'IDE has 0 to 3'),
     ('-drive file=raw.img,readonly=maybe', "on or off, not 'maybe'"),
     ('-drive file=raw.img,cache=foo', "unknown value 'foo'; known are writeback"),
     ('-drive if=ide', 'needs file='),
@@ -78,7 +78,6 @@ BAD = [
     # what this version has not, by name
     ('-vnc :1', '-vnc is not supported'),
     ('-netdev user,id=n', '-netdev is not supported'),
-    ('-drive file=raw.img,if=virtio', 'use if=ide'),
     ('-qmp stdio', 'use -monitor'),
     # images
     ('-hda missing.img', "cannot open 'missing.img': there is no such file"),
