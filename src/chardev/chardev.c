@@ -188,6 +188,11 @@ void chardev_accept_input(struct chardev *c)
     if (c) c->ops->accept_input(c);
 }
 
+bool chardev_is_connected(const struct chardev *c)
+{
+    return c && strncmp(c->description, "disconnected:", 13) != 0;
+}
+
 const char *chardev_description(const struct chardev *c)
 {
     return c ? c->description : "none";

@@ -38,6 +38,8 @@ void chardev_on_quit(void (*fn)(void *opaque), void *opaque);
 void chardev_terminal_restore(void);
 /* All open ones, for 'info chardev'; a frontend of a mux is not listed by itself. */
 void chardev_list(void (*print)(void *opaque, const char *line), void *opaque);
+/* Is anybody at the other end? Sockets have a peer or none; everything else is always there. NULL: nobody. */
+bool chardev_is_connected(const struct chardev *c);
 const char *chardev_description(const struct chardev *c);       /* "pty:/dev/pts/3" */
 
 #endif

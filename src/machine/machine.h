@@ -54,6 +54,9 @@ struct pci_bus *machine_pci_bus(struct machine *m);
  * with *err (not a CD-ROM drive, the guest holds the door shut and force is false, the image cannot be opened). */
 int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
                          struct error *err);
+/* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
+int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
+int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
 /* The drive's options as configured, and whether a medium is in: machine_drive is NULL for an empty CD-ROM drive. */
 const struct drive_config *machine_drive_config(struct machine *m, unsigned i);
 /* debug.c: walks the page tables of the vCPU as they are now, changing nothing (no A/D bits). While it is stopped. */

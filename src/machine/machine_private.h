@@ -104,6 +104,8 @@ struct machine {
     struct irq_line ferr_irq;
     struct chardev *serial[CONFIG_SERIALS], *debugcon;
     struct block_node *drive[CONFIG_DRIVES];
+    struct chardev *virtio_chardev[CONFIG_VIRTIO_PORTS];
+    unsigned virtio_chardev_count;
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */
     struct boot_image *boot;           /* direct boot; NULL: firmware */
 };

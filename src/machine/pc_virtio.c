@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "chardev/chardev.h"
 #include "machine/pc_private.h"
 
 static void stop_carry_out(void *opaque)
@@ -34,10 +35,64 @@ static struct virtio *blk_create(struct machine *m, struct virtio_device_config 
     return virtio_blk_new(&c, err);
 }
 
+static struct virtio *rng_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_rng_config c = d->rng;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    if (!d->has_vectors) d->pci.vectors = 2;
+    return virtio_rng_new(&c, err);
+}
+
+static struct virtio *balloon_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_balloon_config c = d->balloon;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    c.ram_hva = m->ram.hva;
+    c.ram_bytes = m->ram.size_bytes;
+    return virtio_balloon_new(&c, err);
+}
+
+static struct chardev *port_open(struct machine *m, const char *spec, struct error *err)
+{
+    struct error why = { "" };
+    struct chardev *c = chardev_open(spec, &why);
+
+    if (c && m->virtio_chardev_count == CONFIG_VIRTIO_PORTS) {
+        chardev_close(c);
+        error_set(err, "more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
+        return NULL;
+    }
+    if (c) m->virtio_chardev[m->virtio_chardev_count++] = c;
+    else error_set(err, "virtio serial port: %s: %s", spec, why.text);
+    return c;
+}
+
+static struct virtio *serial_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_console_config c = d->console;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    for (unsigned i = 0; i < c.ports_max; i++)
+        if (d->chardev[i] && !(c.port[i].chardev = port_open(m, d->chardev[i], err))) return NULL;
+    if (!d->has_vectors) d->pci.vectors = 2;
+    return virtio_console_new(&c, err);
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
     case VIRTIO_KIND_BLK: return blk_create(m, d, err);
+    case VIRTIO_KIND_RNG: return rng_create(m, d, err);
+    case VIRTIO_KIND_SERIAL: return serial_create(m, d, err);
+    case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;
 }
@@ -61,4 +116,29 @@ void pc_virtio_started(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.virtio_count; i++)
         if (m->virtio[i] && m->config.virtio[i].kind == VIRTIO_KIND_BLK) virtio_blk_retry(virtio_pci_device(m->virtio[i]));
+}
+
+static struct virtio *balloon_of(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.virtio_count; i++)
+        if (m->config.virtio[i].kind == VIRTIO_KIND_BALLOON && m->virtio[i]) return virtio_pci_device(m->virtio[i]);
+    return NULL;
+}
+
+int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err)
+{
+    struct virtio *v = balloon_of(m);
+
+    if (!v) return error_set(err, "there is no balloon; start with -device virtio-balloon-pci");
+    virtio_balloon_target_set(v, bytes);
+    return 0;
+}
+
+int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err)
+{
+    struct virtio *v = balloon_of(m);
+
+    if (!v) return error_set(err, "there is no balloon; start with -device virtio-balloon-pci");
+    v->ops->info(v, print, opaque);
+    return 0;
 }

@@ -3,10 +3,13 @@
 #ifndef MACHINE_VIRTIO_CONFIG_H
 #define MACHINE_VIRTIO_CONFIG_H
 
+#include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
+#include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_pci.h"
+#include "device/virtio/virtio_rng.h"
 
-enum virtio_kind { VIRTIO_KIND_BLK };
+enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON };
 
 struct virtio_device_config {
     enum virtio_kind kind;
@@ -16,6 +19,10 @@ struct virtio_device_config {
     struct virtio_options options;
     unsigned drive;                    /* blk: which of machine_config's */
     struct virtio_blk_config blk;      /* queues 0: one a CPU */
+    struct virtio_rng_config rng;
+    struct virtio_balloon_config balloon;
+    struct virtio_console_config console;
+    const char *chardev[VIRTIO_CONSOLE_PORTS_MAX];   /* what each port is connected to, as in -serial */
 };
 
 #endif

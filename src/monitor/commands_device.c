@@ -74,7 +74,18 @@ static int cmd_change(struct monitor *mon, const struct command_line *c, struct 
     return machine_drive_change(mon->m, i, &o, false, err);
 }
 
+static int cmd_balloon(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t mib;
+
+    if (c->argc != 2) return error_set(err, "how many MiB shall the guest keep?");
+    if (expression_value(mon, c->argv[1], NULL, &mib, err) < 0) return -1;
+    if (!mib || mib >> 44) return error_set(err, "%s MiB makes no sense", c->argv[1]);
+    return machine_balloon_set(mon->m, mib << 20, err);
+}
+
 const struct command device_commands[] = {
+    { "balloon", "MIB", "memory the guest shall keep; it gives up the rest", cmd_balloon, NULL },
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },

@@ -91,6 +91,11 @@ static int info_mtree(struct monitor *mon, const struct command_line *c, struct 
     return 0;
 }
 
+static int info_balloon(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return machine_balloon_info(mon->m, monitor_print_line, mon, err);
+}
+
 static int info_chardev(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     chardev_list(monitor_print_line, mon);
@@ -390,6 +395,7 @@ const struct command info_commands[] = {
     { "irq", "", "all interrupt controllers", info_irq, NULL },
     { "block", "", "drives and their images", info_block, NULL },
     { "blockstats", "", "what drives have read and written", info_blockstats, NULL },
+    { "balloon", "", "the memory balloon and the guest's statistics", info_balloon, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
     { "jit", "", "the engine's statistics", info_jit, NULL },
     { "kvm", "", "whether KVM runs the guest", info_kvm, NULL },

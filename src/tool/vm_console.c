@@ -9,7 +9,7 @@
 #include "tool/vm_options_private.h"
 
 /* "chardev:ID" becomes the text that -chardev with this id amounts to. */
-static const char *spec_resolve(struct vm_options *o, const char *spec, struct error *err)
+const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err)
 {
     if (strncmp(spec, "chardev:", 8)) return spec;
     for (unsigned i = 0; i < o->chardev_count; i++)
@@ -196,9 +196,9 @@ int console_finish(struct vm_options *o, struct error *err)
     struct machine_config *c = &o->config;
 
     for (unsigned i = 0; i < c->serial_count; i++)
-        if (!(c->serial[i] = spec_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
-    if (c->monitor && !(c->monitor = spec_resolve(o, c->monitor, err))) return error_prefix(err, "%s", o->monitor_option);
-    if (c->debugcon && !(c->debugcon = spec_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
+        if (!(c->serial[i] = chardev_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
+    if (c->monitor && !(c->monitor = chardev_resolve(o, c->monitor, err))) return error_prefix(err, "%s", o->monitor_option);
+    if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;

@@ -21,7 +21,11 @@ struct vm_options {
     unsigned chardev_count;
     struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
     unsigned ide_device_count;
-    const char *virtio_drive[CONFIG_VIRTIO];                  /* ids, resolved at the end */
+    const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO];   /* ids, resolved at the end */
+    struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
+    unsigned rng_count;
+    const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
+    unsigned virtio_port_count;
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

@@ -16,9 +16,13 @@ option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_d
 int drives_finish(struct vm_options *o, struct error *err);
 /* vm_virtio.c */
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+option_fn option_object;
 int virtio_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
 option_fn option_serial, option_monitor, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
+/* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
+const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);
 
 /* Engine by name, colon separated for several: "kvm:tcg". */

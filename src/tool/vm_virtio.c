@@ -14,7 +14,7 @@
 struct request {
     struct vm_options *o;
     struct virtio_device_config d;
-    const char *drive;
+    const char *drive, *rng;
 };
 
 static struct request *of(void *t) { return t; }
@@ -191,6 +191,176 @@ static const struct option_key blk_keys[] = {
     COMMON_KEYS,
 };
 
+/* ---- virtio-rng and its source ---- */
+
+static int set_rng(void *t, const char *v, struct error *err) { of(t)->rng = v; return 0; }
+
+static int set_max_bytes(void *t, const char *v, struct error *err)
+{
+    if (value_unsigned("max-bytes", v, INT64_MAX, &of(t)->d.rng.max_bytes, err) < 0) return -1;
+    if (!of(t)->d.rng.max_bytes) return error_set(err, "max-bytes=0: the guest would get nothing; leave it out for no limit");
+    if (of(t)->d.rng.max_bytes == INT64_MAX) of(t)->d.rng.max_bytes = 0;
+    return 0;
+}
+
+static int set_period(void *t, const char *v, struct error *err)
+{
+    uint64_t ms;
+
+    if (value_unsigned("period", v, INT32_MAX, &ms, err) < 0) return -1;
+    if (!ms) return error_set(err, "period=0: it is at least 1 (millisecond)");
+    of(t)->d.rng.period_ms = (uint32_t)ms;
+    return 0;
+}
+
+static const struct option_key rng_keys[] = {
+    { "rng", set_rng, NULL }, { "max-bytes", set_max_bytes, NULL }, { "period", set_period, NULL }, COMMON_KEYS,
+};
+
+static int object_filename(void *t, const char *v, struct error *err)
+{
+    struct vm_options *o = t;
+
+    o->rng[o->rng_count].filename = v;
+    return 0;
+}
+
+static int object_id(void *t, const char *v, struct error *err)
+{
+    struct vm_options *o = t;
+
+    for (unsigned i = 0; i < o->rng_count; i++)
+        if (!strcmp(o->rng[i].id, v)) return error_set(err, "two objects have the id '%s'", v);
+    o->rng[o->rng_count].id = v;
+    return 0;
+}
+
+static const struct option_key random_keys[] = {
+    { "qom-type", set_accept, NULL }, { "id", object_id, NULL }, { "filename", object_filename, NULL }, { NULL, NULL, NULL },
+};
+static const struct option_key builtin_keys[] = { { "qom-type", set_accept, NULL }, { "id", object_id, NULL }, { NULL, NULL, NULL } };
+
+int option_object(struct vm_options *o, const char *arg, struct error *err)
+{
+    static const char *const names[] = { "rng-random", "rng-builtin", NULL };
+    struct option_list l;
+    unsigned which;
+
+    if (!strcmp(arg, "help")) {
+        printf("List of user creatable objects:\n  rng-builtin\n  rng-random\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
+    if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
+    if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
+    if (o->rng_count == ARRAY_SIZE(o->rng)) return error_set(err, "-object: more than %zu random number sources", ARRAY_SIZE(o->rng));
+    o->rng[o->rng_count].filename = which == 0 ? "/dev/urandom" : NULL;
+    if (option_list_apply(&l, "-object", which == 0 ? random_keys : builtin_keys, o, err) < 0) return -1;
+    if (!o->rng[o->rng_count].id) return error_set(err, "-object %s needs id=", names[which]);
+    o->rng_count++;
+    return 0;
+}
+
+/* ---- virtio-balloon ---- */
+
+static int set_deflate(void *t, const char *v, struct error *err) { return value_bool("deflate-on-oom", v, &of(t)->d.balloon.deflate_on_oom, err); }
+static int set_reporting(void *t, const char *v, struct error *err) { return value_bool("free-page-reporting", v, &of(t)->d.balloon.free_page_reporting, err); }
+
+static int set_polling(void *t, const char *v, struct error *err)
+{
+    uint64_t s;
+
+    if (value_unsigned("guest-stats-polling-interval", v, UINT32_MAX, &s, err) < 0) return -1;
+    of(t)->d.balloon.poll_s = (uint32_t)s;
+    return 0;
+}
+
+static const struct option_key balloon_keys[] = {
+    { "deflate-on-oom", set_deflate, NULL }, { "free-page-reporting", set_reporting, NULL },
+    { "guest-stats-polling-interval", set_polling, NULL }, { "free-page-hint", set_off_only, NULL }, COMMON_KEYS,
+};
+
+/* ---- virtio-serial and its ports ---- */
+
+static int set_max_ports(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("max_ports", v, VIRTIO_CONSOLE_PORTS_MAX, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "max_ports=0: a bus has 1 to %d ports", VIRTIO_CONSOLE_PORTS_MAX);
+    of(t)->d.console.ports_max = (unsigned)n;
+    return 0;
+}
+
+static const struct option_key serial_keys[] = { { "max_ports", set_max_ports, NULL }, COMMON_KEYS };
+
+struct port_request { const char *chardev, *name, *bus; uint64_t nr; bool has_nr; };
+
+static int port_chardev(void *t, const char *v, struct error *err) { ((struct port_request *)t)->chardev = v; return 0; }
+static int port_name(void *t, const char *v, struct error *err)
+{
+    if (strlen(v) > 200) return error_set(err, "name: at most 200 characters");
+    ((struct port_request *)t)->name = v;
+    return 0;
+}
+static int port_bus(void *t, const char *v, struct error *err) { ((struct port_request *)t)->bus = v; return 0; }
+static int port_nr(void *t, const char *v, struct error *err)
+{
+    ((struct port_request *)t)->has_nr = true;
+    return value_unsigned("nr", v, VIRTIO_CONSOLE_PORTS_MAX - 1, &((struct port_request *)t)->nr, err);
+}
+
+static const struct option_key port_keys[] = {
+    { "driver", set_accept, NULL }, { "id", set_accept, NULL }, { "chardev", port_chardev, NULL }, { "name", port_name, NULL },
+    { "bus", port_bus, NULL }, { "nr", port_nr, NULL }, { NULL, NULL, NULL },
+};
+
+int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (o->virtio_port_count == ARRAY_SIZE(o->virtio_port)) return error_set(err, "-device: more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
+    o->virtio_port[o->virtio_port_count++] = arg;
+    return 0;
+}
+
+/* bus=ID.0 names a virtio-serial device; without it the first one takes the port. */
+static struct virtio_device_config *bus_find(struct vm_options *o, const char *bus)
+{
+    size_t length = bus ? strcspn(bus, ".") : 0;
+
+    for (unsigned n = 0, serial = 0; n < o->config.virtio_count; n++) {
+        struct virtio_device_config *d = &o->config.virtio[n];
+        char name[24];
+
+        if (d->kind != VIRTIO_KIND_SERIAL) continue;
+        snprintf(name, sizeof(name), "virtio-serial%u", serial++);
+        if (!bus || (strlen(d->id ? d->id : name) == length && !strncmp(bus, d->id ? d->id : name, length))) return d;
+    }
+    return NULL;
+}
+
+static int port_place(struct vm_options *o, const char *text, struct error *err)
+{
+    struct port_request p = { 0 };
+    struct virtio_device_config *d;
+    struct option_list l;
+    bool is_console;
+
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    is_console = !strcmp(l.pair[0].value, "virtconsole");
+    if (option_list_apply(&l, arena_format(o->arena, "-device %s", l.pair[0].value), port_keys, &p, err) < 0) return -1;
+    d = bus_find(o, p.bus);
+    if (!d) return error_set(err, p.bus ? "-device %s: there is no bus '%s'" : "-device %s needs a bus; add -device virtio-serial-pci in front%.0s", l.pair[0].value, p.bus ? p.bus : "");
+    if (!p.has_nr)                       /* port 0 is for a console */
+        for (p.nr = is_console ? 0 : 1; p.nr < d->console.ports_max && d->console.port[p.nr].present;) p.nr++;
+    if (p.nr >= d->console.ports_max || d->console.port[p.nr].present || (p.nr == 0 && !is_console))
+        return error_set(err, "-device %s: %s; choose another nr=", l.pair[0].value, p.nr >= d->console.ports_max ? "all ports of the bus are taken"
+                         : p.nr == 0 ? "port 0 is for a virtconsole" : "that port is taken");
+    d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = is_console, .name = p.name };
+    if (!p.chardev) return 0;
+    d->chardev[p.nr] = chardev_resolve(o, arena_format(o->arena, "chardev:%s", p.chardev), err);
+    return d->chardev[p.nr] ? 0 : error_prefix(err, "-device %s", l.pair[0].value);
+}
+
 /* ---- devices ---- */
 
 static const struct {
@@ -199,6 +369,9 @@ static const struct {
     const struct option_key *keys;
 } kinds[] = {
     { "virtio-blk-pci", "|virtio-blk|virtio-blk-pci-transitional|virtio-blk-pci-non-transitional|", VIRTIO_KIND_BLK, blk_keys },
+    { "virtio-rng-pci", "|virtio-rng|virtio-rng-pci-transitional|virtio-rng-pci-non-transitional|", VIRTIO_KIND_RNG, rng_keys },
+    { "virtio-serial-pci", "|virtio-serial|virtio-serial-pci-transitional|virtio-serial-pci-non-transitional|", VIRTIO_KIND_SERIAL, serial_keys },
+    { "virtio-balloon-pci", "|virtio-balloon|virtio-balloon-pci-transitional|virtio-balloon-pci-non-transitional|", VIRTIO_KIND_BALLOON, balloon_keys },
 };
 
 static int keys_show(const char *name, const struct option_key *keys)
@@ -224,13 +397,14 @@ static int virtio_add(struct vm_options *o, const struct request *r, struct erro
 
     if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
     o->virtio_drive[c->virtio_count] = r->drive;
+    o->virtio_rng[c->virtio_count] = r->rng;
     c->virtio[c->virtio_count++] = r->d;
     return 0;
 }
 
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    struct request r = { .o = o, .d.pci.devfn = -1 };
+    struct request r = { .o = o, .d = { .pci.devfn = -1, .rng.period_ms = 65536, .console.ports_max = VIRTIO_CONSOLE_PORTS_MAX } };
     const char *name = l->pair[0].value, *what = arena_format(o->arena, "-device %s", name);
     unsigned k = 0;
 
@@ -243,24 +417,45 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     return virtio_add(o, &r, err);
 }
 
+static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    unsigned i = 0;
+
+    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, o->virtio_drive[n]))) i++;
+    if (i == c->drive_count) return error_set(err, "-device virtio-blk-pci: no -drive has the id '%s'", o->virtio_drive[n]);
+    if (c->drive[i].interface != DRIVE_IF_NONE)
+        return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
+    if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
+    c->drive[i].interface = DRIVE_IF_VIRTIO;
+    c->drive[i].index = -1;
+    c->virtio[n].drive = i;
+    return 0;
+}
+
+static int rng_resolve(struct vm_options *o, unsigned n, struct error *err)
+{
+    const char *id = o->virtio_rng[n];
+    unsigned i = 0;
+
+    if (!id) return 0;
+    while (i < o->rng_count && strcmp(o->rng[i].id, id)) i++;
+    if (i == o->rng_count) return error_set(err, "-device virtio-rng-pci: no -object has the id '%s'", id);
+    o->config.virtio[n].rng.filename = o->rng[i].filename;
+    return 0;
+}
+
 /* Drives of -drive if=virtio come after the devices that were asked for. */
 int virtio_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
 
     for (unsigned n = 0; n < c->virtio_count; n++) {
-        unsigned i = 0;
-
-        if (c->virtio[n].kind != VIRTIO_KIND_BLK) continue;
-        while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, o->virtio_drive[n]))) i++;
-        if (i == c->drive_count) return error_set(err, "-device virtio-blk-pci: no -drive has the id '%s'", o->virtio_drive[n]);
-        if (c->drive[i].interface != DRIVE_IF_NONE)
-            return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
-        if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
-        c->drive[i].interface = DRIVE_IF_VIRTIO;
-        c->drive[i].index = -1;
-        c->virtio[n].drive = i;
+        if (c->virtio[n].kind == VIRTIO_KIND_BLK && drive_resolve(o, n, err) < 0) return -1;
+        if (c->virtio[n].kind == VIRTIO_KIND_RNG && rng_resolve(o, n, err) < 0) return -1;
     }
+    for (unsigned i = 0; i < o->virtio_port_count; i++)
+        if (port_place(o, o->virtio_port[i], err) < 0) return -1;
     for (unsigned i = 0; i < c->drive_count; i++) {
         struct request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
 

@@ -4,6 +4,7 @@
 
 disk      two disks in every kind of ring and transport: read, written by two streams at once, flushed, discarded, zeroed; what
           the host's files hold afterwards is compared
+small     entropy source, serial ports and console against programs on the host, balloon inflated, deflated, reporting free pages
 debian    SeaBIOS, GRUB and Debian with -drive if=virtio, then the same disk in QEMU
 
 What this machine lacks is skipped out loud (exit status 77)."""
@@ -13,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -135,6 +137,113 @@ def disk(a):
     return f'{len(RINGS)} kinds of ring, 24 MiB read, written, flushed, discarded, zeroed'
 
 
+# ---- entropy, serial ports, balloon ----
+
+def resident_mib(m):
+    return int(re.search(r'VmRSS:\s+(\d+)', open(f'/proc/{m.process.pid}/status').read()).group(1)) // 1024
+
+
+def port_connect(m, path):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    s.settimeout(30)
+    return s
+
+
+def read_until(m, s, size):
+    got = b''
+    while len(got) < size:
+        data = s.recv(65536)
+        if not data:
+            m.fail(f'the port closed after {len(got)} of {size} bytes')
+        got += data
+    return got
+
+
+def ports(a, options):
+    """A megabyte both ways through a port whose peer comes late, a console, the entropy source."""
+    data = random.Random(7).randbytes(MIB)
+    script = f'''
+port=/dev/$(basename $(grep -l agent.0 /sys/class/virtio-ports/*/name | xargs dirname))
+echo rng $(cat /sys/class/misc/hw_random/rng_available) $(dd if=/dev/hwrng bs=1000 count=40 2>/dev/null | wc -c) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8)
+echo port $(cat /sys/class/virtio-ports/*/name) ready
+dd if=$port bs=4096 of=/tmp/got iflag=fullblock count={MIB // 4096} 2>/dev/null
+echo sum $(md5sum < /tmp/got)
+cat /tmp/got > $port
+echo console; exec 5<>/dev/hvc0; echo hello from hvc0 >&5; read line <&5; echo got $line'''
+    agent, console = os.path.join(a.dir, 'agent'), os.path.join(a.dir, 'console')
+    args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=r' + options, '-device', 'virtio-serial-pci' + options,
+            '-chardev', f'socket,id=agent,path={agent},server=on,wait=off', '-device', 'virtserialport,chardev=agent,name=agent.0',
+            '-chardev', f'socket,id=con,path={console},server=on,wait=off', '-device', 'virtconsole,chardev=con']
+    with Guest(a, ['virtio_rng', 'virtio_console'], script, args) as m:
+        line = m.serial(r'rng virtio_rng\.0 40000 (\w{8}) (\w{8})', BAD)
+        if line.group(1) == line.group(2):
+            m.fail('the entropy source says the same twice')
+        m.serial('port agent.0 ready', BAD)
+        hvc = port_connect(m, console)
+        peer = port_connect(m, agent)
+        if 'agent.0' not in m.command('info qtree -v'):
+            m.fail('info qtree does not show the port')
+        peer.sendall(data)
+        m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
+        if read_until(m, peer, MIB) != data:
+            m.fail('what the port sent back is something else')
+        m.serial('console', BAD)
+        if b'hello from hvc0' not in read_until(m, hvc, 17):
+            m.fail('the console did not say hello')
+        hvc.sendall(b'hello guest\n')
+        m.serial('got hello guest', BAD)
+        finish(m)
+
+
+def balloon(a, options):
+    """What the guest gives up is gone from this machine's memory; what it takes back works again."""
+    script = '''
+mount -t tmpfs -o size=300m t /tmp
+dd if=/dev/urandom of=/tmp/a bs=1M count=220 2>/dev/null; md5sum /tmp/a > /sum
+rm /tmp/a
+echo full; read x
+echo total $(grep MemTotal /proc/meminfo); read x
+dd if=/dev/urandom of=/tmp/b bs=1M count=200 2>/dev/null; md5sum /tmp/b > /sum; md5sum -c /sum || echo WRONG sum
+rm /tmp/b; sleep 4; echo reported; read x'''
+    args = ['-device', 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,guest-stats-polling-interval=1' + options]
+    with Guest(a, ['virtio_balloon'], script, args, memory=512) as m:
+        m.serial('full', BAD)
+        full = resident_mib(m)
+        m.command('balloon 200')
+        deadline = time.time() + 20 * a.scale
+        while 'actual=200 MiB' not in m.command('info balloon'):
+            if time.time() > deadline:
+                m.fail('the balloon does not inflate: ' + m.command('info balloon'))
+            time.sleep(0.2)
+        small = resident_mib(m)
+        if full - small < 150:
+            m.fail(f'{full} MiB in use before, {small} with 312 MiB in the balloon')
+        m.command('balloon 512')
+        while 'actual=512 MiB' not in m.command('info balloon'):
+            if time.time() > deadline + 20:
+                m.fail('the balloon does not deflate: ' + m.command('info balloon'))
+            time.sleep(0.2)
+        m.send('\n\n')
+        m.serial('total', BAD)
+        m.serial('reported', BAD)
+        reported = resident_mib(m)
+        if reported > small + 120:
+            m.fail(f'{reported} MiB in use after free pages were reported')
+        for word in ('total memory', 'free memory', 'minor faults'):
+            if word not in m.command('info balloon'):
+                m.fail('no statistics: ' + m.command('info balloon'))
+        m.send('\n')
+        finish(m)
+        return f'{full} MiB in use, {small} with the balloon, {reported} after the report'
+
+
+def small(a):
+    for options in ('', ',packed=on', ',disable-modern=on'):
+        ports(a, options)
+    return f'entropy, 2 MiB through a port, console, in three kinds of ring; balloon: {balloon(a, ",packed=on")}'
+
+
 # ---- Debian ----
 
 def debian(a):
@@ -183,7 +292,7 @@ def debian(a):
     return f'login after {seconds:.0f} s, root on /dev/vda, no errors in dmesg, image clean, QEMU finds what was written'
 
 
-TESTS = {'disk': disk, 'debian': debian}
+TESTS = {'disk': disk, 'small': small, 'debian': debian}
 
 
 def main():

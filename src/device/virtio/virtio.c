@@ -135,6 +135,21 @@ struct virtqueue_chain *virtio_pop(struct virtio *v, unsigned n)
     return c;
 }
 
+void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c))
+{
+    struct virtqueue *q = &v->queue[n];
+    struct virtqueue_chain *c;
+    unsigned served = 0;
+    bool more = true;
+
+    do {
+        virtqueue_notifications_set(q, false);
+        while (more && served++ < q->size && (c = virtio_pop(v, n))) more = one(v, q, c);
+        virtqueue_notifications_set(q, true);
+    } while (more && served < q->size && virtio_is_live(v, q) && !virtqueue_is_empty(q));
+    if (more && virtio_is_live(v, q) && !virtqueue_is_empty(q)) virtio_notify_later(v, n);
+}
+
 void virtio_queue_notify(struct virtio *v, unsigned n)
 {
     if (n < v->queue_count && virtio_is_live(v, &v->queue[n])) v->ops->notify(v, n);

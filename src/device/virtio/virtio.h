@@ -90,6 +90,9 @@ void virtio_broken(struct virtio *v, const char *why);
 bool virtio_is_live(struct virtio *v, struct virtqueue *q);
 /* The next chain of queue n; NULL if there is none, or the device is not live. */
 struct virtqueue_chain *virtio_pop(struct virtio *v, unsigned n);
+/* From ops->notify: hands the queue's chains to one until there are none, it returns false (it put the chain back, or the device
+ * wants no more), or a queue's worth was served; what is left then comes later. Notifications are off meanwhile. */
+void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c));
 /* Has ops->notify called again from the main loop: a device that has served its share leaves the rest for later. */
 void virtio_notify_later(struct virtio *v, unsigned n);
 

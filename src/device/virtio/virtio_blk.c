@@ -233,8 +233,9 @@ static void data_find(struct request *r)
     r->bytes = c->out_bytes - sizeof(struct header);
 }
 
-static void serve(struct virtio_blk *b, struct virtqueue *q, struct virtqueue_chain *c)
+static bool serve(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c)
 {
+    struct virtio_blk *b = of(v);
     struct request *r = malloc(sizeof(*r));
     struct header h;
     int status;
@@ -243,29 +244,17 @@ static void serve(struct virtio_blk *b, struct virtqueue *q, struct virtqueue_ch
         virtio_broken(&b->v, r ? "a request lacks its header or status" : "no memory for a request");
         virtqueue_drop(q, c);
         free(r);
-        return;
+        return false;
     }
     virtqueue_read(c, 0, &h, sizeof(h));
     *r = (struct request){ .b = b, .q = q, .chain = c, .type = le32_get(h.type) & ~(uint32_t)T_BARRIER };
     data_find(r);
     status = request_start(r, le64_get(h.sector));
     if (status >= 0) request_finish(r, (uint8_t)status);
+    return true;
 }
 
-static void notify(struct virtio *v, unsigned n)
-{
-    struct virtio_blk *b = of(v);
-    struct virtqueue *q = &v->queue[n];
-    struct virtqueue_chain *c;
-    unsigned served = 0;
-
-    do {
-        virtqueue_notifications_set(q, false);
-        while (served++ < q->size && (c = virtio_pop(v, n))) serve(b, q, c);
-        virtqueue_notifications_set(q, true);
-    } while (served < q->size && virtio_is_live(v, q) && !virtqueue_is_empty(q));
-    if (virtio_is_live(v, q) && !virtqueue_is_empty(q)) virtio_notify_later(v, n);
-}
+static void notify(struct virtio *v, unsigned n) { virtio_serve(v, n, serve); }
 
 /* ---- configuration ---- */
 

@@ -48,9 +48,9 @@ class Function:
 def capabilities(f, r):
     for offset in [*range(0, 64, 4), *range(0x40, 0xa4, 4)]:
         f.cfg_read(offset, 4, {4: 0xffffffbf}.get(offset, 0xffffffff), 'reset')
-    for offset in [*range(0x10, 0x28, 4), *range(0x40, 0xa4, 4)]:
-        if 0x94 <= offset < 0x98:
-            continue                                   # reads registers
+    for offset in [*range(0x10, 0x28, 4), *range(0x40, 0x98 if "balloon" in f.name else 0xa4, 4)]:
+        if 0x94 <= offset < 0x98:                      # reads registers; behind the last capability QEMU keeps what is written
+            continue
         before = f.cfg_read(offset, 4, what='before')
         for value in (0xffffffff, 0, r.getrandbits(32), before):
             f.cfg_write(offset, value, 4)
@@ -141,10 +141,10 @@ def negotiate(f, r, queues):
     f.read(12, 4, 'driver features')
     for queue in range(queues):
         f.write(22, queue, 2)
-        f.write(24, 64, 2)
+        f.write(24, 8, 2)
         f.write(26, queue % 2, 2)
-        for n, where in ((32, 0x10000), (40, 0x11000), (48, 0x12000)):
-            f.write(n, where + 0x4000 * queue, 4)
+        for n, where in ((32, 0x10000), (40, 0x10400), (48, 0x10800)):
+            f.write(n, where + 0x1000 * queue, 4)
             f.write(n + 4, 0, 4)
         f.write(28, 1, 2)
         common(f, f'enabled queue {queue}')
@@ -171,6 +171,11 @@ def main():
         ('virtio-blk-pci with 4 queues', drive, 'virtio-blk-pci,drive=d,num-queues=4,queue-size=128,discard=off,config-wce=off', 60, 4),
         ('virtio-blk-pci with 4096-byte blocks', drive, 'virtio-blk-pci,drive=d,logical_block_size=4096,physical_block_size=8192,'
          'min_io_size=8192,opt_io_size=65536,event_idx=off,indirect_desc=off,write-zeroes=off', 60, 1),
+        ('virtio-rng-pci', [[], []], 'virtio-rng-pci', 0, 1),
+        ('virtio-serial-pci', [[], []], 'virtio-serial-pci', 12, 64),
+        ('virtio-serial-pci with 3 ports', [[], []], 'virtio-serial-pci,max_ports=3,vectors=5', 12, 8),
+        ('virtio-balloon-pci', [[], []], 'virtio-balloon-pci', 16, 3),
+        ('virtio-balloon-pci with reporting', [[], []], 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on', 16, 4),
         ('packed virtio-blk-pci', drive, 'virtio-blk-pci,drive=d,packed=on,queue_reset=off', 60, 1),
     )
     failed = 0

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio memory balloon. */
+#ifndef DEVICE_VIRTIO_VIRTIO_BALLOON_H
+#define DEVICE_VIRTIO_VIRTIO_BALLOON_H
+
+#include "device/virtio/virtio.h"
+
+struct virtio_balloon_config {
+    struct memory_map *memory;
+    const char *id;
+    void *ram_hva;                       /* pages given up are taken from this block only */
+    uint64_t ram_bytes;
+    bool deflate_on_oom, free_page_reporting;
+    uint32_t poll_s;                     /* ask for statistics so often; 0: only when they are shown */
+    struct virtio_options options;
+};
+/* NULL with *err. */
+struct virtio *virtio_balloon_new(const struct virtio_balloon_config *config, struct error *err);
+/* What the guest shall keep, in bytes; it gives up the rest as it can. Any value up to its RAM. */
+void virtio_balloon_target_set(struct virtio *v, uint64_t bytes);
+/* What it has kept so far. */
+uint64_t virtio_balloon_actual_bytes(const struct virtio *v);
+
+#endif
