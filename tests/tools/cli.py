@@ -78,6 +78,29 @@ BAD = [
     # what this version has not, by name
     ('-vnc :1', '-vnc is not supported'),
     ('-netdev user,id=n', '-netdev is not supported'),
+    ('-drive file=raw.img,if=scsi', 'use if=ide or if=virtio'),
+    # virtio
+    ('-drive file=raw.img,if=virtio,addr=20', 'at most 1f.7'),
+    ('-drive file=raw.img,if=virtio,addr=2', 'PCI slot 02.0 is taken'),
+    ('-drive file=raw.img,if=virtio,media=cdrom', 'use if=ide'),
+    ('-drive file=raw.img,if=virtio,index=1 -drive file=locked.img,if=virtio,index=1', 'exists'),
+    ('-device virtio-blk-pci', 'needs drive=ID'),
+    ('-device virtio-blk-pci,drive=x', "has the id 'x'"),
+    ('-hda raw.img -device virtio-blk-pci,drive=ide0-hd0', 'give it if=none'),
+    ('-drive file=raw.img,if=none,id=x', 'is connected to nothing'),
+    ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,queue-size=100', 'power of two'),
+    ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,nosuch=1', "unknown item 'nosuch'"),
+    ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,vectors=3000', 'at most 2048'),
+    ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,disable-legacy=on,disable-modern=on', 'leave out disable-modern'),
+    ('-device virtio-rng-pci,rng=r', "no -object has the id 'r'"),
+    ('-object rng-random,id=r,filename=/nonexistent/r -device virtio-rng-pci,rng=r', '/nonexistent/r'),
+    ('-object rng-random', 'needs id='),
+    ('-object memory-backend-ram,id=m', 'known are rng-random, rng-builtin'),
+    ('-device virtserialport', 'add -device virtio-serial-pci'),
+    ('-device virtio-serial -device virtserialport,nr=0', 'port 0 is for a virtconsole'),
+    ('-device virtio-serial -device virtserialport,chardev=c', "no -chardev has the id 'c'"),
+    ('-device virtio-serial,max_ports=2 -device virtserialport -device virtserialport', 'all ports of the bus are taken'),
+    ('-device virtio-balloon,deflate-on-oom=perhaps', 'on or off'),
     ('-qmp stdio', 'use -monitor'),
     # images
     ('-hda missing.img', "cannot open 'missing.img': there is no such file"),
@@ -114,6 +137,8 @@ GOOD = [
     ('-machine help', 'PIIX3'),
     ('-cpu help', 'qemu64'),
     ('-device help', 'ide-hd'),
+    ('-device virtio-blk-pci,help', 'logical_block_size'),
+    ('-object help', 'rng-random'),
     ('-d help', 'int'),
 ]
 
