@@ -46,7 +46,7 @@ static void target_to_s1(struct trans *t, int64_t target, unsigned opsize)
 /* Offset of the target in this page if a direct jump may lead there, or -1. */
 static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
 {
-    if (t->crossing || (t->flags & (TBF_STEP | TBF_TRACE)) || t->jump_count == 4) return -1;
+    if (t->crossing || (t->flags & (TBF_STEP | TBF_TRACE)) || t->jump_count == TB_MAX_JUMPS) return -1;
     if (t->flags & TBF_FIXED) {
         uint64_t rip = (uint32_t)(t->key_base + target);
         if (opsize == 2) rip = (uint16_t)rip;
@@ -79,7 +79,7 @@ static void patchable(struct trans *t, unsigned opcode, int32_t target)
 /* May a jump to another page be a direct one with a check? RIP must be the linear address. */
 static bool is_guardable(const struct trans *t, int64_t target, unsigned opsize)
 {
-    return !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && t->jump_count < 4 && (t->mode == X86_CODE64 || opsize != 2) &&
+    return !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && t->jump_count < TB_MAX_JUMPS && (t->mode == X86_CODE64 || opsize != 2) &&
            target == (int32_t)target;
 }
 
@@ -177,16 +177,35 @@ static void two_exits(struct trans *t, const struct x86_insn *i, uint8_t *taken)
     direct(t, t_next_offset(t) + i->imm, branch_size(t, i));
 }
 
+/* Forward only: the way back of a loop is the end of a block. */
+bool t_goes_on(const struct trans *t, const struct x86_insn *i, unsigned offset)
+{
+    return i->mnemonic == X86_JCC && i->imm > 0 && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) &&
+           branch_size(t, i) != 2 && t->count < TB_MAX_INSNS && offset + i->len < PAGE_BYTES;
+}
+
 static void jcc(struct trans *t, const struct x86_insn *i)
 {
     int64_t target = t_next_offset(t) + i->imm;
     int32_t chain = chainable(t, target, branch_size(t, i));
+    bool last = t->current + 1 == t->count;
     if (chain > t->offset[t->current]) {
         patchable(t, 0x0f80 | i->cc, chain);
-        direct(t, t_next_offset(t), 8);
+        if (last) direct(t, t_next_offset(t), 8);
         return;
     }
-    two_exits(t, i, e_jcc32_fwd(&t->e, i->cc));
+    uint8_t *taken = e_jcc32_fwd(&t->e, i->cc);
+    if (last) two_exits(t, i, taken);
+    else t->side[t->side_count++] = (struct side_exit){ taken, target, t->current };
+}
+
+void t_emit_side_exits(struct trans *t)
+{
+    for (unsigned n = 0; n < t->side_count; n++) {
+        t->current = t->side[n].insn;
+        e_bind32(&t->e, t->side[n].from);
+        direct(t, t->side[n].target, 8);
+    }
 }
 
 static void count_to_t0(struct trans *t, unsigned addrsize)

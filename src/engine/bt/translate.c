@@ -51,7 +51,7 @@ static bool breaks_before(const struct trans *t, unsigned offset)
 /* Decodes the block's instructions into t. page: bytes of the page, valid from offset on for available bytes. */
 static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned available, gpa_t *page2)
 {
-    unsigned offset = PAGE_OFFSET(linear), limit = t->flags & TBF_STEP ? 1 : TB_MAX_INSNS;
+    unsigned offset = PAGE_OFFSET(linear), limit = t->flags & TBF_STEP ? 1 : TB_MAX_INSNS, sides = 0;
     uint64_t cs_limit = t->flags & TBF_FIXED && t->mode != X86_CODE64 ? t->tb->cs_limit : ~0ull;
     while (t->count < limit && available) {
         unsigned n = t->count;
@@ -77,7 +77,10 @@ static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned avai
         t->offset[n] = offset;
         t->count++;
         if (t->insn[n].len == 0) t->insn[n].len = 1;
-        if (r != X86_DECODE_OK || t->crossing || is_last(t, &t->insn[n])) return;
+        if (r != X86_DECODE_OK || t->crossing) return;
+        bool goes_on = sides < TB_MAX_SIDES && t_goes_on(t, &t->insn[n], offset);
+        if (!goes_on && is_last(t, &t->insn[n])) return;
+        sides += goes_on;
         offset += t->insn[n].len;
         at += t->insn[n].len;
         available -= t->insn[n].len;
@@ -126,6 +129,7 @@ static void emit_block(struct trans *t)
     if (e->full) return;
     *e = emitter_at(t->en, t->en->cold_used);
     t_emit_cold(t);
+    t_emit_side_exits(t);
     t_emit_stubs(t);
     tb->cold_start = t->en->cold_used;
     tb->cold_end = e->p - t->en->rw;
@@ -192,7 +196,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->flags = v->tbflags;
     t->mode = v->tbflags & TBF_MODE;
     t->key_base = rip - PAGE_OFFSET(pc);
-    t->count = t->current = t->cold_count = t->jump_count = 0;
+    t->count = t->current = t->cold_count = t->jump_count = t->side_count = 0;
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));

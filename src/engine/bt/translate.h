@@ -32,6 +32,10 @@ struct cold {
 };
 enum { MAX_COLD = 4 * TB_MAX_INSNS };
 
+/* A conditional jump out of the middle of a block whose way out stands in the cold part. */
+struct side_exit { uint8_t *from; int64_t target; uint16_t insn; };
+enum { TB_MAX_JUMPS = 12, TB_MAX_SIDES = TB_MAX_JUMPS - 2 };   /* the end of a block has two */
+
 struct trans {
     struct bt_vcpu *v;
     struct bt_engine *en;
@@ -49,9 +53,11 @@ struct trans {
     struct tb_insn map[TB_MAX_INSNS];
     struct cold cold[MAX_COLD];
     unsigned cold_count;
-    struct tb_jump jump[4];
+    struct tb_jump jump[TB_MAX_JUMPS];
     unsigned jump_count;
-    struct { uint8_t *poll, *miss; } jump_stub[4];     /* jumps to the stub, NULL: none */
+    struct { uint8_t *poll, *miss; } jump_stub[TB_MAX_JUMPS];      /* jumps to the stub, NULL: none */
+    struct side_exit side[TB_MAX_SIDES];
+    unsigned side_count;
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;
@@ -78,7 +84,10 @@ void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
 bool t_branch(struct trans *t);
+void t_emit_side_exits(struct trans *t);
 void t_emit_stubs(struct trans *t);
+/* Does the block go on behind this instruction, a conditional jump? offset: where in the page it stands. */
+bool t_goes_on(const struct trans *t, const struct x86_insn *i, unsigned offset);
 /* rules.c: translates the current instruction. */
 void t_instruction(struct trans *t);
 bool t_has_rule(const struct x86_insn *i);
