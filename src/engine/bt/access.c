@@ -4,14 +4,15 @@
  *
  * The check of S1 (linear address), where the flags are dead:
  *     pext  S2, S1, index_mask        slot
+ *     lea   S2, [S2*4 + entries/8]    vcpu + S2*8: its entry
  *     lea   T0, [S1 + size - 1]
  *     and   T0, ~0xfff                page of the last byte
- *     add   T0, [tag + S2*8]          tags are minus the page: zero hits
+ *     add   T0, [vcpu + S2*8 + tag]   tags are minus the page: zero hits
  *     jne   cold
- *     mov   S2, [addend + S2*8]
+ *     mov   S2, [vcpu + S2*8 + addend]
  *     op    [S1 + S2]
  * and where the guest's flags are live in the host's, without touching them:
- *     mov   T0, [tag + S2*8]
+ *     mov   T0, [vcpu + S2*8 + tag]
  *     lea   T0, [T0 + S1 + size - 1]  the offset in the page, if it hits
  *     pext  T0, T0, high_mask
  *     jrcxz hit; jmp cold
@@ -109,24 +110,25 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
 {
     struct emitter *e = &t->e;
     if (t->flags & TBF_ALIGN) return e_jmp32_fwd(e);
-    int32_t mmu = VOFF(mmu[0]) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_MMU) >> TBF_MMU_SHIFT);
-    int32_t tags = mmu + (int32_t)offsetof(struct softmmu, tag) + (what & MISS_WRITE ? TLB_SIZE * 8 : 0);
+    int32_t entries = VOFF(mmu[0].entry) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_MMU) >> TBF_MMU_SHIFT);
+    int32_t tag = offsetof(struct tlb_entry, tag) + 8 * (what & MISS_WRITE ? BT_WRITE : BT_READ);
     uint8_t *miss;
     e_pext(e, S2, S1, vm(VOFF(index_mask)));
+    e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
     if (!t->flags_live[t->current]) {
         e_lea(e, T0, hm(S1, size - 1));
         e_alu_ri(e, true, 4, T0, -4096);
-        e_rm(e, true, 0x03, T0, hmi(H_RSP, S2, 8, tags));
+        e_rm(e, true, 0x03, T0, hmi(H_RSP, S2, 8, tag));
         miss = e_jcc32_fwd(e, CC_NE);
     } else {
-        e_load(e, T0, hmi(H_RSP, S2, 8, tags));
+        e_load(e, T0, hmi(H_RSP, S2, 8, tag));
         e_lea(e, T0, hmi(T0, S1, 1, size - 1));
         e_pext(e, T0, T0, vm(VOFF(high_mask)));
         uint8_t *hit = e_jrcxz_fwd(e);
         miss = e_jmp32_fwd(e);
         e_bind8(e, hit);
     }
-    e_load(e, S2, hmi(H_RSP, S2, 8, mmu + (int32_t)offsetof(struct softmmu, addend)));
+    e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, addend)));
     return miss;
 }
 

@@ -22,7 +22,8 @@ void t_exit_s1(struct trans *t)
         return;
     }
     e_pext(e, S2, S1, vm(VOFF(jc_mask)));
-    e_load(e, T0, hmi(H_RSP, S2, 8, VOFF(jc_tag)));
+    e_lea_scaled(e, S2, S2, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
+    e_load(e, T0, hmi(H_RSP, S2, 8, 0));
     e_lea(e, T0, hmi(T0, S1, 1, 0));
     e_load(e, H_R10, vm(VOFF(salt)));
     e_lea(e, T0, hmi(T0, H_R10, 1, 0));
@@ -30,7 +31,7 @@ void t_exit_s1(struct trans *t)
     e_jmp_to(e, t->en->thunk_lookup);
     e_bind8(e, hit);
     e_load(e, H_R10, vm(VOFF(s.rip)));
-    e_jmp_mem(e, hmi(H_RSP, S2, 8, VOFF(jc_code)));
+    e_jmp_mem(e, hmi(H_RSP, S2, 8, offsetof(struct jump_cache_entry, code)));
 }
 
 /* S1 = RIP of a target given as an offset in the page, wrapped to bits. */
@@ -99,16 +100,16 @@ static void guarded(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
     struct tb_jump *j = &t->jump[t->jump_count];
-    int32_t keys = VOFF(mmu[0]) + (int32_t)offsetof(struct softmmu, fetch) +
-                   (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL);
+    int32_t entries = VOFF(mmu[0].entry) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL);
     e_load(e, S1, vm(VOFF(pcbase)));
     if (t->mode == X86_CODE64) e_lea(e, S1, hm(S1, (int32_t)target));
     else e_lea32(e, S1, hm(S1, (int32_t)target));
     e_pext(e, S2, S1, vm(VOFF(index_mask)));
+    e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
     e_nops(e, -((uintptr_t)e->p + 2) % 8);
     j->guard = e->p + 2 - t->en->rw;
     e_mov_ri64(e, T0, PAGE_NONE);
-    e_load(e, S2, hmi(H_RSP, S2, 8, keys));
+    e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, fetch)));
     e_lea(e, T0, hmi(T0, S1, 1, 0));
     e_lea(e, T0, hmi(T0, S2, 1, 0));
     uint8_t *hit = e_jrcxz_fwd(e);

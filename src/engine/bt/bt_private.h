@@ -92,15 +92,19 @@ struct tb {
     struct tb *page_next[2];           /* lists by page: of pc, of page2 */
 };
 
-/* One softmmu TLB, arrays so that generated code indexes them by 8. A tag is minus the linear page address, so that
+/* One softmmu TLB. What generated code looks at lies in one cache line. A tag is minus the linear page address, so that
  * address + tag is the offset in the page if, and only if, it hits. */
+struct tlb_entry {
+    uint64_t tag[2];                   /* BT_READ, BT_WRITE */
+    uint64_t addend;                   /* host address - linear address */
+    uint64_t fetch;                    /* bt_fetch_key */
+};
 struct softmmu {
-    uint64_t tag[2][TLB_SIZE];         /* BT_READ, BT_WRITE */
-    uint64_t addend[TLB_SIZE];         /* host address - linear address */
-    uint64_t fetch[TLB_SIZE];          /* bt_fetch_key */
+    struct tlb_entry entry[TLB_SIZE] __attribute__((aligned(64)));
     uint64_t gpa[TLB_SIZE];            /* page of the read and write entry | TLB_GLOBAL */
     uint64_t fetch_gpa[TLB_SIZE];      /* page of the fetch entry | TLB_GLOBAL */
 };
+struct jump_cache_entry { uint64_t tag, code; };
 #define TLB_GLOBAL 1ull
 
 /* Linear and physical page in one word: minus their sum, the page number of the latter laid where a canonical linear
@@ -148,7 +152,7 @@ struct bt_vcpu {
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
-    uint64_t jc_tag[JC_SIZE], jc_code[JC_SIZE];
+    struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
     /* Used by C only. */
     struct engine_vcpu base;

@@ -91,6 +91,15 @@ static inline void e_lea(struct emitter *e, int to, struct host_mem m) { e_rm(e,
 static inline void e_lea32(struct emitter *e, int to, struct host_mem m) { e_rm(e, false, 0x8d, to, m); }
 static inline void e_movzx16(struct emitter *e, int to, int from) { e_rr(e, false, 0x0fb7, to, from); }
 static inline void e_movsxd_load(struct emitter *e, int to, struct host_mem from) { e_rm(e, true, 0x63, to, from); }
+/* to = index * scale + disp; flags stay. */
+static inline void e_lea_scaled(struct emitter *e, int to, int index, unsigned scale, int32_t disp)
+{
+    e_rex(e, true, to, index, 0, false);
+    e8(e, 0x8d);
+    e8(e, (to & 7) << 3 | 4);
+    e8(e, __builtin_ctz(scale) << 6 | (index & 7) << 3 | 5);
+    e32(e, disp);
+}
 /* n bytes that do nothing, at most 8 (SDM 2B, NOP: recommended sequences). */
 static inline void e_nops(struct emitter *e, unsigned n)
 {

@@ -45,7 +45,7 @@ void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb)
 {
     uint64_t code = (uint64_t)v->engine->rx + tb->host, step = tb->flags & TBF_FIXED ? JC_SIZE : PAGE_BYTES;
     for (uint64_t at = (tb->key_base + PAGE_OFFSET(tb->pc)) & MIN(step - 1, JC_SIZE - 1ull); at < JC_SIZE; at += step)
-        if (v->jc_code[at] == code) v->jc_tag[at] = ~0ull;
+        if (v->jc[at].code == code) v->jc[at].tag = ~0ull;
 }
 
 /* Makes the vCPU leave generated code at its next poll or look-up. Any thread. */
@@ -317,8 +317,8 @@ static uint64_t enter_tb(struct bt_vcpu *v, struct tb *tb)
     struct bt_engine *e = v->engine;
     if (!(v->tbflags & (TBF_STEP | TBF_TRACE)) && !tb->uncached && !v->debug.has_exec && !(v->s.dr[7] & 0xff)) {
         unsigned slot = v->s.rip & (JC_SIZE - 1);
-        v->jc_tag[slot] = -(v->s.rip + v->good_salt);
-        v->jc_code[slot] = (uint64_t)e->rx + tb->host;
+        v->jc[slot].tag = -(v->s.rip + v->good_salt);
+        v->jc[slot].code = (uint64_t)e->rx + tb->host;
         gva_t linear = linear_pc(v), next = linear + PAGE_BYTES;
         bt_fetch_page_note(v, linear);
         if (tb->page2 != ~0ull) bt_fetch_page_note(v, v->tbflags & TBF_CODE64 ? next : (uint32_t)next);
@@ -385,7 +385,7 @@ uint64_t bt_next(struct bt_vcpu *v)
             return enter_step(v, trap);
         }
         unsigned slot = s->rip & (JC_SIZE - 1);
-        if (!breakpoints && v->jc_tag[slot] + s->rip + v->good_salt == 0) return v->jc_code[slot];
+        if (!breakpoints && v->jc[slot].tag + s->rip + v->good_salt == 0) return v->jc[slot].code;
         return enter_tb(v, find_or_translate(v));
     }
 }

@@ -90,8 +90,8 @@ static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigne
     const struct softmmu *m = &v->mmu[idx];
     unsigned slot = bt_tlb_slot(v, linear);
     gva_t page = PAGE_OF(linear);
-    if (m->tag[access][slot] + page == 0)
-        return (struct hit){ HIT_RAM, (uint8_t *)(linear + m->addend[slot]), PAGE_OF(m->gpa[slot]) | PAGE_OFFSET(linear) };
+    if (m->entry[slot].tag[access] + page == 0)
+        return (struct hit){ HIT_RAM, (uint8_t *)(linear + m->entry[slot].addend), PAGE_OF(m->gpa[slot]) | PAGE_OFFSET(linear) };
     const struct tlb_second *t = bt_tlb_translate(v, idx, linear, access);
     struct hit h = { HIT_RAM, t->hva + PAGE_OFFSET(linear), t->gpa | PAGE_OFFSET(linear) };
     if (!t->hva || (t->rights & TLB_IS_ROM && access == BT_WRITE)) {
@@ -116,7 +116,7 @@ gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io)
     unsigned idx = x86_cpl(&v->s) == 3 ? MMU_USER : MMU_KERNEL, slot = bt_tlb_slot(v, linear);
     const struct softmmu *m = &v->mmu[idx];
     *io = false;
-    if (m->fetch[slot] != bt_fetch_key(linear, m->fetch_gpa[slot])) {
+    if (m->entry[slot].fetch != bt_fetch_key(linear, m->fetch_gpa[slot])) {
         const struct tlb_second *t = bt_tlb_translate(v, idx, linear, BT_FETCH);
         if (!t->hva) {
             *io = true;

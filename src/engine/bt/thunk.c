@@ -174,7 +174,8 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
     e_load(e, H_R10, hm(H_RSP, VOFF(pcbase)));
     e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
     e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
-    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, VOFF(jc_tag)));
+    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
+    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, 0));
     e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
     e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
     e_load(e, H_R10, hm(H_RSP, VOFF(salt)));
@@ -184,7 +185,7 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
     e_jmp_to(e, en->thunk_chain);
     e_bind8(e, hit);
     e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
-    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, VOFF(jc_code)));
+    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, offsetof(struct jump_cache_entry, code)));
     return at;
 }
 

@@ -27,7 +27,7 @@ static void mmu_clear(struct bt_vcpu *v, unsigned idx)
 {
     struct softmmu *m = &v->mmu[idx];
     for (unsigned i = 0; i < tlb_size(v); i++)
-        m->tag[0][i] = m->tag[1][i] = invalid_tag(i), m->fetch[i] = PAGE_NONE;
+        m->entry[i].tag[0] = m->entry[i].tag[1] = invalid_tag(i), m->entry[i].fetch = PAGE_NONE;
     v->log[idx][0].count = v->log[idx][1].count = 0;
 }
 
@@ -72,8 +72,8 @@ static bool large_may_be_at(const struct bt_vcpu *v, gva_t linear)
 
 static void drop_slot(struct softmmu *m, unsigned slot, bool global_too)
 {
-    if (global_too || !(m->gpa[slot] & TLB_GLOBAL)) m->tag[0][slot] = m->tag[1][slot] = invalid_tag(slot);
-    if (global_too || !(m->fetch_gpa[slot] & TLB_GLOBAL)) m->fetch[slot] = PAGE_NONE;
+    if (global_too || !(m->gpa[slot] & TLB_GLOBAL)) m->entry[slot].tag[0] = m->entry[slot].tag[1] = invalid_tag(slot);
+    if (global_too || !(m->fetch_gpa[slot] & TLB_GLOBAL)) m->entry[slot].fetch = PAGE_NONE;
 }
 
 static void first_flush(struct bt_vcpu *v, bool global_too)
@@ -164,7 +164,7 @@ static bool hits_write(const struct bt_vcpu *v, unsigned idx, gva_t linear, gpa_
 {
     const struct softmmu *m = &v->mmu[idx];
     unsigned slot = bt_tlb_slot(v, linear);
-    return m->tag[BT_WRITE][slot] + linear == 0 && PAGE_OF(m->gpa[slot]) == page;
+    return m->entry[slot].tag[BT_WRITE] + linear == 0 && PAGE_OF(m->gpa[slot]) == page;
 }
 
 /* Write entries of a physical page are found again by the linear page that write_place holds, one for the user's and one
@@ -183,7 +183,7 @@ static void write_place_note(struct bt_vcpu *v, unsigned idx, gva_t linear, gpa_
 /* Another vCPU's entry too, while that runs: only what was looked at may be replaced. */
 static bool drop_write_slot(struct softmmu *m, unsigned slot, uint64_t tag)
 {
-    return __atomic_compare_exchange_n(&m->tag[BT_WRITE][slot], &tag, invalid_tag(slot), false, __ATOMIC_SEQ_CST,
+    return __atomic_compare_exchange_n(&m->entry[slot].tag[BT_WRITE], &tag, invalid_tag(slot), false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_RELAXED);
 }
 
@@ -192,7 +192,7 @@ static bool drop_write_everywhere(struct bt_vcpu *v, unsigned idx, gpa_t page)
     struct softmmu *m = &v->mmu[idx];
     bool any = false;
     for (unsigned slot = 0; slot < tlb_size(v); slot++) {
-        uint64_t tag = __atomic_load_n(&m->tag[BT_WRITE][slot], __ATOMIC_ACQUIRE);
+        uint64_t tag = __atomic_load_n(&m->entry[slot].tag[BT_WRITE], __ATOMIC_ACQUIRE);
         if (PAGE_OF(m->gpa[slot]) == page && tag != invalid_tag(slot)) any |= drop_write_slot(m, slot, tag);
     }
     return any;
@@ -217,7 +217,7 @@ bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page)
 void bt_tlb_drop_write_at(struct bt_vcpu *v, unsigned idx, gva_t linear)
 {
     unsigned slot = bt_tlb_slot(v, linear);
-    v->mmu[idx].tag[BT_WRITE][slot] = invalid_tag(slot);
+    v->mmu[idx].entry[slot].tag[BT_WRITE] = invalid_tag(slot);
 }
 
 /* ---- Filling ---- */
@@ -249,11 +249,11 @@ void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb
     if (v->evictions > 2 * tlb_size(v)) grow(v);
     unsigned slot = bt_tlb_slot(v, linear);
     bool global = t->rights & TLB_IS_GLOBAL;
-    if (m->tag[BT_READ][slot] != invalid_tag(slot) && m->tag[BT_READ][slot] != -page) v->evictions++;
-    if (!is_logged(m->tag[BT_READ][slot] == invalid_tag(slot), m->gpa[slot], global)) log_fill(v, idx, slot, global);
-    m->tag[BT_READ][slot] = -page;
-    m->tag[BT_WRITE][slot] = writable ? -page : invalid_tag(slot);
-    m->addend[slot] = (uint64_t)t->hva - page;
+    if (m->entry[slot].tag[BT_READ] != invalid_tag(slot) && m->entry[slot].tag[BT_READ] != -page) v->evictions++;
+    if (!is_logged(m->entry[slot].tag[BT_READ] == invalid_tag(slot), m->gpa[slot], global)) log_fill(v, idx, slot, global);
+    m->entry[slot].tag[BT_READ] = -page;
+    m->entry[slot].tag[BT_WRITE] = writable ? -page : invalid_tag(slot);
+    m->entry[slot].addend = (uint64_t)t->hva - page;
     m->gpa[slot] = t->gpa | (global ? TLB_GLOBAL : 0);
     if (writable) write_place_note(v, idx, page, t->gpa);
 }
@@ -263,8 +263,8 @@ void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const stru
     struct softmmu *m = &v->mmu[idx];
     unsigned slot = bt_tlb_slot(v, linear);
     bool global = t->rights & TLB_IS_GLOBAL;
-    if (!is_logged(m->fetch[slot] == PAGE_NONE, m->fetch_gpa[slot], global)) log_fill(v, idx, slot, global);
-    m->fetch[slot] = bt_fetch_key(linear, t->gpa);
+    if (!is_logged(m->entry[slot].fetch == PAGE_NONE, m->fetch_gpa[slot], global)) log_fill(v, idx, slot, global);
+    m->entry[slot].fetch = bt_fetch_key(linear, t->gpa);
     m->fetch_gpa[slot] = t->gpa | (global ? TLB_GLOBAL : 0);
 }
 
