@@ -5,17 +5,31 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "tool/nbd.h"
 #include "tool/vm_run.h"
+
+static const struct tool {
+    const char *name, *old_name;    /* first argument; what the peer's tool is called */
+    int (*run)(int argc, char **argv);
+} tools[] = {
+    { "nbd", "qemu-nbd", nbd_tool_run },
+};
 
 /* Tools of the design that are still to come, and what does the job until then. */
 static const struct { const char *name, *instead; } later[] = {
-    { "img", "qemu-img" }, { "nbd", "qemu-nbd" }, { "mount", "qemu-nbd" },
+    { "img", "qemu-img" }, { "mount", "'ospite nbd'" },
     { "doctor", "'ospite -accel kvm', which says what is wrong with KVM here" },
     { "ksm", "/sys/kernel/mm/ksm" },
 };
 
 int main(int argc, char **argv)
 {
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *called = slash ? slash + 1 : argc > 0 ? argv[0] : "";
+
+    for (unsigned i = 0; i < ARRAY_SIZE(tools); i++) {
+        if (!strcmp(called, tools[i].old_name)) return tools[i].run(argc, argv);
+        if (argc > 1 && !strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
+    }
     for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(later); i++) {
         if (strcmp(argv[1], later[i].name) || access(argv[1], F_OK) == 0) continue;
         log_message("'ospite %s' is not in this version; use %s", later[i].name, later[i].instead);

@@ -51,6 +51,17 @@ void block_drain(struct block_node *n);
 int block_pread(struct block_node *n, uint64_t offset_bytes, void *data, uint64_t length_bytes);
 int block_pwrite(struct block_node *n, uint64_t offset_bytes, const void *data, uint64_t length_bytes);
 int block_flush_sync(struct block_node *n);
+int block_discard_sync(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes);
+int block_write_zeroes_sync(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, bool may_unmap);
+
+/* What lies on the disk from an offset on. */
+struct block_extent {
+    uint64_t length_bytes;           /* at least 512 */
+    bool zero;                       /* reads as zeroes */
+    bool hole;                       /* takes no space */
+};
+/* Any thread but a vCPU's. 0, or -errno. What is not known to be otherwise is data. */
+int block_extent_get(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, struct block_extent *extent);
 
 struct block_stats { uint64_t reads, writes, flushes, read_bytes, written_bytes; };
 struct block_stats block_stats_get(const struct block_node *n);

@@ -28,6 +28,8 @@ struct block_protocol_ops {
     /* -ENOTSUP when there is no way quicker than writing zeroes. */
     int (*write_zeroes)(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap);
     int64_t (*size)(struct block_protocol *p);
+    /* Optional. At most length bytes, inside the size. */
+    int (*extent)(struct block_protocol *p, uint64_t offset, uint64_t length, struct block_extent *extent);
     void (*close)(struct block_protocol *p);
 };
 
@@ -54,6 +56,8 @@ struct block_format {
     int (*flush)(struct block_node *n);
     int (*discard)(struct block_node *n, uint64_t offset, uint64_t length);
     int (*write_zeroes)(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
+    /* Optional. At most length bytes. */
+    int (*extent)(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent);
 };
 
 struct block_node {

@@ -233,6 +233,28 @@ static int file_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t
     return -ENOTSUP;
 }
 
+/* lseek(2): SEEK_DATA. File systems without holes, and devices, say that all is data. Extents that begin inside a
+ * sector are moved so that a sector with any data is data. */
+static int file_extent(struct block_protocol *p, uint64_t offset, uint64_t length, struct block_extent *extent)
+{
+    *extent = (struct block_extent){ .length_bytes = length };
+    if (file_of(p)->is_device)
+        return 0;
+    off_t data = lseek(p->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return 0;
+    if (data < 0 || ALIGN_DOWN((uint64_t)data, 512ull) > offset) {
+        extent->zero = extent->hole = true;
+        if (data >= 0)
+            extent->length_bytes = MIN(length, ALIGN_DOWN((uint64_t)data, 512ull) - offset);
+        return 0;
+    }
+    off_t hole = lseek(p->fd, data, SEEK_HOLE);
+    if (hole > data)
+        extent->length_bytes = MIN(length, ALIGN_UP((uint64_t)hole, 512ull) - offset);
+    return 0;
+}
+
 static void file_close(struct block_protocol *p)
 {
     struct file *f = file_of(p);
@@ -244,7 +266,7 @@ static void file_close(struct block_protocol *p)
 
 static const struct block_protocol_ops file_ops = {
     .name = "file", .preadv = file_preadv, .pwritev = file_pwritev, .flush = file_flush, .discard = file_discard,
-    .write_zeroes = file_write_zeroes, .size = file_size, .close = file_close,
+    .write_zeroes = file_write_zeroes, .size = file_size, .extent = file_extent, .close = file_close,
 };
 
 /* The smallest power of two at which a direct read at an odd multiple of it works. */

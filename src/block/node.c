@@ -347,3 +347,20 @@ int block_flush_sync(struct block_node *n)
 {
     return block_node_flush(n);
 }
+
+int block_discard_sync(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes)
+{
+    return block_node_discard(n, offset_bytes, length_bytes);
+}
+
+int block_write_zeroes_sync(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, bool may_unmap)
+{
+    return block_node_write_zeroes(n, offset_bytes, length_bytes, may_unmap);
+}
+
+int block_extent_get(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, struct block_extent *extent)
+{
+    int r = block_node_check_range(n, offset_bytes, length_bytes);
+    *extent = (struct block_extent){ .length_bytes = length_bytes };
+    return r || !length_bytes || !n->format->extent ? r : n->format->extent(n, offset_bytes, length_bytes, extent);
+}

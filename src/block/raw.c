@@ -46,7 +46,17 @@ static int raw_write_zeroes(struct block_node *n, uint64_t offset, uint64_t leng
     return block_protocol_write_zeroes(n->file, offset, length, may_unmap);
 }
 
+/* A last sector that the file has only a part of counts with what lies before it. */
+static int raw_extent(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent)
+{
+    if (!n->file->ops->extent)
+        return 0;
+    int r = n->file->ops->extent(n->file, offset, length, extent);
+    extent->length_bytes = MIN(ALIGN_UP(extent->length_bytes, 512ull), length);
+    return r;
+}
+
 const struct block_format block_format_raw = {
     .name = "raw", .open = raw_open, .close = raw_close, .preadv = raw_preadv, .pwritev = raw_pwritev,
-    .flush = raw_flush, .discard = raw_discard, .write_zeroes = raw_write_zeroes,
+    .flush = raw_flush, .discard = raw_discard, .write_zeroes = raw_write_zeroes, .extent = raw_extent,
 };

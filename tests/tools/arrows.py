@@ -13,11 +13,12 @@ BELOW = {
     'base': '',
     'x86': 'base', 'memory': 'base', 'block': 'base', 'chardev': 'base',
     'bus': 'base memory',
+    'nbd': 'base block',
     'engine': 'base x86 memory',
     'device': 'base memory bus block chardev',
     'machine': 'base x86 memory block chardev bus engine device',
     'monitor': 'base x86 memory block chardev bus engine device machine',
-    'tool': 'base x86 memory block chardev bus engine device machine monitor',
+    'tool': 'base x86 memory block chardev bus engine device machine monitor nbd',
     'main.c': 'base tool',
 }
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')

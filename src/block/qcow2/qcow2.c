@@ -237,5 +237,5 @@ static int qcow2_node_flush(struct block_node *n)
 const struct block_format block_format_qcow2 = {
     .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .preadv = qcow2_preadv,
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
-    .write_zeroes = qcow2_write_zeroes,
+    .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent,
 };

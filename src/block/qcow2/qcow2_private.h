@@ -212,6 +212,7 @@ void qcow2_range_unlock(struct qcow2 *q, struct qcow2_range *r);
 int qcow2_read_unlocked(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iovcnt, size_t skip,
                         size_t length);
 int qcow2_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
+int qcow2_extent(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent);
 int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
 int qcow2_discard(struct block_node *n, uint64_t offset, uint64_t length);
 int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);

@@ -117,3 +117,22 @@ int qcow2_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov,
     qcow2_range_unlock(q, &range);
     return r;
 }
+
+int qcow2_extent(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent)
+{
+    struct qcow2 *q = n->state;
+    struct block_node *b = n->backing;
+    struct run run;
+    pthread_mutex_lock(&q->lock);
+    int r = run_find_locked(q, offset, length, &run);
+    pthread_mutex_unlock(&q->lock);
+    if (r)
+        return r;
+    *extent = (struct block_extent){ .length_bytes = run.length, .zero = run.kind == QCOW2_ZEROES };
+    if (run.kind != QCOW2_UNALLOCATED)
+        return 0;
+    if (b && offset < b->size)
+        return block_extent_get(b, offset, MIN(run.length, b->size - offset), extent);
+    extent->zero = extent->hole = true;
+    return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One export: a part of a node, addressed by bytes. */
+#ifndef NBD_EXPORT_H
+#define NBD_EXPORT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nbd/server.h"
+
+struct nbd_export {
+    struct nbd_export *next;
+    char *name, *description;
+    struct block_node *node;
+    uint64_t offset, length;
+    bool readonly;
+    enum nbd_detect_zeroes detect;
+    pthread_rwlock_t partial;       /* writers of parts of a sector exclude all other writers */
+};
+
+uint64_t nbd_export_size(const struct nbd_export *x);
+
+/* Any offset and length, the caller has checked them against the size; any thread. 0 or -errno. */
+int nbd_export_read(struct nbd_export *x, uint64_t offset, void *data, uint64_t length);
+int nbd_export_write(struct nbd_export *x, uint64_t offset, const void *data, uint64_t length);
+int nbd_export_zero(struct nbd_export *x, uint64_t offset, uint64_t length, bool may_unmap);
+int nbd_export_trim(struct nbd_export *x, uint64_t offset, uint64_t length);
+int nbd_export_flush(struct nbd_export *x);
+
+struct nbd_extent { uint64_t length; bool hole, zero; };
+/* What the bytes from offset on are, at most *count extents of at most length bytes in all, at least one. */
+int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent,
+                      unsigned *count);
+
+#endif
