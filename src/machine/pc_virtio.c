@@ -86,12 +86,37 @@ static struct virtio *serial_create(struct machine *m, struct virtio_device_conf
     return virtio_console_new(&c, err);
 }
 
+static struct virtio *scsi_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_scsi_config c = d->scsi;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    if (!c.queues) c.queues = MIN(m->config.cpus, 1022u);
+    if (!c.queue_size) c.queue_size = 256;
+    for (unsigned i = 0; i < c.unit_count; i++) {
+        const struct drive_config *drive = &m->config.drive[d->scsi_drive[i]];
+        struct scsi_unit_config *u = &c.unit[i].unit;
+
+        u->node = m->drive[d->scsi_drive[i]];
+        u->is_cdrom = drive->media == MEDIA_CDROM;
+        u->write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
+        if (!u->serial) u->serial = drive->serial;
+        u->opaque = m;
+        u->no_space = no_space;
+    }
+    if (!d->has_vectors) d->pci.vectors = c.queues + 3;
+    return virtio_scsi_new(&c, err);
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
     case VIRTIO_KIND_BLK: return blk_create(m, d, err);
     case VIRTIO_KIND_RNG: return rng_create(m, d, err);
     case VIRTIO_KIND_SERIAL: return serial_create(m, d, err);
+    case VIRTIO_KIND_SCSI: return scsi_create(m, d, err);
     case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;
@@ -114,8 +139,11 @@ int pc_virtio_create(struct machine *m, struct error *err)
 
 void pc_virtio_started(struct machine *m)
 {
-    for (unsigned i = 0; i < m->config.virtio_count; i++)
-        if (m->virtio[i] && m->config.virtio[i].kind == VIRTIO_KIND_BLK) virtio_blk_retry(virtio_pci_device(m->virtio[i]));
+    for (unsigned i = 0; i < m->config.virtio_count; i++) {
+        if (!m->virtio[i]) continue;
+        if (m->config.virtio[i].kind == VIRTIO_KIND_BLK) virtio_blk_retry(virtio_pci_device(m->virtio[i]));
+        if (m->config.virtio[i].kind == VIRTIO_KIND_SCSI) virtio_scsi_retry(virtio_pci_device(m->virtio[i]));
+    }
 }
 
 static struct virtio *balloon_of(struct machine *m)

@@ -8,8 +8,9 @@
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
+#include "device/virtio/virtio_scsi.h"
 
-enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON };
+enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON, VIRTIO_KIND_SCSI };
 
 struct virtio_device_config {
     enum virtio_kind kind;
@@ -22,6 +23,8 @@ struct virtio_device_config {
     struct virtio_rng_config rng;
     struct virtio_balloon_config balloon;
     struct virtio_console_config console;
+    struct virtio_scsi_config scsi;    /* queues 0: one a CPU */
+    unsigned scsi_drive[VIRTIO_SCSI_UNITS];          /* which of machine_config's each unit is */
     const char *chardev[VIRTIO_CONSOLE_PORTS_MAX];   /* what each port is connected to, as in -serial */
 };
 

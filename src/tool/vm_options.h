@@ -26,6 +26,8 @@ struct vm_options {
     unsigned rng_count;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;
+    const char *scsi_device[CONFIG_DRIVES];                   /* -device scsi-hd, scsi-cd, likewise */
+    unsigned scsi_device_count;
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

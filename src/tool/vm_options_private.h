@@ -17,6 +17,7 @@ int drives_finish(struct vm_options *o, struct error *err);
 /* vm_virtio.c */
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 option_fn option_object;
 int virtio_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */

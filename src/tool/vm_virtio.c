@@ -361,6 +361,132 @@ static int port_place(struct vm_options *o, const char *text, struct error *err)
     return d->chardev[p.nr] ? 0 : error_prefix(err, "-device %s", l.pair[0].value);
 }
 
+/* ---- virtio-scsi and its units ---- */
+
+static int set_num_queues_scsi(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("num_queues", v, VIRTIO_QUEUES_MAX - 2, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "num_queues=0: an adapter needs a queue");
+    of(t)->d.scsi.queues = (unsigned)n;
+    return 0;
+}
+
+static int set_queue_size_scsi(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("virtqueue_size", v, VIRTQUEUE_SIZE_MAX, &n, err) < 0) return -1;
+    if (n < 4 || n & (n - 1)) return error_set(err, "virtqueue_size=%s: it is a power of two from 4 to %d", v, VIRTQUEUE_SIZE_MAX);
+    of(t)->d.scsi.queue_size = (uint16_t)n;
+    return 0;
+}
+
+static const struct option_key scsi_keys[] = {
+    { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", set_off_only, NULL },
+    { "param_change", set_off_only, NULL }, COMMON_KEYS,
+};
+
+struct unit_request { const char *drive, *bus, *serial; uint64_t target, lun; bool has_target, has_lun; };
+
+static struct unit_request *unit_of(void *t) { return t; }
+static int unit_drive(void *t, const char *v, struct error *err) { unit_of(t)->drive = v; return 0; }
+static int unit_bus(void *t, const char *v, struct error *err) { unit_of(t)->bus = v; return 0; }
+
+static int unit_serial(void *t, const char *v, struct error *err)
+{
+    if (strlen(v) > 36) return error_set(err, "serial: at most 36 characters");
+    unit_of(t)->serial = v;
+    return 0;
+}
+
+static int unit_target(void *t, const char *v, struct error *err)
+{
+    unit_of(t)->has_target = true;
+    return value_unsigned("scsi-id", v, VIRTIO_SCSI_TARGETS - 1, &unit_of(t)->target, err);
+}
+
+static int unit_lun(void *t, const char *v, struct error *err)
+{
+    unit_of(t)->has_lun = true;
+    return value_unsigned("lun", v, VIRTIO_SCSI_LUNS - 1, &unit_of(t)->lun, err);
+}
+
+static int unit_channel(void *t, const char *v, struct error *err)
+{
+    return strcmp(v, "0") ? error_set(err, "channel=%s: the adapter has channel 0 only", v) : 0;
+}
+
+static const struct option_key unit_keys[] = {
+    { "driver", set_accept, NULL }, { "id", set_accept, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
+    { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
+    { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
+};
+
+int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (o->scsi_device_count == ARRAY_SIZE(o->scsi_device)) return error_set(err, "-device: more than %d SCSI drives", CONFIG_DRIVES);
+    o->scsi_device[o->scsi_device_count++] = arg;
+    return 0;
+}
+
+/* bus=ID.0 names a virtio-scsi device; without it the first one takes the drive. */
+static struct virtio_device_config *adapter_find(struct vm_options *o, const char *bus)
+{
+    size_t length = bus ? strcspn(bus, ".") : 0;
+
+    for (unsigned n = 0, seen = 0; n < o->config.virtio_count; n++) {
+        struct virtio_device_config *d = &o->config.virtio[n];
+        char name[24];
+
+        if (d->kind != VIRTIO_KIND_SCSI) continue;
+        snprintf(name, sizeof(name), "scsi%u", seen++);
+        if (!bus || (strlen(d->id ? d->id : name) == length && !strncmp(bus, d->id ? d->id : name, length))) return d;
+    }
+    return NULL;
+}
+
+static bool unit_is_taken(const struct virtio_device_config *d, uint64_t target, uint64_t lun)
+{
+    for (unsigned i = 0; i < d->scsi.unit_count; i++)
+        if (d->scsi.unit[i].target == target && d->scsi.unit[i].lun == lun) return true;
+    return false;
+}
+
+static int scsi_place(struct vm_options *o, const char *text, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    struct virtio_device_config *d;
+    struct unit_request u = { 0 };
+    struct option_list l;
+    const char *what;
+    unsigned i = 0;
+
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    what = arena_format(o->arena, "-device %s", l.pair[0].value);
+    if (option_list_apply(&l, what, unit_keys, &u, err) < 0) return -1;
+    d = adapter_find(o, u.bus);
+    if (!d) return error_set(err, "%s: there is no SCSI bus%s%s; add -device virtio-scsi-pci", what, u.bus ? " " : "", u.bus ? u.bus : "");
+    if (!u.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
+    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, u.drive))) i++;
+    if (i == c->drive_count) return error_set(err, "%s: no -drive has the id '%s'", what, u.drive);
+    if (c->drive[i].interface != DRIVE_IF_NONE) return error_set(err, "%s: drive '%s' is in use already; give it if=none", what, u.drive);
+    if (!strcmp(l.pair[0].value, "scsi-cd")) {
+        c->drive[i].media = MEDIA_CDROM;
+        c->drive[i].open.readonly = true;
+    } else if (!c->drive[i].open.filename) return error_set(err, "%s: drive '%s' has no file=", what, u.drive);
+    else c->drive[i].media = MEDIA_DISK;
+    if (!u.has_target && !u.has_lun)
+        while (u.target < VIRTIO_SCSI_TARGETS && unit_is_taken(d, u.target, u.lun)) u.target++;
+    if (unit_is_taken(d, u.target, u.lun)) return error_set(err, "%s: scsi-id=%u,lun=%u is taken", what, (unsigned)u.target, (unsigned)u.lun);
+    if (d->scsi.unit_count == VIRTIO_SCSI_UNITS) return error_set(err, "%s: more than %d drives at one adapter", what, VIRTIO_SCSI_UNITS);
+    c->drive[i].interface = DRIVE_IF_SCSI;
+    d->scsi_drive[d->scsi.unit_count] = i;
+    d->scsi.unit[d->scsi.unit_count++] = (struct virtio_scsi_unit_config){ (uint8_t)u.target, (uint16_t)u.lun, { .serial = u.serial } };
+    return 0;
+}
+
 /* ---- devices ---- */
 
 static const struct {
@@ -372,6 +498,7 @@ static const struct {
     { "virtio-rng-pci", "|virtio-rng|virtio-rng-pci-transitional|virtio-rng-pci-non-transitional|", VIRTIO_KIND_RNG, rng_keys },
     { "virtio-serial-pci", "|virtio-serial|virtio-serial-pci-transitional|virtio-serial-pci-non-transitional|", VIRTIO_KIND_SERIAL, serial_keys },
     { "virtio-balloon-pci", "|virtio-balloon|virtio-balloon-pci-transitional|virtio-balloon-pci-non-transitional|", VIRTIO_KIND_BALLOON, balloon_keys },
+    { "virtio-scsi-pci", "|virtio-scsi|virtio-scsi-pci-transitional|virtio-scsi-pci-non-transitional|", VIRTIO_KIND_SCSI, scsi_keys },
 };
 
 static int keys_show(const char *name, const struct option_key *keys)
@@ -456,6 +583,8 @@ int virtio_finish(struct vm_options *o, struct error *err)
     }
     for (unsigned i = 0; i < o->virtio_port_count; i++)
         if (port_place(o, o->virtio_port[i], err) < 0) return -1;
+    for (unsigned i = 0; i < o->scsi_device_count; i++)
+        if (scsi_place(o, o->scsi_device[i], err) < 0) return -1;
     for (unsigned i = 0; i < c->drive_count; i++) {
         struct request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
 

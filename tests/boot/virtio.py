@@ -4,6 +4,7 @@
 
 disk      two disks in every kind of ring and transport: read, written by two streams at once, flushed, discarded, zeroed; what
           the host's files hold afterwards is compared
+scsi      disks on several targets and LUNs and a CD-ROM at a SCSI adapter, the same way
 small     entropy source, serial ports and console against programs on the host, balloon inflated, deflated, reporting free pages
 debian    SeaBIOS, GRUB and Debian with -drive if=virtio, then the same disk in QEMU
 
@@ -135,6 +136,63 @@ def disk(a):
     for name, options in RINGS:
         disk_one(a, data, name, options)
     return f'{len(RINGS)} kinds of ring, 24 MiB read, written, flushed, discarded, zeroed'
+
+
+# ---- SCSI ----
+
+def scsi_one(a, data, options):
+    paths = {name: os.path.join(a.dir, name) for name in ('first', 'second', 'cd')}
+    for name, path in paths.items():
+        with open(path, 'wb') as f:
+            f.write(b'\xa5' * len(data) if name == 'second' else data)
+    tool = next((p for p in ('/usr/sbin/blkdiscard', '/sbin/blkdiscard') if os.path.exists(p)), None)
+    if not tool:
+        raise Skip('blkdiscard is missing; install util-linux')
+    script = f'''
+i=0; while [ ! -b /dev/sdb -o ! -b /dev/sr0 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done
+for d in /sys/class/scsi_device/*; do echo unit $(basename $d) $(cat $d/device/model $d/device/type); done
+one=$(basename /sys/class/scsi_device/*:0:0:0/device/block/*); two=$(basename /sys/class/scsi_device/*:0:3:5/device/block/*)
+echo ro $(cat /sys/block/$one/ro) cache $(cat /sys/block/$two/queue/write_cache) serial $(tail -c +5 /sys/block/$two/device/vpd_pg80)
+echo disk $(dd if=/dev/$one bs=1M iflag=direct 2>/dev/null | md5sum)
+echo cd $(dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum) $(cat /sys/block/sr0/size)
+dd if=/dev/$one of=/dev/$two bs=64k oflag=direct 2>/dev/null
+sync
+/{tool} -o 1048576 -l 1048576 /dev/$two || echo WRONG discard
+/{tool} -z -o 4194304 -l 2097152 /dev/$two || echo WRONG zeroes
+type=$(echo /sys/class/scsi_disk/*:0:3:5/cache_type); echo "write through" > $type
+echo cache $(cat /sys/class/scsi_disk/*:0:3:5/cache_type) $(cat /sys/block/$two/queue/write_cache)
+dd if=/dev/zero of=/dev/$two bs=4k seek=2000 count=8 oflag=direct 2>/dev/null
+if dd if=/dev/zero of=/dev/$one bs=4k count=1 oflag=direct 2>/dev/null; then echo WRONG written; fi'''
+    args = ['-device', 'virtio-scsi-pci,id=s' + options]
+    for name, more in (('first', ',format=raw,readonly=on'), ('second', ',format=raw,discard=unmap'), ('cd', ',format=raw,media=cdrom')):
+        args += ['-drive', f'file={paths[name]},if=none,id={name}{more}']
+    args += ['-device', 'scsi-hd,drive=first,bus=s.0', '-device', 'scsi-hd,drive=second,scsi-id=3,lun=5,serial=ospite-5', '-device', 'scsi-cd,drive=cd,scsi-id=7']
+    with Guest(a, ['virtio_scsi', 'sd_mod', 'sr_mod'], script, args, libraries(tool), cpus=2) as m:
+        m.serial(r'unit \d+:0:0:0 QEMU HARDDISK 0', BAD)
+        m.serial(r'unit \d+:0:3:5 QEMU HARDDISK 0', BAD)
+        m.serial(r'unit \d+:0:7:0 QEMU CD-ROM 5', BAD)
+        m.serial('ro 1 cache write back serial ospite-5', BAD)
+        m.serial('disk ' + hashlib.md5(data).hexdigest(), BAD)
+        m.serial(f'cd {hashlib.md5(data).hexdigest()} - {len(data) // 512}', BAD)
+        m.serial('cache write through write through', BAD)
+        finish(m)
+    want = bytearray(data)
+    for start, size in ((MIB, MIB), (4 * MIB, 2 * MIB), (2000 * 4096, 8 * 4096)):
+        want[start:start + size] = bytes(size)
+    if open(paths['second'], 'rb').read() != want:
+        raise Failure('what the guest wrote is not in the image')
+    taken = os.stat(paths['second']).st_blocks * 512
+    if taken > len(data) - MIB // 2:
+        raise Failure(f'the discarded piece still takes space on the host: {taken} of {len(data)} bytes')
+    if open(paths['first'], 'rb').read() != data:
+        raise Failure('a read-only disk was written')
+
+
+def scsi(a):
+    data = random.Random(6).randbytes(16 * MIB)
+    for options in ('', ',packed=on,num_queues=3', ',disable-modern=on,vectors=0'):
+        scsi_one(a, data, options)
+    return 'two disks and a CD-ROM in three kinds of ring, 16 MiB read, written, unmapped, zeroed'
 
 
 # ---- entropy, serial ports, balloon ----
@@ -292,7 +350,7 @@ def debian(a):
     return f'login after {seconds:.0f} s, root on /dev/vda, no errors in dmesg, image clean, QEMU finds what was written'
 
 
-TESTS = {'disk': disk, 'small': small, 'debian': debian}
+TESTS = {'disk': disk, 'scsi': scsi, 'small': small, 'debian': debian}
 
 
 def main():

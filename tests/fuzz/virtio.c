@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hostile driver against whole virtio devices: disk, entropy source, serial bus and balloon on a PCI bus, each with its queues set up
+ * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon and SCSI adapter on a PCI bus, each with its queues set up
  * properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
  * like those the device knows, notifications, resets, queue resets, in any order, while disk requests complete in between.
  * Nothing may crash, hang or reach outside of guest memory; the sanitizers watch.
@@ -22,8 +22,9 @@
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
+#include "device/virtio/virtio_scsi.h"
 
-enum { RAM_BYTES = 256 << 10, DEVICES = 6, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
+enum { RAM_BYTES = 256 << 10, DEVICES = 7, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
        DATA = 0x20000 };
 
 static uint8_t *ram;
@@ -105,6 +106,16 @@ static void content(uint32_t at, unsigned d)
         put(at, below(4), 4);
         put(at + 4, below(9), 2);
         put(at + 6, below(2), 2);
+    } else if (d == 6) {                               /* LUN, tag, a command; or task management */
+        static const uint8_t commands[] = { 0x00, 0x03, 0x08, 0x0a, 0x12, 0x12, 0x15, 0x1a, 0x25, 0x28, 0x28, 0x2a, 0x2a, 0x2f, 0x35, 0x41, 0x41, 0x42, 0x42,
+                                            0x43, 0x46, 0x4a, 0x55, 0x5a, 0x88, 0x8a, 0x91, 0x93, 0x93, 0x9e, 0xa0, 0xa8, 0xaa };
+
+        for (unsigned i = 0; i < 64; i++) put(at + i, below(3) ? 0 : below(4) ? below(32) : next(), 1);
+        if (below(8)) put(at, below(16) ? 1 | below(3) << 8 | (uint64_t)below(2) << 24 : 0, 4);
+        if (below(8)) put(at + 4, 0, 4);
+        if (below(4) == 0) put(at, 0, 4), put(at + 4, below(9), 4), put(at + 8, 1 | below(3) << 8, 4);
+        else put(at + 19, below(32) ? commands[below(ARRAY_SIZE(commands))] : next(), 1);
+        if (below(2)) put(at + 19 + 2, 0, 3), put(at + 19 + 7, below(3) << 8, 2);
     } else for (unsigned i = 0; i < 16; i++) put(at + 4 * i, below(8) ? below(RAM_BYTES / 4096) : next(), 4);
 }
 
@@ -114,6 +125,35 @@ static void descriptor(struct virtqueue *q, uint32_t at, uint32_t gpa, uint32_t 
     put(at + 8, below(200) ? length : next(), 4);
     put(at + 12, q->is_packed ? follow : flags, 2);
     put(at + 14, q->is_packed ? flags | (q->avail_wrap ? 0x80 : 0x8000) : follow, 2);
+}
+
+/* What the SCSI adapter likes: header, data, response, data; or task management and its answer. */
+static void scsi_request(unsigned d)
+{
+    struct virtio *v = virtio_pci_device(device[d]);
+    bool control = below(8) == 0, data_out = !control && below(2), data_in = !control && below(2);
+    struct virtqueue *q = &v->queue[control ? 0 : 2 + below(2)];
+    uint32_t base = (uint32_t)q->descriptors, data = DATA + 4096 * below(16), size = below(4) ? 16u << below(8) : below(9000), n = 0;
+    uint32_t count = 2u + data_out + data_in, first = q->is_packed ? q->avail_index : 0;
+
+    if (!q->enabled || q->size < count || base >= DATA) return;
+    content(data, d);
+    if (control) put(data, 0, 4);
+    else put(data, 1 | below(3) << 8 | (below(3) == 1 ? 1u << 24 : 0), 4), put(data + 4, 0, 4);
+    if (below(2)) for (unsigned i = 0; i < 64; i += 8) put(data + 4096 + i, i == 0 ? 0x1000120016 : (uint64_t)below(64) << 56, 8);
+#define PIECE(gpa, length, flags) \
+    do { descriptor(q, base + 16 * ((first + n) % q->size), gpa, length, (flags) | (n + 1 < count ? 1 : 0), q->is_packed ? 0 : n + 1); n++; } while (0)
+    PIECE(data, control ? 24 : 51, 0);
+    if (data_out) PIECE(data + 4096, size, 0);
+    PIECE(data + 2048, control ? 5 : 108, 2);
+    if (data_in) PIECE(data + 16384, size, 2);
+#undef PIECE
+    if (!q->is_packed) {
+        put((uint32_t)q->driver + 4 + 2 * (q->avail_index & (q->size - 1)), 0, 2);
+        put((uint32_t)q->driver + 2, q->avail_index + 1, 2);
+    }
+    requests++;
+    modern(d, 0x3000 + 4 * (uint32_t)(q - v->queue), 0, 2);
 }
 
 /* A chain of header, data and status, in the shape the queue's device likes or in any other. */
@@ -170,6 +210,8 @@ static int devices_make(const char *file, struct error *err)
     struct virtio_rng_config rng = { .memory = memory, .max_bytes = 100000, .period_ms = 1 };
     struct virtio_console_config console = { .memory = memory, .ports_max = 2, .port = { { .present = true, .is_console = true }, { .present = true, .name = "p" } } };
     struct virtio_balloon_config balloon = { .memory = memory, .ram_hva = ram, .ram_bytes = RAM_BYTES, .free_page_reporting = true, .poll_s = 1 };
+    struct virtio_scsi_config scsi = { .memory = memory, .queues = 2, .queue_size = 16, .unit_count = 3,
+                                       .unit = { { 0, 0, { .write_cache = true } }, { 1, 1, { .serial = "s" } }, { 2, 0, { .is_cdrom = true } } } };
     struct virtio *v[DEVICES];
 
     node = block_open(&o, err);
@@ -186,6 +228,8 @@ static int devices_make(const char *file, struct error *err)
     console.port[0].chardev = NULL;
     v[4] = virtio_console_new(&console, err);
     v[5] = virtio_balloon_new(&balloon, err);
+    scsi.unit[0].unit.node = scsi.unit[1].unit.node = scsi.unit[2].unit.node = node;
+    v[6] = virtio_scsi_new(&scsi, err);
     for (int i = 0; i < DEVICES; i++) {
         struct virtio_pci_config c = { .bus = bus, .devfn = (i + 1) << 3, .vectors = i == 5 ? 0 : 4 };
 
@@ -229,7 +273,8 @@ int main(int argc, char **argv)
 
         machine_lock();
         broken += is_broken;
-        if (below(2)) request(d);
+        if (d == 6 && below(4)) scsi_request(d);
+        else if (below(2)) request(d);
         else if (below(4) == 0) poke(d);
         if ((is_broken || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(8) == 0) start(d);
         if (below(500) == 0) virtio_balloon_target_set(virtio_pci_device(device[5]), below(RAM_BYTES));

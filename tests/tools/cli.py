@@ -100,6 +100,12 @@ BAD = [
     ('-device virtio-serial -device virtserialport,nr=0', 'port 0 is for a virtconsole'),
     ('-device virtio-serial -device virtserialport,chardev=c', "no -chardev has the id 'c'"),
     ('-device virtio-serial,max_ports=2 -device virtserialport -device virtserialport', 'all ports of the bus are taken'),
+    ('-device scsi-hd,drive=x', 'add -device virtio-scsi-pci'),
+    ('-device virtio-scsi -device scsi-hd', 'needs drive=ID'),
+    ('-device virtio-scsi -device scsi-hd,drive=x', "has the id 'x'"),
+    ('-device virtio-scsi -drive file=raw.img,if=none,id=x -drive file=locked.img,if=none,id=y -device scsi-hd,drive=x,lun=1 '
+     '-device scsi-hd,drive=y,lun=1', 'is taken'),
+    ('-device virtio-scsi,num_queues=0', 'needs a queue'),
     ('-device virtio-balloon,deflate-on-oom=perhaps', 'on or off'),
     ('-qmp stdio', 'use -monitor'),
     # images

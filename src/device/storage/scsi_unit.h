@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A SCSI logical unit, disk or CD-ROM, over a block node. Knows no bus: an adapter hands it commands. Machine lock held. */
+#ifndef DEVICE_STORAGE_SCSI_UNIT_H
+#define DEVICE_STORAGE_SCSI_UNIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "block/block.h"
+
+struct error;
+struct scsi_unit;
+
+enum { SCSI_CDB_BYTES = 32, SCSI_SENSE_BYTES = 18, SCSI_GOOD = 0, SCSI_CHECK_CONDITION = 2 };
+
+struct scsi_unit_config {
+    struct block_node *node;             /* stays the caller's; NULL: a CD-ROM drive without a disc */
+    bool is_cdrom, write_cache;
+    const char *serial;                  /* at most 36 characters; NULL: none */
+    void *opaque;
+    void (*no_space)(void *opaque);      /* a write waits for room on the host until scsi_unit_retry; NULL: it fails */
+};
+/* NULL: no memory. */
+struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config);
+void scsi_unit_free(struct scsi_unit *u);        /* nothing may be in flight */
+
+/* One command. The vectors point to guest memory and stay the caller's until done, which may come before scsi_unit_start
+ * returns; the vectors are changed. */
+struct scsi_request {
+    uint8_t cdb[SCSI_CDB_BYTES];
+    struct iovec *out, *in;
+    unsigned out_count, in_count;
+    uint64_t out_bytes, in_bytes;
+    /* The unit's answer. */
+    uint8_t status, sense[SCSI_SENSE_BYTES];
+    uint64_t moved;                      /* bytes in either direction */
+    bool is_short;                       /* the buffers are smaller than what the command moves; nothing was done */
+    void (*done)(struct scsi_request *r);
+    void *owner;
+    /* The unit's own. */
+    struct scsi_unit *unit;
+    struct scsi_request *next;
+    uint64_t offset, bytes, at;
+    uint8_t *bounce;
+    uint32_t bounce_bytes;
+    bool zeroes, unmap, flush_after, may_wait;
+    void (*step)(struct scsi_request *r);
+};
+void scsi_unit_start(struct scsi_unit *u, struct scsi_request *r);
+/* Waits until nothing is in flight; requests that wait for room are handed to drop, which must free them. */
+void scsi_unit_drain(struct scsi_unit *u, void (*drop)(struct scsi_request *r));
+/* Power-on values; the next command learns of it. */
+void scsi_unit_reset(struct scsi_unit *u);
+void scsi_unit_retry(struct scsi_unit *u);
+unsigned scsi_unit_in_flight(const struct scsi_unit *u);
+
+#endif

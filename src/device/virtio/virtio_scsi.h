@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio SCSI host bus adapter. */
+#ifndef DEVICE_VIRTIO_VIRTIO_SCSI_H
+#define DEVICE_VIRTIO_VIRTIO_SCSI_H
+
+#include "device/storage/scsi_unit.h"
+#include "device/virtio/virtio.h"
+
+enum { VIRTIO_SCSI_UNITS = 16, VIRTIO_SCSI_TARGETS = 256, VIRTIO_SCSI_LUNS = 16384 };
+
+struct virtio_scsi_unit_config {
+    uint8_t target;
+    uint16_t lun;
+    struct scsi_unit_config unit;
+};
+struct virtio_scsi_config {
+    struct memory_map *memory;
+    const char *id;
+    unsigned queues;                     /* for requests, 1..1022 */
+    uint16_t queue_size;                 /* power of two, 4..1024 */
+    struct virtio_scsi_unit_config unit[VIRTIO_SCSI_UNITS];
+    unsigned unit_count;
+    struct virtio_options options;
+};
+/* NULL with *err. */
+struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct error *err);
+/* Writes that waited for room on the host are tried again. */
+void virtio_scsi_retry(struct virtio *v);
+
+#endif
