@@ -147,7 +147,33 @@ void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struc
     c->after = t->e.p;
 }
 
+void t_group_check(struct trans *t, unsigned bytes, bool write)
+{
+    if (t->cold_count == MAX_COLD) {
+        t->e.full = true;
+        return;
+    }
+    struct cold *c = &t->cold[t->cold_count++];
+    *c = (struct cold){ .what = bytes | (write ? MISS_WRITE : 0), .insn = t->current, .is_group = true };
+    c->miss = check(t, c->what, bytes);
+    c->back = t->e.p;
+}
+
 static void jump_back(struct trans *t, uint8_t *to) { e_jmp_to(&t->e, (uint64_t)((intptr_t)to + t->e.exec_delta)); }
+
+static void cold_group(struct trans *t, const struct cold *c)
+{
+    struct emitter *e = &t->e;
+    t->current = c->insn;
+    e_bind32(e, c->miss);
+    e_mov_ri(e, T0, c->what);
+    e_call_to(e, t->en->thunk_group);
+    uint8_t *good = e_jrcxz_fwd(e), *bad = e_jmp8_fwd(e);
+    e_bind8(e, good);
+    jump_back(t, c->back);
+    e_bind8(e, bad);
+    t_exit_ungrouped(t);
+}
 
 static void cold_one(struct trans *t, struct cold *c)
 {
@@ -186,7 +212,8 @@ void t_emit_cold(struct trans *t)
     }
     for (unsigned i = 0; i < t->cold_count && !t->e.full; i++) {
         map[i] = (struct tb_cold){ t->e.p - (t->en->rw + t->tb->host), t->cold[i].insn };
-        cold_one(t, &t->cold[i]);
+        if (t->cold[i].is_group) cold_group(t, &t->cold[i]);
+        else cold_one(t, &t->cold[i]);
     }
     t->tb->cold = map;
     t->tb->cold_count = t->cold_count;

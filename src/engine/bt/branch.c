@@ -47,7 +47,7 @@ static void target_to_s1(struct trans *t, int64_t target, unsigned opsize)
 /* Offset of the target in this page if a direct jump may lead there, or -1. */
 static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
 {
-    if (t->crossing || (t->flags & (TBF_STEP | TBF_TRACE)) || t->jump_count == TB_MAX_JUMPS) return -1;
+    if (t->crossing || (t->flags & (TBF_STEP | TBF_TRACE)) || t->jump_count >= TB_MAX_JUMPS - TB_GROUPS) return -1;
     if (t->flags & TBF_FIXED) {
         uint64_t rip = (uint32_t)(t->key_base + target);
         if (opsize == 2) rip = (uint16_t)rip;
@@ -80,7 +80,7 @@ static void patchable(struct trans *t, unsigned opcode, int32_t target)
 /* May a jump to another page be a direct one with a check? RIP must be the linear address. */
 static bool is_guardable(const struct trans *t, int64_t target, unsigned opsize)
 {
-    return !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && t->jump_count < TB_MAX_JUMPS && (t->mode == X86_CODE64 || opsize != 2) &&
+    return !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && t->jump_count < TB_MAX_JUMPS - TB_GROUPS && (t->mode == X86_CODE64 || opsize != 2) &&
            target == (int32_t)target;
 }
 
@@ -200,6 +200,14 @@ static void jcc(struct trans *t, const struct x86_insn *i)
     else t->side[t->side_count++] = (struct side_exit){ taken, target, t->current };
 }
 
+/* To the current instruction, in a block without groups. */
+void t_exit_ungrouped(struct trans *t)
+{
+    struct tb_jump *j = &t->jump[t->jump_count];
+    patchable(t, 0xe9, t->offset[t->current]);
+    j->ungrouped = true;
+}
+
 void t_emit_side_exits(struct trans *t)
 {
     for (unsigned n = 0; n < t->side_count; n++) {
@@ -269,8 +277,11 @@ static void call(struct trans *t, const struct x86_insn *i)
         indirect_target(t, i, n);
         e_store(e, vm(VOFF(call_target)), S1);
     }
-    t_stack_offset(t, -(int)n);
-    t_access(t, SEG_SS, MISS_WRITE, n, (struct mem_op){ OP_STORE_PC, n, 0, 0 });
+    struct mem_op op = { OP_STORE_PC, n, 0, 0 };
+    if (!t_group_access(t, -(int)n, op)) {
+        t_stack_offset(t, -(int)n);
+        t_access(t, SEG_SS, MISS_WRITE, n, op);
+    }
     t_stack_adjust(t, -(int)n);
     if (is_direct) {
         direct(t, t_next_offset(t) + i->imm, n);
@@ -284,8 +295,11 @@ static void ret(struct trans *t, const struct x86_insn *i)
 {
     unsigned n = branch_size(t, i);
     int extra = i->operand[0].kind == OPND_IMM ? (uint16_t)i->imm : 0;
-    t_stack_offset(t, 0);
-    t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_S1, n, 0, 0 });
+    struct mem_op op = { OP_LOAD_S1, n, 0, 0 };
+    if (!t_group_access(t, 0, op)) {
+        t_stack_offset(t, 0);
+        t_access(t, SEG_SS, MISS_READ, n, op);
+    }
     t_stack_adjust(t, n + extra);
     t_exit_s1(t);
 }

@@ -20,7 +20,7 @@ enum {
     PCIDS = 4096,
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
-    TB_MAX_INSNS = 64,
+    TB_MAX_INSNS = 64, TB_GROUPS = 6,
     BOUNCE_BYTES = 256,
     VCPUS_MAX = 256,
 };
@@ -51,6 +51,7 @@ enum {
 #define TBF_ALIGN       (1u << 17)     /* alignment checking is on */
 #define TBF_FIXED       (1u << 18)     /* key_base counts: RIP of the page is a constant of the translation */
 #define TBF_TRACE       (1u << 19)
+#define TBF_NOGROUP     (1u << 20)     /* the rest of a block, where a group's check failed (group.c) */
 
 struct tb;
 
@@ -63,6 +64,7 @@ struct tb_jump {
     uint32_t stub;                     /* offset of: mov r10, this; jmp to a thunk that asks for the target */
     uint32_t guard;                    /* offset of the 8 bytes that the check adds; 0: within the page, no check */
     int32_t target;                    /* offset from the start of the page */
+    bool ungrouped;                    /* to the same code without groups */
 };
 struct tb_insn {
     uint32_t host;                     /* offset from the TB's host code to the first byte of this instruction */
@@ -149,6 +151,7 @@ struct bt_vcpu {
     uint64_t not_df_mask;
     uint64_t bit_mask[3];              /* 15, 31, 63 */
     uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
+    uint64_t group_addend[TB_GROUPS];
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
@@ -246,7 +249,7 @@ struct bt_engine {
     unsigned work_count;
     struct { gpa_t start; uint64_t size; } work[64];
     /* Thunks: addresses to run. */
-    uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_commit, thunk_chain,
+    uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
              thunk_crossing, thunk_lookup, thunk_raise, thunk_step, thunk_start;
     uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
 };
@@ -290,10 +293,12 @@ void bt_thunks_build(struct bt_engine *e);
 /* softmmu.c */
 uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc);
 void bt_commit(struct bt_vcpu *v, uint64_t host_pc);
+uint64_t bt_group_miss(struct bt_vcpu *v, uint64_t linear, uint32_t what);
 /* tlb.c */
 void bt_mmu_init(struct bt_vcpu *v);
 static inline unsigned bt_tlb_slot(const struct bt_vcpu *v, gva_t linear) { return (linear & v->index_mask) >> 12; }
 const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access);
+const struct tlb_second *bt_tlb_look(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access);
 void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool writable);
 void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
 bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page); /* true: there was an entry */

@@ -183,8 +183,10 @@ static void push(struct trans *t, const struct x86_insn *i)
         t_access(t, i->seg, MISS_READ, n, (struct mem_op){ OP_LOAD_SCRATCH, n, 0, 0 });
         op.kind = OP_STORE_SCRATCH;
     }
-    t_stack_offset(t, -(int)n);
-    t_access(t, SEG_SS, MISS_WRITE, n, op);
+    if (!t_group_access(t, -(int)n, op)) {
+        t_stack_offset(t, -(int)n);
+        t_access(t, SEG_SS, MISS_WRITE, n, op);
+    }
     t_stack_adjust(t, -(int)n);
 }
 
@@ -192,6 +194,10 @@ static void pop(struct trans *t, const struct x86_insn *i)
 {
     unsigned n = stack_size(t, i);
     const struct x86_operand *o = &i->operand[0];
+    if (o->kind == OPND_REG && t_group_access(t, 0, (struct mem_op){ OP_LOAD_GPR, n, o->reg, 0 })) {
+        t_stack_adjust(t, n);
+        return;
+    }
     t_stack_offset(t, 0);
     if (o->kind == OPND_MEM) {
         t_access(t, SEG_SS, MISS_READ, n, (struct mem_op){ OP_LOAD_SCRATCH, n, 0, 0 });
@@ -348,9 +354,22 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
         if (i->attr & (IA_MMX | IA_FWAIT_CHECK)) what |= MISS_X87;
         if (i->lock || i->mnemonic == X86_XCHG) what |= MISS_LOCKED;
         if (i->attr & IA_X87) what |= MISS_READ;       /* an unmasked exception keeps a store from happening */
+        if (t_group_access(t, (int32_t)i->disp, (struct mem_op){ OP_COPY, 0, 0, 0 })) return;
         t_effective_offset(t, i, 0);
         t_access(t, i->seg, what, m->size, (struct mem_op){ OP_COPY, 0, 0, 0 });
     }
+}
+
+const struct x86_operand *t_plain_operand(const struct x86_insn *i)
+{
+    const struct x86_operand *m = NULL;
+    if (!(i->attr & IA_COPY) || i->attr & (IA_BRANCH | IA_ALIGNED) || i->lock || i->mnemonic == X86_XCHG) return NULL;
+    if (t_has_rule(i) || is_bit_test(i) || is_masked_move(i)) return NULL;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        if (i->operand[n].kind == OPND_MOFFS) return NULL;
+        if (i->operand[n].kind == OPND_MEM && i->operand[n].access) m = &i->operand[n];
+    }
+    return m;
 }
 
 /* Has the instruction a rule here, one that falls through to the next instruction? */
@@ -361,6 +380,13 @@ bool t_has_rule(const struct x86_insn *i)
     case X86_MASKMOVQ: case X86_MASKMOVDQU: case X86_VMASKMOVDQU: return true;
     default: return false;
     }
+}
+
+bool t_is_plain(const struct trans *t, const struct x86_insn *i)
+{
+    if (mode_fault(t, i)) return false;
+    if (i->attr & IA_BRANCH) return !bt_helper_find(i).fn;
+    return i->attr & (IA_COPY | IA_NOP) || t_has_rule(i);
 }
 
 static bool own_rule(struct trans *t, const struct x86_insn *i)

@@ -121,6 +121,7 @@ void bt_mode_update(struct bt_vcpu *v)
     bool exec_break = v->debug.has_exec;
     for (int i = 0; i < 4; i++) exec_break |= (s->dr[7] >> (2 * i) & 3) && !((s->dr[7] >> (16 + 4 * i)) & 3);
     if (exec_break) f |= TBF_FIXED;
+    if (exec_break || bt_is_watching(v)) f |= TBF_NOGROUP;
     if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) f |= TBF_TRACE;
     v->tbflags = f;
     bt_salt_update(v);
@@ -315,7 +316,7 @@ static struct tb *find_or_translate(struct bt_vcpu *v)
 static uint64_t enter_tb(struct bt_vcpu *v, struct tb *tb)
 {
     struct bt_engine *e = v->engine;
-    if (!(v->tbflags & (TBF_STEP | TBF_TRACE)) && !tb->uncached && !v->debug.has_exec && !(v->s.dr[7] & 0xff)) {
+    if (!((v->tbflags | tb->flags) & (TBF_STEP | TBF_TRACE | TBF_NOGROUP)) && !tb->uncached && !v->debug.has_exec && !(v->s.dr[7] & 0xff)) {
         unsigned slot = v->s.rip & (JC_SIZE - 1);
         v->jc[slot].tag = -(v->s.rip + v->good_salt);
         v->jc[slot].code = (uint64_t)e->rx + tb->host;
@@ -407,10 +408,14 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     uint64_t rip = v->pcbase + j->target;
     v->s.rip = x86_is_code64(&v->s) ? rip : (uint32_t)rip;
     v->epoch++;
-    if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
+    /* A group that failed goes on here and now, or it would fail again. */
+    if (!j->ungrouped && (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff))) return bt_next(v);
     v->code_changed = 0;
     uint64_t flushes = v->engine->count_tb_flush;
+    uint32_t mode = v->tbflags;
+    if (j->ungrouped) v->tbflags |= TBF_NOGROUP;
     struct tb *tb = find_or_translate(v);
+    v->tbflags = mode;
     bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead;
     if (jump_lives && !tb->uncached) {
         if (tb->page2 == ~0ull && (j->guard || PAGE_OF(tb->pc) == PAGE_OF(j->from->pc))) bt_jump_connect(v->engine, j, tb);

@@ -84,6 +84,17 @@ static bool is_code(struct bt_vcpu *v, gpa_t page, unsigned access)
     return access != BT_WRITE || __atomic_load_n(&e->page_tbs[page >> 12], __ATOMIC_ACQUIRE) || !bt_page_unwatch(v, page);
 }
 
+/* code: the page is known to be watched. false: the entry is not for writing because of that. */
+static bool fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t, bool code)
+{
+    bool writable = (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE;
+    bt_tlb_fill(v, idx, linear, t, writable && !code);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);           /* see bt_page_watch */
+    if (!writable || (!code && !bt_page_is_watched(v->engine, t->gpa))) return true;
+    bt_tlb_drop_write_at(v, idx, linear);
+    return false;
+}
+
 /* Raises what the access is not allowed; fills the TLB where the page is plain memory. */
 static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access)
 {
@@ -101,13 +112,7 @@ static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigne
     bool code = is_code(v, t->gpa, access);
     if (access == BT_WRITE && code) h.kind = HIT_CODE;
     if (bt_is_watching(v) && (watch_hits(v, page, PAGE_BYTES, true) | watch_hits(v, page, PAGE_BYTES, false))) return h;
-    bool writable = (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE && !code;
-    bt_tlb_fill(v, idx, linear, t, writable);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);           /* see bt_page_watch */
-    if (writable && bt_page_is_watched(v->engine, t->gpa)) {
-        bt_tlb_drop_write_at(v, idx, linear);
-        if (access == BT_WRITE) h.kind = HIT_CODE;
-    }
+    if (!fill(v, idx, linear, t, code) && access == BT_WRITE) h.kind = HIT_CODE;
     return h;
 }
 
@@ -317,6 +322,22 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     v->scratch[0] = 0;
     v->unwind_pc = 0;
     return (uint64_t)h.hva;
+}
+
+/* Called by generated code when a group's range (group.c) misses the TLB. Returns the page's addend; v->scratch[0] not 0: it
+ * is no range of plain memory that may be accessed so. Raises nothing. */
+uint64_t bt_group_miss(struct bt_vcpu *v, uint64_t linear, uint32_t what)
+{
+    unsigned size = what & MISS_SIZE, access = what & MISS_WRITE ? BT_WRITE : BT_READ, idx = mmu_for(v, 0);
+    v->scratch[0] = 1;
+    if (PAGE_OFFSET(linear) + size > PAGE_BYTES || (uint64_t)((int64_t)(linear << 16) >> 16) != linear || bt_is_watching(v)) return 0;
+    const struct tlb_second *t = bt_tlb_look(v, idx, linear, access);
+    if (!t || !t->hva || (access == BT_WRITE && t->rights & TLB_IS_ROM)) return 0;
+    bool code = is_code(v, t->gpa, access);
+    if (access == BT_WRITE && code) return 0;
+    if (!fill(v, idx, linear, t, code) && access == BT_WRITE) return 0;
+    v->scratch[0] = 0;
+    return (uint64_t)t->hva - PAGE_OF(linear);
 }
 
 /* The write to the bounce buffer is done: carry it out. Cannot fault: bt_miss resolved the same pages for writing. */

@@ -142,6 +142,20 @@ static void build_memory(struct bt_engine *en, struct emitter *e)
     e_mov_ri(e, H_R11, 0);
     e8(e, 0xc3);
 
+    en->thunk_group = begin(e);
+    e_mov32_rr(e, H_R11, H_RCX);
+    save_registers(e, 8);
+    e_lea(e, H_RDI, hm(H_RSP, 8));
+    e_mov_rr(e, H_RSI, H_R10);
+    e_mov32_rr(e, H_RDX, H_R11);
+    e_lea(e, H_RSP, hm(H_RSP, -8));
+    call_c(e, bt_group_miss);
+    e_lea(e, H_RSP, hm(H_RSP, 8));
+    e_mov_rr(e, H_R11, H_RAX);
+    load_registers(e, 8);
+    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(scratch[0])));
+    e8(e, 0xc3);
+
     en->thunk_commit = begin(e);
     save_registers(e, 8);
     e_lea(e, H_RDI, hm(H_RSP, 8));

@@ -277,26 +277,50 @@ static unsigned rights_of(const struct bt_vcpu *v, unsigned idx, const struct wa
     return rights;
 }
 
+static struct tlb_second *second_find(struct bt_vcpu *v, unsigned idx, gva_t page)
+{
+    struct tlb_second *set = second_set(v, page);
+    for (unsigned way = 0; way < SECOND_WAYS; way++) {
+        struct tlb_second *t = &set[way];
+        if (t->key == (page | idx) && (t->asid == v->asid || t->asid == v->asid_global)) return t;
+    }
+    return NULL;
+}
+
+/* found: the entry to be replaced, NULL: any of its set. */
+static struct tlb_second *second_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, struct tlb_second *found, const struct walk_result *w)
+{
+    gva_t page = PAGE_OF(linear);
+    bool readonly = false;
+    if (!found) found = &second_set(v, page)[v->second_victim++ % SECOND_WAYS];
+    uint8_t *hva = bt_ram(v->engine, w->gpa, &readonly);
+    *found = (struct tlb_second){ .key = page | idx, .asid = w->global ? v->asid_global : v->asid, .gpa = PAGE_OF(w->gpa),
+        .hva = hva ? hva - PAGE_OFFSET(w->gpa) : NULL, .rights = rights_of(v, idx, w) | (readonly ? TLB_IS_ROM : 0) };
+    if (w->shift > 12) large_note(v, linear, w->shift);
+    return found;
+}
+
 /* Translates the page of linear for an access, from the second level or by walking the tables; raises what the access
  * is not allowed. The result is good until the next call. */
 const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access)
 {
-    gva_t page = PAGE_OF(linear);
-    uint64_t key = page | idx;
-    struct tlb_second *set = second_set(v, page), *found = NULL;
-    for (unsigned way = 0; way < SECOND_WAYS && !found; way++) {
-        struct tlb_second *t = &set[way];
-        if (t->key == key && (t->asid == v->asid || t->asid == v->asid_global)) found = t;
-    }
+    struct tlb_second *found = second_find(v, idx, PAGE_OF(linear));
     if (found && found->rights >> access & 1) return found;
     v->count_miss++;
     struct walk_result w = bt_walk(v, linear, access, idx == MMU_USER, idx == MMU_KERNEL_SMAP, true);
     if (!w.ok) bt_raise_page_fault(v, linear, w.error);
-    bool readonly = false;
-    if (!found) found = &set[v->second_victim++ % SECOND_WAYS];
-    uint8_t *hva = bt_ram(v->engine, w.gpa, &readonly);
-    *found = (struct tlb_second){ .key = key, .asid = w.global ? v->asid_global : v->asid, .gpa = PAGE_OF(w.gpa),
-        .hva = hva ? hva - PAGE_OFFSET(w.gpa) : NULL, .rights = rights_of(v, idx, &w) | (readonly ? TLB_IS_ROM : 0) };
-    if (w.shift > 12) large_note(v, linear, w.shift);
-    return found;
+    return second_fill(v, idx, linear, found, &w);
+}
+
+/* The same for an access that may not happen: raises nothing, sets no dirty bit. NULL: not allowed, or not yet. */
+const struct tlb_second *bt_tlb_look(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned access)
+{
+    struct tlb_second *found = second_find(v, idx, PAGE_OF(linear));
+    if (!found || !(found->rights >> access & 1)) {
+        v->count_miss++;
+        struct walk_result w = bt_walk(v, linear, BT_READ, idx == MMU_USER, idx == MMU_KERNEL_SMAP, true);
+        if (!w.ok) return NULL;
+        found = second_fill(v, idx, linear, found, &w);
+    }
+    return found->rights >> access & 1 ? found : NULL;
 }

@@ -224,6 +224,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
         return NULL;
     }
     find_live_flags(t);
+    t_find_groups(t);
     emit_block(t);
     if (!keep(t)) return NULL;
     if (trace_is_on(TRACE_IN_ASM) || trace_is_on(TRACE_OUT_ASM)) {

@@ -27,6 +27,7 @@ struct cold {
     uint8_t *back, *after;             /* where the operation, and what follows it, stand */
     uint32_t what;
     uint8_t seg;
+    bool is_group;                     /* only a check; when it fails the block goes on without groups */
     uint16_t insn;
     struct mem_op op;
 };
@@ -34,7 +35,10 @@ enum { MAX_COLD = 4 * TB_MAX_INSNS };
 
 /* A conditional jump out of the middle of a block whose way out stands in the cold part. */
 struct side_exit { uint8_t *from; int64_t target; uint16_t insn; };
-enum { TB_MAX_JUMPS = 12, TB_MAX_SIDES = TB_MAX_JUMPS - 2 };   /* the end of a block has two */
+enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 2 + TB_GROUPS };       /* the end of a block has two */
+
+/* Accesses off one base register (group.c): the range, from the base as it is at the first of them. */
+struct group { int8_t base; int32_t low, high; bool write; uint16_t first; uint16_t members; };
 
 struct trans {
     struct bt_vcpu *v;
@@ -58,6 +62,9 @@ struct trans {
     struct { uint8_t *poll, *miss; } jump_stub[TB_MAX_JUMPS];      /* jumps to the stub, NULL: none */
     struct side_exit side[TB_MAX_SIDES];
     unsigned side_count;
+    struct group group[TB_GROUPS];
+    unsigned group_count;
+    int8_t group_of[TB_MAX_INSNS];     /* -1: none */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;
@@ -73,7 +80,12 @@ void t_stack_offset(struct trans *t, int delta);
 void t_stack_adjust(struct trans *t, int delta);
 /* S1 is an offset in seg: checks, finds the host address, does op. */
 void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op);
+/* S1 is the start of bytes that are to lie in one page: S2 = its addend, or the block is left for one without groups. */
+void t_group_check(struct trans *t, unsigned bytes, bool write);
 void t_emit_cold(struct trans *t);
+/* group.c */
+void t_find_groups(struct trans *t);
+bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* copy.c: the instruction again; m: its memory operand's host address, NULL if it has none. */
 void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m);
 void t_op(struct trans *t, const struct mem_op *op, struct host_mem m);
@@ -84,6 +96,7 @@ void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
 bool t_branch(struct trans *t);
+void t_exit_ungrouped(struct trans *t);
 void t_emit_side_exits(struct trans *t);
 void t_emit_stubs(struct trans *t);
 /* Does the block go on behind this instruction, a conditional jump? offset: where in the page it stands. */
@@ -91,6 +104,10 @@ bool t_goes_on(const struct trans *t, const struct x86_insn *i, unsigned offset)
 /* rules.c: translates the current instruction. */
 void t_instruction(struct trans *t);
 bool t_has_rule(const struct x86_insn *i);
+/* Is it emitted here, without a helper? */
+bool t_is_plain(const struct trans *t, const struct x86_insn *i);
+/* The memory operand of an instruction that is copied, if it is an access like any other; else NULL. */
+const struct x86_operand *t_plain_operand(const struct x86_insn *i);
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end);
 void *t_meta(struct bt_engine *en, uint64_t bytes);
 
