@@ -226,7 +226,7 @@ def ports(a, options):
 port=/dev/$(basename $(grep -l agent.0 /sys/class/virtio-ports/*/name | xargs dirname))
 echo rng $(cat /sys/class/misc/hw_random/rng_available) $(dd if=/dev/hwrng bs=1000 count=40 2>/dev/null | wc -c) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8)
 echo port $(cat /sys/class/virtio-ports/*/name) ready
-dd if=$port bs=4096 of=/tmp/got iflag=fullblock count={MIB // 4096} 2>/dev/null
+until [ -s /tmp/got ]; do dd if=$port bs=4096 of=/tmp/got iflag=fullblock count={MIB // 4096} 2>/dev/null; done # no peer: end of file
 echo sum $(md5sum < /tmp/got)
 cat /tmp/got > $port
 echo console; exec 5<>/dev/hvc0; echo hello from hvc0 >&5; read line <&5; echo got $line'''
@@ -240,6 +240,7 @@ echo console; exec 5<>/dev/hvc0; echo hello from hvc0 >&5; read line <&5; echo g
             m.fail('the entropy source says the same twice')
         m.serial('port agent.0 ready', BAD)
         hvc = port_connect(m, console)
+        time.sleep(0.5)                                    # the guest meets a port without a peer first
         peer = port_connect(m, agent)
         if 'agent.0' not in m.command('info qtree -v'):
             m.fail('info qtree does not show the port')
