@@ -7,15 +7,26 @@
 #define BLOCK_BLOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
 struct error;
+struct nbd_tls;
 struct block_node;
+struct block_option_set;
 
 enum block_cache { BLOCK_CACHE_WRITEBACK, BLOCK_CACHE_WRITETHROUGH, BLOCK_CACHE_NONE, BLOCK_CACHE_DIRECTSYNC, BLOCK_CACHE_UNSAFE };
 
+/* What --object made, for those who open images: looked up by id. The results live as long as this does. */
+struct block_objects {
+    /* NULL with *err. */
+    const uint8_t *(*secret)(const struct block_objects *o, const char *id, size_t *length, struct error *err);
+    struct nbd_tls *(*tls)(const struct block_objects *o, const char *id, struct error *err);
+};
+
 struct block_open_options {
+    /* A path, PROTOCOL:..., or json:{...}; NULL when options hold it. */
     const char *filename;
     const char *format;              /* NULL: probe (a raw image then may not become another format: sector 0 guard) */
     bool readonly;
@@ -24,6 +35,12 @@ struct block_open_options {
     bool force_share;
     enum block_cache cache;
     bool discard;                    /* pass discards down */
+    /* --image-opts: dotted keys as in json:{} names, "file.filename", "encrypt.key-secret"; NULL: none. */
+    const struct block_option_set *options;
+    const struct block_objects *objects;    /* NULL: none */
+    bool no_backing;                 /* do not open the backing file: for work on the image's own metadata */
+    bool for_check;                  /* also images that are damaged or marked so, as far as block_check can use them */
+    const char *internal_snapshot;   /* id or name: the disk as it was then, read-only; NULL: as it is */
 };
 /* Opens an image; takes its locks. NULL with *err ("disk0: ..." prefix is the caller's). */
 struct block_node *block_open(const struct block_open_options *o, struct error *err);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "block/block.h"
+#include "block/image.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -28,6 +29,14 @@ struct block_protocol_ops {
     /* -ENOTSUP when there is no way quicker than writing zeroes. */
     int (*write_zeroes)(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap);
     int64_t (*size)(struct block_protocol *p);
+    /* Optional. Sets the size; with METADATA like OFF, FALLOC and FULL allocate what is new, FULL writes it. -errno. */
+    int (*truncate)(struct block_protocol *p, uint64_t size, enum block_preallocation preallocation);
+    /* Optional. Bytes that it takes. */
+    int64_t (*allocated)(struct block_protocol *p);
+    /* Optional. Copies bytes from another protocol with the same ops without moving them through here (reflink,
+     * server-side copy). How many were copied (short is fine), or -errno; -ENOTSUP: read and write them. */
+    int64_t (*copy_range)(struct block_protocol *p, uint64_t offset, struct block_protocol *from, uint64_t from_offset,
+                          uint64_t length);
     /* Optional. At most length bytes, inside the size. */
     int (*extent)(struct block_protocol *p, uint64_t offset, uint64_t length, struct block_extent *extent);
     void (*close)(struct block_protocol *p);
@@ -58,10 +67,64 @@ struct block_format {
     int (*write_zeroes)(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
     /* Optional. At most length bytes. */
     int (*extent)(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent);
+
+    /*
+     * From here on all is optional, and for the tools: see the functions of the same names in image.h, which check what
+     * is the same for all formats (read-only, known keys, sizes) before they call. 0, or -1 with *err, unless said.
+     */
+    bool has_backing;
+    /* Options of create (and amend), with size, backing_file and backing_fmt where it has them. */
+    const struct block_option *create_options;
+    /* Keys that open takes from n->opening->options besides driver, file.* and the like. */
+    const struct block_option *open_options;
+    /* Refuses combinations and values that create would refuse; touches nothing. */
+    int (*create_check)(const struct block_create_options *o, struct error *err);
+    /* file is open for writing, locked and empty (a device: as it is). A format of several files makes the others beside
+     * file->filename with block_file_create. */
+    int (*create)(struct block_protocol *file, const struct block_create_options *o, struct error *err);
+    int (*measure)(const struct block_create_options *o, struct block_node *source, struct block_measure *m,
+                   struct error *err);
+    /* Sets n->size. */
+    int (*resize)(struct block_node *n, uint64_t size, enum block_preallocation preallocation, struct error *err);
+    /* *info is zeroed. */
+    int (*info)(struct block_node *n, struct block_info *info, struct error *err);
+    /* Bytes of all its files, for formats of several. */
+    int64_t (*allocated)(struct block_node *n);
+    /* This image alone, at most length bytes; present false: the backing file decides. map is zeroed but for length and
+     * node. 0 or -errno. Without it, extent serves. */
+    int (*map)(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
+    int (*write_compressed)(struct block_node *n, uint64_t offset, const void *data, size_t length);
+    int (*check)(struct block_node *n, struct block_check *c, struct error *err);
+    int (*snapshot_list)(struct block_node *n, struct block_snapshot **list, unsigned *count, struct error *err);
+    int (*snapshot_create)(struct block_node *n, const struct block_snapshot *s, struct error *err);
+    int (*snapshot_apply)(struct block_node *n, const char *id_or_name, struct error *err);
+    int (*snapshot_delete)(struct block_node *n, const char *id_or_name, struct error *err);
+    int (*bitmap_change)(struct block_node *n, const struct block_bitmap_change *c, struct error *err);
+    int (*bitmap_list)(struct block_node *n, struct block_bitmap **list, unsigned *count, struct error *err);
+    int (*amend)(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
+                 struct error *err);
+    int (*make_empty)(struct block_node *n, struct error *err);
+    int (*backing_change)(struct block_node *n, const char *backing, const char *backing_format, struct error *err);
+};
+
+struct block_file_options {
+    bool readonly, direct, no_lock, force_share, unsafe;
+};
+/* A way to reach bytes by name. */
+struct block_protocol_driver {
+    const char *name;               /* driver=, file.driver= */
+    /* File names that begin so are its ("nbd:", "nbd+unix:"), the whole name is handed over; NULL ends. */
+    const char *const *prefixes;
+    const struct block_option *open_options;    /* keys of options, without "file." */
+    /* filename NULL: options say where ("host", "path", "filename", ...). The result's filename is what messages show. */
+    struct block_protocol *(*open)(const char *filename, const struct block_option_set *options,
+                                   const struct block_objects *objects, const struct block_file_options *o,
+                                   struct error *err);
 };
 
 struct block_node {
     const struct block_format *format;
+    const struct block_open_options *opening;   /* while format->open runs, with options cut down to the format's */
     struct block_protocol *file;
     struct block_node *backing;     /* NULL: none; owned */
     struct block_node *overlay_of;  /* who opened this node as its backing file */
@@ -70,6 +133,7 @@ struct block_node {
     char *filename;
     bool readonly;
     bool probed_raw;                /* sector 0 guard */
+    uint32_t cluster_bytes;         /* the format's unit of allocation, set by open; 0: none */
     bool discard;
     bool unsafe, write_through, direct;
     bool no_lock, force_share;
@@ -83,16 +147,40 @@ extern const struct block_format block_format_raw, block_format_qcow2;
 /* format.c. NULL when nothing but raw fits / the name is unknown. */
 const struct block_format *block_format_probe(const uint8_t *head, size_t length);
 const struct block_format *block_format_find(const char *name);
+/* "raw, qcow2, ..." */
+const char *block_format_names(void);
 /* What a file looks like to a person ("qcow2", "VMDK", "raw", ...). */
 const char *block_format_looks_like(const uint8_t *head, size_t length);
 
-struct block_file_options {
-    bool readonly, direct, no_lock, force_share, unsafe;
-};
 /* file.c: a file or block device, locked. */
 struct block_protocol *block_file_open(const char *filename, const struct block_file_options *o, struct error *err);
+/* The same, made if it is not there (*created then): for writing. What it holds stays; see block_file_look. */
+struct block_protocol *block_file_create(const char *filename, bool *created, struct error *err);
+/* Whether it holds more than zeroes and holes, and what, in words: "a VMDK image", "data". */
+bool block_file_look(struct block_protocol *p, char what[BLOCK_LOOK_BYTES]);
 /* An unlinked temporary file in $TMPDIR or /var/tmp. */
 struct block_protocol *block_file_temporary(struct error *err);
+
+/* protocol.c: the driver whose prefix a file name has; the file driver when it has none, or when there is a file of that
+ * name. NULL: unknown. */
+const struct block_protocol_driver *block_protocol_find(const char *filename);
+const struct block_protocol_driver *block_protocol_driver_find(const char *name);
+/* Opens by name or by the items of options that begin with "file.". */
+struct block_protocol *block_protocol_open(const char *filename, const struct block_option_set *options,
+                                           const struct block_objects *objects, const struct block_file_options *o,
+                                           struct error *err);
+
+/* filename.c: json:{...} as dotted keys. Everything is freed with *arena. */
+struct block_options_arena {
+    struct block_option_set set;
+    struct block_option_value *item;
+    unsigned room;
+};
+int block_options_from_json(const char *text, struct block_options_arena *a, struct error *err);
+/* The items whose keys begin with prefix (without it), or, with prefix NULL, the others. Copies. */
+int block_options_split(const struct block_option_set *from, const char *prefix, struct block_options_arena *a);
+int block_options_add(struct block_options_arena *a, const char *key, const char *value);
+void block_options_free(struct block_options_arena *a);
 
 /* lock.c: QEMU's byte locks on fd. */
 int block_lock_take(int fd, const char *filename, bool readonly, bool force_share, struct error *err);

@@ -255,6 +255,58 @@ static int file_extent(struct block_protocol *p, uint64_t offset, uint64_t lengt
     return 0;
 }
 
+/* posix_fallocate would write where the file system cannot allocate; that is what FULL does anyway. */
+static int space_allocate(struct block_protocol *p, uint64_t from, uint64_t to, enum block_preallocation mode)
+{
+    const size_t chunk = 1u << 20;
+    if (mode == BLOCK_PREALLOCATION_FALLOC)
+        return fallocate(p->fd, 0, (off_t)from, (off_t)(to - from)) ? -errno : 0;
+    void *zeroes = aligned_alloc(4096, chunk);
+    int r = zeroes ? 0 : -ENOMEM;
+    if (zeroes)
+        memset(zeroes, 0, chunk);
+    for (; !r && from < to; from += MIN(to - from, (uint64_t)chunk))
+        r = block_protocol_pwrite(p, from, zeroes, MIN(to - from, (uint64_t)chunk));
+    free(zeroes);
+    return r;
+}
+
+static int file_truncate(struct block_protocol *p, uint64_t size, enum block_preallocation mode)
+{
+    int64_t old = file_size(p);
+    if (old < 0)
+        return (int)old;
+    if (file_of(p)->is_device)
+        return size <= (uint64_t)old ? 0 : -ENOTSUP;
+    if (size > INT64_MAX)
+        return -EFBIG;
+    if (ftruncate(p->fd, (off_t)size))
+        return -errno;
+    if (size <= (uint64_t)old || mode == BLOCK_PREALLOCATION_OFF || mode == BLOCK_PREALLOCATION_METADATA)
+        return 0;
+    int r = space_allocate(p, (uint64_t)old, size, mode);
+    if (r && ftruncate(p->fd, (off_t)old))
+        return r;
+    return r;
+}
+
+static int64_t file_allocated(struct block_protocol *p)
+{
+    struct stat st;
+    return fstat(p->fd, &st) ? -errno : (int64_t)st.st_blocks * 512;
+}
+
+static int64_t file_copy_range(struct block_protocol *p, uint64_t offset, struct block_protocol *from,
+                               uint64_t from_offset, uint64_t length)
+{
+    loff_t in = (loff_t)from_offset, out = (loff_t)offset;
+    ssize_t r = copy_file_range(from->fd, &in, p->fd, &out, MIN(length, 1ull << 30), 0);
+    if (r > 0)
+        return r;
+    return r == 0 || errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == EBADF ?
+           -ENOTSUP : -errno;
+}
+
 static void file_close(struct block_protocol *p)
 {
     struct file *f = file_of(p);
@@ -266,7 +318,8 @@ static void file_close(struct block_protocol *p)
 
 static const struct block_protocol_ops file_ops = {
     .name = "file", .preadv = file_preadv, .pwritev = file_pwritev, .flush = file_flush, .discard = file_discard,
-    .write_zeroes = file_write_zeroes, .size = file_size, .extent = file_extent, .close = file_close,
+    .write_zeroes = file_write_zeroes, .size = file_size, .extent = file_extent, .truncate = file_truncate,
+    .allocated = file_allocated, .copy_range = file_copy_range, .close = file_close,
 };
 
 /* The smallest power of two at which a direct read at an odd multiple of it works. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const struct block_format *const formats[] = { &block_format_qcow2, &block_format_raw };
+#define FORMAT_NAMES "qcow2, raw"
 
 static const struct {
     const char *name;
@@ -57,4 +58,37 @@ const char *block_format_looks_like(const uint8_t *head, size_t length)
             !memcmp(head + strangers[i].offset, strangers[i].magic, strangers[i].length))
             return strangers[i].name;
     return "raw";
+}
+
+const char *block_format_names(void)
+{
+    return FORMAT_NAMES;
+}
+
+const char *block_format_nth(unsigned i)
+{
+    return i < ARRAY_SIZE(formats) ? formats[i]->name : NULL;
+}
+
+bool block_format_exists(const char *format)
+{
+    return block_format_find(format);
+}
+
+const struct block_option *block_create_table(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->create ? f->create_options : NULL;
+}
+
+bool block_format_has_backing(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->has_backing;
+}
+
+bool block_format_has_compression(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->write_compressed;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Nodes: opening (file, lock, format by name or by content), and the operations with what is the same for
- * every format: range checks, read-only, the flush after each write of cache=writethrough, counters.
+ * Nodes: the operations with what is the same for every format: range checks, read-only, the flush after each write of
+ * cache=writethrough, counters. Opening is in open.c.
  *
  * The sector 0 guard: a guest that may write sector 0 of an image whose format was probed as raw could write
  * a qcow2 header there, and have the next start open any file of the host as its backing file. Such a write
@@ -11,12 +11,10 @@
 
 #include "base/bits.h"
 #include "base/log.h"
-#include "block/qcow2/qcow2.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ZERO_CHUNK_BYTES (256u << 10)
 
@@ -70,125 +68,6 @@ int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint6
     }
     free(zeroes);
     return r;
-}
-
-static int format_choose(struct block_node *n, const char *format, struct error *err)
-{
-    uint8_t head[4096];
-    int r = block_protocol_pread(n->file, 0, head, sizeof(head));
-    if (r)
-        return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
-    const char *looks = block_format_looks_like(head, sizeof(head));
-    if (format) {
-        n->format = block_format_find(format);
-        if (!n->format)
-            return error_set(err, "cannot open '%s': unknown format '%s'; it looks like %s. Known: raw, qcow2",
-                             n->filename, format, looks);
-        if (n->format->probe && !n->format->probe(head, sizeof(head)))
-            return error_set(err, "cannot open '%s': not a %s image (its first bytes are not that format's), it looks "
-                             "like %s; use format=%s", n->filename, format, looks,
-                             block_format_find(looks) ? looks : "raw, or convert it with qemu-img convert");
-        return 0;
-    }
-    n->format = block_format_find(looks);
-    if (!n->format)
-        return error_set(err, "cannot open '%s': it looks like a %s image, which is not supported; convert it with "
-                         "'qemu-img convert -O qcow2', or use format=raw if it is a raw disk", n->filename, looks);
-    n->probed_raw = n->format == &block_format_raw;
-    return 0;
-}
-
-struct block_node *block_node_open_over(struct block_protocol *file, const struct block_open_options *o,
-                                        struct block_node *overlay_of, struct error *err)
-{
-    struct block_node *n = calloc(1, sizeof(*n));
-    if (!n || !(n->filename = strdup(file->filename))) {
-        error_set(err, "cannot open '%s': out of memory", file->filename);
-        file->ops->close(file);
-        free(n);
-        return NULL;
-    }
-    n->file = file;
-    n->overlay_of = overlay_of;
-    n->readonly = o->readonly;
-    n->discard = o->discard;
-    n->no_lock = o->no_lock;
-    n->force_share = o->force_share;
-    n->unsafe = o->cache == BLOCK_CACHE_UNSAFE;
-    n->direct = o->cache == BLOCK_CACHE_NONE || o->cache == BLOCK_CACHE_DIRECTSYNC;
-    n->write_through = o->cache == BLOCK_CACHE_WRITETHROUGH || o->cache == BLOCK_CACHE_DIRECTSYNC;
-    if (!format_choose(n, o->format, err) && !n->format->open(n, err))
-        return n;
-    file->ops->close(file);
-    free(n->filename);
-    free(n);
-    return NULL;
-}
-
-/* The path in a file name that may carry a protocol; NULL when that protocol is not there. */
-static const char *path_of(const char *filename, struct error *err)
-{
-    static const char *const foreign[] = { "json:", "nbd:", "nbd+", "nbd://", "ssh:", "http:", "https:", "ftp:",
-                                           "ftps:", "iscsi:", "rbd:", "gluster", "nfs:", "vvfat:", "fat:", "blkdebug:" };
-    if (!strncmp(filename, "file:", 5) && access(filename, F_OK))
-        return filename + 5;
-    for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
-        if (!strncmp(filename, foreign[i], strlen(foreign[i])) && strchr(filename, ':') && access(filename, F_OK)) {
-            error_set(err, "cannot open '%s': only files and block devices are supported; copy the image to a file",
-                      filename);
-            return NULL;
-        }
-    return filename;
-}
-
-struct block_node *block_node_open(const struct block_open_options *o, struct block_node *overlay_of,
-                                   struct error *err)
-{
-    const char *path = path_of(o->filename, err);
-    if (!path)
-        return NULL;
-    const struct block_file_options fo = {
-        .readonly = o->readonly, .no_lock = o->no_lock, .force_share = o->force_share,
-        .unsafe = o->cache == BLOCK_CACHE_UNSAFE,
-        .direct = o->cache == BLOCK_CACHE_NONE || o->cache == BLOCK_CACHE_DIRECTSYNC,
-    };
-    struct block_protocol *file = block_file_open(path, &fo, err);
-    return file ? block_node_open_over(file, o, overlay_of, err) : NULL;
-}
-
-struct block_node *block_open(const struct block_open_options *o, struct error *err)
-{
-    struct block_open_options base = *o;
-    if (!o->filename || !*o->filename) {
-        error_set(err, "cannot open an image: its file name is empty; give file=NAME");
-        return NULL;
-    }
-    if (o->snapshot) {
-        base.readonly = true;
-        base.snapshot = false;
-    }
-    struct block_node *n = block_node_open(&base, NULL, err);
-    if (!n || !o->snapshot || o->readonly)
-        return n;
-    struct block_node *top = qcow2_overlay_open(n, o, err);
-    if (!top)
-        block_close(n);
-    return top;
-}
-
-void block_close(struct block_node *n)
-{
-    if (!n)
-        return;
-    if (n->queue)
-        block_queue_close(n->queue);
-    if (!n->readonly)
-        n->format->flush(n);
-    n->format->close(n);
-    n->file->ops->close(n->file);
-    block_close(n->backing);
-    free(n->filename);
-    free(n);
 }
 
 uint64_t block_size_bytes(const struct block_node *n)

@@ -5,6 +5,7 @@
 #include "base/bits.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int raw_open(struct block_node *n, struct error *err)
@@ -56,7 +57,77 @@ static int raw_extent(struct block_node *n, uint64_t offset, uint64_t length, st
     return r;
 }
 
+static int raw_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    struct block_extent extent = { .length_bytes = length };
+    int r = raw_extent(n, offset, length, &extent);
+    map->length_bytes = extent.length_bytes;
+    map->zero = extent.zero;
+    map->data = !extent.hole;
+    map->has_offset = true;
+    map->offset = offset;
+    return r;
+}
+
+static const struct block_option create_options[] = {
+    { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, false },
+    { "preallocation", BLOCK_OPTION_TEXT, "Preallocation mode (allowed values: off, falloc, full)", "off", false },
+    { "nocow", BLOCK_OPTION_BOOL, "Turn off copy-on-write (valid only on btrfs)", NULL, false },
+    { "extent_size_hint", BLOCK_OPTION_SIZE, "Extent size hint for the image file, 0 to disable", NULL, false },
+    { .name = NULL },
+};
+
+static const unsigned preallocations = 1u << BLOCK_PREALLOCATION_OFF | 1u << BLOCK_PREALLOCATION_FALLOC |
+                                       1u << BLOCK_PREALLOCATION_FULL;
+
+static int raw_create_check(const struct block_create_options *o, struct error *err)
+{
+    enum block_preallocation mode = BLOCK_PREALLOCATION_OFF;
+    bool nocow = false;
+    if (block_option_preallocation(o->options, preallocations, &mode, err) ||
+        block_option_bool(o->options, "nocow", &nocow, err))
+        return -1;
+    return nocow ? error_set(err, "nocow=on is not supported; run 'chattr +C' on the directory first") : 0;
+}
+
+static int resize_fail(const char *filename, uint64_t size, int r, struct error *err)
+{
+    return error_set(err, "cannot make '%s' %llu bytes long: %s%s", filename, (unsigned long long)size, strerror(-r),
+                     r == -EOPNOTSUPP ? "; the file system or device cannot do that" : "");
+}
+
+static int raw_create(struct block_protocol *file, const struct block_create_options *o, struct error *err)
+{
+    enum block_preallocation mode = BLOCK_PREALLOCATION_OFF;
+    uint64_t size = ALIGN_UP(o->size_bytes, 512ull);
+    if (block_option_preallocation(o->options, preallocations, &mode, err))
+        return -1;
+    int r = file->ops->truncate ? file->ops->truncate(file, size, mode) : -EOPNOTSUPP;
+    return r ? resize_fail(file->filename, size, r, err) : 0;
+}
+
+static int raw_resize(struct block_node *n, uint64_t size, enum block_preallocation mode, struct error *err)
+{
+    if (mode == BLOCK_PREALLOCATION_METADATA)
+        return error_set(err, "'%s': raw images have no metadata; use preallocation=falloc or full", n->filename);
+    int r = n->file->ops->truncate ? n->file->ops->truncate(n->file, size, mode) : -EOPNOTSUPP;
+    if (r)
+        return resize_fail(n->filename, size, r, err);
+    n->size = size;
+    return 0;
+}
+
+static int raw_measure(const struct block_create_options *o, struct block_node *source, struct block_measure *m,
+                       struct error *err)
+{
+    uint64_t size = source ? source->size : ALIGN_UP(o->size_bytes, 512ull);
+    *m = (struct block_measure){ .required_bytes = size, .fully_allocated_bytes = size };
+    return 0;
+}
+
 const struct block_format block_format_raw = {
     .name = "raw", .open = raw_open, .close = raw_close, .preadv = raw_preadv, .pwritev = raw_pwritev,
     .flush = raw_flush, .discard = raw_discard, .write_zeroes = raw_write_zeroes, .extent = raw_extent,
+    .create_options = create_options, .create_check = raw_create_check, .create = raw_create, .measure = raw_measure,
+    .resize = raw_resize, .map = raw_map,
 };

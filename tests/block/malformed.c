@@ -115,7 +115,7 @@ static void files(void)
 {
     const struct block_open_options probe = { .filename = "x" }, qcow2 = { .filename = "x", .format = "qcow2" },
         other = { .filename = "x", .format = "vmdk" }, missing = { .filename = "y" }, empty = { .filename = "" },
-        nbd = { .filename = "nbd:localhost:10809" }, json = { .filename = "json:{\"driver\":\"raw\"}" },
+        nbd = { .filename = "rbd:pool/image" }, json = { .filename = "json:{\"driver\":\"raw\"}" },
         dir = { .filename = "." }, fifo = { .filename = "xf" };
     file_test("truncate -s 1M x", &qcow2, "not a qcow2 image");
     file_test("truncate -s 1M x", &qcow2, "format=raw");
@@ -131,8 +131,8 @@ static void files(void)
     file_test("qemu-img create -q -f qcow2 x 1M", &other, "unknown format 'vmdk'");
     file_test("true", &missing, "there is no such file");
     file_test("true", &empty, "empty");
-    file_test("true", &nbd, "only files and block devices");
-    file_test("true", &json, "only files and block devices");
+    file_test("true", &nbd, "the protocol 'rbd' is not one of");
+    file_test("true", &json, "name of the file is missing");
     file_test("true", &dir, "directory");
     file_test("mkfifo xf", &fifo, "neither a file");
     file_test("qemu-img create -q -f qcow2 x 1M && truncate -s 70000 x", &probe, "past the end of the file");
@@ -142,7 +142,7 @@ static void files(void)
     file_test("qemu-img create -q -f qcow2 -u -b x -F qcow2 z 1M && mv z x", &probe, "loops");
     file_test("qemu-img create -q -f qcow2 -u -b x2 -F qcow2 x 1M && qemu-img create -q -f qcow2 -u -b x -F qcow2 x2 1M",
               &probe, "loops");
-    file_test("qemu-img create -q -f qcow2 -u -b nbd:unix:/x -F raw x 1M", &probe, "only files and block devices");
+    file_test("qemu-img create -q -f qcow2 -u -b rbd:x -F raw x 1M", &probe, "the protocol 'rbd' is not one of");
     file_test("qemu-img create -q -f qcow2 -u -b x130 -F qcow2 x 1M; i=130; qemu-img create -q -f qcow2 x0 1M; "
               "for i in $(seq 1 130); do cp x x$i; qemu-img rebase -u -f qcow2 -F qcow2 -b x$((i-1)) x$i; done", &probe,
               "more than 128");

@@ -26,18 +26,6 @@ static bool qcow2_probe(const uint8_t *head, size_t length)
     return be32_get(magic) == QCOW2_MAGIC && be32_get(version) >= 2;
 }
 
-/* name as written in the image at path: relative names count from its directory. */
-static char *path_join(const char *path, const char *name)
-{
-    const char *slash = strrchr(path, '/');
-    char *out;
-    if (!strncmp(name, "file:", 5))
-        name += 5;
-    if (*name == '/' || !slash || strchr(name, ':'))
-        return strdup(name);
-    return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, name) < 0 ? NULL : out;
-}
-
 static int chain_check(struct qcow2 *q, struct block_node *backing, struct error *err)
 {
     for (struct block_node *n = q->node; n; n = n->overlay_of)
@@ -60,7 +48,7 @@ static int chain_depth_check(struct qcow2 *q, struct error *err)
 static int loop_check(struct qcow2 *q, const char *path, struct error *err)
 {
     const struct block_file_options o = { .readonly = true, .no_lock = true };
-    struct block_protocol *p = block_file_open(path, &o, NULL);
+    struct block_protocol *p = strncmp(path, "json:", 5) ? block_protocol_open(path, NULL, NULL, &o, NULL) : NULL;
     if (!p)
         return 0;                   /* the proper open tells why */
     struct block_node probe = { .file = p, .filename = (char *)(uintptr_t)path };
@@ -74,14 +62,14 @@ static int backing_open(struct qcow2 *q, struct error *err)
 {
     struct block_node *n = q->node;
     int r = -1;
-    if (!*q->backing || n->backing)
+    if (!*q->backing || n->backing || n->opening->no_backing)
         return 0;
-    char *path = path_join(n->filename, q->backing);
+    char *path = block_path_join(n->filename, q->backing);
     if (!path)
         return error_set(err, "out of memory");
     const struct block_open_options o = {
         .filename = path, .format = *q->backing_format ? q->backing_format : NULL, .readonly = true,
-        .no_lock = n->no_lock, .force_share = n->force_share,
+        .no_lock = n->no_lock, .force_share = n->force_share, .objects = n->opening->objects,
         .cache = n->direct ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK,
     };
     if (!chain_depth_check(q, err) && !loop_check(q, path, err)) {
@@ -104,7 +92,7 @@ static int data_file_open(struct qcow2 *q, struct error *err)
         return error_set(err, "it needs an external data file but does not name one");
     if (q->snapshots)
         return error_set(err, "it has both snapshots and an external data file, which is not valid");
-    char *path = path_join(n->filename, q->data_filename);
+    char *path = block_path_join(n->filename, q->data_filename);
     if (!path)
         return error_set(err, "out of memory");
     const struct block_file_options o = { .readonly = n->readonly, .direct = n->direct, .no_lock = n->no_lock,
@@ -216,6 +204,7 @@ static int qcow2_open(struct block_node *n, struct error *err)
         return r == -ENOENT && n->overlay_of ? -1 : error_prefix(err, "cannot open '%s'", n->filename);
     }
     n->state = q;
+    n->cluster_bytes = (uint32_t)q->cluster_size;
     return 0;
 }
 
@@ -237,5 +226,7 @@ static int qcow2_node_flush(struct block_node *n)
 const struct block_format block_format_qcow2 = {
     .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .preadv = qcow2_preadv,
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
-    .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent,
+    .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent, .has_backing = true,
+    .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,
+    .info = qcow2_info, .map = qcow2_map,
 };

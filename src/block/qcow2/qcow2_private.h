@@ -217,6 +217,14 @@ int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov
 int qcow2_discard(struct block_node *n, uint64_t offset, uint64_t length);
 int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
 
+int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
+
+/* image.c: what the tools ask for */
+extern const struct block_option qcow2_create_options_table[];
+int qcow2_create_check(const struct block_create_options *o, struct error *err);
+int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err);
+int qcow2_info(struct block_node *n, struct block_info *info, struct error *err);
+
 /* repair.c: counts all references anew, for images that were not closed. */
 int qcow2_refcounts_rebuild(struct qcow2 *q, struct error *err);
 

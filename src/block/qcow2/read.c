@@ -136,3 +136,22 @@ int qcow2_extent(struct block_node *n, uint64_t offset, uint64_t length, struct 
     extent->zero = extent->hole = true;
     return 0;
 }
+
+int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    struct qcow2 *q = n->state;
+    struct run run;
+    pthread_mutex_lock(&q->lock);
+    int r = run_find_locked(q, offset, length, &run);
+    pthread_mutex_unlock(&q->lock);
+    if (r)
+        return r;
+    map->length_bytes = run.length;
+    map->present = run.kind != QCOW2_UNALLOCATED;
+    map->zero = run.kind == QCOW2_ZEROES;
+    map->data = run.kind == QCOW2_DATA || run.kind == QCOW2_PACKED;
+    map->compressed = run.kind == QCOW2_PACKED;
+    map->has_offset = run.kind == QCOW2_DATA;
+    map->offset = run.host;
+    return run.kind == QCOW2_INVALID ? -EIO : 0;
+}

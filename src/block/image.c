@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The tools' side of the format table: each call checks what is the same for all formats and goes through the row of the
+ * image's format; one that lacks the function is refused by its name.
+ */
+#include "block/block_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+
+static int cannot(const struct block_node *n, const char *what, struct error *err)
+{
+    return error_set(err, "'%s': %s images cannot %s; convert it to qcow2", n->filename, n->format->name, what);
+}
+
+static int writable_check(const struct block_node *n, struct error *err)
+{
+    return n->readonly ? error_set(err, "'%s' is open for reading only", n->filename) : 0;
+}
+
+int block_measure(const struct block_create_options *o, struct block_node *source, struct block_measure *m,
+                  struct error *err)
+{
+    const struct block_format *f = block_format_find(o->format);
+    *m = (struct block_measure){ 0 };
+    if (!f || !f->measure)
+        return error_set(err, "the size of %s images cannot be measured; raw and qcow2 can", o->format);
+    if (block_options_check(o->options, f->create_options, f->name, err))
+        return -1;
+    return f->measure(o, source, m, err);
+}
+
+int block_resize(struct block_node *n, uint64_t size_bytes, enum block_preallocation preallocation, struct error *err)
+{
+    if (writable_check(n, err))
+        return -1;
+    if (!n->format->resize)
+        return cannot(n, "change their size", err);
+    if (preallocation != BLOCK_PREALLOCATION_OFF && size_bytes <= n->size)
+        return error_set(err, "'%s': preallocation is only for what is added", n->filename);
+    return n->format->resize(n, ALIGN_UP(size_bytes, 512ull), preallocation, err);
+}
+
+int block_info_get(struct block_node *n, struct block_info *info, struct error *err)
+{
+    *info = (struct block_info){ .cluster_bytes = n->cluster_bytes };
+    return n->format->info ? n->format->info(n, info, err) : 0;
+}
+
+int64_t block_allocated_bytes(struct block_node *n)
+{
+    if (n->format->allocated)
+        return n->format->allocated(n);
+    return n->file->ops->allocated ? n->file->ops->allocated(n->file) : -1;
+}
+
+struct block_node *block_backing(const struct block_node *n)
+{
+    return n->backing;
+}
+
+uint32_t block_cluster_bytes(const struct block_node *n)
+{
+    return n->cluster_bytes;
+}
+
+char *block_path_join(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    char *out;
+    if (!strncmp(name, "file:", 5))
+        name += 5;
+    if (*name == '/' || !slash || strchr(name, ':'))
+        return strdup(name);
+    return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, name) < 0 ? NULL : out;
+}
+
+/* What one image says about itself. */
+static int layer_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    struct block_extent extent;
+    *map = (struct block_map){ .length_bytes = length, .node = n, .present = true };
+    if (n->format->map)
+        return n->format->map(n, offset, length, map);
+    int r = block_extent_get(n, offset, length, &extent);
+    map->length_bytes = extent.length_bytes;
+    map->zero = extent.zero;
+    map->data = !extent.hole;
+    return r;
+}
+
+int block_map_get(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, unsigned layers,
+                  struct block_map *map)
+{
+    unsigned depth = 0;
+    int r = block_node_check_range(n, offset_bytes, length_bytes);
+    if (!r)
+        r = layer_map(n, offset_bytes, length_bytes, map);
+    while (!r && !map->present && n->backing && (!layers || depth + 1 < layers)) {
+        uint64_t length = map->length_bytes;
+        n = n->backing;
+        depth++;
+        if (offset_bytes >= n->size) {
+            *map = (struct block_map){ .length_bytes = length, .node = n, .zero = true, .present = true };
+            break;
+        }
+        r = layer_map(n, offset_bytes, MIN(length, n->size - offset_bytes), map);
+    }
+    map->depth = depth;
+    if (!r && !map->present)
+        map->zero = true;
+    return r;
+}
+
+int block_write_compressed(struct block_node *n, uint64_t offset_bytes, const void *data, uint64_t length_bytes)
+{
+    int r = block_node_check_range(n, offset_bytes, length_bytes);
+    if (!r && n->readonly)
+        r = -EROFS;
+    if (!r && !n->format->write_compressed)
+        r = -ENOTSUP;
+    if (!r)
+        r = n->format->write_compressed(n, offset_bytes, data, length_bytes);
+    block_node_count(n, BLOCK_COUNT_WRITE, r ? 0 : length_bytes);
+    return r;
+}
+
+int block_check(struct block_node *n, struct block_check *c, struct error *err)
+{
+    if (!n->format->check)
+        return error_set(err, "'%s': %s images hold nothing that could be checked", n->filename, n->format->name);
+    if (c->fix && writable_check(n, err))
+        return -1;
+    return n->format->check(n, c, err);
+}
+
+int block_snapshot_list(struct block_node *n, struct block_snapshot **list, unsigned *count, struct error *err)
+{
+    *list = NULL;
+    *count = 0;
+    return n->format->snapshot_list ? n->format->snapshot_list(n, list, count, err) : 0;
+}
+
+int block_snapshot_create(struct block_node *n, const struct block_snapshot *s, struct error *err)
+{
+    if (!n->format->snapshot_create)
+        return cannot(n, "hold snapshots", err);
+    return writable_check(n, err) ? -1 : n->format->snapshot_create(n, s, err);
+}
+
+int block_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    if (!n->format->snapshot_apply)
+        return cannot(n, "hold snapshots", err);
+    return writable_check(n, err) ? -1 : n->format->snapshot_apply(n, id_or_name, err);
+}
+
+int block_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    if (!n->format->snapshot_delete)
+        return cannot(n, "hold snapshots", err);
+    return writable_check(n, err) ? -1 : n->format->snapshot_delete(n, id_or_name, err);
+}
+
+int block_bitmap_change(struct block_node *n, const struct block_bitmap_change *c, struct error *err)
+{
+    if (!n->format->bitmap_change)
+        return cannot(n, "hold dirty bitmaps", err);
+    return writable_check(n, err) ? -1 : n->format->bitmap_change(n, c, err);
+}
+
+int block_bitmap_list(struct block_node *n, struct block_bitmap **list, unsigned *count, struct error *err)
+{
+    *list = NULL;
+    *count = 0;
+    return n->format->bitmap_list ? n->format->bitmap_list(n, list, count, err) : 0;
+}
+
+int block_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
+                struct error *err)
+{
+    if (!n->format->amend)
+        return cannot(n, "have their options changed", err);
+    if (writable_check(n, err) || block_options_check(changes, n->format->create_options, n->format->name, err))
+        return -1;
+    for (unsigned i = 0; i < changes->count; i++)
+        for (const struct block_option *o = n->format->create_options; o->name; o++)
+            if (!strcmp(o->name, changes->item[i].key) && !o->amends)
+                return error_set(err, "'%s': the option '%s' can only be given when an image is created; convert it with "
+                                 "-o %s=%s", n->filename, o->name, o->name, changes->item[i].value);
+    return n->format->amend(n, changes, force, p, err);
+}
+
+int block_make_empty(struct block_node *n, struct error *err)
+{
+    if (!n->format->make_empty)
+        return cannot(n, "be emptied", err);
+    return writable_check(n, err) ? -1 : n->format->make_empty(n, err);
+}
+
+int block_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err)
+{
+    if (!n->format->backing_change)
+        return cannot(n, "have a backing file", err);
+    return writable_check(n, err) ? -1 : n->format->backing_change(n, backing, backing_format, err);
+}
