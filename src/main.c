@@ -5,19 +5,22 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "tool/mount.h"
 #include "tool/nbd.h"
 #include "tool/vm_run.h"
 
 static const struct tool {
-    const char *name, *old_name;    /* first argument; what the peer's tool is called */
+    const char *name, *old_name;    /* first argument; what the peer's tool is called, if it has one */
     int (*run)(int argc, char **argv);
 } tools[] = {
     { "nbd", "qemu-nbd", nbd_tool_run },
+    { "mount", NULL, mount_tool_run },
+    { "umount", NULL, umount_tool_run },
 };
 
 /* Tools of the design that are still to come, and what does the job until then. */
 static const struct { const char *name, *instead; } later[] = {
-    { "img", "qemu-img" }, { "mount", "'ospite nbd'" },
+    { "img", "qemu-img" },
     { "doctor", "'ospite -accel kvm', which says what is wrong with KVM here" },
     { "ksm", "/sys/kernel/mm/ksm" },
 };
@@ -27,7 +30,7 @@ int main(int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *called = slash ? slash + 1 : argc > 0 ? argv[0] : "";
 
     for (unsigned i = 0; i < ARRAY_SIZE(tools); i++) {
-        if (!strcmp(called, tools[i].old_name)) return tools[i].run(argc, argv);
+        if (tools[i].old_name && !strcmp(called, tools[i].old_name)) return tools[i].run(argc, argv);
         if (argc > 1 && !strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
     }
     for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(later); i++) {
