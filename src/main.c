@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "tool/doctor.h"
 #include "tool/mount.h"
 #include "tool/nbd.h"
 #include "tool/vm_run.h"
@@ -14,6 +15,7 @@ static const struct tool {
     int (*run)(int argc, char **argv);
 } tools[] = {
     { "nbd", "qemu-nbd", nbd_tool_run },
+    { "doctor", NULL, doctor_tool_run },
     { "mount", NULL, mount_tool_run },
     { "umount", NULL, umount_tool_run },
 };
@@ -21,7 +23,6 @@ static const struct tool {
 /* Tools of the design that are still to come, and what does the job until then. */
 static const struct { const char *name, *instead; } later[] = {
     { "img", "qemu-img" },
-    { "doctor", "'ospite -accel kvm', which says what is wrong with KVM here" },
     { "ksm", "/sys/kernel/mm/ksm" },
 };
 

@@ -100,7 +100,8 @@ struct engine_vcpu { struct engine *engine; unsigned index; };
 
 extern const struct engine_ops engine_kvm, engine_bt;
 
-/* Time a run of long-mode ring-0 code on /dev/kvm. 0 if KVM is usable; -1 with *err saying why not and what to do. */
-int kvm_probe(struct error *err);
+/* Time a run of long-mode ring-0 code on /dev/kvm. 0 if KVM is usable, with its speed in million instructions a second (mips may be
+ * NULL); -1 with *err saying why not and what to do. */
+int kvm_probe(double *mips, struct error *err);
 
 #endif

@@ -184,7 +184,7 @@ static int engine_choose(struct machine *m, struct error *err)
 
     m->ops = &engine_bt;
     if (accel == ACCEL_BT) return 0;
-    if (kvm_probe(&why) == 0) {
+    if (kvm_probe(NULL, &why) == 0) {
         m->ops = &engine_kvm;
         if (accel == ACCEL_DEFAULT) log_message("engine kvm: /dev/kvm passed the probe");
         return 0;
