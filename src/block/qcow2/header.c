@@ -15,7 +15,7 @@
 
 #define KNOWN_INCOMPATIBLE (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_DATA_FILE | \
                             QCOW2_INCOMPAT_COMPRESSION | QCOW2_INCOMPAT_EXTENDED_L2)
-#define CHECK_HINT "run 'qemu-img check -r all' on a copy, or restore a backup"
+#define CHECK_HINT "run 'ospite img check -r all' on a copy, or restore a backup"
 
 enum {
     EXT_END = 0,
@@ -239,6 +239,26 @@ int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clust
     return block_protocol_pwrite(q->file, offsetof(struct qcow2_header, reftable_offset), &field, sizeof(field));
 }
 
+int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries)
+{
+    struct {
+        be64 size;
+        be32 crypt_method, l1_entries;
+        be64 l1_offset;
+    } __attribute__((packed)) field;
+    int r = block_protocol_pread(q->file, offsetof(struct qcow2_header, size), &field, sizeof(field));
+    field.size = be64_make(size);
+    field.l1_entries = be32_make(l1_entries);
+    field.l1_offset = be64_make(l1_offset);
+    qcow2_barrier_want(q);
+    if (!r)
+        r = qcow2_barrier_locked(q);
+    if (!r)
+        r = block_protocol_pwrite(q->file, offsetof(struct qcow2_header, size), &field, sizeof(field));
+    qcow2_barrier_want(q);
+    return r ? r : qcow2_barrier_locked(q);
+}
+
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
 {
     char text[256];
@@ -249,8 +269,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     log_message("'%s': the image is corrupt: %s. %s", q->node->filename, text,
-                q->node->readonly ? "Run 'qemu-img check' on it." :
-                "Nothing more is written to it; stop the machine and run 'qemu-img check -r all' on it.");
+                q->node->readonly ? "Run 'ospite img check' on it." :
+                "Nothing more is written to it; stop the machine and run 'ospite img check -r all' on it.");
     if (!q->node->readonly && q->version >= 3) {
         q->incompatible |= QCOW2_INCOMPAT_CORRUPT;
         qcow2_header_features_write(q);

@@ -104,21 +104,26 @@ static int data_file_open(struct qcow2 *q, struct error *err)
     return q->data ? 0 : error_prefix(err, "its external data file is not to be had");
 }
 
+int qcow2_refcount_cache_init(struct qcow2 *q)
+{
+    return qcow2_cache_init(&q->refcounts, (uint32_t)MIN(q->cluster_size, 4096ull), REFCOUNT_CACHE_BYTES);
+}
+
 static int caches_init(struct qcow2 *q)
 {
     uint32_t slice = (uint32_t)MIN(q->cluster_size, 4096ull);
     uint64_t l2 = qcow2_virtual_clusters(q) * q->entry_bytes;
     if (qcow2_cache_init(&q->l2, slice, MIN(l2 + 16 * slice, L2_CACHE_MAX_BYTES)))
         return -ENOMEM;
-    return qcow2_cache_init(&q->refcounts, slice, REFCOUNT_CACHE_BYTES);
+    return qcow2_refcount_cache_init(q);
 }
 
 static int writable_check(struct qcow2 *q, struct error *err)
 {
     if (q->node->readonly)
         return 0;
-    if (q->incompatible & QCOW2_INCOMPAT_CORRUPT)
-        return error_set(err, "it is marked corrupt; run 'qemu-img check -r all' on it, or use readonly=on");
+    if (q->incompatible & QCOW2_INCOMPAT_CORRUPT && !q->node->opening->for_check)
+        return error_set(err, "it is marked corrupt; run 'ospite img check -r all' on it, or use readonly=on");
     q->lazy = q->version >= 3 && q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS;
     return 0;
 }
@@ -197,6 +202,8 @@ static int qcow2_open(struct block_node *n, struct error *err)
         r = backing_open(q, err);
     if (!r)
         r = writable_check(q, err);
+    if (!r && n->opening->internal_snapshot)
+        r = qcow2_snapshot_use(q, n->opening->internal_snapshot, err);
     if (r) {
         block_close(n->backing);
         n->backing = NULL;
@@ -228,5 +235,7 @@ const struct block_format block_format_qcow2 = {
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
     .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent, .has_backing = true,
     .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,
-    .info = qcow2_info, .map = qcow2_map,
+    .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,
+    .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
+    .snapshot_apply = qcow2_snapshot_apply, .snapshot_delete = qcow2_snapshot_delete,
 };

@@ -81,8 +81,9 @@ struct qcow2_meta {
 };
 
 struct qcow2_snapshot {
-    uint64_t l1_offset;
-    uint32_t l1_entries;
+    uint64_t l1_offset, at;         /* at: where its entry lies in the file */
+    uint64_t disk_bytes;            /* 0: not recorded, that of the image */
+    uint32_t l1_entries, length;    /* length: of the entry, padding included */
 };
 
 struct qcow2_range {
@@ -116,6 +117,7 @@ struct qcow2 {
     uint64_t snapshots_offset, snapshots_bytes;
     uint32_t snapshots;
     struct qcow2_snapshot *snapshot;
+    bool snapshots_bad;             /* their table is not valid; the image was opened to be read */
 
     struct qcow2_cache l2, refcounts;
     struct qcow2_meta meta;
@@ -139,11 +141,18 @@ int qcow2_header_read(struct qcow2 *q, struct error *err);
 int qcow2_header_features_write(struct qcow2 *q);
 /* 0 or -errno. */
 int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clusters);
+/* Disk size and L1 table in one write, between barriers. 0 or -errno. */
+int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries);
 /* Says it once, marks a writable image corrupt and stops writes. Returns -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* tables.c: L1, reftable and snapshot table at open; the metadata map */
 int qcow2_tables_read(struct qcow2 *q, struct error *err);
+/* An array of big-endian words; *words is malloc'ed, also when it fails (NULL: out of memory). */
+int qcow2_words_read(struct qcow2 *q, uint64_t offset, uint32_t count, uint64_t **words);
+/* Makes the map of metadata anew. */
+int qcow2_map_build(struct qcow2 *q, struct error *err);
+void qcow2_meta_range_remove(struct qcow2 *q, uint64_t offset);
 int qcow2_meta_add(struct qcow2 *q, uint64_t cluster);
 void qcow2_meta_remove(struct qcow2 *q, uint64_t cluster);
 bool qcow2_meta_overlaps(const struct qcow2 *q, uint64_t offset, uint64_t length);
@@ -160,8 +169,14 @@ void qcow2_cache_forget(struct qcow2_cache *c, uint64_t offset, uint64_t length)
 /* refcount.c. Cluster numbers; 0 or -errno. */
 int qcow2_refcount_get_locked(struct qcow2 *q, uint64_t cluster, uint64_t *value);
 int qcow2_refcount_set_locked(struct qcow2 *q, uint64_t cluster, uint64_t value);
+/* The index-th count of a block in memory. */
+void qcow2_refcount_put(uint8_t *block, uint64_t index, unsigned order, uint64_t value);
 /* 1 to max contiguous clusters, refcount 1; *count says how many. */
 int qcow2_allocate_locked(struct qcow2 *q, uint64_t max, uint64_t *offset, uint64_t *count);
+/* Exactly so many, contiguous. */
+int qcow2_allocate_run_locked(struct qcow2 *q, uint64_t clusters, uint64_t *offset);
+/* One reference less, now: whatever held it is safely gone from the disk. */
+void qcow2_cluster_release_locked(struct qcow2 *q, uint64_t cluster);
 /* Takes back clusters that nothing on disk refers to. */
 void qcow2_allocation_undo_locked(struct qcow2 *q, uint64_t offset, uint64_t count);
 /* Drops one reference to each cluster that the bytes touch, once the tables that held it are safe. */
@@ -171,6 +186,7 @@ void qcow2_frees_apply_locked(struct qcow2 *q, struct qcow2_extents *e);
 
 /* qcow2.c: before every write; does what the image needs before its first one. 0 or -errno. */
 int qcow2_write_begin(struct qcow2 *q);
+int qcow2_refcount_cache_init(struct qcow2 *q);
 
 /* flush.c */
 int qcow2_barrier_locked(struct qcow2 *q);
@@ -225,8 +241,18 @@ int qcow2_create_check(const struct block_create_options *o, struct error *err);
 int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err);
 int qcow2_info(struct block_node *n, struct block_info *info, struct error *err);
 
-/* repair.c: counts all references anew, for images that were not closed. */
+/* check.c. rebuild: counts all references anew, for images that were not closed. */
+int qcow2_check(struct block_node *n, struct block_check *check, struct error *err);
 int qcow2_refcounts_rebuild(struct qcow2 *q, struct error *err);
+
+/* snapshot.c */
+int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
+int qcow2_snapshot_list(struct block_node *n, struct block_snapshot **list, unsigned *count, struct error *err);
+int qcow2_snapshot_create(struct block_node *n, const struct block_snapshot *s, struct error *err);
+int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err);
+int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err);
+/* The node reads what the snapshot holds; it must be open for reading. */
+int qcow2_snapshot_use(struct qcow2 *q, const char *id_or_name, struct error *err);
 
 static inline void qcow2_barrier_want(struct qcow2 *q)
 {

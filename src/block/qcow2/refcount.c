@@ -30,7 +30,7 @@ static uint64_t value_get(const uint8_t *block, uint64_t index, unsigned order)
     }
 }
 
-static void value_set(uint8_t *block, uint64_t index, unsigned order, uint64_t value)
+void qcow2_refcount_put(uint8_t *block, uint64_t index, unsigned order, uint64_t value)
 {
     switch (order) {
     case 0: case 1: case 2: {
@@ -94,7 +94,7 @@ int qcow2_refcount_set_locked(struct qcow2 *q, uint64_t cluster, uint64_t value)
     }
     if (r)
         return r;
-    value_set(s->data, index, q->refcount_order, value);
+    qcow2_refcount_put(s->data, index, q->refcount_order, value);
     qcow2_cache_dirty(&q->refcounts, s);
     return 0;
 }
@@ -146,7 +146,7 @@ static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t 
     for (uint64_t b = 0; !r && b < g->blocks; b++) {
         memset(block, 0, q->cluster_size);
         for (uint64_t i = 0; i < per_block && b * per_block + i < used; i++)
-            value_set(block, i, q->refcount_order, 1);
+            qcow2_refcount_put(block, i, q->refcount_order, 1);
         r = block_protocol_pwrite(q->file, (g->base + b) << q->cluster_bits, block, q->cluster_size);
     }
     for (uint64_t i = 0; !r && i < g->entries; i++)
@@ -243,7 +243,7 @@ static int run_take(struct qcow2 *q, uint64_t *cluster, uint64_t max, uint64_t *
     if (qcow2_meta_overlaps(q, *cluster << q->cluster_bits, count << q->cluster_bits))
         return qcow2_corrupt(q, "metadata at cluster %llu have a refcount of 0", (unsigned long long)*cluster);
     for (uint64_t i = 0; i < count; i++)
-        value_set(s->data, index + i, q->refcount_order, 1);
+        qcow2_refcount_put(s->data, index + i, q->refcount_order, 1);
     qcow2_cache_dirty(&q->refcounts, s);
     *taken = count;
     return 0;
@@ -268,6 +268,32 @@ int qcow2_allocate_locked(struct qcow2 *q, uint64_t max, uint64_t *offset, uint6
     return r;
 }
 
+/* What was taken on the way is given back only at the end, so that the search goes on. */
+int qcow2_allocate_run_locked(struct qcow2 *q, uint64_t clusters, uint64_t *offset)
+{
+    struct qcow2_extents passed = { 0 };
+    uint64_t have = 0, at = 0, count;
+    int r = 0;
+    while (!r && have < clusters) {
+        r = qcow2_allocate_locked(q, clusters - have, &at, &count);
+        if (r)
+            break;
+        if (have && at != *offset + (have << q->cluster_bits)) {
+            r = qcow2_extents_add(&passed, *offset, have);
+            have = 0;
+        }
+        if (!have)
+            *offset = at;
+        have += count;
+    }
+    if (r && have)
+        qcow2_allocation_undo_locked(q, *offset, have);
+    for (size_t i = 0; i < passed.count; i++)
+        qcow2_allocation_undo_locked(q, passed.item[i].offset, passed.item[i].length);
+    free(passed.item);
+    return r;
+}
+
 void qcow2_allocation_undo_locked(struct qcow2 *q, uint64_t offset, uint64_t count)
 {
     uint64_t first = offset >> q->cluster_bits;
@@ -286,7 +312,7 @@ int qcow2_free_later_locked(struct qcow2 *q, uint64_t offset, uint64_t length)
     return qcow2_extents_add(&q->frees, offset, length);
 }
 
-static void cluster_release(struct qcow2 *q, uint64_t cluster)
+void qcow2_cluster_release_locked(struct qcow2 *q, uint64_t cluster)
 {
     uint64_t value;
     if (qcow2_refcount_get_locked(q, cluster, &value))
@@ -309,7 +335,7 @@ void qcow2_frees_apply_locked(struct qcow2 *q, struct qcow2_extents *e)
     for (size_t i = 0; i < e->count; i++) {
         uint64_t last = (e->item[i].offset + e->item[i].length - 1) >> q->cluster_bits;
         for (uint64_t c = e->item[i].offset >> q->cluster_bits; c <= last; c++)
-            cluster_release(q, c);
+            qcow2_cluster_release_locked(q, c);
     }
     if (e->count) {
         pthread_mutex_lock(&q->unpack_lock);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK_HINT "run 'qemu-img check -r all' on a copy, or restore a backup"
+#define CHECK_HINT "run 'ospite img check -r all' on a copy, or restore a backup"
 
 int qcow2_extents_add(struct qcow2_extents *e, uint64_t offset, uint64_t length)
 {
@@ -90,6 +90,16 @@ void qcow2_meta_remove(struct qcow2 *q, uint64_t cluster)
     }
 }
 
+void qcow2_meta_range_remove(struct qcow2 *q, uint64_t offset)
+{
+    struct qcow2_extents *e = &q->meta.ranges;
+    for (size_t i = 0; i < e->count; i++)
+        if (e->item[i].offset == offset) {
+            e->item[i] = e->item[--e->count];
+            return;
+        }
+}
+
 bool qcow2_meta_overlaps(const struct qcow2 *q, uint64_t offset, uint64_t length)
 {
     uint64_t end = offset + length;
@@ -104,7 +114,7 @@ bool qcow2_meta_overlaps(const struct qcow2 *q, uint64_t offset, uint64_t length
     return false;
 }
 
-static int words_read(struct qcow2 *q, uint64_t offset, uint32_t count, uint64_t **words)
+int qcow2_words_read(struct qcow2 *q, uint64_t offset, uint32_t count, uint64_t **words)
 {
     *words = calloc(count ? count : 1, sizeof(**words));
     if (!*words)
@@ -113,39 +123,6 @@ static int words_read(struct qcow2 *q, uint64_t offset, uint32_t count, uint64_t
     for (uint32_t i = 0; i < count; i++)
         (*words)[i] = be64toh((*words)[i]);
     return r;
-}
-
-/* Only where the snapshots' L1 tables lie is of interest; lengths are counted to protect the whole table. */
-static int snapshots_read(struct qcow2 *q, struct error *err)
-{
-    uint64_t at = q->snapshots_offset;
-    q->snapshot = calloc(q->snapshots ? q->snapshots : 1, sizeof(*q->snapshot));
-    if (!q->snapshot)
-        return error_set(err, "out of memory");
-    for (uint32_t i = 0; i < q->snapshots; i++) {
-        struct {
-            be64 l1_offset;
-            be32 l1_entries;
-            be16 id_length, name_length;
-            be32 seconds, nanoseconds;
-            be64 clock;
-            be32 vm_state_bytes, extra_length;
-        } __attribute__((packed)) s;
-        int r = block_protocol_pread(q->file, at, &s, sizeof(s));
-        if (r)
-            return error_set(err, "its snapshot table cannot be read: %s", strerror(-r));
-        uint64_t length = sizeof(s) + (uint64_t)be32_get(s.extra_length) + be16_get(s.id_length) +
-                          be16_get(s.name_length);
-        at += ALIGN_UP(length, 8ull);
-        q->snapshot[i].l1_offset = be64_get(s.l1_offset);
-        q->snapshot[i].l1_entries = be32_get(s.l1_entries);
-        if (be32_get(s.extra_length) > 4096 || at - q->snapshots_offset > QCOW2_MAX_SNAPSHOT_BYTES ||
-            be32_get(s.l1_entries) > QCOW2_MAX_L1_BYTES / 8 || be64_get(s.l1_offset) >= QCOW2_HOST_MAX ||
-            be64_get(s.l1_offset) & (q->cluster_size - 1))
-            return error_set(err, "entry %u of its snapshot table is not valid; " CHECK_HINT, i);
-    }
-    q->snapshots_bytes = at - q->snapshots_offset;
-    return 0;
 }
 
 static int range_protect(struct qcow2 *q, uint64_t offset, uint64_t length, const char *what, struct error *err)
@@ -175,8 +152,12 @@ static int entries_protect(struct qcow2 *q, const uint64_t *table, uint32_t coun
     return 0;
 }
 
-static int map_build(struct qcow2 *q, struct error *err)
+int qcow2_map_build(struct qcow2 *q, struct error *err)
 {
+    free(q->meta.slot);
+    q->meta.slot = NULL;
+    q->meta.slots = q->meta.used = 0;
+    q->meta.ranges.count = 0;
     if (range_protect(q, 0, q->cluster_size, "header", err) ||
         range_protect(q, q->l1_offset, q->l1_entries * 8ull, "L1 table", err) ||
         range_protect(q, q->reftable_offset, (uint64_t)q->reftable_clusters << q->cluster_bits, "refcount table", err) ||
@@ -193,14 +174,16 @@ static int map_build(struct qcow2 *q, struct error *err)
 
 int qcow2_tables_read(struct qcow2 *q, struct error *err)
 {
-    int r = words_read(q, q->l1_offset, q->l1_entries, &q->l1);
+    int r = qcow2_words_read(q, q->l1_offset, q->l1_entries, &q->l1);
     if (!r)
-        r = words_read(q, q->reftable_offset, q->reftable_entries, &q->reftable);
+        r = qcow2_words_read(q, q->reftable_offset, q->reftable_entries, &q->reftable);
     if (r)
         return error_set(err, "its tables cannot be read: %s", strerror(-r));
-    if (q->node->readonly)
-        return 0;
-    if (snapshots_read(q, err) || map_build(q, err))
-        return -1;
-    return 0;
+    bool check = q->node->opening->for_check;
+    if (qcow2_snapshots_read(q, q->node->readonly && !check ? NULL : err)) {
+        if (!q->node->readonly || check)
+            return -1;
+        q->snapshots_bad = true;    /* the disk itself can be read all the same */
+    }
+    return q->node->readonly || check ? 0 : qcow2_map_build(q, err);
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How often each cluster of the file is referred to, counted anew from the tables; what check, repair and rebuild share. */
+#ifndef BLOCK_QCOW2_CENSUS_H
+#define BLOCK_QCOW2_CENSUS_H
+
+#include "block/qcow2/qcow2_private.h"
+
+#define QCOW2_CENSUS_CHUNK 4096u    /* counts in a chunk */
+
+struct qcow2_census {
+    struct qcow2 *q;
+    struct block_check *check;      /* findings are said and added here */
+    uint64_t file_bytes, file_clusters;
+    uint64_t start, end;            /* the window: only these clusters are counted */
+    uint64_t highest;               /* the last cluster that is referred to, window or not */
+    bool findings;                  /* say and count them: once, not in every window */
+    bool no_refcounts;              /* leave out refcount table and blocks */
+    bool refcounts_broken;          /* the refcount table or a block of it cannot be used */
+    uint64_t malformed;             /* findings that no change of counts mends */
+
+    struct census_chunk *chunk, *last;
+    uint32_t chunks, chunks_max;
+    uint16_t *slot;                 /* hash of chunk numbers: 1 + index, 0: empty */
+    uint64_t *table;                /* tables gathered: offset | 1 when the active image has it */
+    size_t tables;
+    uint8_t *cluster;               /* one cluster of scratch */
+};
+
+/* 0 or -1 with *err. */
+int qcow2_census_init(struct qcow2_census *c, struct qcow2 *q, struct block_check *check, struct error *err);
+/* Counts for a window that begins at c->start; c->end says how far it came. 0 or -errno. */
+int qcow2_census_take(struct qcow2_census *c);
+uint64_t qcow2_census_count(struct qcow2_census *c, uint64_t cluster);
+/* The first cluster at or after `cluster` that lies in a chunk with counts; UINT64_MAX: none. */
+uint64_t qcow2_census_next(const struct qcow2_census *c, uint64_t cluster);
+void qcow2_census_free(struct qcow2_census *c);
+/* Adds `weight` references to the clusters that these bytes touch. */
+int qcow2_census_add(struct qcow2_census *c, uint64_t offset, uint64_t length, uint32_t weight);
+
+void qcow2_check_say(struct block_check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* rebuild.c: a refcount table and blocks made anew from the census and written behind everything else. */
+int qcow2_refcounts_replace(struct qcow2_census *c, struct error *err);
+
+#endif

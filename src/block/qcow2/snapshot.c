@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Internal snapshots: a second L1 table that shares L2 tables and clusters with the active one. Each step is on the disk
+ * before the next begins, so that a power cut leaves clusters that are counted too often or "copied" flags that are
+ * missing: space or a copy too many, never data of the snapshot that are overwritten.
+ *
+ *   make    flags off; counts up, copy of the L1 table; snapshot table; header
+ *   apply   counts of the snapshot up, its L1 table copied; header (size and L1 table in one sector); counts of what
+ *           was active down
+ *   delete  snapshot table without it; header; counts down; flags on where a cluster has one owner again
+ *
+ * All of it runs with the whole disk to itself.
+ */
+#include "block/qcow2/snapshot.h"
+
+#include "block/qcow2/references.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ends with the lock held and everything on the disk. */
+static int begin(struct qcow2 *q, struct qcow2_range *range)
+{
+    int r = qcow2_write_begin(q);
+    if (r)
+        return r;
+    qcow2_range_lock(q, range, 0, MAX(q->node->size, 512ull), true);
+    r = qcow2_flush(q);
+    pthread_mutex_lock(&q->lock);
+    if (!r && q->corrupt)
+        r = -EIO;
+    if (r) {
+        pthread_mutex_unlock(&q->lock);
+        qcow2_range_unlock(q, range);
+    }
+    return r;
+}
+
+static void end(struct qcow2 *q, struct qcow2_range *range)
+{
+    pthread_mutex_unlock(&q->lock);
+    qcow2_range_unlock(q, range);
+}
+
+static int settle(struct qcow2 *q)
+{
+    int r = qcow2_refcounts_write_locked(q);
+    qcow2_barrier_want(q);
+    if (!r)
+        r = qcow2_barrier_locked(q);
+    if (!r)
+        r = qcow2_tables_write_locked(q);
+    qcow2_barrier_want(q);
+    return r ? r : qcow2_barrier_locked(q);
+}
+
+/* A copy of an L1 table on the disk, flags off. entries may be 0. */
+static int l1_copy_write(struct qcow2 *q, const uint64_t *l1, uint32_t entries, uint64_t *offset)
+{
+    uint64_t clusters = (entries * 8ull + q->cluster_size - 1) >> q->cluster_bits;
+    *offset = 0;
+    int r = clusters ? qcow2_allocate_run_locked(q, clusters, offset) : 0;
+    be64 *out = r || !clusters ? NULL : calloc(clusters, q->cluster_size);
+    if (r || !clusters)
+        return r;
+    for (uint32_t i = 0; out && i < entries; i++)
+        out[i] = be64_make(l1[i] & ~QCOW2_COPIED);
+    r = out ? block_protocol_pwrite(q->file, *offset, out, clusters << q->cluster_bits) : -ENOMEM;
+    free(out);
+    if (!r)
+        r = qcow2_extents_add(&q->meta.ranges, *offset, clusters << q->cluster_bits);
+    if (r)
+        qcow2_allocation_undo_locked(q, *offset, clusters);
+    return r;
+}
+
+static void l1_release(struct qcow2 *q, uint64_t offset, uint32_t entries)
+{
+    qcow2_meta_range_remove(q, offset);
+    for (uint64_t at = 0; at < entries * 8ull; at += q->cluster_size)
+        qcow2_cluster_release_locked(q, (offset + at) >> q->cluster_bits);
+}
+
+static int make(struct qcow2 *q, const struct block_snapshot *s)
+{
+    struct qcow2_snapshot added = { .l1_entries = q->l1_entries, .disk_bytes = s->disk_bytes };
+    uint32_t entry_bytes = 0;
+    int r = qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_CLEAR);
+    if (!r)
+        r = settle(q);
+    if (!r)
+        r = qcow2_references_add_locked(q, q->l1, q->l1_entries);
+    if (r)
+        return r;
+    r = l1_copy_write(q, q->l1, q->l1_entries, &added.l1_offset);
+    if (!r) {
+        uint8_t *entry = qcow2_snapshot_entry_make(s, added.l1_offset, added.l1_entries, &entry_bytes);
+        r = entry ? qcow2_snapshot_table_change_locked(q, UINT32_MAX, &added, entry, entry_bytes) : -ENOMEM;
+        free(entry);
+        if (r && !q->corrupt)
+            l1_release(q, added.l1_offset, added.l1_entries);
+    }
+    if (r && !q->corrupt)
+        qcow2_references_drop_locked(q, q->l1, q->l1_entries);
+    return r;
+}
+
+int qcow2_snapshot_create(struct block_node *n, const struct block_snapshot *s, struct error *err)
+{
+    struct qcow2 *q = n->state;
+    struct block_snapshot full = *s;
+    struct qcow2_range range;
+    if (q->data_external)
+        return error_set(err, "'%s': an image with an external data file cannot hold snapshots; use an overlay",
+                         n->filename);
+    if (!q->refcount_order)
+        return error_set(err, "'%s': its refcounts are 1 bit wide, which has no room for snapshots; convert it with "
+                         "refcount_bits=16", n->filename);
+    if (q->snapshots >= QCOW2_MAX_SNAPSHOTS)
+        return error_set(err, "'%s': it has %u snapshots, no more are allowed; delete some", n->filename, q->snapshots);
+    int r = begin(q, &range);
+    if (r)
+        return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
+    qcow2_snapshot_id_next(q, full.id, sizeof(full.id));
+    full.disk_bytes = n->size;
+    r = make(q, &full);
+    if (r && !q->corrupt) {
+        qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_BY_COUNT);
+        settle(q);
+    }
+    end(q, &range);
+    if (r == -ERANGE)
+        return error_set(err, "'%s': its refcounts of %u bits have no room for one more snapshot; delete some or convert "
+                         "it with refcount_bits=16", n->filename, 1u << q->refcount_order);
+    return r ? error_set(err, "'%s': cannot make the snapshot: %s", n->filename, strerror(-r)) : 0;
+}
+
+static int delete(struct qcow2 *q, uint32_t index)
+{
+    struct qcow2_snapshot s = q->snapshot[index];
+    uint64_t *l1 = NULL;
+    int r = qcow2_words_read(q, s.l1_offset, s.l1_entries, &l1);
+    if (!r)
+        r = qcow2_snapshot_table_change_locked(q, index, NULL, NULL, 0);
+    if (!r)
+        r = qcow2_references_drop_locked(q, l1, s.l1_entries);
+    free(l1);
+    if (r)
+        return r;
+    l1_release(q, s.l1_offset, s.l1_entries);
+    r = settle(q);
+    if (!r)
+        r = qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_BY_COUNT);
+    return r ? r : settle(q);
+}
+
+int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    struct qcow2 *q = n->state;
+    struct qcow2_range range;
+    uint32_t index;
+    int r = begin(q, &range);
+    if (r)
+        return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
+    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
+    r = found ? delete(q, index) : 0;
+    end(q, &range);
+    if (!found)
+        return error_prefix(err, "'%s'", n->filename);
+    return r ? error_set(err, "'%s': cannot delete the snapshot: %s", n->filename, strerror(-r)) : 0;
+}
+
+/* Its L1 table, long enough for its disk. */
+static int snapshot_l1_read(struct qcow2 *q, const struct qcow2_snapshot *s, uint64_t size, uint64_t **l1,
+                            uint32_t *entries)
+{
+    uint64_t per_l1 = BIT(q->l2_bits + q->cluster_bits), wanted = (size + per_l1 - 1) / per_l1;
+    *l1 = NULL;
+    *entries = MAX((uint32_t)MIN(wanted, (uint64_t)UINT32_MAX), s->l1_entries);
+    if (size > BIT(62) || *entries > QCOW2_MAX_L1_BYTES / 8)
+        return -EFBIG;
+    int r = qcow2_words_read(q, s->l1_offset, s->l1_entries, l1);
+    uint64_t *longer = r ? NULL : realloc(*l1, MAX(*entries, 1u) * sizeof(**l1));
+    if (!r && !longer)
+        r = -ENOMEM;
+    if (longer) {
+        *l1 = longer;
+        memset(longer + s->l1_entries, 0, (*entries - s->l1_entries) * sizeof(*longer));
+    }
+    return r;
+}
+
+/* What is active from now on. The old L1 table is the caller's. */
+static int active_take(struct qcow2 *q, uint64_t *l1, uint32_t entries, uint64_t offset, uint64_t size)
+{
+    struct error err;
+    q->l1 = l1;
+    q->l1_entries = entries;
+    q->l1_offset = offset;
+    q->l1_dirty_from = q->l1_dirty_to = 0;
+    q->node->size = size;
+    if (qcow2_map_build(q, &err))
+        return qcow2_corrupt(q, "%s", err.text);
+    return 0;
+}
+
+static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
+{
+    uint64_t size = s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size, *l1, offset;
+    uint64_t *old = q->l1, old_offset = q->l1_offset;
+    uint32_t entries, old_entries = q->l1_entries;
+    int r = snapshot_l1_read(q, s, size, &l1, &entries);
+    if (!r)
+        r = qcow2_flags_write_locked(q, l1, s->l1_entries, false, QCOW2_FLAGS_CLEAR);
+    if (!r)
+        r = settle(q);
+    if (!r)
+        r = qcow2_references_add_locked(q, l1, entries);
+    if (r) {
+        free(l1);
+        return r;
+    }
+    for (uint32_t i = 0; i < entries; i++)
+        l1[i] &= ~QCOW2_COPIED;
+    r = l1_copy_write(q, l1, entries, &offset);
+    if (!r) {
+        r = settle(q);
+        if (!r)
+            r = qcow2_header_disk_write(q, size, offset, entries);
+        if (r && !q->corrupt)
+            l1_release(q, offset, entries);
+    }
+    if (r) {
+        if (!q->corrupt)
+            qcow2_references_drop_locked(q, l1, entries);
+        free(l1);
+        return r;
+    }
+    r = active_take(q, l1, entries, offset, size);
+    if (!r)
+        r = qcow2_references_drop_locked(q, old, old_entries);
+    free(old);
+    if (r)
+        return r;
+    l1_release(q, old_offset, old_entries);
+    return settle(q);
+}
+
+int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    struct qcow2 *q = n->state;
+    struct qcow2_range range;
+    uint32_t index;
+    int r = begin(q, &range);
+    if (r)
+        return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
+    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
+    r = found ? apply(q, &q->snapshot[index]) : 0;
+    end(q, &range);
+    if (!found)
+        return error_prefix(err, "'%s'", n->filename);
+    return r ? error_set(err, "'%s': cannot go back to the snapshot: %s", n->filename, strerror(-r)) : 0;
+}
+
+int qcow2_snapshot_use(struct qcow2 *q, const char *id_or_name, struct error *err)
+{
+    uint32_t index, entries;
+    uint64_t *l1;
+    if (qcow2_snapshot_find(q, id_or_name, &index, err))
+        return -1;
+    if (!q->node->readonly)
+        return error_set(err, "a snapshot can only be opened for reading; use 'ospite img snapshot -a' to go back to it");
+    const struct qcow2_snapshot *s = &q->snapshot[index];
+    uint64_t size = s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size;
+    int r = snapshot_l1_read(q, s, size, &l1, &entries);
+    if (r) {
+        free(l1);
+        return error_set(err, "the snapshot's tables cannot be read: %s", strerror(-r));
+    }
+    free(q->l1);
+    q->l1 = l1;
+    q->l1_entries = entries;
+    q->node->size = size;
+    return 0;
+}
