@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all backends share: the pair of card and backend, the cable between them (set_link), and the work on frames that one
+ * side gives and the other cannot take. Such a frame is copied, and finished or cut, here; one that both understand
+ * goes through as it is. While the guest stands still nothing is delivered.
+ */
+#include "net/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "net/backend_private.h"
+#include "net/offload.h"
+
+int net_backend_init(struct net_backend *b, const struct net_backend_ops *ops, const char *id, struct error *err)
+{
+    b->ops = ops;
+    b->id = strdup(id);
+    b->queues = b->queues_used = 1;
+    return b->id ? 0 : error_set(err, "no memory for network backend %s", id);
+}
+
+void net_backend_fini(struct net_backend *b)
+{
+    if (b->dump) net_dump_free(b->dump);
+    free(b->scratch);
+    free(b->id);
+}
+
+void net_free(struct net_backend *b)
+{
+    if (b) b->ops->destroy(b);
+}
+
+/* ---- the pair ---- */
+
+void net_attach(struct net_backend *b, const struct net_frontend *f)
+{
+    b->has_frontend = f != NULL;
+    b->frontend = f ? *f : (struct net_frontend){ .name = NULL };
+    b->frontend_offloads = 0;
+    b->queues_used = 1;
+    if (b->ops->changed) b->ops->changed(b);
+}
+
+bool net_is_attached(const struct net_backend *b) { return b->has_frontend; }
+const char *net_id(const struct net_backend *b) { return b->id; }
+unsigned net_queues(const struct net_backend *b) { return b->queues; }
+bool net_link_is_up(const struct net_backend *b) { return !b->link_down; }
+
+void net_link_set(struct net_backend *b, bool up)
+{
+    if (b->link_down == !up) return;
+    b->link_down = !up;
+    if (b->has_frontend && b->frontend.link_changed) b->frontend.link_changed(b->frontend.opaque, up);
+    if (up) net_resume(b);
+}
+
+void net_offloads_set(struct net_backend *b, unsigned offloads)
+{
+    if (b->frontend_offloads == offloads) return;
+    b->frontend_offloads = offloads;
+    if (b->ops->changed) b->ops->changed(b);
+}
+
+void net_queues_set(struct net_backend *b, unsigned queues)
+{
+    if (b->queues_used == queues || queues > b->queues) return;
+    b->queues_used = queues;
+    if (b->ops->changed) b->ops->changed(b);
+}
+
+void net_receive_ready(struct net_backend *b, unsigned queue)
+{
+    if (queue < b->queues && b->ops->ready) b->ops->ready(b, queue);
+}
+
+void net_resume(struct net_backend *b)
+{
+    for (unsigned q = 0; q < b->queues; q++) net_receive_ready(b, q);
+}
+
+void net_send_ready(struct net_backend *b, unsigned queue)
+{
+    if (b->has_frontend && b->frontend.send_ready) b->frontend.send_ready(b->frontend.opaque, queue);
+}
+
+void net_describe(const struct net_backend *b, char *text, size_t size)
+{
+    int n = snprintf(text, size, "%s: type=%s%s", b->id, b->ops->type, b->link_down ? ",link=off" : "");
+
+    if (n > 0 && (size_t)n < size && b->ops->describe) b->ops->describe(b, text + n, size - (size_t)n);
+}
+
+/* ---- frames ---- */
+
+size_t net_frame_copy(const struct net_frame *f, uint8_t *to)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < f->count && done < NET_FRAME_MAX; i++) {
+        size_t here = MIN(f->iov[i].iov_len, NET_FRAME_MAX - done);
+
+        memcpy(to + done, f->iov[i].iov_base, here);
+        done += here;
+    }
+    return done;
+}
+
+static unsigned offloads_needed(const struct net_header *h)
+{
+    static const uint8_t gso[] = { [NET_GSO_TCPV4] = NET_TSO4, [NET_GSO_TCPV6] = NET_TSO6 };
+    unsigned type = h->gso_type & ~NET_GSO_ECN;
+
+    if (type == NET_GSO_NONE) return h->flags & NET_NEEDS_CSUM ? NET_CSUM : 0;
+    if (type >= ARRAY_SIZE(gso) || !gso[type]) return ~0u;   /* nobody takes it */
+    return gso[type] | NET_CSUM | (h->gso_type & NET_GSO_ECN ? NET_ECN : 0);
+}
+
+typedef bool frame_fn(struct net_backend *b, unsigned queue, const struct net_frame *f);
+struct way { struct net_backend *b; unsigned queue; frame_fn *fn; unsigned tried, taken; };
+
+static bool emit(void *opaque, const struct net_frame *f)
+{
+    struct way *w = opaque;
+
+    w->tried++;
+    if (!w->fn(w->b, w->queue, f)) return false;
+    w->taken++;
+    return true;
+}
+
+/* Hands f on by fn as one that needs no offloads, or as several. If there is room for some of them only, the rest is lost, as
+ * on a wire. */
+static bool finish_and(struct net_backend *b, unsigned queue, const struct net_frame *f, frame_fn *fn)
+{
+    struct way w = { b, queue, fn, 0, 0 };
+    bool good = false;
+    size_t size;
+
+    if (!b->scratch) b->scratch = malloc(NET_FRAME_MAX);
+    if (b->scratch && f->bytes <= NET_FRAME_MAX) {
+        size = net_frame_copy(f, b->scratch);
+        if (f->header.gso_type) good = net_gso_cut(b->scratch, size, &f->header, emit, &w);
+        else if ((good = net_csum_finish(b->scratch, size, &f->header))) {
+            struct iovec piece = { b->scratch, size };
+            struct net_frame plain = { .header = { .flags = NET_DATA_VALID }, .iov = &piece, .count = 1, .bytes = size };
+
+            emit(&w, &plain);
+        }
+    }
+    if (!good) b->dropped++;
+    return !good || w.taken;
+}
+
+static bool send_plain(struct net_backend *b, unsigned queue, const struct net_frame *f) { return b->ops->send(b, queue, f); }
+
+bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
+{
+    unsigned needed = offloads_needed(&f->header);
+
+    if (b->link_down || queue >= b->queues) return true;
+    if (b->ops->is_busy && b->ops->is_busy(b, queue)) return false;
+    if (needed & ~b->offloads) {
+        if (!finish_and(b, queue, f, send_plain)) return false;
+    } else if (!b->ops->send(b, queue, f)) return false;
+    b->sent++;
+    if (b->dump) net_dump_frame(b->dump, f, false);
+    return true;
+}
+
+void net_send_end(struct net_backend *b, unsigned queue)
+{
+    if (b->ops->sent && queue < b->queues) b->ops->sent(b, queue);
+}
+
+static bool receive_plain(struct net_backend *b, unsigned queue, const struct net_frame *f)
+{
+    return b->frontend.receive(b->frontend.opaque, queue, f);
+}
+
+bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *f)
+{
+    unsigned needed = offloads_needed(&f->header);
+
+    if (!b->has_frontend || b->link_down) {
+        b->dropped++;
+        return true;
+    }
+    if (!clock_virtual_is_running()) return false;
+    if (needed & ~b->frontend_offloads) {
+        if (!finish_and(b, queue, f, receive_plain)) return false;
+    } else if (!receive_plain(b, queue, f)) return false;
+    b->received++;
+    if (b->dump) net_dump_frame(b->dump, f, true);
+    return true;
+}
+
+void net_delivered(struct net_backend *b, unsigned queue)
+{
+    if (b->has_frontend && b->frontend.received) b->frontend.received(b->frontend.opaque, queue);
+}
+
+void net_counts(const struct net_backend *b, uint64_t *sent, uint64_t *received, uint64_t *dropped)
+{
+    *sent = b->sent;
+    *received = b->received;
+    *dropped = b->dropped;
+}
+
+/* ---- none ---- */
+
+static bool none_send(struct net_backend *b, unsigned queue, const struct net_frame *f) { return true; }
+
+static void none_destroy(struct net_backend *b)
+{
+    net_backend_fini(b);
+    free(b);
+}
+
+static const struct net_backend_ops none_ops = { .type = "none", .send = none_send, .destroy = none_destroy };
+
+struct net_backend *net_none_new(const char *id, struct error *err)
+{
+    struct net_backend *b = calloc(1, sizeof(*b));
+
+    if (b && net_backend_init(b, &none_ops, id, err) == 0) {
+        b->offloads = NET_ALL_OFFLOADS;
+        return b;
+    }
+    free(b);
+    return NULL;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The addresses of a user network: defaults, and what fits together. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "net/user_private.h"
+
+enum { HOST = 0x0202, DHCP_START = 0x020f, DNS = 0x0203, MTU = 65520, NAME_MAX_BYTES = 32, SERVER_MAX_BYTES = 64, BOOTFILE_MAX_BYTES = 127 };
+
+static int address(const char *key, const char *text, struct in_addr *a, struct error *err)
+{
+    if (inet_pton(AF_INET, text, a) == 1) return 0;
+    return error_set(err, "%s=%s: that is no IPv4 address", key, text);
+}
+
+static int address6(const char *key, const char *text, const char *standard, struct in6_addr *a, struct error *err)
+{
+    if (inet_pton(AF_INET6, text ? text : standard, a) == 1) return 0;
+    return error_set(err, "%s=%s: that is no IPv6 address", key, text);
+}
+
+/* "10.0.2.0/24", "10.0.2.0/255.255.255.0", or an address whose class says how wide the network is. */
+static int network(const char *text, struct in_addr *net, struct in_addr *mask, struct error *err)
+{
+    char first[32], *end;
+    const char *slash = strchr(text, '/');
+    uint32_t n;
+    unsigned long bits;
+
+    snprintf(first, sizeof(first), "%.*s", (int)(slash ? slash - text : (long)strlen(text)), text);
+    if (address("net", first, net, err) < 0) return -1;
+    n = ntohl(net->s_addr);
+    if (!slash) mask->s_addr = htonl(!(n & 0x80000000) ? 0xff000000 : (n & 0xfff00000) == 0xac100000 ? 0xfff00000 :
+                                     (n & 0xffff0000) == 0xc0a80000 ? 0xffff0000 : (n & 0xc0000000) == 0x80000000 ? 0xffff0000 : 0xffffff00);
+    else if (inet_pton(AF_INET, slash + 1, mask) != 1) {
+        bits = strtoul(slash + 1, &end, 10);
+        if (end == slash + 1 || *end || bits < 4 || bits > 32) return error_set(err, "net=%s: write it as 10.0.2.0/24 (4 to 32 bits)", text);
+        mask->s_addr = htonl(0xffffffffu << (32 - bits));
+    }
+    net->s_addr &= mask->s_addr;
+    return 0;
+}
+
+static int inside(const char *key, const char *text, uint32_t standard, const SlirpConfig *s, struct in_addr *a, struct error *err)
+{
+    a->s_addr = s->vnetwork.s_addr | (htonl(standard) & ~s->vnetmask.s_addr);
+    if (text && address(key, text, a, err) < 0) return -1;
+    if ((a->s_addr & s->vnetmask.s_addr) != s->vnetwork.s_addr) return error_set(err, "%s=%s: that is outside of the network", key, text);
+    return 0;
+}
+
+static int ipv4_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
+{
+    s->in_enabled = !c->no_ipv4;
+    if (network(c->net ? c->net : "10.0.2.0/24", &s->vnetwork, &s->vnetmask, err) < 0) return -1;
+    if (inside("host", c->host, HOST, s, &s->vhost, err) < 0 || inside("dhcpstart", c->dhcp_start, DHCP_START, s, &s->vdhcp_start, err) < 0 ||
+        inside("dns", c->dns, DNS, s, &s->vnameserver, err) < 0) return -1;
+    if (s->vhost.s_addr == s->vnameserver.s_addr) return error_set(err, "host= and dns= are the same address");
+    if (s->vdhcp_start.s_addr == s->vhost.s_addr || s->vdhcp_start.s_addr == s->vnameserver.s_addr)
+        return error_set(err, "dhcpstart= is the address of the host or of the DNS server; choose another");
+    return 0;
+}
+
+static int ipv6_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
+{
+    char *end, host[INET6_ADDRSTRLEN], dns[INET6_ADDRSTRLEN];
+    unsigned long bits = c->ipv6_prefix_bits ? strtoul(c->ipv6_prefix_bits, &end, 10) : 64;
+    struct in6_addr a;
+
+    s->in6_enabled = !c->no_ipv6;
+    if (c->ipv6_prefix_bits && (*end || bits > 126)) return error_set(err, "ipv6-prefixlen=%s: it is a number up to 126", c->ipv6_prefix_bits);
+    s->vprefix_len = (uint8_t)bits;
+    if (address6("ipv6-prefix", c->ipv6_prefix, "fec0::", &s->vprefix_addr6, err) < 0) return -1;
+    a = s->vprefix_addr6;
+    a.s6_addr[15] = 2;
+    inet_ntop(AF_INET6, &a, host, sizeof(host));
+    a.s6_addr[15] = 3;
+    inet_ntop(AF_INET6, &a, dns, sizeof(dns));
+    if (address6("ipv6-host", c->ipv6_host, host, &s->vhost6, err) < 0) return -1;
+    if (address6("ipv6-dns", c->ipv6_dns, dns, &s->vnameserver6, err) < 0) return -1;
+    return memcmp(&s->vhost6, &s->vnameserver6, sizeof(a)) ? 0 : error_set(err, "ipv6-host= and ipv6-dns= are the same address");
+}
+
+static int text_read(const char *key, const char *text, size_t most, const char **to, struct error *err)
+{
+    *to = text;
+    return !text || strlen(text) <= most ? 0 : error_set(err, "%s: at most %zu characters", key, most);
+}
+
+int user_config_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
+{
+    struct stat st;
+
+    *s = (SlirpConfig){ .version = 4, .restricted = c->restricted, .disable_host_loopback = c->no_host_loopback, .if_mtu = MTU, .if_mru = MTU };
+    if (c->no_ipv4 && c->no_ipv6) return error_set(err, "ipv4=off and ipv6=off: nothing is left");
+    if (ipv4_read(s, c, err) < 0 || ipv6_read(s, c, err) < 0) return -1;
+    if (text_read("hostname", c->hostname, NAME_MAX_BYTES, &s->vhostname, err) < 0) return -1;
+    if (text_read("domainname", c->domain, 255, &s->vdomainname, err) < 0) return -1;
+    if (text_read("bootfile", c->bootfile, BOOTFILE_MAX_BYTES, &s->bootfile, err) < 0) return -1;
+    if (text_read("tftp-server-name", c->tftp_server, SERVER_MAX_BYTES, &s->tftp_server_name, err) < 0) return -1;
+    if (c->tftp && (stat(c->tftp, &st) < 0 || !S_ISDIR(st.st_mode))) return error_set(err, "tftp=%s: that is no folder", c->tftp);
+    s->tftp_path = c->tftp;
+    if (c->search_count) s->vdnssearch = (const char **)(uintptr_t)c->search;
+    return 0;
+}

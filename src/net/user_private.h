@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of user networking share. */
+#ifndef NET_USER_PRIVATE_H
+#define NET_USER_PRIVATE_H
+
+#include <slirp/libslirp.h>
+
+#include "net/backend_private.h"
+#include "net/user.h"
+
+struct waiting;
+struct user_timer;
+
+struct user_poll { int fd, events, ready; };
+struct user_watch { uint32_t events; unsigned round; };  /* what epoll knows of a descriptor */
+
+struct user {
+    struct net_backend base;
+    Slirp *slirp;
+    struct in_addr network, mask;
+    bool restricted;
+    int epoll;
+    struct user_poll *poll;                              /* as slirp_pollfds_fill gave them */
+    unsigned poll_count, poll_room;
+    struct user_watch *watch;                            /* by descriptor */
+    unsigned watch_count, round;
+    struct timer *timer;                                 /* when slirp wants to be called without any reason */
+    int64_t timer_at_ms;
+    struct user_timer *timers;
+    struct waiting *first, **last;                       /* frames the guest had no room for */
+    unsigned waiting_count;
+    bool holds_back;                                     /* sockets are not read meanwhile */
+    uint8_t frame[NET_FRAME_MAX];                        /* from the guest, in one piece */
+};
+
+/* user_config.c: texts into slirp's configuration; strings stay those of c. 0, or -1 with *err. */
+int user_config_read(SlirpConfig *s, const struct net_user_config *c, struct error *err);
+
+/* user_forward.c */
+int user_guestfwd_add(struct user *u, const char *text, struct error *err);
+
+/* user_frame.c: frames on their way. From the guest: checksum finished, room for large segments asked for. */
+bool user_frame_from_guest(struct user *u, size_t size, const struct net_header *h);
+/* To the guest: large TCP segments get a header that says how to cut them, large datagrams become fragments. */
+void user_frame_to_guest(struct user *u, const uint8_t *frame, size_t size);
+
+/* user.c */
+void user_deliver(struct user *u, const struct net_frame *f);
+
+#endif
