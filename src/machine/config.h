@@ -58,6 +58,12 @@ struct machine_config {
     unsigned device_count;
     struct virtio_device_config virtio[CONFIG_VIRTIO];
     unsigned virtio_count;
+    struct netdev_config netdev[CONFIG_NETDEVS];
+    unsigned netdev_count;
+    struct nic_config nic[CONFIG_NICS];
+    unsigned nic_count;
+    struct net_dump_config dump[CONFIG_DUMPS];
+    unsigned dump_count;
 };
 void machine_config_defaults(struct machine_config *c);
 

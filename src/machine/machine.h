@@ -57,6 +57,15 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
 int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
 int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
+/* Networks: lines for 'info network' and 'info usernet'; plugs a cable (the card's name or the network's id) in or out; forwards of a
+ * user network (netdev NULL: the only one). 0, or -1 with *err. */
+void machine_net_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+int machine_link_set(struct machine *m, const char *name, bool up, struct error *err);
+int machine_hostfwd_add(struct machine *m, const char *netdev, const char *rule, struct error *err);
+int machine_hostfwd_remove(struct machine *m, const char *netdev, const char *rule, struct error *err);
+/* Has every card announce itself to its network; the number that can. */
+unsigned machine_net_announce(struct machine *m);
 /* The drive's options as configured, and whether a medium is in: machine_drive is NULL for an empty CD-ROM drive. */
 const struct drive_config *machine_drive_config(struct machine *m, unsigned i);
 /* debug.c: walks the page tables of the vCPU as they are now, changing nothing (no A/D bits). While it is stopped. */

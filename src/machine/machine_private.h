@@ -22,6 +22,7 @@
 struct apic_bus;
 struct boot_image;
 struct chardev;
+struct net_backend;
 struct pci_bus;
 
 /* One vCPU and its thread. Everything under lock unless it says otherwise. */
@@ -56,6 +57,16 @@ enum machine_request {
 struct stop_listener {
     void (*fn)(void *opaque, enum run_state why, unsigned vcpu);
     void *opaque;
+};
+
+/* A network card, for the monitor. */
+struct machine_nic {
+    char name[64];
+    const char *model;
+    uint8_t mac[6];
+    struct net_backend *backend;
+    struct virtio *v;                  /* a virtio card; else NULL */
+    void *rom;
 };
 
 struct machine {
@@ -107,6 +118,9 @@ struct machine {
     struct chardev *virtio_chardev[CONFIG_VIRTIO_PORTS];
     unsigned virtio_chardev_count;
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */
+    struct net_backend *netdev[CONFIG_NETDEVS];
+    struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
+    unsigned nic_count;
     struct boot_image *boot;           /* direct boot; NULL: firmware */
 };
 

@@ -169,9 +169,11 @@ int pc_create(struct machine *m, struct error *err)
     if (m->config.kernel ? pc_direct_boot_load(m, err) < 0 : pc_bios_load(m, err) < 0) return -1;
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
-    if (drives_open(m, err) < 0) return -1;
+    if (pc_networks_create(m, err) < 0 || drives_open(m, err) < 0) return -1;
     pc_disks_inspect(m);
-    return pc_pci_create(m, err);
+    if (pc_pci_create(m, err) < 0) return -1;
+    pc_networks_check(m);
+    return 0;
 }
 
 void pc_reset(struct machine *m)
@@ -197,6 +199,7 @@ void pc_destroy(struct machine *m)
         device_destroy(d);
     }
     m->devices = NULL;
+    pc_networks_destroy(m);
     if (m->pci) pci_bus_free(m->pci);
     if (m->apic_bus) apic_bus_free(m->apic_bus);
     for (unsigned i = 0; i < m->config.drive_count; i++)

@@ -79,6 +79,7 @@ void pc_started(struct machine *m)
 {
     if (m->ide) ide_retry(m->ide);
     pc_virtio_started(m);
+    pc_networks_started(m);
 }
 
 /* ---- creation ---- */

@@ -41,6 +41,19 @@ void pc_pci_reset(struct machine *m);
 /* pc_virtio.c: devices, and what to do when the machine runs again. */
 int pc_virtio_create(struct machine *m, struct error *err);
 void pc_virtio_started(struct machine *m);
+/* One device; NULL with *err. where (may be NULL) gets it on success. */
+struct device *pc_virtio_add(struct machine *m, const struct virtio_device_config *config, struct error *err);
+
+/* pc_net.c: networks, and cards that are made before virtio device number before (see nic_config). */
+int pc_networks_create(struct machine *m, struct error *err);
+int pc_nics_create(struct machine *m, int before, struct error *err);
+/* Warns of networks without a card, and of cards without a network. */
+void pc_networks_check(const struct machine *m);
+void pc_networks_started(struct machine *m);
+void pc_networks_destroy(struct machine *m);
+/* Notes a card for the monitor and reads its option ROM: *rom (NULL: none) of *rom_bytes. default_rom is the model's own, without folder. */
+int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
+                struct error *err);
 
 /* pci_setup.c: what firmware does to PCI devices, for kernels that are started without. */
 void pc_pci_setup(struct machine *m);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Virtio devices of the board: each gets the next free PCI slot, or the one it asked for, in the order they were given. */
+#include <string.h>
+
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -110,6 +112,25 @@ static struct virtio *scsi_create(struct machine *m, struct virtio_device_config
     return virtio_scsi_new(&c, err);
 }
 
+static struct virtio *net_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_net_config c = d->net;
+    struct machine_nic *nic;
+    struct virtio *v;
+
+    if (pc_nic_note(m, "virtio-net-pci", &d->nic, "efi-virtio.rom", &nic, &d->pci.rom_bytes, err) < 0) return NULL;
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    c.backend = nic->backend;
+    memcpy(c.mac, d->nic.mac, sizeof(c.mac));
+    d->pci.rom = nic->rom;
+    if (!d->has_vectors) d->pci.vectors = 2 * (c.multiqueue ? net_queues(c.backend) : 1) + 2;
+    v = virtio_net_new(&c, err);
+    nic->v = v;
+    return v;
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
@@ -117,24 +138,34 @@ static struct virtio *virtio_create(struct machine *m, struct virtio_device_conf
     case VIRTIO_KIND_RNG: return rng_create(m, d, err);
     case VIRTIO_KIND_SERIAL: return serial_create(m, d, err);
     case VIRTIO_KIND_SCSI: return scsi_create(m, d, err);
+    case VIRTIO_KIND_NET: return net_create(m, d, err);
     case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;
 }
 
+struct device *pc_virtio_add(struct machine *m, const struct virtio_device_config *config, struct error *err)
+{
+    struct virtio_device_config d = *config;
+    struct virtio *v = virtio_create(m, &d, err);
+    struct device *device;
+
+    if (!v) return NULL;
+    d.pci.bus = m->pci;
+    device = virtio_pci_new(&d.pci, v, err);
+    if (device) pc_device_add(m, device);
+    return device;
+}
+
 int pc_virtio_create(struct machine *m, struct error *err)
 {
+    if (pc_nics_create(m, NIC_LEGACY, err) < 0) return -1;
     for (unsigned i = 0; i < m->config.virtio_count; i++) {
-        struct virtio_device_config d = m->config.virtio[i];
-        struct virtio *v = virtio_create(m, &d, err);
-
-        if (!v) return -1;
-        d.pci.bus = m->pci;
-        m->virtio[i] = virtio_pci_new(&d.pci, v, err);
+        if (pc_nics_create(m, (int)i, err) < 0) return -1;
+        m->virtio[i] = pc_virtio_add(m, &m->config.virtio[i], err);
         if (!m->virtio[i]) return -1;
-        pc_device_add(m, m->virtio[i]);
     }
-    return 0;
+    return pc_nics_create(m, (int)m->config.virtio_count, err);
 }
 
 void pc_virtio_started(struct machine *m)

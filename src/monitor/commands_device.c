@@ -84,7 +84,40 @@ static int cmd_balloon(struct monitor *mon, const struct command_line *c, struct
     return machine_balloon_set(mon->m, mib << 20, err);
 }
 
+static int cmd_set_link(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    bool up;
+
+    if (c->argc != 3) return error_set(err, "NAME on|off is wanted");
+    up = !strcmp(c->argv[2], "on");
+    if (!up && strcmp(c->argv[2], "off")) return error_set(err, "'%s': a link is on or off", c->argv[2]);
+    return machine_link_set(mon->m, c->argv[1], up, err);
+}
+
+static int cmd_hostfwd_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2 || c->argc > 3) return error_set(err, "[NETDEV] tcp|udp:[ADDR]:PORT-[ADDR]:PORT is wanted");
+    return machine_hostfwd_add(mon->m, c->argc == 3 ? c->argv[1] : NULL, c->argv[c->argc - 1], err);
+}
+
+static int cmd_hostfwd_remove(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2 || c->argc > 3) return error_set(err, "[NETDEV] tcp|udp:[ADDR]:PORT is wanted");
+    if (machine_hostfwd_remove(mon->m, c->argc == 3 ? c->argv[1] : NULL, c->argv[c->argc - 1], err) < 0) return -1;
+    monitor_print(mon, "host forwarding rule for %s removed\n", c->argv[c->argc - 1]);
+    return 0;
+}
+
+static int cmd_announce(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return machine_net_announce(mon->m) ? 0 : error_set(err, "there is no virtio network card");
+}
+
 const struct command device_commands[] = {
+    { "set_link", "NAME on|off", "plug in or pull out a network card's cable", cmd_set_link, NULL },
+    { "hostfwd_add", "[NETDEV] RULE", "forward a port of the host: tcp:127.0.0.1:2222-:22", cmd_hostfwd_add, NULL },
+    { "hostfwd_remove", "[NETDEV] RULE", "forward it no more: tcp:127.0.0.1:2222", cmd_hostfwd_remove, NULL },
+    { "announce_self", "", "have virtio network cards announce their addresses", cmd_announce, NULL },
     { "balloon", "MIB", "memory the guest shall keep; it gives up the rest", cmd_balloon, NULL },
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },

@@ -382,6 +382,18 @@ static int info_blockstats(struct monitor *mon, const struct command_line *c, st
     return 0;
 }
 
+static int info_network(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    machine_net_info(mon->m, monitor_print_line, mon);
+    return 0;
+}
+
+static int info_usernet(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    machine_usernet_info(mon->m, monitor_print_line, mon);
+    return 0;
+}
+
 const struct command info_commands[] = {
     { "status", "", "whether the machine runs", info_status, NULL },
     { "registers", "[-a]", "registers of the CPU (-a: of all)", info_registers, NULL },
@@ -396,6 +408,8 @@ const struct command info_commands[] = {
     { "block", "", "drives and their images", info_block, NULL },
     { "blockstats", "", "what drives have read and written", info_blockstats, NULL },
     { "balloon", "", "the memory balloon and the guest's statistics", info_balloon, NULL },
+    { "network", "", "network cards and networks", info_network, NULL },
+    { "usernet", "", "connections through user networks", info_usernet, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
     { "jit", "", "the engine's statistics", info_jit, NULL },
     { "kvm", "", "whether KVM runs the guest", info_kvm, NULL },

@@ -85,12 +85,6 @@ static int option_trace(struct vm_options *o, const char *arg, struct error *err
     return 0;
 }
 
-static int option_nic(struct vm_options *o, const char *arg, struct error *err)
-{
-    if (!strcmp(arg, "none")) return 0;
-    return error_set(err, "there is no network card in this version; use -nic none");
-}
-
 static int option_sandbox(struct vm_options *o, const char *arg, struct error *err)
 {
     if (!strcmp(arg, "off")) return 0;
@@ -117,7 +111,8 @@ static const struct row rows[] = {
     { "uuid", "UUID", "the machine's UUID, %08x-%04x-%04x-%04x-%012x", option_uuid },
     { "rtc", "base=utc|localtime|DATE", "what the guest's clock shows at the start", option_rtc },
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
-    { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin", option_object },
+    { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, and "
+      "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file", option_object },
     { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
     { "hda", "FILE", "image of the primary master disk; a bare FILE argument is the same", option_hda },
     { "hdb", "FILE", "primary slave", option_hdb },
@@ -143,8 +138,9 @@ static const struct row rows[] = {
     { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon", option_chardev },
     { "mon", "[chardev=]ID[,mode=readline]", "the monitor on a -chardev", option_mon },
     { "debugcon", "DEV", "the firmware's debug console (port 0x402)", option_debugcon },
-    { "nic", "none", "network card; none in this version", option_nic },
-    { "net", "none", NULL, option_nic },
+    { "nic", "user|none[,model=MODEL][,mac=ADDR][,PROP=V...]", "a network card and its network in one; none: no card at all", option_nic },
+    { "netdev", "user,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
+    { "net", "nic[,model=MODEL][,macaddr=ADDR] -net user[,PROP=V...]", "the same in the old way: a card, and the network it is on", option_net },
     { "gdb", "DEV", "serve gdb on DEV: tcp::1234, unix:PATH", option_gdb },
     { "s", NULL, "the same as -gdb tcp::1234", option_gdb_default },
     { "S", NULL, "do not start the CPU ('cont' in the monitor does)", option_paused },
@@ -155,7 +151,7 @@ static const struct row rows[] = {
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause", "the same in other words", option_action },
     { "no-acpi", NULL, "no ACPI tables", option_no_acpi },
     { "no-hpet", NULL, "no HPET", option_no_hpet },
-    { "nodefaults", NULL, "no default serial port, monitor, CD-ROM drive and graphic card", option_nodefaults },
+    { "nodefaults", NULL, "no default serial port, monitor, CD-ROM drive, graphic and network card", option_nodefaults },
     { "no-user-config", NULL, "accepted: there are no configuration files", option_without_effect },
     { "nodefconfig", NULL, NULL, option_without_effect },
     { "pidfile", "FILE", "write the process number to FILE", option_pidfile },
@@ -171,7 +167,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "full-screen", "there is no graphical display in this version" },
     { "g", "there is no graphical display in this version" },
     { "sdl", "there is no graphical display in this version; use -nographic" },
-    { "netdev", "there is no network card in this version" },
     { "fda", "there is no floppy drive in this version" },
     { "fdb", "there is no floppy drive in this version" },
     { "usb", "there is no USB in this version" },
@@ -279,7 +274,7 @@ static int options_finish(struct vm_options *o, struct error *err)
     if (!c->kernel && c->append) return error_set(err, "-append only makes sense with -kernel");
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
     if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
-    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0) return -1;
+    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0) return -1;
     firmware_find(o);
     return 0;
 }

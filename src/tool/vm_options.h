@@ -28,6 +28,11 @@ struct vm_options {
     unsigned virtio_port_count;
     const char *scsi_device[CONFIG_DRIVES];                   /* -device scsi-hd, scsi-cd, likewise */
     unsigned scsi_device_count;
+    bool net_given;                                           /* no default network card, then */
+    const char *nic_netdev[CONFIG_NICS], *virtio_netdev[CONFIG_VIRTIO], *dump_netdev[CONFIG_DUMPS];   /* ids, resolved at the end */
+    bool nic_has_mac[CONFIG_NICS], virtio_has_mac[CONFIG_VIRTIO];
+    unsigned net_nics, net_networks;                          /* of -net, which belong together; */
+    int net_nic, net_network;                                 /* their numbers */
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

@@ -20,6 +20,16 @@ int device_virtio_port(struct vm_options *o, const char *arg, const struct optio
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 option_fn option_object;
 int virtio_finish(struct vm_options *o, struct error *err);
+/* vm_net.c: networks */
+option_fn option_netdev, option_filter_dump;
+/* One that l (all of it but its type, which is the first value) describes; NULL with *err. what names the option. */
+struct netdev_config *netdev_add(struct vm_options *o, const char *what, const struct option_list *l, struct error *err);
+/* NULL with *err: too many. The id is made up if it is NULL. */
+struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netdev_kind kind, struct error *err);
+/* vm_nic.c: network cards */
+option_fn option_nic, option_net;
+int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int nics_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
 option_fn option_serial, option_monitor, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -device virtio-*: properties as qemu names them. A row a device; rows of properties that all virtio functions share and
- * of their own. Drives are looked up when all options are known (virtio_finish), since -device may come before -drive.
+ * -device virtio-*: properties as qemu names them. A row a device; properties of their own are here, those that all virtio functions
+ * share in vm_virtio_common.c. Drives are looked up when all options are known (virtio_finish), since -device may come before -drive.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,98 +9,9 @@
 
 #include "base/bits.h"
 #include "base/error.h"
-#include "tool/vm_options_private.h"
+#include "tool/vm_virtio_private.h"
 
-struct request {
-    struct vm_options *o;
-    struct virtio_device_config d;
-    const char *drive, *rng;
-};
-
-static struct request *of(void *t) { return t; }
-
-/* ---- properties of all ---- */
-
-static int set_accept(void *t, const char *v, struct error *err) { return 0; }
-static int set_id(void *t, const char *v, struct error *err) { of(t)->d.id = v; return 0; }
-
-static int set_bus(void *t, const char *v, struct error *err)
-{
-    return !strcmp(v, "pci.0") ? 0 : error_set(err, "bus '%s' is not there; the PCI bus is pci.0", v);
-}
-
-/* "6", "06.0", "0x6.0x1": slot and function, in hexadecimal. */
-static int set_addr(void *t, const char *v, struct error *err)
-{
-    unsigned long slot, function = 0;
-    char *end;
-
-    slot = strtoul(v, &end, 16);
-    if (end != v && *end == '.') {
-        const char *f = end + 1;
-        function = strtoul(f, &end, 16);
-        if (end == f) end = (char *)(uintptr_t)v;
-    }
-    if (end == v || *end || slot > 31 || function > 7) return error_set(err, "addr wants a slot such as 6 or 06.0 (hexadecimal, at most 1f.7), not '%s'", v);
-    of(t)->d.pci.devfn = (int)(slot << 3 | function);
-    return 0;
-}
-
-static int set_disable_legacy(void *t, const char *v, struct error *err)
-{
-    if (!strcmp(v, "auto")) return 0;
-    return value_bool("disable-legacy", v, &of(t)->d.pci.disable_legacy, err);
-}
-
-static int set_disable_modern(void *t, const char *v, struct error *err) { return value_bool("disable-modern", v, &of(t)->d.pci.disable_modern, err); }
-static int set_page_per_vq(void *t, const char *v, struct error *err) { return value_bool("page-per-vq", v, &of(t)->d.pci.page_per_queue, err); }
-static int set_packed(void *t, const char *v, struct error *err) { return value_bool("packed", v, &of(t)->d.options.packed, err); }
-
-static int set_negated(const char *name, const char *v, bool *off, struct error *err)
-{
-    bool on = true;
-
-    if (value_bool(name, v, &on, err) < 0) return -1;
-    *off = !on;
-    return 0;
-}
-
-static int set_event_idx(void *t, const char *v, struct error *err) { return set_negated("event_idx", v, &of(t)->d.options.no_event_index, err); }
-static int set_indirect(void *t, const char *v, struct error *err) { return set_negated("indirect_desc", v, &of(t)->d.options.no_indirect, err); }
-static int set_queue_reset(void *t, const char *v, struct error *err) { return set_negated("queue_reset", v, &of(t)->d.options.no_queue_reset, err); }
-
-static int set_vectors(void *t, const char *v, struct error *err)
-{
-    uint64_t n;
-
-    if (value_unsigned("vectors", v, 2048, &n, err) < 0) return -1;
-    of(t)->d.pci.vectors = (unsigned)n;
-    of(t)->d.has_vectors = true;
-    return 0;
-}
-
-/* How a notification reaches the device is the engine's choice; the guest cannot tell. */
-static int set_ioeventfd(void *t, const char *v, struct error *err)
-{
-    bool on;
-
-    return value_bool("ioeventfd", v, &on, err);
-}
-
-static int set_off_only(void *t, const char *v, struct error *err)
-{
-    if (!strcmp(v, "off") || !strcmp(v, "auto")) return 0;
-    return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
-}
-
-#define COMMON_KEYS \
-    { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "addr", set_addr, NULL }, \
-    { "disable-legacy", set_disable_legacy, NULL }, { "disable-modern", set_disable_modern, NULL }, \
-    { "page-per-vq", set_page_per_vq, NULL }, { "packed", set_packed, NULL }, { "event_idx", set_event_idx, NULL }, \
-    { "indirect_desc", set_indirect, NULL }, { "queue_reset", set_queue_reset, NULL }, { "vectors", set_vectors, NULL }, \
-    { "ioeventfd", set_ioeventfd, NULL }, { "iommu_platform", set_off_only, NULL }, { "multifunction", set_off_only, NULL }, \
-    { "ats", set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
-    { NULL, NULL, NULL }
+static struct virtio_request *of(void *t) { return t; }
 
 /* ---- virtio-blk ---- */
 
@@ -175,9 +86,9 @@ static int set_sectors(const char *name, const char *v, uint32_t *to, struct err
 
 static int set_max_discard(void *t, const char *v, struct error *err) { return set_sectors("max-discard-sectors", v, &of(t)->d.blk.max_discard_sectors, err); }
 static int set_max_zeroes(void *t, const char *v, struct error *err) { return set_sectors("max-write-zeroes-sectors", v, &of(t)->d.blk.max_write_zeroes_sectors, err); }
-static int set_config_wce(void *t, const char *v, struct error *err) { return set_negated("config-wce", v, &of(t)->d.blk.no_config_wce, err); }
-static int set_discard(void *t, const char *v, struct error *err) { return set_negated("discard", v, &of(t)->d.blk.no_discard, err); }
-static int set_write_zeroes(void *t, const char *v, struct error *err) { return set_negated("write-zeroes", v, &of(t)->d.blk.no_write_zeroes, err); }
+static int set_config_wce(void *t, const char *v, struct error *err) { return virtio_set_negated("config-wce", v, &of(t)->d.blk.no_config_wce, err); }
+static int set_discard(void *t, const char *v, struct error *err) { return virtio_set_negated("discard", v, &of(t)->d.blk.no_discard, err); }
+static int set_write_zeroes(void *t, const char *v, struct error *err) { return virtio_set_negated("write-zeroes", v, &of(t)->d.blk.no_write_zeroes, err); }
 
 static const struct option_key blk_keys[] = {
     { "drive", set_drive, NULL }, { "serial", set_serial, NULL }, { "num-queues", set_num_queues, NULL },
@@ -185,10 +96,10 @@ static const struct option_key blk_keys[] = {
     { "physical_block_size", set_physical, NULL }, { "min_io_size", set_min_io, NULL }, { "opt_io_size", set_opt_io, NULL },
     { "discard_granularity", set_granularity, NULL }, { "max-discard-sectors", set_max_discard, NULL },
     { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
-    { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", set_off_only, NULL },
+    { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" },
-    { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", set_off_only, NULL },
-    COMMON_KEYS,
+    { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", virtio_set_off_only, NULL },
+    VIRTIO_COMMON_KEYS,
 };
 
 /* ---- virtio-rng and its source ---- */
@@ -214,7 +125,7 @@ static int set_period(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key rng_keys[] = {
-    { "rng", set_rng, NULL }, { "max-bytes", set_max_bytes, NULL }, { "period", set_period, NULL }, COMMON_KEYS,
+    { "rng", set_rng, NULL }, { "max-bytes", set_max_bytes, NULL }, { "period", set_period, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 static int object_filename(void *t, const char *v, struct error *err)
@@ -236,20 +147,21 @@ static int object_id(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key random_keys[] = {
-    { "qom-type", set_accept, NULL }, { "id", object_id, NULL }, { "filename", object_filename, NULL }, { NULL, NULL, NULL },
+    { "qom-type", virtio_set_accept, NULL }, { "id", object_id, NULL }, { "filename", object_filename, NULL }, { NULL, NULL, NULL },
 };
-static const struct option_key builtin_keys[] = { { "qom-type", set_accept, NULL }, { "id", object_id, NULL }, { NULL, NULL, NULL } };
+static const struct option_key builtin_keys[] = { { "qom-type", virtio_set_accept, NULL }, { "id", object_id, NULL }, { NULL, NULL, NULL } };
 
 int option_object(struct vm_options *o, const char *arg, struct error *err)
 {
-    static const char *const names[] = { "rng-random", "rng-builtin", NULL };
+    static const char *const names[] = { "rng-random", "rng-builtin", "filter-dump", NULL };
     struct option_list l;
     unsigned which;
 
     if (!strcmp(arg, "help")) {
-        printf("List of user creatable objects:\n  rng-builtin\n  rng-random\n");
+        printf("List of user creatable objects:\n  filter-dump\n  rng-builtin\n  rng-random\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
+    if (!strncmp(arg, "filter-dump", strcspn(arg, ","))) return option_filter_dump(o, arg, err);
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
@@ -277,7 +189,7 @@ static int set_polling(void *t, const char *v, struct error *err)
 
 static const struct option_key balloon_keys[] = {
     { "deflate-on-oom", set_deflate, NULL }, { "free-page-reporting", set_reporting, NULL },
-    { "guest-stats-polling-interval", set_polling, NULL }, { "free-page-hint", set_off_only, NULL }, COMMON_KEYS,
+    { "guest-stats-polling-interval", set_polling, NULL }, { "free-page-hint", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 /* ---- virtio-serial and its ports ---- */
@@ -292,7 +204,7 @@ static int set_max_ports(void *t, const char *v, struct error *err)
     return 0;
 }
 
-static const struct option_key serial_keys[] = { { "max_ports", set_max_ports, NULL }, COMMON_KEYS };
+static const struct option_key serial_keys[] = { { "max_ports", set_max_ports, NULL }, VIRTIO_COMMON_KEYS };
 
 struct port_request { const char *chardev, *name, *bus; uint64_t nr; bool has_nr; };
 
@@ -311,7 +223,7 @@ static int port_nr(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key port_keys[] = {
-    { "driver", set_accept, NULL }, { "id", set_accept, NULL }, { "chardev", port_chardev, NULL }, { "name", port_name, NULL },
+    { "driver", virtio_set_accept, NULL }, { "id", virtio_set_accept, NULL }, { "chardev", port_chardev, NULL }, { "name", port_name, NULL },
     { "bus", port_bus, NULL }, { "nr", port_nr, NULL }, { NULL, NULL, NULL },
 };
 
@@ -384,8 +296,8 @@ static int set_queue_size_scsi(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key scsi_keys[] = {
-    { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", set_off_only, NULL },
-    { "param_change", set_off_only, NULL }, COMMON_KEYS,
+    { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", virtio_set_off_only, NULL },
+    { "param_change", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 struct unit_request { const char *drive, *bus, *serial; uint64_t target, lun; bool has_target, has_lun; };
@@ -419,7 +331,7 @@ static int unit_channel(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key unit_keys[] = {
-    { "driver", set_accept, NULL }, { "id", set_accept, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
+    { "driver", virtio_set_accept, NULL }, { "id", virtio_set_accept, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
 };
@@ -499,13 +411,14 @@ static const struct {
     { "virtio-serial-pci", "|virtio-serial|virtio-serial-pci-transitional|virtio-serial-pci-non-transitional|", VIRTIO_KIND_SERIAL, serial_keys },
     { "virtio-balloon-pci", "|virtio-balloon|virtio-balloon-pci-transitional|virtio-balloon-pci-non-transitional|", VIRTIO_KIND_BALLOON, balloon_keys },
     { "virtio-scsi-pci", "|virtio-scsi|virtio-scsi-pci-transitional|virtio-scsi-pci-non-transitional|", VIRTIO_KIND_SCSI, scsi_keys },
+    { "virtio-net-pci", "|virtio-net|virtio-net-pci-transitional|virtio-net-pci-non-transitional|", VIRTIO_KIND_NET, virtio_net_keys },
 };
 
 static int keys_show(const char *name, const struct option_key *keys)
 {
     printf("%s options:\n", name);
     for (; keys->name; keys++)
-        if (keys->set && keys->set != set_accept) printf("  %s\n", keys->name);
+        if (keys->set && keys->set != virtio_set_accept) printf("  %s\n", keys->name);
     return VM_OPTIONS_HELP_SHOWN;
 }
 
@@ -518,20 +431,22 @@ static bool is_called(unsigned k, const char *name)
     return at && at[-1] == '|' && at[strlen(name)] == '|';
 }
 
-static int virtio_add(struct vm_options *o, const struct request *r, struct error *err)
+static int virtio_add(struct vm_options *o, const struct virtio_request *r, struct error *err)
 {
     struct machine_config *c = &o->config;
 
     if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
     o->virtio_drive[c->virtio_count] = r->drive;
     o->virtio_rng[c->virtio_count] = r->rng;
+    o->virtio_netdev[c->virtio_count] = r->netdev;
+    o->virtio_has_mac[c->virtio_count] = r->has_mac;
     c->virtio[c->virtio_count++] = r->d;
     return 0;
 }
 
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    struct request r = { .o = o, .d = { .pci.devfn = -1, .rng.period_ms = 65536, .console.ports_max = VIRTIO_CONSOLE_PORTS_MAX } };
+    struct virtio_request r = { .o = o, .d = { .pci.devfn = -1, .rng.period_ms = 65536, .console.ports_max = VIRTIO_CONSOLE_PORTS_MAX } };
     const char *name = l->pair[0].value, *what = arena_format(o->arena, "-device %s", name);
     unsigned k = 0;
 
@@ -586,10 +501,10 @@ int virtio_finish(struct vm_options *o, struct error *err)
     for (unsigned i = 0; i < o->scsi_device_count; i++)
         if (scsi_place(o, o->scsi_device[i], err) < 0) return -1;
     for (unsigned i = 0; i < c->drive_count; i++) {
-        struct request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
+        struct virtio_request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
 
         if (c->drive[i].interface != DRIVE_IF_VIRTIO || c->drive[i].index < 0) continue;
-        if (c->drive[i].addr && set_addr(&r, c->drive[i].addr, err) < 0) return error_prefix(err, "-drive");
+        if (c->drive[i].addr && virtio_set_addr(&r, c->drive[i].addr, err) < 0) return error_prefix(err, "-drive");
         if (virtio_add(o, &r, err) < 0) return -1;
     }
     return 0;

@@ -169,6 +169,7 @@ static int function_init(struct virtio_pci *p, struct error *err)
     if (!p->config.disable_modern) virtio_pci_modern_add(p);
     if (p->config.vectors && pci_msix_add(&p->msix, &p->pci, p->config.vectors, MSIX_BAR, MSIX_AT, err) < 0) return -1;
     if (transitional) virtio_pci_legacy_add(p);
+    if (p->config.rom) pci_rom_add(&p->pci, p->config.rom, p->config.rom_bytes);
     return 0;
 }
 

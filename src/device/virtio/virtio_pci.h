@@ -11,6 +11,8 @@ struct virtio_pci_config {
     int devfn;                       /* -1: the next free slot */
     bool disable_legacy, disable_modern, page_per_queue;
     unsigned vectors;                /* MSI-X; 0: the function has INTx only */
+    const void *rom;                 /* option ROM or NULL; stays the caller's, see pci_rom_add */
+    uint32_t rom_bytes;
 };
 /* Takes v over, also when it fails: NULL with *err. */
 struct device *virtio_pci_new(const struct virtio_pci_config *config, struct virtio *v, struct error *err);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* State of a virtio network card: the data path is virtio_net.c, the control queue and the filters virtio_net_control.c. */
+#ifndef DEVICE_VIRTIO_VIRTIO_NET_PRIVATE_H
+#define DEVICE_VIRTIO_VIRTIO_NET_PRIVATE_H
+
+#include "base/bits.h"
+#include "device/virtio/virtio_net.h"
+
+enum { MAC_TABLE_MAX = 64, VLANS = 4096, RX_CHAINS_MAX = 256, STATUS_LINK_UP = 1, STATUS_ANNOUNCE = 2 };
+
+struct virtio_net_layout {               /* of the configuration space (5.1.4) */
+    uint8_t mac[6];
+    le16 status, max_virtqueue_pairs, mtu;
+    le32 speed;
+    uint8_t duplex;
+} __attribute__((packed));
+
+struct mac_table { unsigned count; bool overflow; uint8_t mac[MAC_TABLE_MAX][6]; };
+
+struct virtio_net {
+    struct virtio v;
+    struct virtio_net_config config;
+    unsigned pairs, pairs_used;
+    uint8_t mac[6];
+    struct {
+        bool promiscuous, all_multicast, all_unicast, no_multicast, no_unicast, no_broadcast;
+        struct mac_table unicast, multicast;
+    } filter;
+    uint64_t vlan[VLANS / 64];           /* those that pass */
+    bool announce, attached;
+    bool *starved, *filled;              /* by pair: a frame waits for buffers; an interrupt is due */
+    uint64_t wrong;                      /* frames that broke the rules */
+};
+
+void virtio_net_config_fill(struct virtio_net *n);
+/* features: bits GUEST_* of what the guest can take. */
+void virtio_net_offloads_apply(struct virtio_net *n, uint64_t features);
+/* Does the frame pass the filters? */
+bool virtio_net_wants(const struct virtio_net *n, const struct net_frame *f);
+/* One request of the control queue; for virtio_serve. */
+bool virtio_net_control(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The networks and network cards that a command line asked for. Virtio cards of -device are in virtio_config.h. */
+#ifndef MACHINE_NET_CONFIG_H
+#define MACHINE_NET_CONFIG_H
+
+#include "net/backend.h"
+#include "net/user.h"
+
+enum { CONFIG_NETDEVS = 32, CONFIG_NICS = 16, CONFIG_DUMPS = 8, NIC_LEGACY = -1 };
+
+enum netdev_kind { NETDEV_NONE, NETDEV_USER };
+struct netdev_config {
+    const char *id;
+    enum netdev_kind kind;
+    bool has_card;
+    struct net_user_config user;
+};
+
+struct nic_common {                    /* what all cards have */
+    const char *id;                    /* the user's or NULL */
+    unsigned netdev;                   /* which of machine_config's */
+    uint8_t mac[6];
+    const char *rom;                   /* file of the option ROM; NULL: the model's own; "": none */
+};
+
+enum nic_model { NIC_VIRTIO };
+struct nic_config {
+    enum nic_model model;
+    struct nic_common common;
+    int devfn;                         /* -1: the next free slot */
+    int before;                        /* made before virtio device of this number; NIC_LEGACY: before all */
+};
+
+struct net_dump_config {
+    const char *file;
+    unsigned netdev, most_bytes;
+    enum net_dump_way way;
+};
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Networks of the board, its network cards, their option ROMs, and what the monitor does with them. Networks are made first: they
+ * may fail, and no image is open yet. Cards of -nic and -net come before devices of -device, as on QEMU's board.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "machine/pc_private.h"
+#include "net/backend.h"
+#include "net/user.h"
+
+#define ROM_FOLDER "/usr/lib/ipxe/qemu/"       /* of Debian's ipxe-qemu */
+enum { ROM_MAX = 16 << 20, ROM_PAGE = 4096 };
+
+/* ---- networks ---- */
+
+static struct net_backend *network_create(const struct netdev_config *d, struct error *err)
+{
+    switch (d->kind) {
+    case NETDEV_NONE: return net_none_new(d->id, err);
+    case NETDEV_USER: return net_user_new(d->id, &d->user, err);
+    }
+    return NULL;
+}
+
+int pc_networks_create(struct machine *m, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        m->netdev[i] = network_create(&m->config.netdev[i], err);
+        if (!m->netdev[i]) return error_prefix(err, "network %s", m->config.netdev[i].id);
+    }
+    for (unsigned i = 0; i < m->config.dump_count; i++) {
+        const struct net_dump_config *d = &m->config.dump[i];
+
+        if (net_dump_start(m->netdev[d->netdev], d->file, d->most_bytes, d->way, err) < 0) return error_prefix(err, "filter-dump");
+    }
+    return 0;
+}
+
+void pc_networks_check(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (!net_is_attached(m->netdev[i])) log_message("warning: netdev %s has no peer", m->config.netdev[i].id);
+    for (unsigned i = 0; i < m->nic_count; i++)
+        for (unsigned n = 0; n < m->config.netdev_count; n++)
+            if (m->netdev[n] == m->nic[i].backend && m->config.netdev[n].kind == NETDEV_NONE) log_message("warning: nic %s has no peer", m->nic[i].name);
+}
+
+void pc_networks_started(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++) net_resume(m->netdev[i]);
+}
+
+void pc_networks_destroy(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++) net_free(m->netdev[i]);
+    for (unsigned i = 0; i < m->nic_count; i++) free(m->nic[i].rom);
+}
+
+/* ---- cards ---- */
+
+/* Whole pages, a power of two of them, the rest filled with zeros. */
+static int rom_read(struct machine_nic *nic, const char *path, uint32_t *bytes, struct error *err)
+{
+    size_t size, room = ROM_PAGE;
+    uint8_t *data = pc_file_read("option ROM", path, ROM_MAX, &size, err);
+
+    if (!data) return -1;
+    while (room < size) room *= 2;
+    nic->rom = aligned_alloc(ROM_PAGE, room);
+    if (nic->rom) {
+        memset(nic->rom, 0, room);
+        memcpy(nic->rom, data, size);
+    }
+    free(data);
+    *bytes = (uint32_t)room;
+    return nic->rom ? 0 : error_set(err, "no memory for the option ROM '%s'", path);
+}
+
+int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
+                struct error *err)
+{
+    struct machine_nic *n = &m->nic[m->nic_count];
+    char path[128];
+    unsigned same = 0;
+
+    for (unsigned i = 0; i < m->nic_count; i++) same += !strcmp(m->nic[i].model, model);
+    *n = (struct machine_nic){ .model = model, .backend = m->netdev[c->netdev] };
+    memcpy(n->mac, c->mac, sizeof(n->mac));
+    if (c->id) snprintf(n->name, sizeof(n->name), "%.63s", c->id);
+    else snprintf(n->name, sizeof(n->name), "%s.%u", model, same);
+    m->nic_count++;
+    *nic = n;
+    *rom_bytes = 0;
+    if (c->rom && !*c->rom) return 0;
+    if (c->rom) return rom_read(n, c->rom, rom_bytes, err);
+    snprintf(path, sizeof(path), "%s%s", ROM_FOLDER, default_rom);
+    if (access(path, R_OK) == 0) return rom_read(n, path, rom_bytes, err);
+    if (strchr(m->config.boot_order, 'n') || strchr(m->config.boot_once, 'n'))
+        log_message("%s: there is no option ROM to boot from the network with; run 'apt install ipxe-qemu'", n->name);
+    return 0;
+}
+
+static struct device *virtio_create(struct machine *m, const struct nic_config *c, struct error *err)
+{
+    struct virtio_device_config d = { .kind = VIRTIO_KIND_NET, .pci.devfn = c->devfn, .nic = c->common, .id = c->common.id };
+
+    return pc_virtio_add(m, &d, err);
+}
+
+static int nic_create(struct machine *m, const struct nic_config *c, struct error *err)
+{
+    switch (c->model) {
+    case NIC_VIRTIO: return virtio_create(m, c, err) ? 0 : -1;
+    }
+    return -1;
+}
+
+int pc_nics_create(struct machine *m, int before, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.nic_count; i++)
+        if (m->config.nic[i].before == before && nic_create(m, &m->config.nic[i], err) < 0) return -1;
+    return 0;
+}
+
+/* ---- for the monitor ---- */
+
+void machine_net_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    char line[512], net[400];
+
+    for (unsigned i = 0; i < m->nic_count; i++) {
+        const struct machine_nic *n = &m->nic[i];
+        const uint8_t *a = n->mac;
+
+        snprintf(line, sizeof(line), "%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x%s", n->name, n->model, a[0], a[1], a[2], a[3], a[4],
+                 a[5], net_link_is_up(n->backend) ? "" : ",link=off");
+        print(opaque, line);
+        net_describe(n->backend, net, sizeof(net));
+        snprintf(line, sizeof(line), " \\ %s", net);
+        print(opaque, line);
+    }
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        if (net_is_attached(m->netdev[i])) continue;
+        net_describe(m->netdev[i], net, sizeof(net));
+        print(opaque, net);
+    }
+}
+
+void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        if (!net_is_user(m->netdev[i])) continue;
+        print(opaque, net_id(m->netdev[i]));
+        net_user_info(m->netdev[i], print, opaque);
+    }
+}
+
+int machine_link_set(struct machine *m, const char *name, bool up, struct error *err)
+{
+    struct net_backend *found = NULL;
+
+    for (unsigned i = 0; i < m->nic_count; i++)
+        if (!strcmp(m->nic[i].name, name)) found = m->nic[i].backend;
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (!strcmp(net_id(m->netdev[i]), name)) found = m->netdev[i];
+    if (!found) return error_set(err, "device '%s' not found; 'info network' lists cards and networks", name);
+    net_link_set(found, up);
+    return 0;
+}
+
+static struct net_backend *user_network(struct machine *m, const char *id, struct error *err)
+{
+    struct net_backend *found = NULL;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        if (!net_is_user(m->netdev[i]) || (id && strcmp(net_id(m->netdev[i]), id))) continue;
+        found = m->netdev[i];
+        count++;
+    }
+    if (!count) error_set(err, id ? "there is no user network '%s'" : "there is no user network", id);
+    if (count > 1) error_set(err, "there are %u user networks; name one: hostfwd_add ID RULE", count);
+    return count == 1 ? found : NULL;
+}
+
+int machine_hostfwd_add(struct machine *m, const char *netdev, const char *rule, struct error *err)
+{
+    struct net_backend *b = user_network(m, netdev, err);
+
+    return b ? net_user_forward_add(b, rule, err) : -1;
+}
+
+int machine_hostfwd_remove(struct machine *m, const char *netdev, const char *rule, struct error *err)
+{
+    struct net_backend *b = user_network(m, netdev, err);
+
+    return b ? net_user_forward_remove(b, rule, err) : -1;
+}
+
+unsigned machine_net_announce(struct machine *m)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < m->nic_count; i++) {
+        if (!m->nic[i].v) continue;
+        virtio_net_announce(m->nic[i].v);
+        count++;
+    }
+    return count;
+}

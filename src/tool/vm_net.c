@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Networks of the command line: -netdev, the part of -nic and -net that is about the network, -object filter-dump. One table of keys a
+ * type. Addresses and rules stay text until the network is made.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "tool/vm_options_private.h"
+
+struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netdev_kind kind, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    if (c->netdev_count == CONFIG_NETDEVS) {
+        error_set(err, "more than %d networks", CONFIG_NETDEVS);
+        return NULL;
+    }
+    for (unsigned i = 0; id && i < c->netdev_count; i++)
+        if (!strcmp(c->netdev[i].id, id)) {
+            error_set(err, "two networks have the id '%s'", id);
+            return NULL;
+        }
+    c->netdev[c->netdev_count] = (struct netdev_config){ .id = id ? id : arena_format(o->arena, "net%u", c->netdev_count), .kind = kind };
+    return &c->netdev[c->netdev_count++];
+}
+
+static int set_accept(void *t, const char *v, struct error *err) { return 0; }
+
+/* ---- user ---- */
+
+static struct net_user_config *user(void *t) { return &((struct netdev_config *)t)->user; }
+
+static int set_negated(const char *name, const char *v, bool *off, struct error *err)
+{
+    bool on = true;
+
+    if (value_bool(name, v, &on, err) < 0) return -1;
+    *off = !on;
+    return 0;
+}
+
+#define TEXT(name, field) \
+    static int user_##name(void *t, const char *v, struct error *err) { user(t)->field = v; return 0; }
+TEXT(net, net)
+TEXT(host, host)
+TEXT(dhcpstart, dhcp_start)
+TEXT(dns, dns)
+TEXT(prefix, ipv6_prefix)
+TEXT(prefixlen, ipv6_prefix_bits)
+TEXT(host6, ipv6_host)
+TEXT(dns6, ipv6_dns)
+TEXT(hostname, hostname)
+TEXT(domain, domain)
+TEXT(tftp, tftp)
+TEXT(bootfile, bootfile)
+TEXT(tftp_server, tftp_server)
+
+static int user_ipv4(void *t, const char *v, struct error *err) { return set_negated("ipv4", v, &user(t)->no_ipv4, err); }
+static int user_ipv6(void *t, const char *v, struct error *err) { return set_negated("ipv6", v, &user(t)->no_ipv6, err); }
+static int user_restrict(void *t, const char *v, struct error *err) { return value_bool("restrict", v, &user(t)->restricted, err); }
+static int user_loopback(void *t, const char *v, struct error *err) { return set_negated("host-loopback", v, &user(t)->no_host_loopback, err); }
+
+static int list_add(const char *name, const char **list, unsigned *count, unsigned most, const char *v, struct error *err)
+{
+    if (*count == most) return error_set(err, "%s: more than %u of them", name, most);
+    list[(*count)++] = v;
+    return 0;
+}
+
+static int user_search(void *t, const char *v, struct error *err)
+{
+    return list_add("dnssearch", user(t)->search, &user(t)->search_count, NET_USER_SEARCH, v, err);
+}
+
+static int user_hostfwd(void *t, const char *v, struct error *err)
+{
+    return list_add("hostfwd", user(t)->hostfwd, &user(t)->hostfwd_count, NET_USER_FORWARDS, v, err);
+}
+
+static int user_guestfwd(void *t, const char *v, struct error *err)
+{
+    return list_add("guestfwd", user(t)->guestfwd, &user(t)->guestfwd_count, NET_USER_FORWARDS, v, err);
+}
+
+static const struct option_key user_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "net", user_net, NULL }, { "host", user_host, NULL }, { "dhcpstart", user_dhcpstart, NULL },
+    { "dns", user_dns, NULL }, { "dnssearch", user_search, NULL }, { "hostname", user_hostname, NULL }, { "domainname", user_domain, NULL },
+    { "tftp", user_tftp, NULL }, { "tftp-server-name", user_tftp_server, NULL }, { "bootfile", user_bootfile, NULL }, { "restrict", user_restrict, NULL },
+    { "host-loopback", user_loopback, NULL }, { "hostfwd", user_hostfwd, NULL }, { "guestfwd", user_guestfwd, NULL }, { "ipv4", user_ipv4, NULL },
+    { "ipv6", user_ipv6, NULL }, { "ipv6-prefix", user_prefix, NULL }, { "ipv6-prefixlen", user_prefixlen, NULL }, { "ipv6-host", user_host6, NULL },
+    { "ipv6-dns", user_dns6, NULL }, { "smb", NULL, "an SMB server is not in this version; use tftp=, or hostfwd= and ssh" },
+    { "smbserver", NULL, "an SMB server is not in this version" }, { NULL, NULL, NULL },
+};
+
+/* ---- types ---- */
+
+static const struct { const char *name; enum netdev_kind kind; const struct option_key *keys; } types[] = {
+    { "user", NETDEV_USER, user_keys },
+};
+
+static const struct { const char *name, *why; } refused[] = {
+    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" }, { "bridge", "use user" },
+    { "vhost-user", "vhost is not in this version; use user" },
+    { "vhost-vdpa", "vhost is not in this version; use user" }, { "hubport", "there are no hubs in this version" },
+};
+
+static int types_show(void)
+{
+    printf("Available netdev backend types:\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) printf("%s\n", types[i].name);
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+static int type_unknown(const char *what, const char *name, struct error *err)
+{
+    struct nearest near;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
+        if (!strcmp(refused[i].name, name)) return error_set(err, "%s %s is not supported: %s", what, name, refused[i].why);
+    nearest_begin(&near, name);
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) nearest_offer(&near, types[i].name);
+    if (nearest_result(&near)) return error_set(err, "%s: unknown type '%s'; did you mean '%s'?", what, name, near.best);
+    return error_set(err, "%s: unknown type '%s'; '-netdev help' lists them", what, name);
+}
+
+struct netdev_config *netdev_add(struct vm_options *o, const char *what, const struct option_list *l, struct error *err)
+{
+    const char *name = l->pair[0].value;
+    struct netdev_config *d;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        if (strcmp(types[i].name, name)) continue;
+        d = netdev_new(o, option_list_get(l, "id"), types[i].kind, err);
+        if (d && option_list_apply(l, arena_format(o->arena, "%s %s", what, name), types[i].keys, d, err) == 0) return d;
+        return NULL;
+    }
+    type_unknown(what, name, err);
+    return NULL;
+}
+
+int option_netdev(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) return types_show();
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
+    if (!l.count || strcmp(l.pair[0].key, "type")) return error_set(err, "-netdev begins with a type; '-netdev help' lists them");
+    if (!option_list_get(&l, "id")) return error_set(err, "-netdev %s needs id=", l.pair[0].value);
+    o->net_given = true;
+    return netdev_add(o, "-netdev", &l, err) ? 0 : -1;
+}
+
+/* ---- filter-dump ---- */
+
+struct dump_request { struct net_dump_config d; const char *id, *netdev; bool off; };
+
+static struct dump_request *dump(void *t) { return t; }
+static int dump_id(void *t, const char *v, struct error *err) { dump(t)->id = v; return 0; }
+static int dump_netdev(void *t, const char *v, struct error *err) { dump(t)->netdev = v; return 0; }
+static int dump_file(void *t, const char *v, struct error *err) { dump(t)->d.file = v; return 0; }
+
+static int dump_maxlen(void *t, const char *v, struct error *err)
+{
+    uint64_t bytes;
+
+    if (value_size("maxlen", v, 1, &bytes, err) < 0) return -1;
+    if (!bytes || bytes > NET_FRAME_MAX) return error_set(err, "maxlen=%s: it is 1 to %d bytes", v, NET_FRAME_MAX);
+    dump(t)->d.most_bytes = (unsigned)bytes;
+    return 0;
+}
+
+static int dump_queue(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "all", "rx", "tx", NULL };   /* as the network sees it: rx comes from the guest */
+    unsigned which;
+
+    if (value_choice("queue", v, names, &which, err) < 0) return -1;
+    dump(t)->d.way = which == 0 ? NET_DUMP_ALL : which == 1 ? NET_DUMP_TO_GUEST : NET_DUMP_FROM_GUEST;
+    return 0;
+}
+
+static int dump_status(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    if (value_bool("status", v, &on, err) < 0) return -1;
+    dump(t)->off = !on;
+    return 0;
+}
+
+static const struct option_key dump_keys[] = {
+    { "qom-type", set_accept, NULL }, { "id", dump_id, NULL }, { "netdev", dump_netdev, NULL }, { "file", dump_file, NULL },
+    { "maxlen", dump_maxlen, NULL }, { "queue", dump_queue, NULL }, { "status", dump_status, NULL }, { NULL, NULL, NULL },
+};
+
+int option_filter_dump(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct dump_request r = { .d = { .most_bytes = 65536 } };
+    struct machine_config *c = &o->config;
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0 || option_list_apply(&l, "-object filter-dump", dump_keys, &r, err) < 0) return -1;
+    if (!r.id || !r.netdev || !r.d.file) return error_set(err, "-object filter-dump needs id=, netdev= and file=");
+    if (r.off) return 0;
+    if (c->dump_count == CONFIG_DUMPS) return error_set(err, "-object filter-dump: more than %d", CONFIG_DUMPS);
+    o->dump_netdev[c->dump_count] = r.netdev;
+    c->dump[c->dump_count++] = r.d;
+    return 0;
+}

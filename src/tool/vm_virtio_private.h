@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files about virtio devices share: a device that is being read from the command line, and the properties of all. */
+#ifndef TOOL_VM_VIRTIO_PRIVATE_H
+#define TOOL_VM_VIRTIO_PRIVATE_H
+
+#include "tool/vm_options_private.h"
+
+struct virtio_request {
+    struct vm_options *o;
+    struct virtio_device_config d;
+    const char *drive, *rng, *netdev;
+    bool has_mac;
+};
+static inline struct virtio_request *virtio_request_of(void *t) { return t; }
+
+int virtio_set_accept(void *t, const char *v, struct error *err);
+int virtio_set_id(void *t, const char *v, struct error *err);
+int virtio_set_bus(void *t, const char *v, struct error *err);
+int virtio_set_addr(void *t, const char *v, struct error *err);
+int virtio_set_disable_legacy(void *t, const char *v, struct error *err);
+int virtio_set_disable_modern(void *t, const char *v, struct error *err);
+int virtio_set_page_per_vq(void *t, const char *v, struct error *err);
+int virtio_set_packed(void *t, const char *v, struct error *err);
+int virtio_set_event_idx(void *t, const char *v, struct error *err);
+int virtio_set_indirect(void *t, const char *v, struct error *err);
+int virtio_set_queue_reset(void *t, const char *v, struct error *err);
+int virtio_set_vectors(void *t, const char *v, struct error *err);
+int virtio_set_ioeventfd(void *t, const char *v, struct error *err);
+int virtio_set_off_only(void *t, const char *v, struct error *err);
+/* "on" clears *off. */
+int virtio_set_negated(const char *name, const char *v, bool *off, struct error *err);
+
+#define VIRTIO_COMMON_KEYS \
+    { "driver", virtio_set_accept, NULL }, { "id", virtio_set_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL }, \
+    { "disable-legacy", virtio_set_disable_legacy, NULL }, { "disable-modern", virtio_set_disable_modern, NULL }, \
+    { "page-per-vq", virtio_set_page_per_vq, NULL }, { "packed", virtio_set_packed, NULL }, { "event_idx", virtio_set_event_idx, NULL }, \
+    { "indirect_desc", virtio_set_indirect, NULL }, { "queue_reset", virtio_set_queue_reset, NULL }, { "vectors", virtio_set_vectors, NULL }, \
+    { "ioeventfd", virtio_set_ioeventfd, NULL }, { "iommu_platform", virtio_set_off_only, NULL }, { "multifunction", virtio_set_off_only, NULL }, \
+    { "ats", virtio_set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
+    { NULL, NULL, NULL }
+
+/* vm_net.c */
+extern const struct option_key virtio_net_keys[];
+
+#endif
