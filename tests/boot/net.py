@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""net.py --vmm CMD TEST...   Network cards by Linux' own drivers, in Debian's cloud kernel with an initramfs.
+
+virtio      the virtio card in several kinds of ring: DHCP, ping, 20 MB from the host's loopback, to it, and through hostfwd, a cable that
+            is pulled out; checksums of everything
+user        what the user network's options promise: addresses, closed loopback, restrict, guestfwd, forwards of the monitor, dumps
+
+What this machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import contextlib
+import hashlib
+import http.server
+import os
+import random
+import re
+import shutil
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure                       # noqa: E402
+from cpio import Skip                          # noqa: E402
+from virtio import BAD, Guest, finish          # noqa: E402
+
+DATA = random.Random(11).randbytes(20 << 20)
+SUM = hashlib.md5(DATA).hexdigest()
+# busybox' udhcpc calls a script with what it got.
+DHCP = r'''mkdir -p /etc; ip link set lo up; ip link set eth0 up
+cat > /tmp/dhcp <<'END'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/$mask dev $interface; ip route add default via $router; echo nameserver $dns > /etc/resolv.conf
+echo bound $ip $router $dns $domain $hostname
+END
+chmod +x /tmp/dhcp
+udhcpc -q -n -t 5 -i eth0 -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
+'''
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(DATA)))
+        self.end_headers()
+        self.wfile.write(DATA)
+
+    def log_message(self, *what):
+        pass
+
+
+class Sink(threading.Thread):
+    """Takes connections on the host's loopback and notes the checksum of what each sent."""
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.port, self.sums = self.listener.getsockname()[1], []
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                s, _ = self.listener.accept()
+                h, data = hashlib.md5(), b'x'
+                while data:
+                    data = s.recv(1 << 16)
+                    h.update(data)
+                self.sums.append(h.hexdigest())
+                s.close()
+
+
+@contextlib.contextmanager
+def servers():
+    web, sink = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Web), Sink()
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    try:
+        yield web.server_port, sink
+    finally:
+        web.shutdown()
+        web.server_close()
+        sink.listener.close()
+
+
+def fetch(m, port):
+    """All that the guest sends on a forwarded port."""
+    deadline = time.time() + 30
+    while True:
+        got = b''
+        with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 20) as s:
+            s.settimeout(20)
+            while data := s.recv(1 << 16):
+                got += data
+        if got:
+            return got
+        if time.time() > deadline:
+            m.fail(f'nothing comes through port {port}')
+        time.sleep(0.2)
+
+
+def card(a, modules, device, name='eth0'):
+    forward = free_port()
+    with servers() as (web, sink):
+        script = DHCP + f'''
+ping -c 20 -i 0.02 -q -W 5 10.0.2.2 | grep -E "loss|round" || echo WRONG ping
+ping -c 3 -i 0.05 -q -s 1472 -W 5 10.0.2.2 | grep loss
+wget -q -O /tmp/got http://10.0.2.2:{web}/ || echo WRONG wget
+echo sum $(md5sum < /tmp/got)
+nc 10.0.2.2 {sink.port} < /tmp/got
+echo sent; nc -l -p 22 < /tmp/got; nc -l -p 22 < /tmp/got; echo served
+echo carrier $(cat /sys/class/net/eth0/carrier); read x
+echo carrier $(cat /sys/class/net/eth0/carrier); read x
+ping -c 2 -q -W 5 10.0.2.2 | grep loss
+echo errors $(cat /sys/class/net/eth0/statistics/rx_errors) $(cat /sys/class/net/eth0/statistics/tx_errors)'''
+        args = ['-netdev', f'user,id=n,hostfwd=tcp:127.0.0.1:{forward}-:22', '-device', device + ',netdev=n,id=card']
+        with Guest(a, modules, script, args, seconds=100) as m:
+            m.serial('bound 10.0.2.15 10.0.2.2 10.0.2.3', BAD)
+            m.serial('20 packets received, 0% packet loss', BAD)
+            ping = m.serial(r'round-trip min/avg/max = [\d.]+/([\d.]+)/', BAD).group(1)
+            m.serial(', 0% packet loss', BAD)
+            m.serial('sum ' + SUM, BAD)
+            m.serial('sent', BAD)
+            if sink.sums != [SUM]:
+                m.fail(f'what the guest sent came as {sink.sums}, not {SUM}')
+            if fetch(m, forward) != DATA or fetch(m, forward) != DATA:
+                m.fail('what came through hostfwd is something else')
+            m.serial('served.*?carrier 1', BAD)
+            if 'macaddr=52:54:00:12:34:56' not in m.command('info network'):
+                m.fail('info network: ' + m.command('info network'))
+            m.command('set_link card off')
+            time.sleep(1)
+            m.send('\n')
+            m.serial('carrier 0', BAD)
+            m.command('set_link n on')
+            time.sleep(3 if 'virtio' not in device else 1)
+            m.send('\n')
+            m.serial('2 packets received', BAD)
+            m.serial('errors 0 0', BAD)
+            finish(m)
+    return ping
+
+
+RINGS = ('', ',packed=on,disable-legacy=on', ',disable-modern=on', ',mrg_rxbuf=off,event_idx=off', ',mrg_rxbuf=off,csum=off,guest_csum=off,vectors=0,indirect_desc=off')
+
+
+def virtio(a):
+    pings = [card(a, ['virtio_net'], 'virtio-net-pci' + options) for options in RINGS]
+    return f'{len(RINGS)} kinds of ring, 80 MB each; ping {", ".join(pings)} ms'
+
+
+def dump_check(path):
+    """(frames, those longer than an Ethernet packet) of a pcap file."""
+    data = open(path, 'rb').read()
+    if struct.unpack_from('<IHH', data) != (0xa1b2c3d4, 2, 4):
+        raise Failure('the dump is no pcap file')
+    at, frames, large = 24, 0, 0
+    while at < len(data):
+        stored, size = struct.unpack_from('<II', data, at + 8)
+        if stored != min(size, 100):
+            raise Failure(f'frame {frames} of {size} bytes is stored with {stored}')
+        at += 16 + stored
+        frames += 1
+        large += size > 1514
+    if at != len(data):
+        raise Failure('the dump ends in the middle of a frame')
+    return frames, large
+
+
+def user(a):
+    dump = os.path.join(a.dir, 'dump.pcap')
+    path = os.path.join(a.dir, 'service')
+    service = socket.socket(socket.AF_UNIX)
+    service.bind(path)
+    service.listen(4)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                s, _ = service.accept()
+                s.sendall(b'hello from the socket\n')
+                s.close()
+    threading.Thread(target=serve, daemon=True).start()
+    with servers() as (web, sink):
+        open_args = ['-object', f'filter-dump,id=f,netdev=n,file={dump},maxlen=100', '-netdev',
+                     'user,id=n,net=192.168.7.0/24,host=192.168.7.1,dhcpstart=192.168.7.40,dns=192.168.7.9,domainname=example.org,hostname=anna', '-device', 'virtio-net-pci,netdev=n']
+        script = DHCP + f'''
+wget -q -O /tmp/got http://192.168.7.1:{web}/; echo sum $(md5sum < /tmp/got)
+(nc -l -p 80 < /tmp/dhcp) & echo listening; wait; echo fetched
+i=0; while [ $i -lt 40 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 0.1; i=$((i+1)); done; ip -6 addr show dev eth0 | grep fec0 | grep -q 5054 && echo ipv6'''
+        with Guest(a, ['virtio_net'], script, open_args) as m:
+            m.serial('bound 192.168.7.40 192.168.7.1 192.168.7.9 example.org anna', BAD)
+            m.serial('sum ' + SUM, BAD)
+            m.serial('listening', BAD)
+            forward = free_port()
+            if m.command(f'hostfwd_add tcp:127.0.0.1:{forward}-:80').strip():
+                m.fail('hostfwd_add fails')
+            if b'udhcpc' in (got := fetch(m, forward)) or b'bound' not in got:
+                m.fail(f'the forward gives {got[:60]}')
+            if f'127.0.0.1 {forward}' not in m.command('info usernet'):
+                m.fail('info usernet: ' + m.command('info usernet'))
+            m.command(f'hostfwd_remove tcp:127.0.0.1:{forward}')
+            with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', forward), 2):
+                m.fail('a removed forward still listens')
+            m.serial('fetched', BAD)
+            m.serial('ipv6', BAD)
+            finish(m)
+        frames, large = dump_check(dump)
+        if frames < 50 or not large:
+            raise Failure(f'the dump has {frames} frames, {large} large')
+        for options, refused in (('host-loopback=off', True), (f'restrict=on,guestfwd=tcp:10.0.2.100:80-unix:{path},guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2))', True),
+                                 ('ipv6=off', False)):
+            script = DHCP + f'''
+echo x | nc -w 3 10.0.2.2 {sink.port} && echo reached || echo refused
+timeout 3 nc 10.0.2.100 80 </dev/null; timeout 3 nc 10.0.2.101 80 </dev/null
+ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
+            before = len(sink.sums)
+            with Guest(a, ['virtio_net'], script, ['-nic', f'user,model=virtio,{options}']) as m:
+                m.serial('bound', BAD)
+                m.serial('refused' if refused else 'reached', BAD)
+                if 'restrict' in options:
+                    m.serial('hello from the socket', BAD)
+                finish(m)
+            if len(sink.sums) - before != (not refused):
+                raise Failure(f'{options}: {len(sink.sums) - before} connections reached the host')
+    service.close()
+    return f'addresses, forwards, loopback open and closed, restrict; a dump of {frames} frames'
+
+
+TESTS = {'virtio': virtio, 'user': user}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--vmm', default='build/ospite -accel bt')
+    p.add_argument('--guests', default='guests')
+    p.add_argument('--scale', type=float, default=1)
+    p.add_argument('--log')
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    a = p.parse_args()
+    failed = skipped = 0
+    for name in a.names:
+        start = time.time()
+        a.dir = tempfile.mkdtemp(prefix='ospite-net-')
+        try:
+            result = TESTS[name](a)
+            print(f'PASS {name} [{time.time() - start:.1f} s]: {result}', flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f'SKIP {name}: {why}', flush=True)
+        except Failure as why:
+            failed += 1
+            print(f'FAIL {name}: {why}', flush=True)
+        finally:
+            shutil.rmtree(a.dir, ignore_errors=True)
+    print(f'net: {len(a.names)} tests, {failed} failed, {skipped} skipped')
+    return 1 if failed else 77 if skipped == len(a.names) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
