@@ -57,6 +57,7 @@ struct block_format {
     const char *name;
     /* Whether these first bytes of a file (at least 512, zero padded) are this format. */
     bool (*probe)(const uint8_t *head, size_t length);
+    bool probe_is_hint;             /* there are images whose first bytes do not tell: with format=, open decides */
     /* Sets n->size and n->state. n->file is open. */
     int (*open)(struct block_node *n, struct error *err);
     void (*close)(struct block_node *n);
@@ -141,7 +142,8 @@ struct block_node {
     struct block_stats stats;       /* atomics */
 };
 
-extern const struct block_format block_format_raw, block_format_qcow2;
+extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vmdk,
+                                 block_format_vpc;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */

@@ -9,8 +9,10 @@
 
 #include <string.h>
 
-static const struct block_format *const formats[] = { &block_format_qcow2, &block_format_raw };
-#define FORMAT_NAMES "qcow2, raw"
+static const struct block_format *const formats[] = {
+    &block_format_qcow2, &block_format_vdi, &block_format_vmdk, &block_format_vpc, &block_format_raw,
+};
+#define FORMAT_NAMES "qcow2, raw, vdi, vmdk, vpc"
 
 static const struct {
     const char *name;
@@ -19,12 +21,8 @@ static const struct {
     uint32_t length;
 } strangers[] = {
     { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
-    { "VMDK", 0, "KDMV", 4 },
-    { "VMDK", 0, "COWD", 4 },
-    { "VMDK", 0, "# Disk DescriptorFile", 21 },
-    { "VDI", 0x40, "\x7f\x10\xda\xbe", 4 },
+    { "VMDK 3 (COWD)", 0, "COWD", 4 },
     { "VHDX", 0, "vhdxfile", 8 },
-    { "VHD", 0, "conectix", 8 },
     { "QED", 0, "QED\0", 4 },
     { "Parallels", 0, "WithoutFreeSpace", 16 },
     { "Parallels", 0, "WithouFreSpacExt", 16 },

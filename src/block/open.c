@@ -35,7 +35,7 @@ static int format_choose(struct block_node *n, const char *format, struct error 
         if (!n->format)
             return error_set(err, "cannot open '%s': unknown format '%s'; it looks like %s. Known: %s",
                              n->filename, format, looks, block_format_names());
-        if (n->format->probe && !n->format->probe(head, sizeof(head)))
+        if (n->format->probe && !n->format->probe_is_hint && !n->format->probe(head, sizeof(head)))
             return error_set(err, "cannot open '%s': not a %s image (its first bytes are not that format's), it looks "
                              "like %s; use format=%s", n->filename, format, looks,
                              block_format_find(looks) ? looks : "raw, or convert it with qemu-img convert");

@@ -114,21 +114,19 @@ static void file_test(const char *make, const struct block_open_options *o, cons
 static void files(void)
 {
     const struct block_open_options probe = { .filename = "x" }, qcow2 = { .filename = "x", .format = "qcow2" },
-        other = { .filename = "x", .format = "vmdk" }, missing = { .filename = "y" }, empty = { .filename = "" },
+        other = { .filename = "x", .format = "nosuch" }, missing = { .filename = "y" }, empty = { .filename = "" },
         nbd = { .filename = "rbd:pool/image" }, json = { .filename = "json:{\"driver\":\"raw\"}" },
         dir = { .filename = "." }, fifo = { .filename = "xf" };
     file_test("truncate -s 1M x", &qcow2, "not a qcow2 image");
     file_test("truncate -s 1M x", &qcow2, "format=raw");
-    file_test("qemu-img create -q -f vmdk x 1M", &qcow2, "looks like VMDK");
-    file_test("qemu-img create -q -f vmdk x 1M", &probe, "VMDK image, which is not supported");
-    file_test("qemu-img create -q -f vdi x 1M", &probe, "VDI");
+    file_test("qemu-img create -q -f vmdk x 1M", &qcow2, "looks like vmdk");
+    file_test("qemu-img create -q -f qcow x 1M", &probe, "qcow (version 1) image, which is not supported");
     file_test("qemu-img create -q -f vhdx x 1M", &probe, "VHDX");
-    file_test("qemu-img create -q -f vpc x 1M", &probe, "VHD");
     file_test("qemu-img create -q -f qed x 1M", &probe, "QED");
     file_test("qemu-img create -q -f qcow x 1M", &probe, "version 1");
     file_test("qemu-img create -q -f parallels x 1M", &probe, "Parallels");
     file_test("printf 'LUKS\\272\\276\\000\\001' > x && truncate -s 1M x", &probe, "LUKS");
-    file_test("qemu-img create -q -f qcow2 x 1M", &other, "unknown format 'vmdk'");
+    file_test("qemu-img create -q -f qcow2 x 1M", &other, "unknown format 'nosuch'");
     file_test("true", &missing, "there is no such file");
     file_test("true", &empty, "empty");
     file_test("true", &nbd, "the protocol 'rbd' is not one of");

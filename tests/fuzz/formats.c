@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Fuzzing of the formats of other programs, as qcow2.c does it: 32 bytes of script, then an image in memory; its first
+ * bytes say which format it is (none: vpc, whose fixed images have only a footer). Checksums are put right, so that
+ * changes get past them. Extents are looked for in an empty directory of the process's own, so no input opens files
+ * of the host.
+ *
+ * 'fuzz-formats COUNT SEED' changes images of its own, 'fuzz-formats --seeds DIR' writes those, with file names it replays.
+ */
+#include "base/bits.h"
+#include "base/error.h"
+#include "block/fault.h"
+#include "block/image.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SCRIPT = 32, LIMIT = 24 << 20, IMAGE_MAX = 4 << 20, FOOTER = 512, DYNAMIC = 1024 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void request(struct block_node *n, uint8_t what, uint8_t where, uint8_t *data)
+{
+    uint64_t size = block_size_bytes(n), length = 512ull << (what >> 3 & 7);
+    uint64_t at = where & 0x80 ? size / 128 * (where & 0x7f) : where * 4096ull;
+    struct block_extent e;
+    at = ALIGN_DOWN(at, 512ull);
+    switch (what & 7) {
+    case 0: case 1:
+        block_pread(n, at, data, length);
+        break;
+    case 2: case 3: case 4:
+        block_pwrite(n, at, data, length);
+        break;
+    case 5:
+        block_node_discard(n, at, length);
+        block_extent_get(n, at, length, &e);
+        break;
+    case 6:
+        block_node_write_zeroes(n, at, length, what & 0x40);
+        break;
+    default:
+        block_flush_sync(n);
+        break;
+    }
+}
+
+static void vpc_sum(uint8_t *p, size_t length, size_t at)
+{
+    uint32_t sum = 0;
+    memset(p + at, 0, 4);
+    for (size_t i = 0; i < length; i++)
+        sum += p[i];
+    const be32 v = be32_make(~sum);
+    memcpy(p + at, &v, sizeof(v));
+}
+
+static void checksums_mend(uint8_t *image, size_t size)
+{
+    if (size >= FOOTER && !memcmp(image + size - FOOTER, "conectix", 8))
+        vpc_sum(image + size - FOOTER, FOOTER, 64);
+    if (size >= FOOTER + DYNAMIC && !memcmp(image, "conectix", 8)) {
+        be64 at;
+        memcpy(&at, image + 16, sizeof(at));
+        vpc_sum(image, FOOTER, 64);
+        if (be64_get(at) <= size - DYNAMIC)
+            vpc_sum(image + be64_get(at), DYNAMIC, 36);
+    }
+}
+
+static void info_look(struct block_node *n)
+{
+    struct block_info info;
+    struct block_check c = { 0 };
+    struct error err;
+    if (!block_info_get(n, &info, &err))
+        json_decref(info.data);
+    if (block_size_bytes(n) < 1ull << 32)
+        block_check(n, &c, &err);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
+{
+    static uint8_t data[65536];
+    static bool moved;
+    struct error err;
+    if (size < SCRIPT + 512 || size > IMAGE_MAX)
+        return 0;
+    if (!moved) {
+        char directory[] = "/tmp/ospite-fuzz-XXXXXX";
+        if (!mkdtemp(directory) || chdir(directory) || rmdir(directory))
+            return 0;               /* a directory that is gone: no name leads anywhere */
+        moved = true;
+    }
+    uint8_t *image = malloc(size - SCRIPT);
+    memcpy(image, input + SCRIPT, size - SCRIPT);
+    checksums_mend(image, size - SCRIPT);
+    const struct block_format *f = block_format_probe(image, MIN(size - SCRIPT, (size_t)4096));
+    struct block_protocol *p = block_fault_open(image, size - SCRIPT, LIMIT);
+    free(image);
+    if (!p || (f && !strcmp(f->name, "qcow2"))) {
+        if (p)
+            p->ops->close(p);
+        return 0;
+    }
+    const struct block_open_options o = { .filename = "memory", .format = f ? f->name : "vpc", .readonly = input[0] & 1,
+                                          .discard = input[0] & 2 };
+    if (input[0] & 4)
+        block_fault_fail_at(p, input[1], 5);
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    for (unsigned i = 2; n && i + 1 < SCRIPT; i += 2)
+        request(n, input[i], input[i + 1], data);
+    if (n)
+        info_look(n);
+    block_close(n);
+    return 0;
+}
+
+#ifndef FUZZER
+static uint64_t dice(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+static const struct { const char *format, *key, *value; } seeds[] = {
+    { "vdi", NULL, NULL }, { "vdi", "static", "on" }, { "vpc", NULL, NULL }, { "vpc", "subformat", "fixed" },
+    { "vmdk", NULL, NULL }, { "vmdk", "zeroed_grain", "on" }, { "vmdk", "subformat", "streamOptimized" },
+};
+
+/* An image with some data in it, behind an empty script; its end is cut off if it is long. */
+static uint8_t *seed_make(size_t i, size_t *length)
+{
+    struct error err;
+    void *image;
+    uint8_t data[4096];
+    const struct block_option_value item = { seeds[i].key, seeds[i].value };
+    const struct block_option_set set = { &item, item.key ? 1 : 0 };
+    const struct block_create_options c = { .filename = "memory", .format = seeds[i].format, .size_bytes = 1 << 20,
+                                            .options = &set };
+    const struct block_open_options open = { .filename = "memory", .format = seeds[i].format };
+    struct block_protocol *p = block_fault_open(NULL, 0, LIMIT);
+    if (!p || block_format_find(seeds[i].format)->create(p, &c, &err))
+        return NULL;
+    struct block_node *n = block_node_open_over(p, &open, NULL, &err);
+    for (size_t k = 0; k < sizeof(data); k++)
+        data[k] = (uint8_t)(k * k >> 4);
+    if (!n || block_pwrite(n, 65536, data, sizeof(data)) || block_pwrite(n, 196608, data, 512) || block_flush_sync(n) ||
+        block_protocol_flush(p) || block_fault_image(p, 0, &image, length))
+        return NULL;
+    block_close(n);
+    *length = MIN(*length, (size_t)IMAGE_MAX - SCRIPT);
+    uint8_t *out = calloc(1, *length + SCRIPT);
+    memcpy(out + SCRIPT, image, *length);
+    *length += SCRIPT;
+    free(image);
+    return out;
+}
+
+/* Headers and tables lie in front, most of the changes too; a few are numbers of sectors or blocks. */
+static void change(uint64_t *rng, uint8_t *input, size_t length)
+{
+    for (unsigned i = 0; i < SCRIPT; i++)
+        input[i] = (uint8_t)dice(rng);
+    for (unsigned k = (unsigned)(dice(rng) % 8); k; k--) {
+        size_t range = dice(rng) & 1 ? 512 : dice(rng) & 1 ? 4096 : dice(rng) & 1 ? 65536 : length - SCRIPT;
+        size_t at = SCRIPT + dice(rng) % MIN(range, length - SCRIPT);
+        if (dice(rng) % 8 == 0)
+            at = length - 1 - dice(rng) % MIN((size_t)512, length - SCRIPT);
+        if (dice(rng) & 1) {
+            input[at] ^= (uint8_t)(1u << dice(rng) % 8);
+        } else if (at + 8 <= length) {
+            at = SCRIPT + ALIGN_DOWN(at - SCRIPT, (size_t)4);
+            uint32_t v = (uint32_t)dice(rng) >> dice(rng) % 32;
+            v = dice(rng) & 1 ? v : __builtin_bswap32(v);
+            memcpy(input + at, &v, sizeof(v));
+        }
+    }
+}
+
+static int replay(const char *name)
+{
+    static uint8_t input[IMAGE_MAX];
+    FILE *f = fopen(name, "r");
+    if (!f) {
+        perror(name);
+        return 1;
+    }
+    size_t n = fread(input, 1, sizeof(input), f);
+    fclose(f);
+    LLVMFuzzerTestOneInput(input, n);
+    return 0;
+}
+
+static int seeds_write(const char *directory)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
+        char name[512];
+        size_t length = 0;
+        uint8_t *s = seed_make(i, &length);
+        snprintf(name, sizeof(name), "%s/%s-%zu", directory, seeds[i].format, i);
+        FILE *f = s ? fopen(name, "w") : NULL;
+        if (!f || fwrite(s, MIN(length, (size_t)140000), 1, f) != 1 || fclose(f))
+            return 1;
+        free(s);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    unsigned count = argc > 1 ? (unsigned)atoi(argv[1]) : 7000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 7, rng = seed;
+    if (argc > 2 && !strcmp(argv[1], "--seeds"))
+        return seeds_write(argv[2]);
+    if (argc > 1 && !count) {
+        for (int i = 1; i < argc; i++)  /* the first input changes the directory */
+            argv[i] = realpath(argv[i], NULL);
+        for (int i = 1; i < argc; i++)
+            if (!argv[i] || replay(argv[i]))
+                return 1;
+        printf("fuzz/formats: %d inputs replayed\n", argc - 1);
+        return 0;
+    }
+    stderr = fopen("/dev/null", "w");   /* the sanitizers' words still come through */
+    for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
+        size_t length;
+        uint8_t *s = seed_make(i, &length), *input = s ? malloc(length) : NULL;
+        if (!input) {
+            printf("FAILED: seed image %zu\n", i);
+            return 1;
+        }
+        for (unsigned k = 0; k < count / ARRAY_SIZE(seeds); k++) {
+            memcpy(input, s, length);
+            change(&rng, input, length);
+            LLVMFuzzerTestOneInput(input, length);
+        }
+        free(input);
+        free(s);
+    }
+    printf("fuzz/formats: %u inputs, seed %llu\n", count, (unsigned long long)seed);
+    return 0;
+}
+#endif
