@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "tool/doctor.h"
+#include "tool/ksm.h"
 #include "tool/mount.h"
 #include "tool/nbd.h"
 #include "tool/vm_run.h"
@@ -16,6 +17,7 @@ static const struct tool {
 } tools[] = {
     { "nbd", "qemu-nbd", nbd_tool_run },
     { "doctor", NULL, doctor_tool_run },
+    { "ksm", NULL, ksm_tool_run },
     { "mount", NULL, mount_tool_run },
     { "umount", NULL, umount_tool_run },
 };
@@ -23,7 +25,6 @@ static const struct tool {
 /* Tools of the design that are still to come, and what does the job until then. */
 static const struct { const char *name, *instead; } later[] = {
     { "img", "qemu-img" },
-    { "ksm", "/sys/kernel/mm/ksm" },
 };
 
 int main(int argc, char **argv)

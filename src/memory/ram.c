@@ -3,9 +3,11 @@
 #include "memory/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -16,6 +18,16 @@ static uint64_t host_memory_bytes(void)
 
     if (sysinfo(&info) < 0) return UINT64_MAX;
     return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+}
+
+static bool ksm_is_on(void)
+{
+    int fd = open("/sys/kernel/mm/ksm/run", O_RDONLY | O_CLOEXEC);
+    char c = 0;
+    bool on = fd >= 0 && read(fd, &c, 1) == 1 && c == '1';
+
+    if (fd >= 0) close(fd);
+    return on;
 }
 
 int ram_allocate(struct ram_block *ram, uint64_t size_bytes, bool mergeable, struct error *err)
@@ -41,8 +53,9 @@ int ram_allocate(struct ram_block *ram, uint64_t size_bytes, bool mergeable, str
     ram->size_bytes = size_bytes;
     /* Hints: a kernel without one of them loses nothing but the saving. */
     madvise(ram->hva, size_bytes, MADV_DONTDUMP);
-    madvise(ram->hva, size_bytes, MADV_HUGEPAGE);
     if (mergeable) madvise(ram->hva, size_bytes, MADV_MERGEABLE);
+    /* Where KSM works it would only take huge pages apart again, having scanned what the guest never touched. */
+    if (!mergeable || !ksm_is_on()) madvise(ram->hva, size_bytes, MADV_HUGEPAGE);
     return 0;
 }
 

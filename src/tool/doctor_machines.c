@@ -98,15 +98,30 @@ static bool asked_for_bt(const struct arguments *a)
     return machine && (strstr(machine, "accel=bt") || strstr(machine, "accel=tcg"));
 }
 
-static void machine_report(struct doctor *d, const char *pid)
+bool host_is_machine(struct doctor *d, const char *pid)
+{
+    return pid[0] >= '1' && pid[0] <= '9' && is_ours(d, pid) && has_vcpu(d, pid);
+}
+
+const char *host_machine_name(struct doctor *d, const char *pid)
 {
     struct arguments a;
-    const char *name, *what;
-    enum engine_seen engine = engine_of(d, pid);
+    const char *name;
 
     arguments_read(d, pid, &a);
     name = argument_of(&a, "-name");
-    what = name ? arena_format(d->arena, "%s (%.*s)", pid, (int)MIN(strcspn(name, ","), 60u), name) : pid;
+    if (name && !strncmp(name, "guest=", 6)) name += 6;
+    return name ? arena_copy(d->arena, name, strcspn(name, ",")) : NULL;
+}
+
+static void machine_report(struct doctor *d, const char *pid)
+{
+    struct arguments a;
+    const char *name = host_machine_name(d, pid), *what;
+    enum engine_seen engine = engine_of(d, pid);
+
+    arguments_read(d, pid, &a);
+    what = name ? arena_format(d->arena, "%s (%.60s)", pid, name) : pid;
     if (engine == ENGINE_HIDDEN)
         doctor_found(d, FINDING_WARNING, "machine", "run 'ospite doctor' as root", "process %s belongs to somebody else: its engine cannot be seen", what);
     else if (engine == ENGINE_KVM) doctor_found(d, FINDING_OK, "machine", NULL, "process %s runs with kvm", what);
@@ -123,7 +138,7 @@ void doctor_machines(struct doctor *d)
     unsigned seen = 0;
 
     for (struct dirent *e; dir && seen < MACHINES_MAX && (e = readdir(dir));) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !is_ours(d, e->d_name) || !has_vcpu(d, e->d_name)) continue;
+        if (!host_is_machine(d, e->d_name)) continue;
         machine_report(d, e->d_name);
         seen++;
     }

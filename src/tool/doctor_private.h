@@ -78,5 +78,8 @@ void doctor_cgroup(struct doctor *d);       /* doctor_cgroup.c */
 void doctor_drivers(struct doctor *d);      /* doctor_files.c */
 void doctor_firmware(struct doctor *d);
 void doctor_machines(struct doctor *d);     /* doctor_machines.c */
+/* Is the entry of /proc a running machine of this program? The name it was given, or NULL. */
+bool host_is_machine(struct doctor *d, const char *pid);
+const char *host_machine_name(struct doctor *d, const char *pid);
 
 #endif

@@ -240,4 +240,5 @@ def main():
     sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
 
 
-main()
+if __name__ == '__main__':
+    main()
