@@ -10,6 +10,7 @@ void machine_config_defaults(struct machine_config *c)
     c->machine = "pc";
     c->accel = ACCEL_DEFAULT;
     c->ram_bytes = 128ull << 20;
+    c->ram.mergeable = true;
     c->cpus = 1;
     c->topology = (struct cpuid_topology){ 1, 1, 1, 1 };
     c->boot_menu_timeout_ms = -1;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "block/block.h"
 #include "machine/virtio_config.h"
+#include "memory/ram.h"
 #include "x86/cpuid.h"
 
 enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255 };
@@ -29,6 +30,7 @@ struct machine_config {
     uint64_t tb_cache_bytes;
     const char *cpu;                   /* -cpu text or NULL */
     uint64_t ram_bytes;
+    struct ram_config ram;             /* where it comes from; size and merging are those of ram_bytes and mem_merge */
     unsigned cpus;                     /* that run; the topology may have room for more */
     struct cpuid_topology topology;
     const char *name;

@@ -44,11 +44,14 @@ static void e820_fill(struct machine *m)
 int pc_ram_create(struct machine *m, struct error *err)
 {
     uint64_t size = ALIGN_UP(m->config.ram_bytes, (uint64_t)0x1000);
+    struct ram_config ram = m->config.ram;
 
     if (size < 1 << 20) return error_set(err, "-m: a PC needs at least 1 MiB of memory");
     if (m->config.kernel && size < 2 << 20)
         return error_set(err, "-m: starting a kernel needs at least 2 MiB of memory");
-    if (ram_allocate(&m->ram, size, m->config.mem_merge, err) < 0) return -1;
+    ram.size_bytes = size;
+    ram.mergeable &= m->config.mem_merge;
+    if (ram_create(&m->ram, &ram, err) < 0) return -1;
     m->ram_below_4g = MIN(size, PC_LOW_MAX);
     m->ram_above_4g = size - m->ram_below_4g;
     memory_map_add_ram(m->memory, "ram-below-4g", 0, m->ram_below_4g, m->ram.hva, false, 0);

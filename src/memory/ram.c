@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest RAM from the kernel: reserved lazily, so that a large guest costs only what it touches (mmap(2), madvise(2)). */
+/*
+ * Guest RAM from the kernel: reserved lazily, so that a large guest costs only what it touches (mmap(2), madvise(2)); files behind it
+ * come from ram_file.c. What the host cannot give is said before the guest starts: a file system that is full, or huge pages that are
+ * used up, would otherwise end the process by a signal in the middle of the guest's life.
+ */
 #include "memory/ram.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "memory/ram_private.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+enum { HUGE_PAGE = 2 << 20 };
+
+static unsigned long long mib(uint64_t bytes) { return bytes >> 20; }
 
 /* What the host has in RAM and swap: where overcommit is unlimited mmap would promise anything. */
 static uint64_t host_memory_bytes(void)
@@ -18,6 +31,19 @@ static uint64_t host_memory_bytes(void)
 
     if (sysinfo(&info) < 0) return UINT64_MAX;
     return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+}
+
+/* What could be had now without pushing programs out; UINT64_MAX: not known. */
+static uint64_t host_available_bytes(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    unsigned long long kib = UINT64_MAX >> 10;
+    char line[128];
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib << 10;
 }
 
 static bool ksm_is_on(void)
@@ -30,33 +56,92 @@ static bool ksm_is_on(void)
     return on;
 }
 
+static int map_failed(const struct ram_config *c, const struct ram_file *file, int why, struct error *err)
+{
+    if (file->page_bytes <= 4096)
+        return error_set(err, "cannot get %llu MiB of memory for the guest: %s; use a smaller -m", mib(c->size_bytes), strerror(why));
+    return error_set(err, "cannot get %llu MiB of memory in huge pages of %llu KiB: %s; set more aside ('sysctl vm.nr_hugepages=%llu') or use a smaller -m",
+                     mib(c->size_bytes), (unsigned long long)(file->page_bytes >> 10), strerror(why), (unsigned long long)(c->size_bytes / file->page_bytes));
+}
+
+/* Addresses are reserved first, so that memory starts on a huge page, which the kernel can then use, and a file at its beginning. */
+static int memory_map_try(struct ram_block *ram, const struct ram_config *c, const struct ram_file *file, struct error *err)
+{
+    int flags = (c->share ? MAP_SHARED : MAP_PRIVATE) | (file->fd < 0 ? MAP_ANONYMOUS : 0) | (c->no_reserve ? MAP_NORESERVE : 0);
+    size_t align = file->page_bytes > HUGE_PAGE ? file->page_bytes : HUGE_PAGE, slack = c->size_bytes >= align || file->page_bytes > 4096 ? align : 0, head;
+    uint8_t *whole = mmap(NULL, c->size_bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (whole == MAP_FAILED) return map_failed(c, file, errno, err);
+    head = slack ? -(uintptr_t)whole & (align - 1) : 0;
+    ram->hva = whole + head;
+    ram->size_bytes = c->size_bytes;
+    if (mmap(ram->hva, c->size_bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, file->fd, 0) == MAP_FAILED) {
+        int why = errno;
+
+        munmap(whole, c->size_bytes + slack);
+        *ram = (struct ram_block){ 0 };
+        return map_failed(c, file, why, err);
+    }
+    if (head) munmap(whole, head);
+    if (slack - head) munmap(whole + head + c->size_bytes, slack - head);
+    return 0;
+}
+
+/* A kernel without one of them loses nothing but the saving. */
+static void hints_give(const struct ram_block *ram, const struct ram_config *c)
+{
+    bool mergeable = c->mergeable && !c->share;                  /* KSM merges private memory only */
+
+    if (!c->dump) madvise(ram->hva, ram->size_bytes, MADV_DONTDUMP);
+    if (mergeable) madvise(ram->hva, ram->size_bytes, MADV_MERGEABLE);
+    /* Where KSM works it would only take huge pages apart again, having scanned what the guest never touched. */
+    if (!mergeable || !ksm_is_on()) madvise(ram->hva, ram->size_bytes, MADV_HUGEPAGE);
+}
+
+static int preallocate(const struct ram_block *ram, const struct ram_config *c, const struct ram_file *file, struct error *err)
+{
+    uint64_t available = host_available_bytes();
+
+    if (file->page_bytes <= 4096 && ram->size_bytes > available)
+        return error_set(err, "cannot have %llu MiB of memory at once: %llu MiB are free; use a smaller -m, or leave out prealloc", mib(ram->size_bytes), mib(available));
+    if (madvise(ram->hva, ram->size_bytes, MADV_POPULATE_WRITE) == 0) return 0;
+    if (errno != EINVAL || file->fd >= 0)
+        return error_set(err, "cannot have %llu MiB of memory at once: %s; use a smaller -m, or leave out prealloc", mib(ram->size_bytes), strerror(errno));
+    for (uint64_t at = 0; at < ram->size_bytes; at += 4096) ((volatile uint8_t *)ram->hva)[at] = 0;     /* kernels of before 5.14 */
+    return 0;
+}
+
+int ram_create(struct ram_block *ram, const struct ram_config *c, struct error *err)
+{
+    struct ram_file file = { .fd = -1, .page_bytes = 4096 };
+    uint64_t host = host_memory_bytes();
+    int result = -1;
+
+    *ram = (struct ram_block){ 0 };
+    if (c->size_bytes > host)
+        return error_set(err, "cannot give the guest %llu MiB of memory: this machine has %llu MiB with swap; use a smaller -m", mib(c->size_bytes), mib(host));
+    if (c->kind != RAM_ANONYMOUS && ram_file_open(&file, c, err) < 0) return -1;
+    if (memory_map_try(ram, c, &file, err) == 0) {
+        hints_give(ram, c);
+        if (c->prealloc && preallocate(ram, c, &file, err) < 0) goto out;
+        if (c->lock && mlock(ram->hva, ram->size_bytes) < 0) {
+            error_set(err, "cannot lock %llu MiB of memory: %s; raise the limit ('ulimit -l unlimited' as root) or leave out -overcommit mem-lock=on",
+                      mib(ram->size_bytes), strerror(errno));
+            goto out;
+        }
+        result = 0;
+    }
+out:
+    if (file.fd >= 0) close(file.fd);
+    if (result < 0) ram_free(ram);
+    return result;
+}
+
 int ram_allocate(struct ram_block *ram, uint64_t size_bytes, bool mergeable, struct error *err)
 {
-    enum { HUGE_PAGE = 2 << 20 };
-    size_t slack = size_bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
-    uint64_t host = host_memory_bytes();
-    uint8_t *whole;
-    size_t head;
+    const struct ram_config c = { .kind = RAM_ANONYMOUS, .size_bytes = size_bytes, .mergeable = mergeable };
 
-    if (size_bytes > host)
-        return error_set(err, "cannot give the guest %llu MiB of memory: this machine has %llu MiB with swap; use a "
-                         "smaller -m", (unsigned long long)(size_bytes >> 20), (unsigned long long)(host >> 20));
-    whole = mmap(NULL, size_bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                 -1, 0);
-    if (whole == MAP_FAILED)
-        return error_set(err, "cannot get %llu MiB of memory for the guest: %s; use a smaller -m",
-                         (unsigned long long)(size_bytes >> 20), strerror(errno));
-    head = slack ? -(uintptr_t)whole & (HUGE_PAGE - 1) : 0;      /* start on a huge page: the kernel can then use them */
-    if (head) munmap(whole, head);
-    if (slack - head) munmap(whole + head + size_bytes, slack - head);
-    ram->hva = whole + head;
-    ram->size_bytes = size_bytes;
-    /* Hints: a kernel without one of them loses nothing but the saving. */
-    madvise(ram->hva, size_bytes, MADV_DONTDUMP);
-    if (mergeable) madvise(ram->hva, size_bytes, MADV_MERGEABLE);
-    /* Where KSM works it would only take huge pages apart again, having scanned what the guest never touched. */
-    if (!mergeable || !ksm_is_on()) madvise(ram->hva, size_bytes, MADV_HUGEPAGE);
-    return 0;
+    return ram_create(ram, &c, err);
 }
 
 void ram_free(struct ram_block *ram)

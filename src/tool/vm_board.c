@@ -163,6 +163,12 @@ static int machine_initrd(void *t, const char *value, struct error *err) { confi
 static int machine_append(void *t, const char *value, struct error *err) { config_of(t)->append = value; return 0; }
 static int machine_firmware(void *t, const char *value, struct error *err) { config_of(t)->bios = value; return 0; }
 
+static int machine_memory_backend(void *t, const char *value, struct error *err)
+{
+    ((struct vm_options *)t)->memory_backend_id = value;
+    return 0;
+}
+
 static const struct option_key machine_keys[] = {
     { "type", machine_type, NULL },
     { "accel", accel_set, NULL },
@@ -180,7 +186,7 @@ static const struct option_key machine_keys[] = {
     { "dump-guest-core", accept_off, NULL },
     { "kernel-irqchip", accel_irqchip, NULL },
     { "i8042", accept_on, NULL },
-    { "memory-backend", NULL, "memory backends are not supported in this version; use -m" },
+    { "memory-backend", machine_memory_backend, NULL },
     { "pflash0", NULL, "flash chips are not supported in this version; use -bios FILE" },
     { NULL, NULL, NULL },
 };
@@ -286,34 +292,6 @@ int option_smp(struct vm_options *o, const char *arg, struct error *err)
     if (cpuid_apic_id(&c->topology, (unsigned)s.maxcpus - 1) > 254)
         return error_set(err, "-smp %s: this topology needs APIC IDs above 254; use powers of two", arg);
     return 0;
-}
-
-static int memory_size(void *t, const char *v, struct error *err)
-{
-    uint64_t bytes;
-
-    if (value_size("guest memory", v, MIB, &bytes, err) < 0) return -1;
-    if (!bytes) return 0;                        /* as qemu: 0 is the default */
-    bytes = ALIGN_UP(bytes, (uint64_t)8192);
-    if (bytes < MIB) return error_set(err, "%s is too little; a PC needs at least 1M", v);
-    if (bytes > BIT(45)) return error_set(err, "%s is more than a PC can address; at most 32T", v);
-    config_of(t)->ram_bytes = bytes;
-    return 0;
-}
-
-static const struct option_key memory_keys[] = {
-    { "size", memory_size, NULL },
-    { "slots", NULL, "memory hot-plug is not supported in this version" },
-    { "maxmem", NULL, "memory hot-plug is not supported in this version" },
-    { NULL, NULL, NULL },
-};
-
-int option_memory(struct vm_options *o, const char *arg, struct error *err)
-{
-    struct option_list l;
-
-    if (option_list_parse(&l, o->arena, arg, "size", err) < 0) return -1;
-    return option_list_apply(&l, "-m", memory_keys, o, err);
 }
 
 /* ---- clock and boot ---- */

@@ -106,7 +106,10 @@ static const struct row rows[] = {
     { "enable-kvm", NULL, "the same as -accel kvm", option_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG]", "CPU model ('help' lists models and flags)", option_cpu },
     { "smp", "N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", "number of CPUs (1 to 255) and how they lie", option_smp },
-    { "m", "SIZE", "guest memory, in MiB or with a suffix: 512, 2G (default 128)", option_memory },
+    { "m", "[size=]SIZE", "guest memory, in MiB or with a suffix: 512, 2G (default 128)", option_memory },
+    { "mem-path", "PATH", "guest memory from a file, or from a directory such as /dev/hugepages", option_mem_path },
+    { "mem-prealloc", NULL, "have all of the guest's memory from the start", option_mem_prealloc },
+    { "overcommit", "mem-lock=on|off", "keep the guest's memory from being swapped", option_overcommit },
     { "name", "NAME", "name of the guest; process=NAME names the process", option_name },
     { "uuid", "UUID", "the machine's UUID, %08x-%04x-%04x-%04x-%012x", option_uuid },
     { "rtc", "base=utc|localtime|DATE", "what the guest's clock shows at the start", option_rtc },
@@ -191,9 +194,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "smbios", "fields of your own are not in this version; -uuid and -name are used" },
     { "fw_cfg", "entries of your own are not in this version" },
     { "option-rom", "option ROMs of your own are not in this version" },
-    { "mem-path", "guest memory is private and anonymous in this version" },
-    { "mem-prealloc", "not in this version" },
-    { "overcommit", "not in this version" },
     { "watchdog", "a watchdog is not in this version" },
     { "icount", "not in this version" },
     { "trace", "use -d" },
@@ -274,6 +274,7 @@ static int options_finish(struct vm_options *o, struct error *err)
     if (!c->kernel && c->append) return error_set(err, "-append only makes sense with -kernel");
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
     if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
+    if (memory_finish(o, err) < 0) return -1;
     if (console_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0) return -1;
     firmware_find(o);
     return 0;

@@ -26,6 +26,10 @@ struct vm_options {
     unsigned rng_count;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;
+    struct ram_config memory_backend[4];                      /* -object memory-backend-*, matched at the end */
+    unsigned memory_backend_count;
+    const char *memory_backend_id, *mem_path;
+    bool memory_size_given, mem_prealloc, mem_lock;
     const char *scsi_device[CONFIG_DRIVES];                   /* -device scsi-hd, scsi-cd, likewise */
     unsigned scsi_device_count;
     bool net_given;                                           /* no default network card, then */

@@ -9,8 +9,12 @@
 typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
 
 /* vm_board.c */
-option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_smp, option_memory, option_rtc,
+option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_smp, option_rtc,
     option_boot, option_uuid, option_name, option_device, option_vga, option_global, option_action;
+/* vm_memory.c */
+option_fn option_memory, option_mem_path, option_mem_prealloc, option_overcommit;
+int object_memory(struct vm_options *o, const struct option_list *l, struct error *err);
+int memory_finish(struct vm_options *o, struct error *err);
 /* vm_drive.c */
 option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
 int drives_finish(struct vm_options *o, struct error *err);

@@ -60,7 +60,7 @@ static void pages_release(struct balloon *b, gpa_t gpa, uint64_t size)
         if (p && p >= ram && (uint64_t)(p - ram) < b->config.ram_bytes) {
             uint8_t *from = (uint8_t *)ALIGN_UP((uintptr_t)p, (uintptr_t)PAGE), *to = (uint8_t *)ALIGN_DOWN((uintptr_t)p + here, (uintptr_t)PAGE);
 
-            if (from < to && madvise(from, (size_t)(to - from), MADV_DONTNEED) == 0) {
+            if (from < to && madvise(from, (size_t)(to - from), b->config.ram_shared ? MADV_REMOVE : MADV_DONTNEED) == 0) {
                 memory_written(b->config.memory, gpa + (uint64_t)(from - p), (size_t)(to - from));
                 b->released_bytes += (uint64_t)(to - from);
             }
