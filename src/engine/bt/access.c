@@ -6,7 +6,7 @@
  *     pext  S2, S1, index_mask        slot
  *     lea   S2, [S2*4 + entries/8]    vcpu + S2*8: its entry
  *     lea   T0, [S1 + size - 1]
- *     and   T0, ~0xfff                page of the last byte
+ *     and   T0, high_mask             page of the last byte
  *     add   T0, [vcpu + S2*8 + tag]   tags are minus the page: zero hits
  *     jne   cold
  *     mov   S2, [vcpu + S2*8 + addend]
@@ -117,7 +117,7 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
     e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
     if (!t->flags_live[t->current]) {
         e_lea(e, T0, hm(S1, size - 1));
-        e_alu_ri(e, true, 4, T0, -4096);
+        e_rm(e, true, 0x23, T0, vm(VOFF(high_mask)));
         e_rm(e, true, 0x03, T0, hmi(H_RSP, S2, 8, tag));
         miss = e_jcc32_fwd(e, CC_NE);
     } else {

@@ -16,11 +16,13 @@ void t_exit_s1(struct trans *t)
 {
     struct emitter *e = &t->e;
     t->ended = true;
-    e_store(e, vm(VOFF(s.rip)), S1);
     if (t->flags & (TBF_STEP | TBF_TRACE)) {
+        e_store(e, vm(VOFF(s.rip)), S1);
+        e_store(e, vm(VOFF(scratch[0])), S1);
         e_jmp_to(e, t->flags & TBF_STEP ? t->en->thunk_step : t->en->thunk_lookup);
         return;
     }
+    e_store(e, vm(VOFF(scratch[0])), S1);
     e_pext(e, S2, S1, vm(VOFF(jc_mask)));
     e_lea_scaled(e, S2, S2, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
     e_load(e, T0, hmi(H_RSP, S2, 8, 0));
@@ -30,7 +32,7 @@ void t_exit_s1(struct trans *t)
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, t->en->thunk_lookup);
     e_bind8(e, hit);
-    e_load(e, H_R10, vm(VOFF(s.rip)));
+    e_load(e, H_R10, vm(VOFF(scratch[0])));
     e_jmp_mem(e, hmi(H_RSP, S2, 8, offsetof(struct jump_cache_entry, code)));
 }
 
@@ -84,10 +86,16 @@ static bool is_guardable(const struct trans *t, int64_t target, unsigned opsize)
            target == (int32_t)target;
 }
 
-/* Leaves for the stub of the next jump if somebody wants the vCPU. */
-static void poll(struct trans *t)
+/* Leaves for the stub of the next jump, to an offset in this page, if somebody wants the vCPU. */
+static void poll(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
+    if (target == t->offset[0] && !t->flags_live[0]) {             /* a loop that begins by setting the flags */
+        e_rm(e, false, 0x83, 7, vm(VOFF(pending)));
+        e8(e, 0);
+        t->jump_stub[t->jump_count].poll = e_jcc32_fwd(e, CC_NE);
+        return;
+    }
     e_load32(e, T0, vm(VOFF(pending)));
     uint8_t *fine = e_jrcxz_fwd(e);
     t->jump_stub[t->jump_count].poll = e_jmp32_fwd(e);
@@ -124,10 +132,10 @@ static void direct(struct trans *t, int64_t target, unsigned opsize)
     bool backward = target <= t->offset[t->current];
     t->ended = true;
     if (chain >= 0) {
-        if (chain <= t->offset[t->current]) poll(t);
+        if (chain <= t->offset[t->current]) poll(t, chain);
         patchable(t, 0xe9, chain);
     } else if (is_guardable(t, target, opsize)) {
-        if (backward || t->mode != X86_CODE64) poll(t);            /* 32-bit code could go round forward */
+        if (backward || t->mode != X86_CODE64) poll(t, target);    /* 32-bit code could go round forward */
         guarded(t, target);
     } else {
         target_to_s1(t, target, opsize);
@@ -193,6 +201,12 @@ static void jcc(struct trans *t, const struct x86_insn *i)
     if (chain > t->offset[t->current]) {
         patchable(t, 0x0f80 | i->cc, chain);
         if (last) direct(t, t_next_offset(t), 8);
+        return;
+    }
+    if (last && i->imm < 0) {                          /* the way back of a loop in line, the way out in the cold part */
+        uint8_t *out = e_jcc32_fwd(&t->e, i->cc ^ 1);
+        t->side[t->side_count++] = (struct side_exit){ out, t_next_offset(t), t->current };
+        direct(t, target, branch_size(t, i));
         return;
     }
     uint8_t *taken = e_jcc32_fwd(&t->e, i->cc);

@@ -203,11 +203,12 @@ static int cache_create(struct bt_engine *e, struct error *err)
     e->meta = mmap(NULL, e->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_tbs = mmap(NULL, PAGES_MAX * sizeof(*e->page_tbs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_watch = mmap(NULL, PAGES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    e->page_lines = mmap(NULL, PAGES_MAX * sizeof(*e->page_lines), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_count = PAGES_MAX;
     e->tb_max = e->cache_bytes / 128;
     e->by_host = mmap(NULL, e->tb_max * sizeof(*e->by_host), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (e->rw == MAP_FAILED || e->rx == MAP_FAILED || e->meta == MAP_FAILED || e->page_tbs == MAP_FAILED ||
-        e->page_watch == MAP_FAILED || e->by_host == MAP_FAILED)
+        e->page_watch == MAP_FAILED || e->page_lines == MAP_FAILED || e->by_host == MAP_FAILED)
         return error_set(err, "bt: cannot map its code cache: %s; executable memory may be forbidden on this host", strerror(errno));
     return 0;
 }
@@ -220,6 +221,7 @@ static void bt_destroy(struct engine *base)
     if (e->meta && e->meta != MAP_FAILED) munmap(e->meta, e->meta_bytes);
     if (e->page_tbs && e->page_tbs != MAP_FAILED) munmap(e->page_tbs, PAGES_MAX * sizeof(*e->page_tbs));
     if (e->page_watch && e->page_watch != MAP_FAILED) munmap(e->page_watch, PAGES_MAX);
+    if (e->page_lines && e->page_lines != MAP_FAILED) munmap(e->page_lines, PAGES_MAX * sizeof(*e->page_lines));
     if (e->by_host && e->by_host != MAP_FAILED) munmap(e->by_host, e->tb_max * sizeof(*e->by_host));
     for (struct bt_ranges *r = e->ranges, *old; r; r = old) {
         old = r->old;

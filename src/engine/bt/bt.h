@@ -120,7 +120,7 @@ static inline void bt_fill(void *to, uint8_t byte, uint64_t n)
 }
 
 /* The vCPU's architectural state. */
-enum { BT_STATE_AT = 64 };             /* of the registers in struct bt_vcpu, which helpers do not see into */
+enum { BT_STATE_AT = 128 };            /* of the registers in struct bt_vcpu, which helpers do not see into */
 static inline struct x86_state *bt_state(struct bt_vcpu *v) { return (struct x86_state *)((uint8_t *)v + BT_STATE_AT); }
 
 /* ---- What the run loop calls (exception.c, far.c ...) ---- */

@@ -20,7 +20,7 @@ enum {
     PCIDS = 4096,
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
-    TB_MAX_INSNS = 64, TB_GROUPS = 6,
+    TB_MAX_INSNS = 64, TB_GROUPS = 8, TB_SOFT = 4,
     BOUNCE_BYTES = 256,
     VCPUS_MAX = 256,
 };
@@ -73,6 +73,8 @@ struct tb_insn {
 };
 /* A piece of cold code (misses), in the order of the cache. */
 struct tb_cold { uint32_t host; uint16_t insn; };
+/* Bytes of a block, by their offset in its page, that it reads each time it runs: they may be written. */
+struct tb_soft { uint16_t at; uint8_t size; };
 
 struct tb {
     gpa_t pc;                          /* guest-physical address of the first byte */
@@ -86,6 +88,8 @@ struct tb {
     uint32_t host, host_main, host_end; /* offsets in the cache: look-up entry, chained entry, end */
     uint32_t cold_start, cold_end;     /* its cold code: misses, stubs */
     uint16_t cold_count;
+    uint8_t soft_count;
+    struct tb_soft soft[TB_SOFT];
     struct tb_insn *insn;
     struct tb_cold *cold;
     struct tb_jump *jump;
@@ -145,13 +149,13 @@ struct bt_vcpu {
     uint32_t pending;                  /* not 0: leave generated code at the next poll */
     uint32_t unused;
     uint64_t scratch[2];
+    uint64_t group_addend[TB_GROUPS];
     struct x86_state s;
     uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
     uint64_t sign_mask;                /* bit 63 */
     uint64_t not_df_mask;
     uint64_t bit_mask[3];              /* 15, 31, 63 */
     uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
-    uint64_t group_addend[TB_GROUPS];
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
@@ -217,7 +221,7 @@ struct bt_ranges { size_t count; struct bt_ranges *old; struct bt_range range[];
 /* Not watched; write entries have been taken away, but a store may still be under way; watched. */
 enum page_watch { PAGE_FREE, PAGE_CLOSING, PAGE_WATCHED };
 
-enum { TB_HASH_BITS = 18 };
+enum { TB_HASH_BITS = 18, TB_HEAT_BITS = 12, TB_HOT = 3 };
 struct bt_engine {
     struct engine base;
     struct engine_config config;
@@ -240,6 +244,8 @@ struct bt_engine {
     uint32_t tb_count, tb_max;
     struct tb **page_tbs;              /* by physical page number */
     uint8_t *page_watch;               /* enum page_watch of each page */
+    uint64_t *page_lines;              /* by page: which of its 64 lines may hold code of page_tbs; a line has 64 bytes */
+    uint8_t heat[1 << TB_HEAT_BITS];   /* by hash of the address: how often blocks there were written to */
     uint64_t page_count;
     bool flush_all;
     /* Locks (parallel.c). */
@@ -317,6 +323,7 @@ struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, boo
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);
 struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc);
 bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa);
+bool bt_is_hot(const struct bt_engine *e, gpa_t pc);
 bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first);
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size);
 void bt_tb_flush(struct bt_engine *e);

@@ -332,6 +332,24 @@ static bool is_masked_move(const struct x86_insn *i)
     return i->mnemonic == X86_VMASKMOVPS || i->mnemonic == X86_VMASKMOVPD || i->mnemonic == X86_VPMASKMOVD || i->mnemonic == X86_VPMASKMOVQ;
 }
 
+/* mov register, immediate in a block that was written to again and again: by somebody who writes such constants. The block
+ * reads them where they stand, and writes to them leave it alone. */
+static bool soft_immediate(struct trans *t, const struct x86_insn *i)
+{
+    struct tb *tb = t->tb;
+    if (!t->soft_page || i->mnemonic != X86_MOV || i->imm_bytes < 4 || i->operand[0].kind != OPND_REG ||
+        i->operand[1].kind != OPND_IMM || tb->soft_count == TB_SOFT) return false;
+    uint16_t at = t_next_offset(t) - i->imm_bytes;
+    struct host_mem m = hm(S1, 0);
+    tb->soft[tb->soft_count++] = (struct tb_soft){ at, i->imm_bytes };
+    e_mov_ri(&t->e, S1, (uint64_t)(t->soft_page + at));
+    if (i->imm_bytes == 8) e_load(&t->e, T0, m);
+    else if (i->opsize == 8) e_movsxd_load(&t->e, T0, m);
+    else e_load32(&t->e, T0, m);
+    t_gpr_store(t, i->operand[0].reg, T0, i->opsize);
+    return true;
+}
+
 static void copy_rule(struct trans *t, const struct x86_insn *i)
 {
     const struct x86_operand *m = NULL;
@@ -343,7 +361,7 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
         if (i->operand[n].kind == OPND_MEM && i->operand[n].access) m = &i->operand[n];
     }
     if (!m) {
-        t_copy(t, i, t->bytes[t->current], NULL);
+        if (!soft_immediate(t, i)) t_copy(t, i, t->bytes[t->current], NULL);
     } else if (is_bit_test(i)) {
         bit_test(t, i, m);
     } else {

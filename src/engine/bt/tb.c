@@ -25,11 +25,26 @@ struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip)
     return NULL;
 }
 
+/* The lines of the page that the bytes from first to last (both in the page, or not at all) lie in. */
+static uint64_t lines_between(gpa_t first, gpa_t last)
+{
+    return ~0ull << PAGE_OFFSET(first) / 64 & ~0ull >> (63 - PAGE_OFFSET(last) / 64);
+}
+
+static uint64_t tb_lines(const struct tb *tb, gpa_t page)
+{
+    uint64_t first_part = MIN((uint64_t)tb->size, PAGE_BYTES - PAGE_OFFSET(tb->pc)), lines = 0;
+    if (PAGE_OF(tb->pc) == page) lines |= lines_between(tb->pc, tb->pc + first_part - 1);
+    if (tb->page2 == page) lines |= lines_between(page, page + (tb->size > first_part ? tb->size - first_part : 1) - 1);
+    return lines;
+}
+
 static void page_add(struct bt_engine *e, struct tb *tb, gpa_t page, int n)
 {
     struct tb **head = &e->page_tbs[page >> 12];
     tb->page_next[n] = *head;
     *head = tb;
+    e->page_lines[page >> 12] |= tb_lines(tb, page);
 }
 
 static int page_index(const struct tb *tb, gpa_t page) { return PAGE_OF(tb->pc) == page ? 0 : 1; }
@@ -121,8 +136,17 @@ bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa)
     return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watch[gpa >> 12], __ATOMIC_ACQUIRE);
 }
 
+static bool is_soft(const struct tb *tb, gpa_t start, gpa_t last)
+{
+    if (PAGE_OF(start) != PAGE_OF(tb->pc)) return false;
+    for (unsigned n = 0; n < tb->soft_count; n++)
+        if (PAGE_OFFSET(start) >= tb->soft[n].at && PAGE_OFFSET(last) < tb->soft[n].at + tb->soft[n].size) return true;
+    return false;
+}
+
 static bool tb_touches(const struct tb *tb, gpa_t start, gpa_t last)
 {
+    if (is_soft(tb, start, last)) return false;
     uint64_t first_part = MIN((uint64_t)tb->size, PAGE_BYTES - PAGE_OFFSET(tb->pc));
     if (start < tb->pc + first_part && last >= tb->pc) return true;
     return tb->page2 != ~0ull && start < tb->page2 + (tb->size - first_part) && last >= tb->page2;
@@ -133,13 +157,22 @@ bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb *
 {
     if (start >> 12 >= e->page_count) return false;
     gpa_t page = PAGE_OF(start);
+    if (!(e->page_lines[start >> 12] & lines_between(start, start + size - 1))) return false;
+    uint64_t lines = 0;
     for (struct tb *tb = e->page_tbs[start >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) {
+        lines |= tb_lines(tb, page);
         if (!tb_touches(tb, start, start + size - 1)) continue;
         if (first) *first = tb;
         return true;
     }
+    e->page_lines[start >> 12] = lines;                /* without those of blocks that are no more */
     return false;
 }
+
+static unsigned heat_of(gpa_t pc) { return pc * 0x9e3779b97f4a7c15ull >> (64 - TB_HEAT_BITS); }
+
+/* Are blocks there written to again and again? */
+bool bt_is_hot(const struct bt_engine *e, gpa_t pc) { return e->heat[heat_of(pc)] >= TB_HOT; }
 
 /* Forgets the blocks that overlap the range. */
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
@@ -149,6 +182,7 @@ void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
         struct tb *tb;
         while (bt_tb_overlaps(e, start, n, &tb)) {
             bt_tb_unlink(e, tb);
+            if (!bt_is_hot(e, tb->pc)) e->heat[heat_of(tb->pc)]++;
             for (unsigned i = 0; i < e->vcpu_count; i++)
                 if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
         }
@@ -159,16 +193,24 @@ void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
     }
 }
 
+static void page_forget(struct bt_engine *e, gpa_t page)
+{
+    if (page >> 12 >= e->page_count) return;
+    e->page_tbs[page >> 12] = NULL;
+    e->page_lines[page >> 12] = 0;
+}
+
 /* Forgets everything. All other vCPUs rest, and this one is between blocks. */
 void bt_tb_flush(struct bt_engine *e)
 {
     for (uint32_t i = 0; i < e->tb_count; i++) {
         struct tb *tb = e->by_host[i];
         if (tb->dead) continue;
-        if (PAGE_OF(tb->pc) >> 12 < e->page_count) e->page_tbs[tb->pc >> 12] = NULL;
-        if (tb->page2 != ~0ull && tb->page2 >> 12 < e->page_count) e->page_tbs[tb->page2 >> 12] = NULL;
+        page_forget(e, tb->pc);
+        if (tb->page2 != ~0ull) page_forget(e, tb->page2);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(e->hash); i++) e->hash[i] = NULL;
+    bt_fill(e->heat, 0, sizeof(e->heat));
     e->tb_count = 0;
     e->cache_used = e->thunk_bytes;
     e->cold_used = e->cold_base;

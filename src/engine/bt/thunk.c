@@ -211,7 +211,13 @@ void bt_thunks_build(struct bt_engine *en)
     build_memory(en, e);
     en->thunk_chain = build_out(e, bt_chain, true);
     en->thunk_crossing = build_crossing(en, e);
-    en->thunk_lookup = build_out(e, bt_lookup, false);
+    en->thunk_lookup = begin(e);                       /* scratch[0]: RIP */
+    save_registers(e, 0);
+    e_load(e, H_RAX, hm(H_RSP, VOFF(scratch[0])));
+    e_store(e, hm(H_RSP, VOFF(s.rip)), H_RAX);
+    e_mov_rr(e, H_RDI, H_RSP);
+    call_c(e, bt_lookup);
+    continue_at_rax(e);
     en->thunk_step = build_out(e, bt_step_done, false);
     en->thunk_start = en->thunk_step;                  /* where a run begins: at a block head */
     en->thunk_raise = begin(e);                        /* RDI: vCPU; the stack is dropped */

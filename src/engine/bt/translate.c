@@ -223,6 +223,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
         *unwatched = tb->page2;
         return NULL;
     }
+    t->soft_page = !io && !t->crossing && !(t->flags & TBF_STEP) && bt_is_hot(en, pc) ? at - PAGE_OFFSET(pc) : NULL;
     find_live_flags(t);
     t_find_groups(t);
     emit_block(t);

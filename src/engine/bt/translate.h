@@ -60,11 +60,12 @@ struct trans {
     struct tb_jump jump[TB_MAX_JUMPS];
     unsigned jump_count;
     struct { uint8_t *poll, *miss; } jump_stub[TB_MAX_JUMPS];      /* jumps to the stub, NULL: none */
-    struct side_exit side[TB_MAX_SIDES];
+    struct side_exit side[TB_MAX_SIDES + 1];
     unsigned side_count;
     struct group group[TB_GROUPS];
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
+    const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;
