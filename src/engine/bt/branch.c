@@ -193,8 +193,24 @@ bool t_goes_on(const struct trans *t, const struct x86_insn *i, unsigned offset)
            branch_size(t, i) != 2 && t->count < TB_MAX_INSNS && offset + i->len < PAGE_BYTES;
 }
 
+unsigned t_inner_target(const struct trans *t, unsigned n)
+{
+    const struct x86_insn *i = &t->insn[n];
+    if (t->result[n] != X86_DECODE_OK || i->mnemonic != X86_JCC || i->imm <= 0 || n + 1 == t->count || branch_size(t, i) == 2) return 0;
+    int64_t target = t->offset[n] + i->len + i->imm;
+    for (unsigned k = n + 1; k < t->count && t->offset[k] <= target; k++)
+        if (t->offset[k] == target) return k;
+    return 0;
+}
+
 static void jcc(struct trans *t, const struct x86_insn *i)
 {
+    unsigned inner = t_inner_target(t, t->current);
+    if (inner) {
+        t->inner[t->inner_count].insn = inner;
+        t->inner[t->inner_count++].from = e_jcc32_fwd(&t->e, i->cc);
+        return;
+    }
     int64_t target = t_next_offset(t) + i->imm;
     int32_t chain = chainable(t, target, branch_size(t, i));
     bool last = t->current + 1 == t->count;

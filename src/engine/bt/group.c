@@ -6,7 +6,7 @@
  * translation of its rest that has no groups (TBF_NOGROUP), where each access faults, crosses a page or reaches a device
  * in its turn.
  *
- * A group ends where its base register is changed, unless that is the stack pointer by a known amount, and at every
+ * A group ends where a jump from within the block leads to, where its base register is changed, unless that is the stack pointer by a known amount, and at every
  * helper, since that may change what is mapped. 64-bit code only.
  */
 #include "engine/bt/translate.h"
@@ -102,6 +102,7 @@ void t_find_groups(struct trans *t)
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
         struct access a;
+        if (t->is_label[n]) bt_fill(open, 0xff, sizeof(open));
         if (!t_is_plain(t, i)) {
             bt_fill(open, 0xff, sizeof(open));
             continue;

@@ -136,6 +136,14 @@ bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa)
     return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watch[gpa >> 12], __ATOMIC_ACQUIRE);
 }
 
+/* Takes out the lines of blocks that are no more. */
+static void lines_renew(struct bt_engine *e, gpa_t page)
+{
+    uint64_t lines = 0;
+    for (struct tb *tb = e->page_tbs[page >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) lines |= tb_lines(tb, page);
+    e->page_lines[page >> 12] = lines;
+}
+
 static bool is_soft(const struct tb *tb, gpa_t start, gpa_t last)
 {
     if (PAGE_OF(start) != PAGE_OF(tb->pc)) return false;
@@ -158,14 +166,12 @@ bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb *
     if (start >> 12 >= e->page_count) return false;
     gpa_t page = PAGE_OF(start);
     if (!(e->page_lines[start >> 12] & lines_between(start, start + size - 1))) return false;
-    uint64_t lines = 0;
     for (struct tb *tb = e->page_tbs[start >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) {
-        lines |= tb_lines(tb, page);
         if (!tb_touches(tb, start, start + size - 1)) continue;
         if (first) *first = tb;
         return true;
     }
-    e->page_lines[start >> 12] = lines;                /* without those of blocks that are no more */
+    lines_renew(e, page);
     return false;
 }
 

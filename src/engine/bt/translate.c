@@ -87,28 +87,45 @@ static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned avai
     }
 }
 
+static void find_labels(struct trans *t)
+{
+    bt_fill(t->is_label, 0, sizeof(t->is_label));
+    for (unsigned n = 0; n < t->count; n++) t->is_label[t_inner_target(t, n)] = true;
+    t->is_label[0] = false;
+}
+
 static void find_live_flags(struct trans *t)
 {
     bool live = true;
-    uint16_t need = RFLAGS_ARITH;
+    uint16_t need = RFLAGS_ARITH, need_at[TB_MAX_INSNS];
     for (unsigned n = t->count; n-- > 0;) {
         const struct x86_insn *i = &t->insn[n];
+        unsigned inner = t_inner_target(t, n);
         bool plain = t->result[n] == X86_DECODE_OK && (i->attr & (IA_COPY | IA_NOP)) && !(i->attr & IA_BRANCH);
         if (plain || (t->result[n] == X86_DECODE_OK && t_has_rule(i))) {
             if ((i->flags_written & RFLAGS_ARITH) || (i->flags_undefined & RFLAGS_ARITH))
                 need &= ~((i->flags_written | i->flags_undefined) & ~i->flags_read);
             need |= i->flags_read & RFLAGS_ARITH;
+        } else if (inner) {
+            need |= need_at[inner] | (i->flags_read & RFLAGS_ARITH);
         } else {
             need = RFLAGS_ARITH;
         }
         live = need != 0 || t->en->exact_flags;
         t->flags_live[n] = live;
+        need_at[n] = need;
     }
 }
 
 static struct emitter emitter_at(const struct bt_engine *en, uint64_t at)
 {
     return (struct emitter){ en->rw + at, en->rw + at + TB_MAX_BYTES, en->rx - en->rw, false };
+}
+
+static void bind_label(struct trans *t, unsigned n)
+{
+    for (unsigned k = 0; k < t->inner_count && t->is_label[n]; k++)
+        if (t->inner[k].insn == n) e_bind32(&t->e, t->inner[k].from);
 }
 
 static void emit_block(struct trans *t)
@@ -121,6 +138,7 @@ static void emit_block(struct trans *t)
     for (unsigned n = 0; n < t->count && !e->full; n++) {
         t->current = n;
         t->ended = false;
+        bind_label(t, n);
         t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len };
         t_instruction(t);
     }
@@ -196,7 +214,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->flags = v->tbflags;
     t->mode = v->tbflags & TBF_MODE;
     t->key_base = rip - PAGE_OFFSET(pc);
-    t->count = t->current = t->cold_count = t->jump_count = t->side_count = 0;
+    t->count = t->current = t->cold_count = t->jump_count = t->side_count = t->inner_count = 0;
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));
@@ -224,6 +242,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
         return NULL;
     }
     t->soft_page = !io && !t->crossing && !(t->flags & TBF_STEP) && bt_is_hot(en, pc) ? at - PAGE_OFFSET(pc) : NULL;
+    find_labels(t);
     find_live_flags(t);
     t_find_groups(t);
     emit_block(t);

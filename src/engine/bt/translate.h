@@ -52,6 +52,7 @@ struct trans {
     struct x86_insn insn[TB_MAX_INSNS];
     uint8_t bytes[TB_MAX_INSNS][16];
     uint16_t offset[TB_MAX_INSNS];     /* in the page */
+    bool is_label[TB_MAX_INSNS];       /* a jump of this block leads to it */
     bool flags_live[TB_MAX_INSNS];     /* before the instruction */
     enum x86_decode_result result[TB_MAX_INSNS];
     struct tb_insn map[TB_MAX_INSNS];
@@ -62,6 +63,8 @@ struct trans {
     struct { uint8_t *poll, *miss; } jump_stub[TB_MAX_JUMPS];      /* jumps to the stub, NULL: none */
     struct side_exit side[TB_MAX_SIDES + 1];
     unsigned side_count;
+    struct { uint8_t *from; uint16_t insn; } inner[TB_MAX_SIDES];  /* jumps to instructions further on in the block */
+    unsigned inner_count;
     struct group group[TB_GROUPS];
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
@@ -97,6 +100,8 @@ void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
 bool t_branch(struct trans *t);
+/* The instruction of this block that conditional jump n leads to, 0: it leads out of it. */
+unsigned t_inner_target(const struct trans *t, unsigned n);
 void t_exit_ungrouped(struct trans *t);
 void t_emit_side_exits(struct trans *t);
 void t_emit_stubs(struct trans *t);
