@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The multi-call binary: which tool was meant, and its exit status. Everything else lies in src/tool. */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bits.h"
-#include "base/log.h"
 #include "tool/doctor.h"
+#include "tool/img/img.h"
 #include "tool/ksm.h"
 #include "tool/mount.h"
 #include "tool/nbd.h"
@@ -15,16 +14,12 @@ static const struct tool {
     const char *name, *old_name;    /* first argument; what the peer's tool is called, if it has one */
     int (*run)(int argc, char **argv);
 } tools[] = {
+    { "img", "qemu-img", img_tool_run },
     { "nbd", "qemu-nbd", nbd_tool_run },
     { "doctor", NULL, doctor_tool_run },
     { "ksm", NULL, ksm_tool_run },
     { "mount", NULL, mount_tool_run },
     { "umount", NULL, umount_tool_run },
-};
-
-/* Tools of the design that are still to come, and what does the job until then. */
-static const struct { const char *name, *instead; } later[] = {
-    { "img", "qemu-img" },
 };
 
 int main(int argc, char **argv)
@@ -34,11 +29,6 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < ARRAY_SIZE(tools); i++) {
         if (tools[i].old_name && !strcmp(called, tools[i].old_name)) return tools[i].run(argc, argv);
         if (argc > 1 && !strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
-    }
-    for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(later); i++) {
-        if (strcmp(argv[1], later[i].name) || access(argv[1], F_OK) == 0) continue;
-        log_message("'ospite %s' is not in this version; use %s", later[i].name, later[i].instead);
-        return 1;
     }
     return vm_run(argc, argv);
 }

@@ -90,3 +90,9 @@ bool block_format_has_compression(const char *format)
     const struct block_format *f = block_format_find(format);
     return f && f->write_compressed;
 }
+
+bool block_format_has_check(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->check;
+}

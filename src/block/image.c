@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -78,6 +79,34 @@ char *block_path_join(const char *path, const char *name)
     if (*name == '/' || !slash || strchr(name, ':'))
         return strdup(name);
     return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, name) < 0 ? NULL : out;
+}
+
+bool block_is_same_file(const struct block_node *a, const struct block_node *b)
+{
+    return a->file->ops == b->file->ops && a->file->dev == b->file->dev && a->file->ino == b->file->ino && a->file->ino;
+}
+
+bool block_is_device(const struct block_node *n)
+{
+    struct stat st;
+    return n->file->fd < 0 || fstat(n->file->fd, &st) || !S_ISREG(st.st_mode);
+}
+
+int block_copy_range(struct block_node *from, uint64_t from_offset, struct block_node *to, uint64_t offset,
+                     uint64_t length_bytes)
+{
+    if (from->format != &block_format_raw || to->format != &block_format_raw || from->file->ops != to->file->ops ||
+        !to->file->ops->copy_range || to->readonly)
+        return -ENOTSUP;
+    if (block_node_check_range(from, from_offset, length_bytes) || block_node_check_range(to, offset, length_bytes))
+        return -EINVAL;
+    for (uint64_t done = 0; done < length_bytes;) {
+        int64_t r = to->file->ops->copy_range(to->file, offset + done, from->file, from_offset + done, length_bytes - done);
+        if (r <= 0)
+            return r ? (int)r : -ENOTSUP;
+        done += (uint64_t)r;
+    }
+    return 0;
 }
 
 /* What one image says about itself. */

@@ -24,6 +24,7 @@ bool block_format_exists(const char *format);
 const struct block_option *block_create_table(const char *format);
 bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
+bool block_format_has_check(const char *format);
 
 struct block_create_options {
     const char *filename;
@@ -70,6 +71,13 @@ int64_t block_allocated_bytes(struct block_node *n);
 struct block_node *block_backing(const struct block_node *n);
 /* A name that an image at path records, as a name for open: relative ones count from its directory. malloc'ed. */
 char *block_path_join(const char *path, const char *name);
+/* Whether both are the same file of the host. */
+bool block_is_same_file(const struct block_node *a, const struct block_node *b);
+/* Its bytes lie on a block device, which is not zero when it is new. */
+bool block_is_device(const struct block_node *n);
+/* Copies a range between two raw images without moving it through here. 0, or -errno; -ENOTSUP: read and write it. */
+int block_copy_range(struct block_node *from, uint64_t from_offset, struct block_node *to, uint64_t offset,
+                     uint64_t length_bytes);
 /* 0: the format has none. */
 uint32_t block_cluster_bytes(const struct block_node *n);
 

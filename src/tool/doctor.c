@@ -70,15 +70,15 @@ static void lines_print(const struct doctor *d)
 static void json_print(const struct doctor *d)
 {
     printf("{\n  \"kvm\": %s,\n  \"bt\": %s,\n  \"summary\": ", d->kvm_works ? "true" : "false", d->bt_works ? "true" : "false");
-    json_string(stdout, conclusion(d));
+    json_text_print(stdout, conclusion(d));
     printf(",\n  \"findings\": [");
     for (unsigned i = 0; i < d->findings; i++) {
         const struct finding *f = &d->finding[i];
 
         printf("%s\n    { \"check\": \"%s\", \"status\": \"%s\", \"text\": ", i ? "," : "", f->check, status_names[f->status]);
-        json_string(stdout, f->text);
+        json_text_print(stdout, f->text);
         printf(", \"mend\": ");
-        json_string(stdout, f->mend);
+        json_text_print(stdout, f->mend);
         printf(" }");
     }
     printf("\n  ]\n}\n");

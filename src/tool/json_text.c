@@ -17,7 +17,7 @@ static unsigned utf8_length(const uint8_t *p)
     return n;
 }
 
-void json_string(FILE *f, const char *text)
+void json_text_print(FILE *f, const char *text)
 {
     if (!text) {
         fputs("null", f);

@@ -6,6 +6,6 @@
 #include <stdio.h>
 
 /* text in quotes; what JSON does not take is escaped, bytes that are no UTF-8 become '?'. NULL prints null. */
-void json_string(FILE *f, const char *text);
+void json_text_print(FILE *f, const char *text);
 
 #endif

@@ -117,7 +117,7 @@ void ksm_state_json(const struct ksm_state *s)
            (unsigned long long)((s->sharing + s->zero_pages) * KSM_PAGE_BYTES));
     for (unsigned i = 0; i < s->machines; i++) {
         printf("%s { \"pid\": %u, \"name\": ", i ? "," : "", s->machine[i].pid);
-        json_string(stdout, *s->machine[i].name ? s->machine[i].name : NULL);
+        json_text_print(stdout, *s->machine[i].name ? s->machine[i].name : NULL);
         printf(", \"merging_pages\": %llu, \"profit_bytes\": ", (unsigned long long)s->machine[i].merging);
         if (s->machine[i].has_profit) printf("%lld }", (long long)s->machine[i].profit_bytes);
         else printf("null }");

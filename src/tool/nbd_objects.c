@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -108,6 +109,22 @@ static int secret_read(const struct nbd_object *o, char *out, size_t room, struc
     if (strlen(data) >= room)
         return error_set(err, "--object secret: it is longer than %d bytes", SECRET_MAX - 1);
     strcpy(out, data);
+    return 0;
+}
+
+int nbd_objects_secret(const struct nbd_tool *t, const char *id, char **data, size_t *length, struct error *err)
+{
+    const struct nbd_object *o = object_find(t, id);
+    if (!o || strcmp(o->type, "secret"))
+        return error_set(err, "no --object secret has the id '%s'", id);
+    *data = calloc(1, SECRET_MAX);
+    if (!*data)
+        return error_set(err, "out of memory");
+    if (secret_read(o, *data, SECRET_MAX, err)) {
+        free(*data);
+        return -1;
+    }
+    *length = strlen(*data);
     return 0;
 }
 

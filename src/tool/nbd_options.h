@@ -52,6 +52,8 @@ void nbd_options_help(void);
 /* nbd_objects.c: the credentials that --tls-creds and --tls-authz name; *tls NULL without them. */
 int nbd_objects_check(const struct nbd_tool *t, struct error *err);
 int nbd_objects_tls(const struct nbd_tool *t, bool server, struct nbd_tls **tls, struct error *err);
+/* What the secret object with this id holds; *data is malloc'ed. */
+int nbd_objects_secret(const struct nbd_tool *t, const char *id, char **data, size_t *length, struct error *err);
 
 /* nbd_kernel.c: the kernel's nbd driver, by netlink. fd: a socket whose other end serves. 0, or -1 with *err. */
 int nbd_kernel_connect(const char *device, int fd, uint64_t size_bytes, uint16_t flags, struct error *err);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How the verbs open images: what -f, --image-opts, -U, -t and -T mean for block_open. */
+#include "tool/img/img_private.h"
+
+#include <string.h>
+
+int img_cache_parse(const char *option, const char *text, enum block_cache *cache, struct error *err)
+{
+    static const char *const names[] = { "writeback", "writethrough", "none", "directsync", "unsafe", "off", NULL };
+    unsigned i;
+    if (value_choice(option, text, names, &i, err))
+        return -1;
+    *cache = i == 5 ? BLOCK_CACHE_NONE : (enum block_cache)i;
+    return 0;
+}
+
+static int image_options(struct img_common *c, const char *text, struct block_option_set *set, struct error *err)
+{
+    struct option_list l;
+    if (option_list_parse(&l, c->arena, text, NULL, err))
+        return error_prefix(err, "--image-opts");
+    struct block_option_value *item = (struct block_option_value *)(void *)
+        arena_copy(c->arena, "", OPTION_PAIRS * sizeof(*item));
+    for (unsigned i = 0; i < l.count; i++) {
+        if (l.pair[i].bare)
+            return error_set(err, "--image-opts: '%s' has no '='; write driver=qcow2,file.filename=NAME", l.pair[i].key);
+        item[i] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
+    }
+    *set = (struct block_option_set){ item, l.count };
+    return 0;
+}
+
+struct block_node *img_open(struct img_common *c, const struct img_open *o, struct error *err)
+{
+    struct block_option_set set = { 0 };
+    struct block_open_options open = {
+        .filename = o->filename, .format = o->format, .readonly = !o->writable, .cache = o->cache, .discard = true,
+        .no_backing = o->no_backing, .for_check = o->for_check, .no_lock = o->no_lock,
+        .force_share = c->force_share && !o->writable, .internal_snapshot = o->internal_snapshot,
+        .objects = img_objects_of(c),
+    };
+    if (o->image_opts) {
+        if (image_options(c, o->filename, &set, err))
+            return NULL;
+        open.filename = NULL;
+        open.options = &set;
+    }
+    return block_open(&open, err);
+}
+
+struct block_node *img_open_file(struct img_common *c, unsigned i, bool writable, struct error *err)
+{
+    const struct img_open o = { .filename = c->file[i], .format = c->format, .image_opts = c->image_opts,
+                                .writable = writable };
+    if (c->image_opts && c->format) {
+        error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", c->format);
+        return NULL;
+    }
+    return img_open(c, &o, err);
+}
+
+int img_flush(struct block_node *n, struct error *err)
+{
+    int r = block_flush_sync(n);
+    return r ? error_set(err, "'%s': what was written could not be stored: %s", block_filename(n), strerror(-r)) : 0;
+}
