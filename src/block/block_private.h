@@ -163,6 +163,8 @@ bool block_file_look(struct block_protocol *p, char what[BLOCK_LOOK_BYTES]);
 /* An unlinked temporary file in $TMPDIR or /var/tmp. */
 struct block_protocol *block_file_temporary(struct error *err);
 
+/* nbd_client.c */
+extern const struct block_protocol_driver block_protocol_nbd;
 /* protocol.c: the driver whose prefix a file name has; the file driver when it has none, or when there is a file of that
  * name. NULL: unknown. */
 const struct block_protocol_driver *block_protocol_find(const char *filename);

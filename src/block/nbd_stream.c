@@ -135,6 +135,8 @@ int nbd_stream_send(struct nbd_stream *s, const void *data, size_t length)
 
 void nbd_stream_close(struct nbd_stream *s)
 {
+    if (s->fd < 0)
+        return;
     if (s->tls) {
         /* A peer that takes nothing any more must not hold us up. */
         const struct timeval moment = { .tv_usec = 100000 };

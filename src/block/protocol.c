@@ -39,40 +39,39 @@ static const struct block_option file_options[] = {
 static const char *const file_prefixes[] = { "file:", NULL };
 static const char *const no_prefixes[] = { NULL };
 
-static const struct block_protocol_driver drivers[] = {
-    { "file", file_prefixes, file_options, file_driver_open },
-    { "host_device", no_prefixes, file_options, file_driver_open },
-};
+static const struct block_protocol_driver files = { "file", file_prefixes, file_options, file_driver_open },
+                                          devices = { "host_device", no_prefixes, file_options, file_driver_open };
+static const struct block_protocol_driver *const drivers[] = { &files, &devices, &block_protocol_nbd };
 
 /* Names of protocols that are not here, so that they are not taken for files. */
-static const char *const foreign[] = { "nbd:", "nbd+", "nbds", "ssh:", "http:", "https:", "ftp:", "ftps:", "iscsi:", "rbd:",
+static const char *const foreign[] = { "nbd+", "ssh:", "http:", "https:", "ftp:", "ftps:", "iscsi:", "rbd:",
                                        "gluster", "nfs:", "vvfat:", "fat:", "blkdebug:", "blkverify:", "null-co:", "nvme:" };
 
 const struct block_protocol_driver *block_protocol_driver_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
-        if (!strcmp(drivers[i].name, name))
-            return &drivers[i];
+        if (!strcmp(drivers[i]->name, name))
+            return drivers[i];
     return NULL;
 }
 
 const struct block_protocol_driver *block_protocol_find(const char *filename)
 {
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
-        for (const char *const *p = drivers[i].prefixes; *p; p++)
+        for (const char *const *p = drivers[i]->prefixes; *p; p++)
             if (!strncmp(filename, *p, strlen(*p)) && access(filename, F_OK))
-                return &drivers[i];
+                return drivers[i];
     for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
         if (!strncmp(filename, foreign[i], strlen(foreign[i])) && strchr(filename, ':') && access(filename, F_OK))
             return NULL;
-    return &drivers[0];
+    return drivers[0];
 }
 
 static int unknown(const char *filename, const char *name, struct error *err)
 {
     char all[256] = "";
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
-        snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", drivers[i].name);
+        snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", drivers[i]->name);
     return error_set(err, "cannot open '%s': the protocol '%.*s' is not one of %s; copy the image to a file",
                      filename, (int)strcspn(name, ":"), name, all);
 }
@@ -83,7 +82,7 @@ struct block_protocol *block_protocol_open(const char *filename, const struct bl
 {
     const char *name = block_option_get(options, "driver");
     const struct block_protocol_driver *d = name ? block_protocol_driver_find(name) : filename ?
-                                            block_protocol_find(filename) : &drivers[0];
+                                            block_protocol_find(filename) : drivers[0];
     struct block_options_arena own = { 0 };
     struct block_protocol *p = NULL;
     if (!d) {
