@@ -14,6 +14,7 @@ void machine_config_defaults(struct machine_config *c)
     c->cpus = 1;
     c->topology = (struct cpuid_topology){ 1, 1, 1, 1 };
     c->boot_menu_timeout_ms = -1;
+    c->boot_retry_ms = -1;
     c->isa_debug_exit_port = 0x501;
     c->has_vga = c->has_hpet = c->has_acpi = true;
     c->mem_merge = true;

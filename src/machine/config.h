@@ -43,6 +43,7 @@ struct machine_config {
     char boot_order[8], boot_once[8];
     bool boot_menu, boot_strict;
     int boot_menu_timeout_ms;
+    int boot_retry_ms;                           /* -1: the firmware stays where it is when nothing starts */
     const char *serial[CONFIG_SERIALS]; /* chardev specs; NULL: none */
     unsigned serial_count;
     const char *monitor;               /* chardev spec or NULL */

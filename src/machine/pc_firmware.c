@@ -99,8 +99,10 @@ static int boot_files_set(struct machine *m, struct error *err)
     /* One byte a sleep state: 80h it is there; low bits its SLP_TYP. S3 and S4 are not. */
     static const uint8_t states[6] = { 0x80, 0, 0, 1, 2, 0x80 };
     uint8_t show = m->config.boot_menu;
+    le32 retry = le32_make((uint32_t)m->config.boot_retry_ms);
 
     if (fw_cfg_set_file(m->fw_cfg, "etc/system-states", states, sizeof(states), err) < 0) return -1;
+    if (fw_cfg_set_file(m->fw_cfg, "etc/boot-fail-wait", &retry, sizeof(retry), err) < 0) return -1;
     if (fw_cfg_set_file(m->fw_cfg, "etc/show-boot-menu", &show, 1, err) < 0) return -1;
     if (m->config.boot_menu_timeout_ms >= 0 && m->config.boot_menu) {
         le16 wait = le16_make((uint16_t)MIN(m->config.boot_menu_timeout_ms, 0xffff));

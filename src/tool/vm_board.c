@@ -382,6 +382,19 @@ static int boot_splash_time(void *t, const char *v, struct error *err)
     return 0;
 }
 
+static int boot_reboot_timeout(void *t, const char *v, struct error *err)
+{
+    uint64_t ms;
+
+    if (!strcmp(v, "-1")) {
+        config_of(t)->boot_retry_ms = -1;
+        return 0;
+    }
+    if (value_unsigned("reboot-timeout", v, 65535, &ms, err) < 0) return -1;
+    config_of(t)->boot_retry_ms = (int)ms;
+    return 0;
+}
+
 static const struct option_key boot_keys[] = {
     { "order", boot_order, NULL },
     { "once", boot_once, NULL },
@@ -389,7 +402,7 @@ static const struct option_key boot_keys[] = {
     { "strict", boot_strict, NULL },
     { "splash-time", boot_splash_time, NULL },
     { "splash", NULL, "a boot picture is not supported in this version" },
-    { "reboot-timeout", NULL, "not supported in this version" },
+    { "reboot-timeout", boot_reboot_timeout, NULL },
     { NULL, NULL, NULL },
 };
 

@@ -125,7 +125,7 @@ static const struct row rows[] = {
     { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=", option_drive },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
-    { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
+    { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,reboot-timeout=MS]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
     { "kernel", "FILE", "boot this kernel (bzImage, PVH ELF or multiboot) without firmware", option_kernel },
     { "initrd", "FILE", "initial RAM disk, or multiboot modules 'FILE ARGS,FILE ARGS'", option_initrd },
     { "append", "TEXT", "command line of the kernel", option_append },
