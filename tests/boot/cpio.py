@@ -27,9 +27,10 @@ def archive(entries):
     return out + entry(0, 'TRAILER!!!', 0)
 
 
-def initramfs(path, script, files=None):
-    """Writes an initramfs to path whose init runs script and powers off. files: name in it -> path here."""
-    busybox = open(need('/bin/busybox', 'busybox-static'), 'rb').read()
+def initramfs(path, script, files=None, busybox=None):
+    """Writes an initramfs to path whose init runs script and powers off. files: name in it -> path here; busybox: path of
+    a static one for another architecture."""
+    busybox = open(busybox or need('/bin/busybox', 'busybox-static'), 'rb').read()
     init = ('#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n'
             'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n'
             'exec < /dev/console > /dev/console 2>&1\n' + script + '\npoweroff -f\n')

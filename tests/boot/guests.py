@@ -5,6 +5,8 @@
 Guests that take long to make stay in --guests. What this machine lacks is skipped out loud (exit status 77, as Meson
 wants it)."""
 import argparse
+import glob
+import gzip
 import os
 import re
 import shutil
@@ -22,6 +24,14 @@ PANIC = r'Kernel panic|Oops:|BUG:|end trace|general protection|Unable to handle'
 
 def scaled(a, seconds):
     return seconds * a.scale
+
+
+def fetched(a, arch, package, pattern):
+    """A file of a package that need not be installed, nor be of this machine's architecture."""
+    folder = os.path.join(a.guests, f'packages-{arch}')
+    if not glob.glob(os.path.join(folder, pattern)):
+        subprocess.run([os.path.join(SOURCE, 'tools/fetch-packages'), arch, folder, package], check=True)
+    return sorted(glob.glob(os.path.join(folder, pattern)))[-1]
 
 
 # ---- an initramfs with busybox ----
@@ -50,6 +60,47 @@ def initramfs_test(a):
         if status != 0:
             m.fail(f'the guest powered off, but the status is {status}')
         return 'two checksums, 100 pipes, clean dmesg, power-off with status 0'
+
+
+# ---- other kernels of Debian ----
+
+def kernel(arch, package, pattern):
+    def test(a):
+        image = fetched(a, arch, package, pattern)
+        busybox = fetched(a, arch, 'busybox-static', 'bin/busybox')
+        script = 'uname -rm\necho hash $(seq 1 20000 | md5sum)\ndmesg -r | grep "^<[0-3]>" || echo CLEAN\necho OSPITE-DONE'
+        initrd = initramfs(os.path.join(a.guests, f'{package}.cpio'.replace('*', '')), script, busybox=busybox)
+        with Machine(a.vmm, ['-m', '256', '-kernel', image, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1',
+                             '-no-reboot'], scaled(a, 120), log=a.log) as m:
+            name = m.serial(r'\n(\d+\.\S+ (?:x86_64|i686))\r', PANIC).group(1)
+            m.serial('hash e071f707df7bbeee2a6a1eb48011ddd0', PANIC)
+            m.serial('CLEAN', PANIC)
+            m.serial('OSPITE-DONE')
+            if m.end() != 0:
+                m.fail(f'the guest powered off, but the status is {m.process.returncode}')
+        return f'{name}: checksum, no errors in dmesg, power-off'
+    test.__doc__ = f'Direct boot of the kernel in {package} ({arch}) with busybox.'
+    return test
+
+
+def xen_test(a):
+    """Xen as a multiboot kernel, with a Debian kernel and an initramfs as modules: dom0 computes and powers off."""
+    packed = fetched(a, 'amd64', 'xen-hypervisor-4.17-amd64', 'boot/xen-4.17-amd64.gz')
+    image = fetched(a, 'amd64', 'linux-image-amd64*', 'boot/vmlinuz-*[0-9]-amd64')
+    xen = os.path.join(a.guests, 'xen')
+    with gzip.open(packed) as source, open(xen, 'wb') as to:
+        shutil.copyfileobj(source, to)
+    initrd = initramfs(os.path.join(a.guests, 'xen.cpio'), 'echo hash $(seq 1 20000 | md5sum)\nuname -a\necho OSPITE-DONE')
+    with Machine(a.vmm, ['-m', '1G', '-kernel', xen, '-append', 'console=com1 com1=115200 dom0_mem=512M noreboot',
+                         '-initrd', f'{image} console=hvc0 earlyprintk=xen,{initrd}', '-no-reboot'], scaled(a, 120),
+                 log=a.log) as m:
+        m.serial(r'\(XEN\) Xen version 4\.17', PANIC)
+        m.serial('hash e071f707df7bbeee2a6a1eb48011ddd0', PANIC)
+        m.serial('OSPITE-DONE', PANIC)
+        m.serial(r'\(XEN\) Entering ACPI S5 state')
+        if m.end() != 0:
+            m.fail(f'Xen powered off, but the status is {m.process.returncode}')
+    return 'banner, dom0 with two modules, checksum, power-off through ACPI'
 
 
 # ---- the Debian disk ----
@@ -194,23 +245,84 @@ def grub_rescue_test(a):
     return 'prompt, ls typed by sendkey lists (cd)'
 
 
-def memtest_test(a):
-    """memtest86+: the menu of a test run on the screen, no errors."""
-    kernel = need('/boot/memtest86+x64.bin', 'memtest86+')
-    with Machine(a.vmm, ['-m', '32', '-kernel', kernel, '-append', 'nosmp'], scaled(a, 120), serial=False, log=a.log) as m:
-        m.screen(r'Memtest86\+')
-        m.screen(r'Pass\s+\d*[1-9]\d*%|Test\s+\d*[1-9]\d*%')
-        text = m.screen_text()
-        if not re.search(r'Errors:\s+0\b', text):
-            m.fail('errors on the screen:\n' + text)
-    return 'banner, progress, Errors: 0'
+def memtest(package_file, arguments):
+    def test(a):
+        image = need(package_file, 'memtest86+')
+        with Machine(a.vmm, ['-m', '32'] + [x.replace('FILE', image) for x in arguments], scaled(a, 120), serial=False,
+                     log=a.log) as m:
+            m.screen(r'Memtest86\+')
+            m.screen(r'Pass\s+\d*[1-9]\d*%|Test\s+\d*[1-9]\d*%')
+            text = m.screen_text()
+            if not re.search(r'Errors:\s+0\b', text):
+                m.fail('errors on the screen:\n' + text)
+        return 'banner, progress, Errors: 0'
+    test.__doc__ = f'{os.path.basename(package_file)}: a test run on the screen, no errors.'
+    return test
+
+
+def ipxe_test(a):
+    """iPXE's CD: ISOLINUX, its banner, and that it finds no network card and lets the firmware go on."""
+    iso = need('/usr/lib/ipxe/ipxe.iso', 'ipxe')
+    with Machine(a.vmm, ['-cdrom', iso, '-boot', 'd', '-nic', 'none'], scaled(a, 90), serial=False, log=a.log) as m:
+        m.screen(r'iPXE initialising devices\.\.\.ok')
+        m.screen('Open Source Network Boot Firmware')
+        m.screen('No more network devices')
+        m.screen('No bootable device')
+    return 'banner, back in the firmware'
+
+
+# ---- the firmware's choice ----
+
+def attempts(text):
+    return re.findall(r'Booting from ([\w/ ]+?)\.\.\.', text)
+
+
+def firmware_test(a):
+    """SeaBIOS with nothing to start: the order of its attempts follows -boot, once holds until the first reset."""
+    empty = os.path.join(a.bin, 'empty.raw')
+    with open(empty, 'wb') as f:
+        f.truncate(1 << 20)
+    trace = os.path.join(a.bin, 'firmware.debug')
+    # There is no floppy drive, so its turn is always the last.
+    cases = {'': ['Hard Disk', 'DVD/CD', 'Floppy'], 'd': ['DVD/CD', 'Hard Disk', 'Floppy'], 'n': ['Hard Disk', 'DVD/CD', 'Floppy'],
+             'order=dc': ['DVD/CD', 'Hard Disk', 'Floppy'], 'once=d,order=c': ['DVD/CD', 'Hard Disk', 'Floppy']}
+    for boot, want in cases.items():
+        options = ['-boot', boot] if boot else []
+        with Machine(a.vmm, options + ['-drive', f'file={empty},format=raw', '-debugcon', f'file:{trace}'], scaled(a, 60),
+                     serial=False, log=a.log) as m:
+            m.screen(r'No bootable device\.\s*$')
+            got = attempts(open(trace).read())
+            if got != want:
+                m.fail(f'-boot {boot}: the firmware tried {got}, not {want}')
+            if 'once' not in boot:
+                continue
+            m.command('system_reset')
+            while len(got) < 6 and time.time() < m.deadline:
+                time.sleep(0.1)
+                got = attempts(open(trace).read())
+            if got[3:] != ['Hard Disk', 'DVD/CD', 'Floppy']:
+                m.fail(f'-boot {boot}: after the reset the firmware tried {got[3:]}')
+    with Machine(a.vmm, ['-boot', 'menu=on', '-drive', f'file={empty},format=raw'], scaled(a, 60), serial=False, log=a.log) as m:
+        m.screen('Press ESC for boot menu')
+        m.command('sendkey esc')
+        m.screen(r'Select boot device:.*1\..*2\.')
+    with Machine(a.vmm, ['-boot', 'reboot-timeout=1000'], scaled(a, 60), serial=False, log=a.log) as m:
+        m.screen(r'Retrying in 1 seconds')
+    return f'{len(cases)} orders, a reset after once, menu, reboot-timeout'
 
 
 TESTS = {
     'initramfs': initramfs_test, 'debian': debian_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
-    'grub-rescue': grub_rescue_test, 'memtest': memtest_test,
+    'grub-rescue': grub_rescue_test, 'ipxe': ipxe_test, 'firmware': firmware_test,
+    'memtest': memtest('/boot/memtest86+x64.bin', ['-kernel', 'FILE', '-append', 'nosmp']),
+    'memtest-cd': memtest('/usr/lib/memtest86+/memtest86+x64.iso', ['-cdrom', 'FILE', '-boot', 'd']),
+    'memtest-ia32': memtest('/usr/lib/memtest86+/memtest86+ia32.iso', ['-cdrom', 'FILE', '-boot', 'd']),
+    'kernel-amd64': kernel('amd64', 'linux-image-amd64*', 'boot/vmlinuz-*[0-9]-amd64'),
+    'kernel-rt': kernel('amd64', 'linux-image-rt-amd64*', 'boot/vmlinuz-*-rt-amd64'),
+    'kernel-686': kernel('i386', 'linux-image-686*', 'boot/vmlinuz-*-686'),
+    'kernel-686-pae': kernel('i386', 'linux-image-686-pae*', 'boot/vmlinuz-*-686-pae'), 'xen': xen_test,
 }
 
 
