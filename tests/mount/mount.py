@@ -377,6 +377,9 @@ def ordinary_user():
     if not shutil.which('fusermount3') or not os.stat(shutil.which('fusermount3')).st_mode & 0o4000:
         print('mount: SKIP ordinary users: fusermount3 is not there (Debian package fuse3)')
         return
+    if not os.path.exists('/etc/mtab'):
+        print('mount: SKIP ordinary users: fusermount3 unmounts only where there is /etc/mtab; bare chroots lack it')
+        return
     os.makedirs('user/d')
     for name in ('user', 'user/d', image_make('qcow2', 8 * MIB, 'user/image')):
         os.chown(name, 65534, 65534)
