@@ -71,10 +71,10 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
         return error_set(err, "out of memory");
     json_object_set_new(info->data, "compat", json_string(q->version == 2 ? "0.10" : "1.1"));
     json_object_set_new(info->data, "compression-type", json_string(q->compression == QCOW2_ZSTD ? "zstd" : "zlib"));
+    json_object_set_new(info->data, "refcount-bits", json_integer(1 << q->refcount_order));
     if (q->version == 2)
         return 0;
     json_object_set_new(info->data, "lazy-refcounts", json_boolean(q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS));
-    json_object_set_new(info->data, "refcount-bits", json_integer(1 << q->refcount_order));
     json_object_set_new(info->data, "corrupt", json_boolean(q->incompatible & QCOW2_INCOMPAT_CORRUPT));
     json_object_set_new(info->data, "extended-l2", json_boolean(q->extended));
     return 0;

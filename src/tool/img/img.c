@@ -13,8 +13,9 @@
 #include "tool/img/img_private.h"
 
 static const struct img_verb *const verbs[] = {
-    &img_verb_amend, &img_verb_bitmap, &img_verb_check, &img_verb_compare, &img_verb_convert, &img_verb_create,
-    &img_verb_info, &img_verb_map, &img_verb_measure, &img_verb_resize, &img_verb_snapshot,
+    &img_verb_amend, &img_verb_bench, &img_verb_bitmap, &img_verb_check, &img_verb_commit, &img_verb_compare,
+    &img_verb_convert, &img_verb_create, &img_verb_dd, &img_verb_info, &img_verb_map, &img_verb_measure,
+    &img_verb_rebase, &img_verb_resize, &img_verb_snapshot,
 };
 
 static void help_print(void)

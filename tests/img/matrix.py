@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""'ospite img' and qemu-img do each other's work: matrix.py OSPITE [SEED]
+
+For each kind of image: one of the two makes it from the same random disk, the other reads, checks, describes and changes
+it, and the other way round. What --output=json says has to agree field by field."""
+import json, os, random, shutil, subprocess, sys, tempfile
+
+OSPITE = [os.path.abspath(sys.argv[1]), 'img']
+QEMU = ['qemu-img']
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 20260
+SIZE = 6 << 20
+cases, failures = 0, []
+
+# Format and creation options.
+KINDS = [('raw', ''), ('qcow2', ''), ('qcow2', 'compat=0.10'), ('qcow2', 'cluster_size=512'), ('qcow2', 'cluster_size=4k'),
+         ('qcow2', 'cluster_size=2M'), ('qcow2', 'extended_l2=on,cluster_size=128k'), ('qcow2', 'refcount_bits=1'),
+         ('qcow2', 'refcount_bits=64'), ('qcow2', 'lazy_refcounts=on')]
+
+
+def run(tool, *args):
+    p = subprocess.run([*tool, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    return p.returncode, p.stdout.decode('latin-1'), p.stderr.decode('latin-1')
+
+
+def case(ok, what, more=''):
+    global cases
+    cases += 1
+    if not ok:
+        failures.append(what)
+        print('FAIL', what, more)
+    return ok
+
+
+def works(tool, *args, status=0):
+    r, out, err = run(tool, *args)
+    name = 'ospite' if tool is OSPITE else 'qemu'
+    case(r == status, f'{name} {" ".join(map(str, args))}: status {r}', err.strip() + out.strip()[-200:])
+    return out
+
+
+def disk_make(name, rng, size=SIZE):
+    """Data, zeroes and holes in turn, of many lengths."""
+    with open(name, 'wb') as f:
+        f.truncate(size)
+        at = 0
+        while at < size:
+            n = min(size - at, 512 * rng.choice([1, 3, 8, 100, 128, 257, 1024]))
+            what = rng.choice('dzhht')
+            f.seek(at)
+            if what == 'd':
+                f.write(rng.randbytes(n))
+            elif what == 't':
+                f.write((b'the quick brown fox ' * (n // 20 + 1))[:n])
+            elif what == 'z':
+                f.write(bytes(n))
+            at += n
+
+
+def same(a, b):
+    with open(a, 'rb') as x, open(b, 'rb') as y:
+        return x.read() == y.read()
+
+
+def json_of(tool, *args):
+    out = run(tool, *args)[1]
+    try:
+        return json.loads(out)
+    except ValueError:
+        return out
+
+
+def json_compare(*args, ignore=()):
+    a, b = json_of(OSPITE, *args), json_of(QEMU, *args)
+    for side in (a, b):
+        for key in ignore:
+            if isinstance(side, dict):
+                side.pop(key, None)
+    case(a == b, f'json of {" ".join(map(str, args))}', f'\n  ospite {a}\n  qemu   {b}')
+
+
+def describe(fmt, image, subclusters):
+    json_compare('info', '--output=json', '-f', fmt, image)
+    if not subclusters:                 # where both tell the same, but in other pieces
+        json_compare('map', '--output=json', '-f', fmt, image)
+    json_compare('measure', '--output=json', '-f', fmt, '-O', 'raw', image)
+    if fmt == 'qcow2':
+        json_compare('check', '--output=json', image)
+        json_compare('measure', '--output=json', '-f', fmt, '-O', 'qcow2', image)
+        works(QEMU, 'check', image)
+        works(OSPITE, 'check', image)
+
+
+def both_ways(kind, maker, reader, source):
+    fmt, options = kind
+    extra = ['-o', options] if options else []
+    works(maker, 'convert', '-f', 'raw', '-O', fmt, *extra, source, 'image')
+    works(reader, 'compare', '-f', 'raw', '-F', fmt, source, 'image')
+    works(reader, 'convert', '-f', fmt, '-O', 'raw', 'image', 'back.raw')
+    case(same(source, 'back.raw'), f'{kind}: what was read back differs')
+    describe(fmt, 'image', 'extended' in options)
+    works(maker, 'resize', '-f', fmt, 'image', '+1M')
+    works(reader, 'compare', '-q', '-f', 'raw', '-F', fmt, source, 'image')
+    works(reader, 'resize', '-q', '-f', fmt, '--shrink', 'image', '--', '-1M')
+    works(maker, 'compare', '-f', 'raw', '-F', fmt, source, 'image')
+    if fmt == 'qcow2':
+        works(QEMU, 'check', 'image')
+        if options != 'refcount_bits=1':
+            works(reader, 'snapshot', '-c', 's', 'image')
+            works(maker, 'snapshot', '-c', 't', 'image')
+            json_compare('info', '--output=json', 'image')
+            works(reader, 'snapshot', '-a', 't', 'image')
+            works(maker, 'convert', '-f', fmt, '-l', 's', '-O', 'raw', 'image', 'old.raw')
+            case(same(source, 'old.raw'), f'{kind}: the snapshot differs')
+            works(reader, 'snapshot', '-d', 's', 'image')
+            works(QEMU, 'check', 'image')
+    if fmt == 'qcow2' and 'extended' not in options:
+        works(maker, 'convert', '-c', '-O', fmt, *extra, source, 'packed')
+        works(reader, 'compare', '-f', 'raw', source, 'packed')
+        json_compare('map', '--output=json', 'packed')
+        works(QEMU, 'check', 'packed')
+    for name in ('image', 'back.raw', 'old.raw', 'packed'):
+        if os.path.exists(name):
+            os.unlink(name)
+
+
+def chain(rng, tool, other):
+    """Overlays: convert with a base, commit, rebase, each against the other tool's view."""
+    disk_make('base.raw', rng)
+    disk_make('new.raw', rng)
+    works(tool, 'create', '-f', 'qcow2', '-b', 'base.raw', '-F', 'raw', 'top.qcow2')
+    for k in range(8):
+        offset, length = 512 * rng.randrange(SIZE // 512 - 400), 512 * rng.randrange(1, 400)
+        p = subprocess.run(['qemu-io', '-f', 'qcow2', '-c', f'write -P {k + 1} {offset} {length}', 'top.qcow2'],
+                           capture_output=True)
+        case(p.returncode == 0, 'qemu-io')
+    works(other, 'convert', '-O', 'raw', 'top.qcow2', 'want.raw')
+    json_compare('map', '--output=json', 'top.qcow2')
+    json_compare('info', '--output=json', '--backing-chain', 'top.qcow2')
+    works(tool, 'convert', '-O', 'qcow2', '-B', 'base.raw', '-F', 'raw', 'top.qcow2', 'thin.qcow2')
+    works(other, 'compare', '-F', 'raw', 'thin.qcow2', 'want.raw')
+    case(os.path.getsize('thin.qcow2') <= os.path.getsize('top.qcow2') + (1 << 20), 'convert -B copied too much')
+    works(tool, 'rebase', '-b', 'new.raw', '-F', 'raw', 'thin.qcow2')
+    works(other, 'compare', '-F', 'raw', 'thin.qcow2', 'want.raw')
+    works(other, 'check', 'thin.qcow2')
+    works(tool, 'rebase', '-u', '-b', './new.raw', '-F', 'raw', 'thin.qcow2')
+    works(other, 'compare', '-F', 'raw', 'thin.qcow2', 'want.raw')
+    works(tool, 'rebase', '-b', '', 'thin.qcow2')
+    works(other, 'compare', '-F', 'raw', 'thin.qcow2', 'want.raw')
+    works(tool, 'commit', 'top.qcow2')
+    case(same('base.raw', 'want.raw'), 'commit: the base differs')
+    works(other, 'compare', '-F', 'raw', 'top.qcow2', 'want.raw')
+    works(QEMU, 'check', 'top.qcow2')
+    for name in ('base.raw', 'new.raw', 'top.qcow2', 'want.raw', 'thin.qcow2'):
+        os.unlink(name)
+
+
+def more(rng):
+    """Several sources, dd, sparse, what differs."""
+    disk_make('a.raw', rng)
+    disk_make('b.raw', rng, 3 << 20)
+    works(OSPITE, 'convert', '-f', 'raw', '-O', 'qcow2', 'a.raw', 'b.raw', 'ab.qcow2')
+    works(QEMU, 'convert', '-f', 'raw', '-O', 'raw', 'a.raw', 'b.raw', 'ab.raw')
+    works(QEMU, 'compare', 'ab.qcow2', 'ab.raw')
+    for args in (['bs=64k', 'skip=3'], ['bs=1M'], ['bs=512', 'count=7']):
+        works(OSPITE, 'dd', '-f', 'raw', '-O', 'raw', *args, 'if=a.raw', 'of=d1')
+        works(QEMU, 'dd', '-f', 'raw', '-O', 'raw', *args, 'if=a.raw', 'of=d2')
+        case(same('d1', 'd2'), f'dd {args}')
+        os.unlink('d1')
+    works(OSPITE, 'compare', '-f', 'raw', '-F', 'raw', 'a.raw', 'b.raw', status=1)
+    for strict in ([], ['-s']):
+        case(run(OSPITE, 'compare', *strict, 'a.raw', 'ab.raw')[:2] == run(QEMU, 'compare', *strict, 'a.raw', 'ab.raw')[:2],
+             f'compare {strict}: words and status')
+    works(OSPITE, 'convert', '-n', '--force-share', '-f', 'raw', '-O', 'raw', 'b.raw', 'ab.raw')
+    with open('ab.raw', 'rb') as f, open('b.raw', 'rb') as g:
+        case(f.read(3 << 20) == g.read(), 'convert -n')
+    for options in ('', 'cluster_size=4k', 'extended_l2=on', 'preallocation=full', 'refcount_bits=64'):
+        extra = ['-o', options] if options else []
+        for size in ('1M', '10G', '7T'):
+            json_compare('measure', '--output=json', '-O', 'qcow2', *extra, '--size', size)
+    # Names that are more than paths.
+    name = json.dumps({'driver': 'qcow2', 'file': {'driver': 'file', 'filename': 'ab.qcow2'}})
+    json_compare('check', '--output=json', 'json:' + name, ignore=('filename',))
+    works(OSPITE, 'compare', '--image-opts', 'driver=qcow2,file.filename=ab.qcow2', 'driver=qcow2,file.driver=file,file.filename=ab.qcow2')
+    # A huge empty disk.
+    works(OSPITE, 'create', '-f', 'qcow2', '-o', 'cluster_size=2M', 'huge.qcow2', '64T')
+    works(OSPITE, 'resize', 'huge.qcow2', '+1T')
+    json_compare('map', '--output=json', 'huge.qcow2')
+    works(OSPITE, 'check', 'huge.qcow2')
+    for count in (1, 100):
+        works(OSPITE, 'bench', '-q', '-c', count, '-d', 8, '-f', 'raw', 'a.raw')
+        works(OSPITE, 'bench', '-q', '-w', '-c', count, '--flush-interval', 7, '--pattern', 9, 'ab.qcow2')
+    works(QEMU, 'check', 'ab.qcow2')
+
+
+def main():
+    if not shutil.which('qemu-img') or not shutil.which('qemu-io'):
+        print('skipped: no qemu-img')
+        return 77
+    rng = random.Random(SEED)
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix='ospite-img-') as directory:
+        os.chdir(directory)
+        disk_make('source.raw', rng)
+        for kind in KINDS:
+            both_ways(kind, QEMU, OSPITE, 'source.raw')
+            both_ways(kind, OSPITE, QEMU, 'source.raw')
+        chain(rng, OSPITE, QEMU)
+        chain(rng, QEMU, OSPITE)
+        more(rng)
+        os.chdir(here)
+    print(f'img-matrix: {cases} cases, {len(failures)} failed, {len(KINDS)} kinds of image, seed {SEED}')
+    return 1 if failures else 0
+
+
+sys.exit(main())
