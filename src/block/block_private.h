@@ -142,8 +142,8 @@ struct block_node {
     struct block_stats stats;       /* atomics */
 };
 
-extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vmdk,
-                                 block_format_vpc;
+extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
+                                 block_format_vmdk, block_format_vpc;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */

@@ -10,9 +10,9 @@
 #include <string.h>
 
 static const struct block_format *const formats[] = {
-    &block_format_qcow2, &block_format_vdi, &block_format_vmdk, &block_format_vpc, &block_format_raw,
+    &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_raw,
 };
-#define FORMAT_NAMES "qcow2, raw, vdi, vmdk, vpc"
+#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc"
 
 static const struct {
     const char *name;
@@ -22,7 +22,6 @@ static const struct {
 } strangers[] = {
     { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
     { "VMDK 3 (COWD)", 0, "COWD", 4 },
-    { "VHDX", 0, "vhdxfile", 8 },
     { "QED", 0, "QED\0", 4 },
     { "Parallels", 0, "WithoutFreeSpace", 16 },
     { "Parallels", 0, "WithouFreSpacExt", 16 },

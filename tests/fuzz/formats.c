@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "block/fault.h"
 #include "block/image.h"
+#include "block/vhdx/vhdx_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,37 @@ static void checksums_mend(uint8_t *image, size_t size)
     }
 }
 
+static void crc_mend(uint8_t *p, size_t length)
+{
+    const le32 v = le32_make(vhdx_crc32c(p, length, 4));
+    memcpy(p + 4, &v, sizeof(v));
+}
+
+/* VHDX has its parts at whole MiB, which would make inputs of megabytes: inputs hold them one after the other. */
+static const struct { size_t packed, at, length; } parts[] = {
+    { 0, 0, 327680 }, { 327680, 2 << 20, 69632 }, { 397312, 3 << 20, 4096 }, { 401408, 1 << 20, 16384 },
+};
+enum { PACKED = 417792, SPREAD = 4 << 20 };
+
+static uint8_t *vhdx_spread(uint8_t *packed, size_t *length)
+{
+    uint8_t *image = calloc(1, SPREAD);
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        memcpy(image + parts[i].at, packed + parts[i].packed, parts[i].length);
+    free(packed);
+    crc_mend(image + 65536, 4096);
+    crc_mend(image + 131072, 4096);
+    crc_mend(image + 196608, 65536);
+    crc_mend(image + 262144, 65536);
+    *length = SPREAD;
+    return image;
+}
+
+static bool is_packed(const uint8_t *image, size_t length)
+{
+    return length == PACKED && !memcmp(image, "vhdxfile", 8);
+}
+
 static void info_look(struct block_node *n)
 {
     struct block_info info;
@@ -96,9 +128,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     }
     uint8_t *image = malloc(size - SCRIPT);
     memcpy(image, input + SCRIPT, size - SCRIPT);
-    checksums_mend(image, size - SCRIPT);
-    const struct block_format *f = block_format_probe(image, MIN(size - SCRIPT, (size_t)4096));
-    struct block_protocol *p = block_fault_open(image, size - SCRIPT, LIMIT);
+    size_t length = size - SCRIPT;
+    if (is_packed(image, length))
+        image = vhdx_spread(image, &length);
+    checksums_mend(image, length);
+    const struct block_format *f = block_format_probe(image, MIN(length, (size_t)4096));
+    struct block_protocol *p = block_fault_open(image, length, LIMIT);
     free(image);
     if (!p || (f && !strcmp(f->name, "qcow2"))) {
         if (p)
@@ -129,7 +164,7 @@ static uint64_t dice(uint64_t *state)
 
 static const struct { const char *format, *key, *value; } seeds[] = {
     { "vdi", NULL, NULL }, { "vdi", "static", "on" }, { "vpc", NULL, NULL }, { "vpc", "subformat", "fixed" },
-    { "vmdk", NULL, NULL }, { "vmdk", "zeroed_grain", "on" }, { "vmdk", "subformat", "streamOptimized" },
+    { "vhdx", "block_size", "1M" }, { "vmdk", NULL, NULL }, { "vmdk", "zeroed_grain", "on" }, { "vmdk", "subformat", "streamOptimized" },
 };
 
 /* An image with some data in it, behind an empty script; its end is cut off if it is long. */
@@ -153,9 +188,14 @@ static uint8_t *seed_make(size_t i, size_t *length)
         block_protocol_flush(p) || block_fault_image(p, 0, &image, length))
         return NULL;
     block_close(n);
-    *length = MIN(*length, (size_t)IMAGE_MAX - SCRIPT);
+    bool packs = !strcmp(seeds[i].format, "vhdx");
+    size_t whole = *length;
+    *length = packs ? (size_t)PACKED : MIN(whole, (size_t)IMAGE_MAX - SCRIPT);
     uint8_t *out = calloc(1, *length + SCRIPT);
-    memcpy(out + SCRIPT, image, *length);
+    for (size_t k = 0; packs && k < ARRAY_SIZE(parts); k++)
+        memcpy(out + SCRIPT + parts[k].packed, (uint8_t *)image + parts[k].at, parts[k].length);
+    if (!packs)
+        memcpy(out + SCRIPT, image, *length);
     *length += SCRIPT;
     free(image);
     return out;
@@ -204,7 +244,7 @@ static int seeds_write(const char *directory)
         uint8_t *s = seed_make(i, &length);
         snprintf(name, sizeof(name), "%s/%s-%zu", directory, seeds[i].format, i);
         FILE *f = s ? fopen(name, "w") : NULL;
-        if (!f || fwrite(s, MIN(length, (size_t)140000), 1, f) != 1 || fclose(f))
+        if (!f || fwrite(s, MIN(length, strcmp(seeds[i].format, "vhdx") ? (size_t)140000 : length), 1, f) != 1 || fclose(f))
             return 1;
         free(s);
     }
