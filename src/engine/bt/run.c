@@ -219,15 +219,16 @@ static bool step_traps(struct bt_vcpu *v, uint64_t *exit)
     v->step_tf = v->step_no_trap = false;
     if (tf) dr6 |= 1 << 14;
     dr6 |= v->data_hit & 15;
-    bool debugger = v->data_hit >> 16;
+    int watch = (int)(v->data_hit >> 16) - 1;
     v->data_hit = 0;
     if (dr6) {
         s->dr[6] = (s->dr[6] & ~15ull) | dr6;
         bt_event_deliver(v, &(struct bt_event){ .kind = BT_EVENT_EXCEPTION, .vector = VECTOR_DB });
         v->mode_dirty = true;
     }
-    if (!debugger && !v->debug.wish.single_step) return false;
-    v->debug.info = (struct engine_debug_info){ .pc = s->rip, .is_step = !debugger, .breakpoint = -1 };
+    if (watch < 0 && !v->debug.wish.single_step) return false;
+    v->debug.info = (struct engine_debug_info){ .pc = s->rip, .is_step = watch < 0, .breakpoint = watch };
+    if (watch >= 0 && (unsigned)watch < v->debug.wish.count) v->debug.info.address = v->debug.wish.breakpoint[watch].address;
     *exit = leave(v, EXIT_DEBUG);
     return true;
 }
@@ -366,10 +367,14 @@ uint64_t bt_next(struct bt_vcpu *v)
             v->want_exit = false;
             return leave(v, v->exit);
         }
-        if (!shadow && (v->irq_request || s->nmi_pending)) take_interrupts(v);
+        /* The debugger's step shall not end in an interrupt handler; it still ends a HLT. */
+        bool masked = v->debug.wish.single_step;
+        if (!shadow && !masked && (v->irq_request || s->nmi_pending)) take_interrupts(v);
         if (s->halted) {
-            if ((v->irq_request && (s->rflags & RFLAGS_IF)) || (s->nmi_pending && !s->nmi_blocked)) continue;
-            return leave(v, EXIT_HALTED);
+            bool wakes = (v->irq_request && (s->rflags & RFLAGS_IF)) || (s->nmi_pending && !s->nmi_blocked);
+            if (!wakes) return leave(v, EXIT_HALTED);
+            if (!masked) continue;
+            s->halted = 0;
         }
         bt_mode_update(v);
         if (v->engine->flush_all) bt_flush_wanted(v);

@@ -22,7 +22,7 @@ bool bt_is_watching(const struct bt_vcpu *v)
     return v->debug.has_data || (v->s.dr[7] & 0xff && (v->s.dr[7] & 0x33330000));
 }
 
-/* Bits 0-3: guest's breakpoints hit by this access; bit 16 and up: the debugger's (16 + index). */
+/* Bits 0-3: guest's breakpoints hit by this access; bits 16 and up: the first of the debugger's, its index plus one. */
 static uint32_t watch_hits(struct bt_vcpu *v, gva_t linear, uint64_t size, bool write)
 {
     uint32_t hits = 0;
@@ -32,10 +32,10 @@ static uint32_t watch_hits(struct bt_vcpu *v, gva_t linear, uint64_t size, bool 
         if (!((v->s.dr[7] >> (2 * i)) & 3) || !(type & 1) || (type == 1 && !write)) continue;
         if (overlaps(linear, size, v->s.dr[i] & ~(uint64_t)(length - 1), length)) hits |= 1u << i;
     }
-    for (unsigned i = 0; i < v->debug.wish.count && v->debug.has_data; i++) {
+    for (unsigned i = 0; i < v->debug.wish.count && v->debug.has_data && !(hits >> 16); i++) {
         const struct engine_breakpoint *b = &v->debug.wish.breakpoint[i];
         if (b->type == 0 || (b->type == 1 && !write) || (b->type == 2 && write)) continue;
-        if (overlaps(linear, size, b->address, b->size)) hits |= 1u << 16;
+        if (overlaps(linear, size, b->address, b->size)) hits |= (i + 1) << 16;
     }
     return hits;
 }
@@ -60,7 +60,7 @@ static void watch_check(struct bt_vcpu *v, gva_t linear, uint64_t size, bool wri
     uint32_t hits = watch_hits(v, linear, size, write);
     if (!hits || v->catch) return;
     if (!v->stepping_shadow) restart_single(v);
-    v->data_hit |= hits;
+    v->data_hit |= v->data_hit >> 16 ? hits & 15 : hits;
 }
 
 /* ---- Resolving one page ---- */

@@ -121,7 +121,7 @@ void kvm_vcpu_debug(struct engine_vcpu *base, const struct engine_debug *d)
     struct kvm_guest_debug g = { 0 };
 
     v->debug = *d;
-    if (d->single_step) g.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+    if (d->single_step) g.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
     if (d->count) g.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
     g.arch.debugreg[7] = 0x600;
     for (unsigned n = 0; n < d->count && n < 4; n++) {
@@ -130,6 +130,8 @@ void kvm_vcpu_debug(struct engine_vcpu *base, const struct engine_debug *d)
         g.arch.debugreg[n] = b->address;
         g.arch.debugreg[7] |= 2ull << (2 * n) | (uint64_t)(types[b->type & 3] | length << 2) << (16 + 4 * n);
     }
+    if (ioctl(v->fd, KVM_SET_GUEST_DEBUG, &g) == 0 || !d->single_step) return;
+    g.control &= ~KVM_GUESTDBG_BLOCKIRQ;         /* Linux before 5.16: steps lead into interrupt handlers */
     ioctl(v->fd, KVM_SET_GUEST_DEBUG, &g);
 }
 
