@@ -174,10 +174,10 @@ static void defaults_fill(struct vm_options *o)
 
 static int stdio_check(struct vm_options *o, struct error *err)
 {
-    const char *user[CONFIG_SERIALS + 2] = { o->config.monitor, o->config.debugcon };
+    const char *user[CONFIG_SERIALS + 3] = { o->config.monitor, o->config.debugcon, o->config.gdb };
     const char *first = NULL;
 
-    memcpy(user + 2, o->config.serial, sizeof(o->config.serial));
+    memcpy(user + 3, o->config.serial, sizeof(o->config.serial));
     for (unsigned i = 0; i < ARRAY_SIZE(user); i++) {
         bool muxed = user[i] && !strncmp(user[i], "mon:", 4);
         const char *text = user[i] ? user[i] + (muxed ? 4 : 0) : "";
@@ -199,6 +199,7 @@ int console_finish(struct vm_options *o, struct error *err)
         if (!(c->serial[i] = chardev_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
     if (c->monitor && !(c->monitor = chardev_resolve(o, c->monitor, err))) return error_prefix(err, "%s", o->monitor_option);
     if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
+    if (c->gdb && !(c->gdb = chardev_resolve(o, c->gdb, err))) return error_prefix(err, "-gdb");
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;
