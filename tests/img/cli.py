@@ -4,9 +4,10 @@
 
 Bad command lines get one line that says what and what to do, status 1, and every file stays byte for byte what it was;
 under the name qemu-img scripts of that tool go on working; each verb's -h has its options and an example."""
-import fcntl, hashlib, os, subprocess, sys, tempfile
+import fcntl, hashlib, os, re, subprocess, sys, tempfile
 
 OSPITE = os.path.abspath(sys.argv[1])
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-img.1')
 checks, failures = 0, []
 
 
@@ -127,6 +128,20 @@ def old_name():
     os.unlink('qemu-img')
 
 
+def options_in(text):
+    return set(re.findall(r'(?<![\w-])--?[A-Za-z][\w-]*', text))
+
+
+def manual_page():
+    with open(PAGE) as f:
+        sections = re.split(r'^\.S[SH] ', f.read().replace('\\-', '-'), flags=re.M)
+    for verb in VERBS:
+        section = [s for s in sections if s.startswith(verb + ' ')]
+        in_page = set().union(*(options_in(m) for m in re.findall(r'^\.TP\n\\fB(.*?)\\fR', section[0] if section else '', re.M)))
+        in_help = set().union(*(options_in(l[:33]) for l in run([verb, '-h'])[1].splitlines() if l.startswith('  ')))
+        check(in_page and in_page == in_help, f'{verb}: -h and the manual page differ: {in_page ^ in_help}')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='ospite-img-') as directory:
         os.chdir(directory)
@@ -148,6 +163,7 @@ def main():
         check(all(v in run(['-h'])[1] for v in VERBS), 'img -h')
         check(run(['-V'])[1].startswith('ospite-img '), 'img -V')
         check('cluster_size' in run(['create', '-f', 'qcow2', '-o', 'help'])[1], '-o help')
+        manual_page()
         old_name()
         os.chdir('/')
     print(f'img-cli: {checks} checks, {len(failures)} failed, {len(BAD)} bad command lines')
