@@ -132,6 +132,17 @@ static struct virtio *net_create(struct machine *m, struct virtio_device_config 
     return v;
 }
 
+static struct virtio *share_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_9p_config c = d->share;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    if (!d->has_vectors) d->pci.vectors = 2;
+    return virtio_9p_new(&c, err);
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
@@ -140,6 +151,7 @@ static struct virtio *virtio_create(struct machine *m, struct virtio_device_conf
     case VIRTIO_KIND_SERIAL: return serial_create(m, d, err);
     case VIRTIO_KIND_SCSI: return scsi_create(m, d, err);
     case VIRTIO_KIND_NET: return net_create(m, d, err);
+    case VIRTIO_KIND_9P: return share_create(m, d, err);
     case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;

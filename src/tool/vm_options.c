@@ -124,6 +124,8 @@ static const struct row rows[] = {
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
     { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=", option_drive },
+    { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
+    { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
     { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,reboot-timeout=MS]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
     { "kernel", "FILE", "boot this kernel (bzImage, PVH ELF or multiboot) without firmware", option_kernel },
@@ -187,8 +189,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "sd", "SD cards are not in this version; use -hda" },
     { "mtdblock", "flash is not in this version; use -hda" },
     { "pflash", "flash chips are not in this version; use -bios" },
-    { "virtfs", "shared folders are not in this version" },
-    { "fsdev", "shared folders are not in this version" },
     { "tpmdev", "a TPM is not in this version" },
     { "acpitable", "tables of your own are not in this version" },
     { "smbios", "fields of your own are not in this version; -uuid and -name are used" },

@@ -26,6 +26,9 @@ struct vm_options {
     unsigned rng_count;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;
+    struct { const char *id; struct p9_config config; bool used; } fsdev[16];   /* -fsdev, -virtfs */
+    unsigned fsdev_count;
+    const char *virtio_fsdev[CONFIG_VIRTIO];                   /* ids, likewise */
     struct ram_config memory_backend[4];                      /* -object memory-backend-*, matched at the end */
     unsigned memory_backend_count;
     const char *memory_backend_id, *mem_path;

@@ -11,6 +11,9 @@ typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
 /* vm_board.c */
 option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_smp, option_rtc,
     option_boot, option_uuid, option_name, option_device, option_vga, option_global, option_action;
+/* vm_share.c */
+option_fn option_virtfs, option_fsdev;
+int shares_finish(struct vm_options *o, struct error *err);
 /* vm_memory.c */
 option_fn option_memory, option_mem_path, option_mem_prealloc, option_overcommit;
 int object_memory(struct vm_options *o, const struct option_list *l, struct error *err);

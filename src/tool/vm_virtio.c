@@ -414,6 +414,7 @@ static const struct {
     { "virtio-balloon-pci", "|virtio-balloon|virtio-balloon-pci-transitional|virtio-balloon-pci-non-transitional|", VIRTIO_KIND_BALLOON, balloon_keys },
     { "virtio-scsi-pci", "|virtio-scsi|virtio-scsi-pci-transitional|virtio-scsi-pci-non-transitional|", VIRTIO_KIND_SCSI, scsi_keys },
     { "virtio-net-pci", "|virtio-net|virtio-net-pci-transitional|virtio-net-pci-non-transitional|", VIRTIO_KIND_NET, virtio_net_keys },
+    { "virtio-9p-pci", "|virtio-9p|virtio-9p-pci-transitional|virtio-9p-pci-non-transitional|", VIRTIO_KIND_9P, virtio_9p_keys },
 };
 
 static int keys_show(const char *name, const struct option_key *keys)
@@ -433,13 +434,14 @@ static bool is_called(unsigned k, const char *name)
     return at && at[-1] == '|' && at[strlen(name)] == '|';
 }
 
-static int virtio_add(struct vm_options *o, const struct virtio_request *r, struct error *err)
+int virtio_request_add(struct vm_options *o, const struct virtio_request *r, struct error *err)
 {
     struct machine_config *c = &o->config;
 
     if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
     o->virtio_drive[c->virtio_count] = r->drive;
     o->virtio_rng[c->virtio_count] = r->rng;
+    o->virtio_fsdev[c->virtio_count] = r->fsdev;
     o->virtio_netdev[c->virtio_count] = r->netdev;
     o->virtio_has_mac[c->virtio_count] = r->has_mac;
     c->virtio[c->virtio_count++] = r->d;
@@ -458,7 +460,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;
     if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
     if (r.d.kind == VIRTIO_KIND_BLK && !r.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
-    return virtio_add(o, &r, err);
+    return virtio_request_add(o, &r, err);
 }
 
 static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
@@ -494,6 +496,7 @@ int virtio_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
 
+    if (shares_finish(o, err) < 0) return -1;
     for (unsigned n = 0; n < c->virtio_count; n++) {
         if (c->virtio[n].kind == VIRTIO_KIND_BLK && drive_resolve(o, n, err) < 0) return -1;
         if (c->virtio[n].kind == VIRTIO_KIND_RNG && rng_resolve(o, n, err) < 0) return -1;
@@ -507,7 +510,7 @@ int virtio_finish(struct vm_options *o, struct error *err)
 
         if (c->drive[i].interface != DRIVE_IF_VIRTIO || c->drive[i].index < 0) continue;
         if (c->drive[i].addr && virtio_set_addr(&r, c->drive[i].addr, err) < 0) return error_prefix(err, "-drive");
-        if (virtio_add(o, &r, err) < 0) return -1;
+        if (virtio_request_add(o, &r, err) < 0) return -1;
     }
     return 0;
 }

@@ -8,7 +8,7 @@
 struct virtio_request {
     struct vm_options *o;
     struct virtio_device_config d;
-    const char *drive, *rng, *netdev;
+    const char *drive, *rng, *netdev, *fsdev;
     bool has_mac;
 };
 static inline struct virtio_request *virtio_request_of(void *t) { return t; }
@@ -41,5 +41,8 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
 
 /* vm_net.c */
 extern const struct option_key virtio_net_keys[];
+extern const struct option_key virtio_9p_keys[];      /* vm_share.c */
+/* One more virtio device. */
+int virtio_request_add(struct vm_options *o, const struct virtio_request *r, struct error *err);
 
 #endif

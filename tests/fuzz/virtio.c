@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon and SCSI adapter on a PCI bus, each with its queues set up
+ * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon, SCSI adapter and shared folder on a PCI bus, each with its queues set up
  * properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
  * like those the device knows, notifications, resets, queue resets, in any order, while disk requests complete in between.
  * Nothing may crash, hang or reach outside of guest memory; the sanitizers watch.
@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "device/virtio/virtio_9p.h"
 #include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
@@ -24,7 +25,7 @@
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
 
-enum { RAM_BYTES = 256 << 10, DEVICES = 7, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
+enum { RAM_BYTES = 256 << 10, DEVICES = 8, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
        DATA = 0x20000 };
 
 static uint8_t *ram;
@@ -203,7 +204,7 @@ static void poke(unsigned d)
     }
 }
 
-static int devices_make(const char *file, struct error *err)
+static int devices_make(const char *file, const char *folder, struct error *err)
 {
     struct block_open_options o = { .filename = file, .format = "raw", .discard = true };
     struct virtio_blk_config blk = { .memory = memory, .queues = 2, .queue_size = 16, .write_cache = true, .serial = "fuzz" };
@@ -212,6 +213,7 @@ static int devices_make(const char *file, struct error *err)
     struct virtio_balloon_config balloon = { .memory = memory, .ram_hva = ram, .ram_bytes = RAM_BYTES, .free_page_reporting = true, .poll_s = 1 };
     struct virtio_scsi_config scsi = { .memory = memory, .queues = 2, .queue_size = 16, .unit_count = 3,
                                        .unit = { { 0, 0, { .write_cache = true } }, { 1, 1, { .serial = "s" } }, { 2, 0, { .is_cdrom = true } } } };
+    struct virtio_9p_config share = { .memory = memory, .tag = "fuzz", .share = { .path = folder, .security = P9_NONE } };
     struct virtio *v[DEVICES];
 
     node = block_open(&o, err);
@@ -230,6 +232,7 @@ static int devices_make(const char *file, struct error *err)
     v[5] = virtio_balloon_new(&balloon, err);
     scsi.unit[0].unit.node = scsi.unit[1].unit.node = scsi.unit[2].unit.node = node;
     v[6] = virtio_scsi_new(&scsi, err);
+    v[7] = virtio_9p_new(&share, err);
     for (int i = 0; i < DEVICES; i++) {
         struct virtio_pci_config c = { .bus = bus, .devfn = (i + 1) << 3, .vectors = i == 5 ? 0 : 4 };
 
@@ -242,11 +245,11 @@ int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 600000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf1050;
     struct pci_bus_config c = { .msi = { msi, NULL } };
-    char file[] = "/tmp/ospite-fuzz-XXXXXX";
+    char file[] = "/tmp/ospite-fuzz-XXXXXX", folder[] = "/tmp/ospite-fuzz-XXXXXX";
     struct error err = { "" };
     int fd = mkstemp(file);
 
-    if (fd < 0 || ftruncate(fd, 1 << 20) < 0) return 1;
+    if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || !mkdtemp(folder)) return 1;
     close(fd);
     state = seed;
     loop_init();
@@ -260,7 +263,7 @@ int main(int argc, char **argv)
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
     machine_lock();
-    if (devices_make(file, &err) < 0) {
+    if (devices_make(file, folder, &err) < 0) {
         printf("fuzz-virtio: %s\n", err.text);
         return 1;
     }
@@ -293,6 +296,7 @@ int main(int argc, char **argv)
     memory_map_free(memory);
     memory_map_free(ports);
     unlink(file);
+    rmdir(folder);
     printf("fuzz-virtio: %llu steps on %d devices, %llu requests, %llu interrupts, %llu steps on broken devices, seed %#llx, sum %llx\n",
            (unsigned long long)steps, DEVICES, (unsigned long long)requests, (unsigned long long)messages, (unsigned long long)broken,
            (unsigned long long)seed, (unsigned long long)sum);
