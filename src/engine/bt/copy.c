@@ -4,6 +4,7 @@
  *
  * Registers: most guest GPRs are in the host register of the same name. RCX is in R14 and RSP in R15; an implicit RCX
  * (shift counts) is copied to RCX first. R10, R11, R14, R15 are in memory and pass through scratch registers.
+ * Where one of the latter is the r/m operand, its place in memory can be the operand itself.
  * AH, CH, DH, BH cannot be named in an instruction with a REX prefix, and REX is needed for the memory operand and
  * the renamed registers: the guest register is rotated right by 8 into a scratch register, whose low byte is used, and
  * rotated back. Two byte registers of one instruction are used as they are (no REX is needed then).
@@ -49,6 +50,7 @@ struct renaming {
     struct place place[4];
     unsigned count;
     int reg, rm, vvvv, opcode;         /* host register for each encoding place, -1: as it stands */
+    bool rm_in_memory;                 /* the r/m register stays where it lies */
     bool rcx_in, rcx_out, rcx_raw;     /* rcx_raw: byte registers by their own names, guest RCX in host RCX */
     bool force_rex;
 };
@@ -114,6 +116,7 @@ static bool assign(struct renaming *r, const int *scratch, unsigned scratch_coun
         const struct x86_operand *o = &i->operand[n];
         int *slot = slot_for(r, o->place);
         if (o->kind != OPND_REG || !slot) continue;
+        if (r->rm_in_memory && o->place == ENC_MODRM_RM) continue;
         bool high = o->reg_class == RC_GPR8_HIGH;
         if (!high && o->reg_class != RC_GPR) continue;
         int guest = high ? o->reg - 4 : o->reg;
@@ -134,6 +137,33 @@ static bool assign(struct renaming *r, const int *scratch, unsigned scratch_coun
         }
         if (o->size == 1 && *slot >= 4 && *slot < 8) r->force_rex = true;
     }
+    return true;
+}
+
+/* Does the instruction do to memory what it does to a register? A lock prefix is not implied, nor an extension of the size. */
+static bool is_same_in_memory(const struct x86_insn *i)
+{
+    switch (i->mnemonic) {
+    case X86_ADD: case X86_OR: case X86_ADC: case X86_SBB: case X86_AND: case X86_SUB: case X86_XOR: case X86_CMP:
+    case X86_TEST: case X86_MOV: case X86_INC: case X86_DEC: case X86_NEG: case X86_NOT: case X86_CMOVCC: case X86_SETCC:
+    case X86_IMUL: case X86_MOVZX: case X86_MOVSX: case X86_MOVSXD: return i->encoding == ENCODING_LEGACY;
+    default: return false;
+    }
+}
+
+/* Is the r/m operand a guest register that lies in memory and can stay there? A write of 32 bits cannot: it clears the rest. */
+static bool find_rm_in_memory(const struct x86_insn *i, struct host_mem *m)
+{
+    const struct x86_operand *rm = NULL;
+    if (!is_same_in_memory(i)) return false;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        if (o->kind == OPND_REG && o->place == ENC_MODRM_RM) rm = o;
+    }
+    if (!rm || rm->reg_class != RC_GPR || host_of(rm->reg) >= 0 || (rm->size == 4 && rm->access & ACCESS_WRITE)) return false;
+    for (unsigned n = 0; n < i->operand_count; n++)
+        if (&i->operand[n] != rm && i->operand[n].kind == OPND_REG && i->operand[n].reg == rm->reg) return false;
+    *m = hm(H_RSP, VOFF(s.gpr[0]) + 8 * rm->reg);
     return true;
 }
 
@@ -238,7 +268,7 @@ static void emit_legacy(struct trans *t, const struct renaming *r, const uint8_t
 void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m)
 {
     struct renaming r = { .insn = insn, .reg = -1, .rm = -1, .vvvv = -1, .opcode = -1 };
-    struct host_mem merged;
+    struct host_mem merged, in_memory;
     find_implicit_rcx(&r);
     if (!m && is_raw_bytes(insn)) {
         e_mov_rr(&t->e, H_RCX, HOST_RCX);
@@ -248,14 +278,19 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
         e_mov_rr(&t->e, HOST_RCX, H_RCX);
         return;
     }
+    bool has_mem = m;
+    if (!m && find_rm_in_memory(insn, &in_memory)) {
+        r.rm_in_memory = true;
+        m = &in_memory;
+    }
     int scratch[3];
     unsigned count = 0;
     if (!r.rcx_in) scratch[count++] = T0;
-    if (!m) {
+    if (!has_mem) {
         scratch[count++] = S1;
         scratch[count++] = S2;
     }
-    if (!assign(&r, scratch, count) && m) {
+    if (!assign(&r, scratch, count) && has_mem) {
         merged = hm(S1, 0);
         e_lea(&t->e, S1, *m);
         m = &merged;
@@ -264,6 +299,8 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
         r.force_rex = false;
         assign(&r, scratch, count);
     }
+    for (unsigned k = 0; k < r.count; k++)
+        if (r.place[k].host == S2) t->s2_group = -1;
     load_places(t, &r);
     if (insn->encoding == ENCODING_VEX) emit_vex(t, &r, bytes, m);
     else emit_legacy(t, &r, bytes, m);

@@ -114,6 +114,24 @@ void t_find_groups(struct trans *t)
         if (t->group_of[n] >= 0 && t->group[t->group_of[n]].members < 2) t->group_of[n] = -1;
 }
 
+/* Does S2 keep its value during the current instruction, up to its own access if that is in a group? */
+static bool keeps_s2(const struct trans *t)
+{
+    const struct x86_insn *i = t_insn(t);
+    if (t->group_of[t->current] >= 0) return true;
+    if (i->mnemonic == X86_JCC) return t->current + 1u < t->count;
+    if (!(i->attr & IA_COPY) || i->attr & IA_BRANCH || t_has_rule(i)) return false;
+    for (unsigned n = 0; n < i->operand_count; n++)
+        if (i->operand[n].kind != OPND_REG && i->operand[n].kind != OPND_IMM) return false;
+    return true;
+}
+
+/* A new instruction begins. */
+void t_group_begin(struct trans *t)
+{
+    if (t->is_label[t->current] || !keeps_s2(t)) t->s2_group = -1;
+}
+
 /* The access of the current instruction, if it is in a group, at disp off the base as it is now. false: it is not. */
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op)
 {
@@ -126,9 +144,10 @@ bool t_group_access(struct trans *t, int32_t disp, struct mem_op op)
         e_lea(e, S1, hm(host_of(g->base), g->low));
         t_group_check(t, g->high - g->low, g->write);
         e_store(e, slot, S2);
-    } else {
+    } else if (t->s2_group != n) {
         e_load(e, S2, slot);
     }
+    t->s2_group = n;
     t_op(t, &op, hmi(S2, host_of(g->base), 1, disp));
     return true;
 }

@@ -381,7 +381,7 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
 const struct x86_operand *t_plain_operand(const struct x86_insn *i)
 {
     const struct x86_operand *m = NULL;
-    if (!(i->attr & IA_COPY) || i->attr & (IA_BRANCH | IA_ALIGNED) || i->lock || i->mnemonic == X86_XCHG) return NULL;
+    if (!(i->attr & IA_COPY) || i->attr & IA_BRANCH || i->lock || i->mnemonic == X86_XCHG) return NULL;
     if (t_has_rule(i) || is_bit_test(i) || is_masked_move(i)) return NULL;
     for (unsigned n = 0; n < i->operand_count; n++) {
         if (i->operand[n].kind == OPND_MOFFS) return NULL;

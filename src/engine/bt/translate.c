@@ -139,6 +139,7 @@ static void emit_block(struct trans *t)
         t->current = n;
         t->ended = false;
         bind_label(t, n);
+        t_group_begin(t);
         t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len };
         t_instruction(t);
     }
@@ -215,6 +216,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->mode = v->tbflags & TBF_MODE;
     t->key_base = rip - PAGE_OFFSET(pc);
     t->count = t->current = t->cold_count = t->jump_count = t->side_count = t->inner_count = 0;
+    t->s2_group = -1;
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));

@@ -68,6 +68,7 @@ struct trans {
     struct group group[TB_GROUPS];
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
+    int8_t s2_group;                   /* whose addend S2 holds, -1: nobody's */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
@@ -89,6 +90,7 @@ void t_group_check(struct trans *t, unsigned bytes, bool write);
 void t_emit_cold(struct trans *t);
 /* group.c */
 void t_find_groups(struct trans *t);
+void t_group_begin(struct trans *t);
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* copy.c: the instruction again; m: its memory operand's host address, NULL if it has none. */
 void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m);
