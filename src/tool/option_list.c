@@ -54,6 +54,16 @@ char *arena_copy(struct arena *a, const char *text, size_t length)
     return p->text;
 }
 
+void *arena_room(struct arena *a, size_t bytes)
+{
+    struct piece *p = calloc(1, sizeof(*p) + bytes);
+
+    if (!p) abort();
+    p->next = a->first;
+    a->first = p;
+    return p->text;
+}
+
 char *arena_format(struct arena *a, const char *fmt, ...)
 {
     va_list ap;

@@ -17,6 +17,8 @@ struct arena;
 struct arena *arena_new(void);
 void arena_free(struct arena *a);
 char *arena_copy(struct arena *a, const char *text, size_t length);
+/* Zeroed, aligned for pointers. */
+void *arena_room(struct arena *a, size_t bytes);
 char *arena_format(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 enum { OPTION_PAIRS = 48 };

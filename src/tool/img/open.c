@@ -19,8 +19,7 @@ static int image_options(struct img_common *c, const char *text, struct block_op
     struct option_list l;
     if (option_list_parse(&l, c->arena, text, NULL, err))
         return error_prefix(err, "--image-opts");
-    struct block_option_value *item = (struct block_option_value *)(void *)
-        arena_copy(c->arena, "", OPTION_PAIRS * sizeof(*item));
+    struct block_option_value *item = arena_room(c->arena, OPTION_PAIRS * sizeof(*item));
     for (unsigned i = 0; i < l.count; i++) {
         if (l.pair[i].bare)
             return error_set(err, "--image-opts: '%s' has no '='; write driver=qcow2,file.filename=NAME", l.pair[i].key);

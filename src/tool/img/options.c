@@ -189,8 +189,7 @@ static bool is_help(const char *text)
 int img_options_set(struct img_common *c, const struct img_texts *texts, struct block_option_set *set, bool *help,
                     struct error *err)
 {
-    struct block_option_value *item = (struct block_option_value *)(void *)
-        arena_copy(c->arena, "", IMG_OPTION_ITEMS * sizeof(*item));
+    struct block_option_value *item = arena_room(c->arena, IMG_OPTION_ITEMS * sizeof(*item));
     *set = (struct block_option_set){ .item = item };
     *help = false;
     for (unsigned i = 0; i < texts->count; i++) {
