@@ -143,7 +143,8 @@ struct block_node {
 };
 
 extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
-                                 block_format_vmdk, block_format_vpc;
+                                 block_format_vmdk, block_format_vpc, block_format_qed,
+                                 block_format_parallels;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */

@@ -10,9 +10,10 @@
 #include <string.h>
 
 static const struct block_format *const formats[] = {
-    &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_raw,
+    &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_qed,
+    &block_format_parallels, &block_format_raw,
 };
-#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc"
+#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels"
 
 static const struct {
     const char *name;
@@ -22,9 +23,6 @@ static const struct {
 } strangers[] = {
     { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
     { "VMDK 3 (COWD)", 0, "COWD", 4 },
-    { "QED", 0, "QED\0", 4 },
-    { "Parallels", 0, "WithoutFreeSpace", 16 },
-    { "Parallels", 0, "WithouFreSpacExt", 16 },
     { "Bochs", 0, "Bochs Virtual HD Image", 22 },
     { "LUKS", 0, "LUKS\xba\xbe", 6 },
 };
