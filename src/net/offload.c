@@ -131,11 +131,13 @@ bool net_packet_find(const uint8_t *frame, size_t size, struct net_packet *p)
     if (type != TYPE_IPV4 && type != TYPE_IPV6) return false;
     if (!(p->is_ipv6 ? ipv6_find : ipv4_find)(frame, size, p, &protocol)) return false;
     p->payload = p->l4;
+    p->end = p->l3 + (p->is_ipv6 ? IPV6_BYTES + get16(frame + p->l3 + 4) : get16(frame + p->l3 + 2));
+    if (p->end <= p->l4 || p->end > size) p->end = size;     /* cards that segment are given a length of 0 */
     p->is_tcp = protocol == PROTOCOL_TCP && !p->is_fragment;
     if (!p->is_tcp) return protocol == PROTOCOL_UDP;
     if (p->l4 + TCP_MIN > size) return false;
     p->payload = p->l4 + (frame[p->l4 + 12] >> 4) * 4u;
-    return p->payload >= p->l4 + TCP_MIN && p->payload <= size;
+    return p->payload >= p->l4 + TCP_MIN && p->payload <= p->end;
 }
 
 /* ---- cutting ---- */

@@ -6,7 +6,7 @@
 #include "net/backend.h"
 
 struct net_packet {
-    size_t l3, l4, payload;          /* offsets */
+    size_t l3, l4, payload, end;     /* offsets; end: where IP says, behind it is padding */
     bool is_ipv6, is_tcp, is_fragment;
 };
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Frames between the guest and libslirp. Both ways TCP travels in pieces of up to 64 KiB, where the card has segmentation
- * offload: libslirp takes what comes, and sends segments as large as the guest says it takes. A card that can cut them says
- * so in the guest's stead: in its SYN the maximal segment size is raised. Only where it was that of an ordinary Ethernet, so that
- * a path that is narrower somewhere behind the guest stays narrow.
+ * Frames between the guest and libslirp. TCP travels in pieces of up to 64 KiB both ways: libslirp takes what comes, and its MTU
+ * here is 65520, so that it makes large segments. How they are to be cut for the guest says the maximal segment size of the guest's
+ * SYN, which is noted by connection, and raised to 65000 on its way to libslirp. Cards that can cut get the large segment.
  *
- * libslirp is told of an MTU of 65520 for this; datagrams that exceed the real one become fragments here.
- * Sources: RFC 9293 (3.1: options), 791 (fragments).
+ * Datagrams that exceed the real MTU become fragments. (libslirp forgets the guest's SYN options where connecting takes time, so it could
+ * not be left to it.) Two connections may share a note; then the later SYN counts.
+ * Sources: RFC 9293 (3.1: options, 3.7.1), 791 (fragments).
  */
 #include <string.h>
 
@@ -15,7 +15,7 @@
 #include "net/user_private.h"
 
 enum { ETHER = 14, MTU = 1500, IPV4_BYTES = 20, TCP_CSUM = 16, TCP_FLAGS = 13, FLAG_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2,
-       LARGE_MSS = 65000, HEAD_MAX = 160, FRAGMENT_BYTES = 1480, MORE_FRAGMENTS = 0x2000 };
+       LARGE_MSS = 65000, LEAST_MSS = 64, DEFAULT_MSS = 536, HEAD_MAX = 160, FRAGMENT_BYTES = 1480, MORE_FRAGMENTS = 0x2000 };
 
 static void put16(uint8_t *p, unsigned v)
 {
@@ -39,27 +39,37 @@ static uint8_t *mss_find(uint8_t *option, const uint8_t *end)
     return NULL;
 }
 
-static bool mss_raise(struct user *u, const struct net_packet *p)
+/* Where the guest's segment size for a connection is noted; local and remote ports as the guest sees them. */
+static uint16_t *mss_note(struct user *u, const uint8_t *frame, const struct net_packet *p, bool from_guest)
 {
-    unsigned usual = MTU - (p->is_ipv6 ? 60 : 40);
-    uint8_t *mss;
+    const uint8_t *far = frame + p->l3 + (p->is_ipv6 ? from_guest ? 36 : 20 : from_guest ? 16 : 12);
+    unsigned near_port = get16(frame + p->l4 + (from_guest ? 0 : 2)), far_port = get16(frame + p->l4 + (from_guest ? 2 : 0));
+    uint32_t hash = (get16(far) << 16 | get16(far + 2)) * 0x9e3779b1u ^ (near_port << 16 | far_port) * 0x85ebca6bu;
 
-    if (!(u->base.frontend_offloads & (p->is_ipv6 ? NET_TSO6 : NET_TSO4)) || !(u->frame[p->l4 + TCP_FLAGS] & FLAG_SYN)) return false;
-    mss = mss_find(u->frame + p->l4 + 20, u->frame + p->payload);
-    if (!mss || get16(mss) < usual || get16(mss) >= LARGE_MSS) return false;
-    put16(mss, LARGE_MSS);
-    return true;
+    return &u->mss[hash >> 20];
+}
+
+static void syn_take(struct user *u, const struct net_packet *p)
+{
+    uint8_t *mss = mss_find(u->frame + p->l4 + 20, u->frame + p->payload);
+    uint16_t *note = mss_note(u, u->frame, p, true);
+
+    *note = (uint16_t)(mss ? MAX(get16(mss), (unsigned)LEAST_MSS) : DEFAULT_MSS);
+    if (mss) put16(mss, LARGE_MSS);
 }
 
 bool user_frame_from_guest(struct user *u, size_t size, const struct net_header *h)
 {
     struct net_packet p;
+    bool is_syn;
     uint16_t sum;
 
     if (!net_packet_find(u->frame, size, &p) || !p.is_tcp) return !(h->flags & NET_NEEDS_CSUM) || net_csum_finish(u->frame, size, h);
-    if (!mss_raise(u, &p) && !(h->flags & NET_NEEDS_CSUM)) return true;
+    is_syn = u->frame[p.l4 + TCP_FLAGS] & FLAG_SYN;
+    if (is_syn) syn_take(u, &p);
+    if (!is_syn && !(h->flags & NET_NEEDS_CSUM)) return true;
     memset(u->frame + p.l4 + TCP_CSUM, 0, 2);
-    sum = (uint16_t)~net_sum_fold(net_sum(net_pseudo_sum(u->frame, &p, size - p.l4), u->frame + p.l4, size - p.l4));
+    sum = (uint16_t)~net_sum_fold(net_sum(net_pseudo_sum(u->frame, &p, p.end - p.l4), u->frame + p.l4, p.end - p.l4));
     memcpy(u->frame + p.l4 + TCP_CSUM, &sum, 2);
     return true;
 }
@@ -73,13 +83,17 @@ static void deliver(struct user *u, const struct net_header *h, const void *head
     user_deliver(u, &(struct net_frame){ .header = *h, .iov = iov, .count = 2, .bytes = head_bytes + rest_bytes });
 }
 
+/* Options take their place from what the segment size promises (RFC 9293, 3.7.1), and so does a narrow MTU. */
 static void segment_deliver(struct user *u, const uint8_t *frame, size_t size, const struct net_packet *p)
 {
-    struct net_header h;
+    unsigned most = (unsigned)(MTU - (p->payload - p->l3)), note = *mss_note(u, frame, p, false);
+    size_t options = p->payload - p->l4 - 20;
+    struct net_header h = { .flags = NET_DATA_VALID };
     uint8_t head[HEAD_MAX];
 
+    if (note > options + LEAST_MSS / 2) most = MIN(most, (unsigned)(note - options));
     memcpy(head, frame, p->payload);
-    net_gso_prepare(head, size, p, (unsigned)(MTU - (p->payload - p->l3)), &h);
+    if (size - p->payload > most) net_gso_prepare(head, size, p, most, &h);
     deliver(u, &h, head, p->payload, frame + p->payload, size - p->payload);
 }
 
@@ -106,11 +120,13 @@ static void fragments_deliver(struct user *u, const uint8_t *frame, size_t size,
 void user_frame_to_guest(struct user *u, const uint8_t *frame, size_t size)
 {
     struct net_header h = { .flags = NET_DATA_VALID };   /* libslirp made it here and now */
+    bool known, is_ip;
     struct net_packet p;
 
-    if (size <= ETHER + MTU) deliver(u, &h, frame, MIN(size, (size_t)ETHER), frame + MIN(size, (size_t)ETHER), size - MIN(size, (size_t)ETHER));
-    else if (size > NET_FRAME_MAX || !net_packet_find(frame, size, &p) || p.payload > HEAD_MAX) u->base.dropped++;
-    else if (p.is_tcp) segment_deliver(u, frame, size, &p);
-    else if (!p.is_ipv6 && p.l3 == ETHER && p.l4 == ETHER + IPV4_BYTES && !p.is_fragment) fragments_deliver(u, frame, size, &p);
+    known = size <= NET_FRAME_MAX && net_packet_find(frame, size, &p) && p.payload <= HEAD_MAX;
+    is_ip = known && !p.is_fragment && p.l3 == ETHER;
+    if (known && p.is_tcp) segment_deliver(u, frame, size, &p);
+    else if (size <= ETHER + MTU) deliver(u, &h, frame, MIN(size, (size_t)ETHER), frame + MIN(size, (size_t)ETHER), size - MIN(size, (size_t)ETHER));
+    else if (is_ip && !p.is_ipv6 && p.l4 == ETHER + IPV4_BYTES) fragments_deliver(u, frame, size, &p);
     else u->base.dropped++;
 }

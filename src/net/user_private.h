@@ -30,6 +30,7 @@ struct user {
     struct waiting *first, **last;                       /* frames the guest had no room for */
     unsigned waiting_count;
     bool holds_back;                                     /* sockets are not read meanwhile */
+    uint16_t mss[4096];                                  /* by connection: what the guest's SYN said */
     uint8_t frame[NET_FRAME_MAX];                        /* from the guest, in one piece */
 };
 
