@@ -23,7 +23,7 @@ struct nic_common {                    /* what all cards have */
     const char *rom;                   /* file of the option ROM; NULL: the model's own; "": none */
 };
 
-enum nic_model { NIC_VIRTIO };
+enum nic_model { NIC_VIRTIO, NIC_E1000 };
 struct nic_config {
     enum nic_model model;
     struct nic_common common;

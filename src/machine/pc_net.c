@@ -14,6 +14,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "device/net/e1000.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
 #include "net/user.h"
@@ -86,6 +87,21 @@ static int rom_read(struct machine_nic *nic, const char *path, uint32_t *bytes, 
     return nic->rom ? 0 : error_set(err, "no memory for the option ROM '%s'", path);
 }
 
+/* iPXE's ROM for virtio names the modern device; firmware starts it only for the device it names. As QEMU does it: the ID is put right,
+ * and a byte of the image that nobody reads makes up for it in the checksum (PCI firmware specification 3.0, 5.1). */
+void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t device)
+{
+    uint8_t *image = rom;
+    size_t at;
+
+    if (bytes < 0x20 || image[0] != 0x55 || image[1] != 0xaa) return;
+    at = image[0x18] | image[0x19] << 8;
+    if (at + 8 > bytes || memcmp(image + at, "PCIR", 4)) return;
+    image[6] += image[at + 6] + image[at + 7] - (device & 0xff) - (device >> 8);
+    image[at + 6] = (uint8_t)device;
+    image[at + 7] = (uint8_t)(device >> 8);
+}
+
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err)
 {
@@ -117,12 +133,29 @@ static struct device *virtio_create(struct machine *m, const struct nic_config *
     return pc_virtio_add(m, &d, err);
 }
 
+/* Those that are no virtio. */
+static const struct {
+    const char *name, *rom;
+    struct device *(*create)(const struct nic_device_config *config, struct error *err);
+} cards[] = {
+    [NIC_E1000] = { "e1000", "efi-e1000.rom", e1000_new },
+};
+
 static int nic_create(struct machine *m, const struct nic_config *c, struct error *err)
 {
-    switch (c->model) {
-    case NIC_VIRTIO: return virtio_create(m, c, err) ? 0 : -1;
-    }
-    return -1;
+    struct nic_device_config d = { .bus = m->pci, .devfn = c->devfn, .memory = m->memory, .id = c->common.id };
+    struct machine_nic *nic;
+    struct device *device;
+
+    if (c->model == NIC_VIRTIO) return virtio_create(m, c, err) ? 0 : -1;
+    if (pc_nic_note(m, cards[c->model].name, &c->common, cards[c->model].rom, &nic, &d.rom_bytes, err) < 0) return -1;
+    memcpy(d.mac, c->common.mac, sizeof(d.mac));
+    d.backend = nic->backend;
+    d.rom = nic->rom;
+    device = cards[c->model].create(&d, err);
+    if (!device) return -1;
+    pc_device_add(m, device);
+    return 0;
 }
 
 int pc_nics_create(struct machine *m, int before, struct error *err)

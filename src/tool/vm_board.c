@@ -619,6 +619,8 @@ static const struct {
     { "virtio-balloon", "PCI", "another name for virtio-balloon-pci", device_virtio },
     { "virtio-balloon-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-balloon-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "e1000", "PCI", "Intel Gigabit Ethernet (82540EM)", device_nic },
+    { "e1000-82540em", "PCI", "another name for e1000", device_nic },
     { "virtio-net-pci", "PCI", "virtio network card", device_virtio },
     { "virtio-net", "PCI", "another name for virtio-net-pci", device_virtio },
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },

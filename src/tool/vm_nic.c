@@ -161,7 +161,7 @@ struct nic_request {
 };
 
 static const struct { const char *name, *short_name; enum nic_model model; } models[] = {
-    { "virtio-net-pci", "virtio", NIC_VIRTIO },
+    { "virtio-net-pci", "virtio", NIC_VIRTIO }, { "e1000", "e1000-82540em", NIC_E1000 },
 };
 
 static struct nic_request *nic(void *t) { return t; }
@@ -215,6 +215,28 @@ static int nic_add(struct vm_options *o, const struct nic_request *r, struct err
     return 0;
 }
 
+static int nic_id(void *t, const char *v, struct error *err) { nic(t)->c.common.id = v; return 0; }
+static int nic_romfile(void *t, const char *v, struct error *err) { nic(t)->c.common.rom = v; return 0; }
+static int nic_rombar(void *t, const char *v, struct error *err) { return rombar(v, &nic(t)->c.common.rom, err); }
+
+/* Of -device with a card that is no virtio. */
+static const struct option_key device_keys[] = {
+    { "driver", nic_accept, NULL }, { "id", nic_id, NULL }, { "netdev", nic_netdev, NULL }, { "mac", nic_mac, NULL }, { "addr", nic_addr, NULL },
+    { "bus", virtio_set_bus, NULL }, { "romfile", nic_romfile, NULL }, { "rombar", nic_rombar, NULL }, { "multifunction", virtio_set_off_only, NULL },
+    { "bootindex", NULL, "not supported in this version; use -boot order=n" }, { NULL, NULL, NULL },
+};
+
+int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    struct nic_request r = { .o = o, .c = { .devfn = -1, .before = (int)o->config.virtio_count } };
+    const char *name = l->pair[0].value;
+
+    if (nic_model(&r, name, err) < 0) return -1;
+    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show(name, device_keys);
+    if (option_list_apply(l, arena_format(o->arena, "-device %s", name), device_keys, &r, err) < 0) return -1;
+    return nic_add(o, &r, err);
+}
+
 static int models_show(void)
 {
     printf("Available NIC models:\n");
@@ -246,7 +268,7 @@ static void card_take(struct option_list *l, struct option_list *card)
     l->count = kept;
 }
 
-static const struct nic_request legacy_nic = { .c = { .model = NIC_VIRTIO, .devfn = -1, .before = NIC_LEGACY } };
+static const struct nic_request legacy_nic = { .c = { .model = NIC_E1000, .devfn = -1, .before = NIC_LEGACY } };
 
 int option_nic(struct vm_options *o, const char *arg, struct error *err)
 {
@@ -364,11 +386,23 @@ static int dumps_finish(struct vm_options *o, struct error *err)
     return 0;
 }
 
+/* As qemu's: -net nic -net user. */
+static int default_add(struct vm_options *o, struct error *err)
+{
+    struct netdev_config *d = netdev_new(o, NULL, NETDEV_USER, err);
+    struct nic_request r = legacy_nic;
+
+    if (!d) return -1;
+    r.netdev = d->id;
+    return nic_add(o, &r, err);
+}
+
 int nics_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
     struct cards all = { .count = 0 };
 
+    if (!o->net_given && !o->nodefaults && default_add(o, err) < 0) return -1;
     if (o->net_nics && o->net_networks) o->nic_netdev[o->net_nic] = c->netdev[o->net_network].id;
     if (nics_before(o, &all, NIC_LEGACY, err) < 0) return -1;
     for (unsigned i = 0; i < c->virtio_count; i++) {

@@ -417,7 +417,7 @@ static const struct {
     { "virtio-9p-pci", "|virtio-9p|virtio-9p-pci-transitional|virtio-9p-pci-non-transitional|", VIRTIO_KIND_9P, virtio_9p_keys },
 };
 
-static int keys_show(const char *name, const struct option_key *keys)
+int keys_show(const char *name, const struct option_key *keys)
 {
     printf("%s options:\n", name);
     for (; keys->name; keys++)

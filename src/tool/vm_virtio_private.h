@@ -39,7 +39,9 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
     { "ats", virtio_set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
     { NULL, NULL, NULL }
 
-/* vm_net.c */
+/* vm_virtio.c: the answer to -device NAME,help. */
+int keys_show(const char *name, const struct option_key *keys);
+/* vm_nic.c */
 extern const struct option_key virtio_net_keys[];
 extern const struct option_key virtio_9p_keys[];      /* vm_share.c */
 /* One more virtio device. */

@@ -37,12 +37,12 @@ def libraries(*programs):
     return {name.lstrip('/'): name for name in names}
 
 
-def drivers(kernel, *names):
+def drivers(kernel, *names, root='/'):
     """Module files a driver needs, in the order to load them: (script, files for the initramfs)."""
     version = os.path.basename(kernel).removeprefix('vmlinuz-')
     paths = []
-    for name in ('virtio_pci', *names):
-        out = subprocess.run(['modprobe', '-S', version, '--show-depends', name], capture_output=True, text=True)
+    for name in names:
+        out = subprocess.run(['modprobe', '-d', root, '-S', version, '--show-depends', name], capture_output=True, text=True)
         if out.returncode:
             raise Skip(f'{kernel} has no module {name}')
         paths += [line.split()[1] for line in out.stdout.splitlines() if line.startswith('insmod')]
@@ -50,11 +50,26 @@ def drivers(kernel, *names):
     return ''.join(f'insmod /m/{os.path.basename(p)} || echo WRONG {p}\n' for p in paths), {'m/' + os.path.basename(p): p for p in paths}
 
 
+def debian_kernel(a):
+    """The kernel with drivers for old hardware, which is fetched the first time."""
+    path = os.path.abspath(os.path.join(a.guests, 'kernel'))
+    if not os.path.exists(path):
+        made = subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-kernel'), path], capture_output=True, text=True)
+        if made.returncode:
+            raise Skip(f'tools/mk-debian-kernel: {made.stderr.strip()[-200:]}')
+    return path
+
+
 class Guest:
     """The cloud kernel with a script; the script ends in power-off."""
     def __init__(self, a, modules, script, args, files=None, seconds=60, cpus=1, memory=256):
-        kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
-        load, module_files = drivers(kernel, *modules)
+        if modules[0] == 'all':                            # the kernel for all machines
+            root = debian_kernel(a)
+            kernel = need(root + '/boot/vmlinuz-*', 'linux-image-amd64')
+            load, module_files = drivers(kernel, *modules[1:], root=root)
+        else:
+            kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+            load, module_files = drivers(kernel, 'virtio_pci', *modules)
         initrd = initramfs(os.path.join(a.dir, 'initrd'), f'export PATH=/bin:/sbin:/usr/bin:/usr/sbin\n{load}\n{script}\n'
                            'dmesg | grep -vi "command line" | grep -Ei "panic|oops|bug:|end trace|virtio.*(fail|error)|i/o error" && echo WRONG dmesg\necho OSPITE-DONE',
                            {**module_files, **(files or {})})

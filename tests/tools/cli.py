@@ -35,7 +35,7 @@ BAD = [
     ('-cpu nosuch', "unknown CPU model 'nosuch'"),
     ('-cpu qemu64,+ssse', "unknown CPU flag 'ssse'; did you mean 'sse'"),
     ('-M q36', "did you mean 'pc'"),
-    ('-device e1001', "'e1001' is not a device"),
+    ('-device e1001', "did you mean 'e1000'"),
     ('-d innt', "did you mean 'int'"),
     ('-machine pc,accell=bt', "did you mean 'accel'"),
     ('-drive file=x,formt=raw', "did you mean 'format'"),

@@ -8,7 +8,7 @@ SKIP = 77
 
 class Ospite:
     def __init__(self, program, args, where):
-        self.process = subprocess.Popen([program, '-accel', 'bt', '-S', '-display', 'none', '-serial', 'null', '-monitor',
+        self.process = subprocess.Popen([program, '-accel', 'bt', '-S', '-display', 'none', '-serial', 'null', '-net', 'none', '-monitor',
                                          f'unix:{where}/mon,server=on,wait=off', '-gdb', f'unix:{where}/gdb,server=on,wait=off', *args],
                                         stdin=subprocess.DEVNULL)
         self.monitor = self.connect(where + '/mon')
