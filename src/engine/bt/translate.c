@@ -48,6 +48,22 @@ static bool breaks_before(const struct trans *t, unsigned offset)
     return false;
 }
 
+/* F3 before BSF and BSR makes TZCNT and LZCNT of them where those exist; elsewhere it means nothing. */
+static void scan_without_rep(const struct trans *t, const uint8_t *bytes, struct x86_insn *i)
+{
+    uint8_t plain[15], len = i->len;
+    unsigned n = 0, at = 0;
+    bool counts_zeros = i->mnemonic == X86_TZCNT || i->mnemonic == X86_LZCNT;
+    if (!counts_zeros || t->en->feature[i->feature]) return;
+    for (; bytes[at] != 0x0f; at++) {
+        if (bytes[at] != 0xf2 && bytes[at] != 0xf3) plain[n++] = bytes[at];
+        else if (t->mode == X86_CODE64 && n && (plain[n - 1] & 0xf0) == 0x40) n--;      /* REX counts only beside the opcode */
+    }
+    for (; at < len; at++) plain[n++] = bytes[at];
+    x86_decode(plain, n, t->mode, i);
+    i->len = len;
+}
+
 /* Decodes the block's instructions into t. page: bytes of the page, valid from offset on for available bytes. */
 static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned available, gpa_t *page2)
 {
@@ -73,6 +89,7 @@ static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned avai
             if (n) return;
             r = X86_DECODE_TOO_LONG;                   /* #GP(0), like a fetch beyond the limit */
         }
+        if (r == X86_DECODE_OK) scan_without_rep(t, bytes, &t->insn[n]);
         t->result[n] = r;
         t->offset[n] = offset;
         t->count++;
