@@ -116,6 +116,8 @@ static int load(struct boot_image *b, struct error *err)
 
         if (result) return result;
     }
+    if (kernel->size > 2 && kernel->data[0] == 0x1f && kernel->data[1] == 0x8b)
+        return error_set(err, "-kernel: '%s' is compressed by gzip as a whole; unpack it with gunzip first", b->config.kernel);
     return error_set(
         err,
         "-kernel: '%s' is no kernel that can be started: neither a bzImage nor an ELF file with a PVH "

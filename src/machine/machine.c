@@ -189,7 +189,7 @@ static int engine_choose(struct machine *m, struct error *err)
         if (accel == ACCEL_DEFAULT) log_message("engine kvm: /dev/kvm passed the probe");
         return 0;
     }
-    if (accel == ACCEL_KVM) return error_set(err, "%s", why.text);
+    if (accel == ACCEL_KVM) return error_set(err, "%s; -accel bt runs the guest without KVM", why.text);
     log_message("engine bt: %s", why.text);
     return 0;
 }
