@@ -34,7 +34,7 @@ def session(symbols, socket, name):
     rip = {s: f'0x{symbols[s]:x}' for s in SYMBOLS}
     return [
         ('set pagination off', ''), ('set confirm off', ''), ('set architecture i386:x86-64', 'i386:x86-64'),
-        (f'target remote {socket}', ''), ('info threads', r'Thread 1 .*CPU#0'),
+        (f'target remote {socket}', ''), ('info threads', r'Thread 1\S* .*CPU#0'),
         (f'x/s {name}', r'"\(none\)"'), (f'hbreak {at("__x64_sys_sethostname")}', 'Hardware assisted breakpoint 1'),
         ('continue', f'Breakpoint 1, {rip["__x64_sys_sethostname"].replace("0x", "0x0*")}'),
         ('p/x $rip', rip['__x64_sys_sethostname']), ('p/x $cs', '0x10'), ('p $cr0 & 0x80000001', r'= (0x80000001|2147483649|\[.*PG.*PE.*\])'),
