@@ -274,7 +274,7 @@ int sparse_map(struct sparse *s, uint64_t offset, uint64_t length, struct block_
         done += MIN(length - done, s->block_bytes - at % s->block_bytes);
     }
     map->length_bytes = done;
-    map->present = first != SPARSE_HOLE;
+    map->present = first != SPARSE_HOLE || s->has_no_backing;
     map->data = stored;
     map->zero = !stored && (first == SPARSE_ZERO || !s->backing);
     map->compressed = stored && packed;

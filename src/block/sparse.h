@@ -34,6 +34,7 @@ struct sparse {
     uint64_t backing_offset;            /* where in it this disk begins */
     uint64_t size;
     uint32_t block_bytes;
+    bool has_no_backing;                /* the format knows none: what has no place is zeroes by this image's own word */
     pthread_mutex_t lock;
     bool dirty;                         /* set by commit and pack */
     uint8_t *scratch;                   /* one block, for packed ones; under the lock */

@@ -146,6 +146,7 @@ static int vdi_open(struct block_node *n, struct error *err)
     n->size = ALIGN_UP(le64_get(v->header.disk_size), 512ull);
     static const struct sparse_ops ops = { .find = vdi_find, .allocate = vdi_allocate, .commit = vdi_commit, .sync = vdi_sync };
     sparse_init(&v->s, &ops, n->file, n->size, BLOCK);
+    v->s.has_no_backing = true;
     n->state = v;
     n->cluster_bytes = BLOCK;
     r = sparse_table_init(&v->table, n->file, le32_get(v->header.table_offset), (uint64_t)v->blocks * sizeof(le32));
@@ -238,9 +239,9 @@ static int vdi_check(struct block_node *n, struct block_check *c, struct error *
     struct vdi *v = n->state;
     uint8_t *seen = calloc(1, v->blocks / 8 + 1);
     int r = seen ? 0 : -ENOMEM;
-    uint32_t last = ENTRY_FREE;
-    c->total_clusters = (n->size + BLOCK - 1) / BLOCK;
-    for (uint32_t i = 0; !r && i < c->total_clusters; i++) {
+    uint64_t blocks = (n->size + BLOCK - 1) / BLOCK;
+    uint32_t used = 0;
+    for (uint32_t i = 0; !r && i < blocks; i++) {
         le32 *at = sparse_table_at(&v->table, i * sizeof(le32), &r);
         if (!at)
             break;
@@ -253,16 +254,13 @@ static int vdi_check(struct block_node *n, struct block_check *c, struct error *
             continue;
         }
         seen[number / 8] |= (uint8_t)(1 << number % 8);
-        c->allocated_clusters++;
-        c->fragmented_clusters += last != ENTRY_FREE && number != last + 1;
-        last = number;
+        used++;
     }
     free(seen);
     if (r)
         return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
-    if (c->allocated_clusters != v->used) {
-        say(c, "ERROR: the header says that %u blocks are used, the table has %llu", v->used,
-            (unsigned long long)c->allocated_clusters);
+    if (used != v->used) {
+        say(c, "ERROR: the header says that %u blocks are used, the table has %u", v->used, used);
         c->corruptions++;
     }
     return 0;

@@ -212,6 +212,7 @@ static int dynamic_open(struct block_node *n, struct vpc *v, uint64_t file_size,
     if (v->table_offset < FOOTER_BYTES || v->table_offset > file_size || v->table_bytes > file_size - v->table_offset)
         return refuse(n, "its table of blocks lies outside the file", err);
     sparse_init(&v->s, &ops, n->file, n->size, block);
+    v->s.has_no_backing = true;
     n->cluster_bytes = block;
     r = sparse_table_init(&v->table, n->file, v->table_offset, v->table_bytes);
     if (!r)
@@ -324,7 +325,7 @@ static int vpc_map(struct block_node *n, uint64_t offset, uint64_t length, struc
     int r = vpc_extent(n, offset, length, &e);
     map->length_bytes = e.length_bytes;
     map->zero = e.zero;
-    map->data = !e.hole;
+    map->data = true;
     map->has_offset = true;
     map->offset = offset;
     return r;

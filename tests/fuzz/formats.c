@@ -5,7 +5,8 @@
  * changes get past them. Extents are looked for in an empty directory of the process's own, so no input opens files
  * of the host.
  *
- * 'fuzz-formats COUNT SEED' changes images of its own, 'fuzz-formats --seeds DIR' writes those, with file names it replays.
+ * 'fuzz-formats COUNT SEED' changes images of its own, 'fuzz-formats --seeds DIR' writes those, '--replay DIR' runs what is in
+ * a directory (corpus/formats: what libFuzzer found worth keeping, the smallest of it), with file names it replays those.
  */
 #include "base/bits.h"
 #include "base/error.h"
@@ -13,6 +14,8 @@
 #include "block/image.h"
 #include "block/vhdx/vhdx_private.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +239,28 @@ static int replay(const char *name)
     return 0;
 }
 
+static int directory_replay(const char *directory)
+{
+    char *path = realpath(directory, NULL);     /* the first input changes the directory */
+    DIR *d = path ? opendir(path) : NULL;
+    unsigned count = 0;
+    if (!d) {
+        perror(directory);
+        return 1;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        char name[PATH_MAX];
+        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
+        if (*e->d_name != '.' && replay(name))
+            return 1;
+        count += *e->d_name != '.';
+    }
+    closedir(d);
+    free(path);
+    printf("fuzz/formats: %u inputs of the corpus replayed\n", count);
+    return !count;
+}
+
 static int seeds_write(const char *directory)
 {
     for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
@@ -257,6 +282,8 @@ int main(int argc, char **argv)
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 7, rng = seed;
     if (argc > 2 && !strcmp(argv[1], "--seeds"))
         return seeds_write(argv[2]);
+    if (argc > 2 && !strcmp(argv[1], "--replay"))
+        return directory_replay(argv[2]);
     if (argc > 1 && !count) {
         for (int i = 1; i < argc; i++)  /* the first input changes the directory */
             argv[i] = realpath(argv[i], NULL);

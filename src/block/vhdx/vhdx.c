@@ -106,6 +106,7 @@ static int vhdx_open_into(struct block_node *n, struct vhdx *v, struct error *er
     v->end = MAX(v->end, v->bat_offset + v->bat_length);
     v->end = MAX(v->end, MAX(v->metadata_offset + v->metadata_length, v->log_offset + v->log_length));
     sparse_init(&v->s, &ops, n->file, n->size, block);
+    v->s.has_no_backing = true;
     n->cluster_bytes = block;
     return 0;
 }
@@ -178,8 +179,8 @@ static int vhdx_discard(struct block_node *n, uint64_t offset, uint64_t length)
 static int vhdx_check(struct block_node *n, struct block_check *c, struct error *err)
 {
     struct vhdx *v = n->state;
-    c->total_clusters = (n->size + v->s.block_bytes - 1) / v->s.block_bytes;
-    for (uint64_t i = 0; i < c->total_clusters; i++) {
+    uint64_t blocks = (n->size + v->s.block_bytes - 1) / v->s.block_bytes;
+    for (uint64_t i = 0; i < blocks; i++) {
         uint64_t at;
         pthread_mutex_lock(&v->s.lock);
         int r = vhdx_find(&v->s, i, &at);
@@ -189,7 +190,6 @@ static int vhdx_check(struct block_node *n, struct block_check *c, struct error 
         if (r && c->say)
             c->say(c, "ERROR: a block lies outside the file or over metadata");
         c->corruptions += r == -EIO;
-        c->allocated_clusters += !r && at < SPARSE_ZERO;
     }
     return 0;
 }

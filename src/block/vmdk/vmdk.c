@@ -317,7 +317,7 @@ static int vmdk_map(struct block_node *n, uint64_t offset, uint64_t length, stru
     int r = vmdk_extent_get(n, offset, length, &x);
     map->length_bytes = x.length_bytes;
     map->zero = x.zero;
-    map->data = !x.hole;
+    map->data = e->kind == VMDK_FLAT;
     map->has_offset = e->kind == VMDK_FLAT;
     map->offset = e->flat_offset + offset - e->start;
     return r;
@@ -364,7 +364,6 @@ static int vmdk_info(struct block_node *n, struct block_info *info, struct error
 static int vmdk_check(struct block_node *n, struct block_check *c, struct error *err)
 {
     struct vmdk *v = n->state;
-    c->total_clusters = n->cluster_bytes ? (n->size + n->cluster_bytes - 1) / n->cluster_bytes : 0;
     for (unsigned i = 0; i < v->extents; i++) {
         struct vmdk_extent *e = &v->extent[i];
         uint64_t blocks = e->kind == VMDK_SPARSE ? (e->length + e->s.block_bytes - 1) / e->s.block_bytes : 0, at;
@@ -377,8 +376,6 @@ static int vmdk_check(struct block_node *n, struct block_check *c, struct error 
                 return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
             if (r && c->say)
                 c->say(c, "ERROR: a grain or its table lies outside the file or over metadata");
-            c->allocated_clusters += !r && at < SPARSE_ZERO;
-            c->compressed_clusters += !r && at < SPARSE_ZERO && e->compressed;
         }
     }
     return 0;
