@@ -93,3 +93,9 @@ bool block_format_has_check(const char *format)
     const struct block_format *f = block_format_find(format);
     return f && f->check;
 }
+
+bool block_format_has_make_empty(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->make_empty;
+}

@@ -30,7 +30,7 @@ int block_measure(const struct block_create_options *o, struct block_node *sourc
     const struct block_format *f = block_format_find(o->format);
     *m = (struct block_measure){ 0 };
     if (!f || !f->measure)
-        return error_set(err, "the size of %s images cannot be measured; raw and qcow2 can", o->format);
+        return error_set(err, "the size of %s images cannot be measured", o->format);
     if (block_options_check(o->options, f->create_options, f->name, err))
         return -1;
     return f->measure(o, source, m, err);

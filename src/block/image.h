@@ -25,6 +25,7 @@ const struct block_option *block_create_table(const char *format);
 bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
 bool block_format_has_check(const char *format);
+bool block_format_has_make_empty(const char *format);
 
 struct block_create_options {
     const char *filename;

@@ -235,6 +235,7 @@ const struct block_format block_format_qcow2 = {
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
     .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent, .has_backing = true,
     .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,
+    .backing_change = qcow2_backing_change,
     .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,
     .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
     .snapshot_apply = qcow2_snapshot_apply, .snapshot_delete = qcow2_snapshot_delete,

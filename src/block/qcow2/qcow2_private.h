@@ -235,6 +235,9 @@ int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, b
 
 int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
 
+/* backing.c */
+int qcow2_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err);
+
 /* image.c: what the tools ask for */
 extern const struct block_option qcow2_create_options_table[];
 int qcow2_create_check(const struct block_create_options *o, struct error *err);

@@ -38,6 +38,9 @@ static int base_find(struct commit_args *a, struct views *v, struct error *err)
     struct block_node *wanted = NULL;
     if (!n)
         return error_set(err, "'%s' has no backing file", a->c.file[0]);
+    if (!a->keep && !a->base && !block_format_has_make_empty(block_format_name(v->image)))
+        return error_set(err, "%s images cannot be emptied; give -d to keep what '%s' holds", block_format_name(v->image),
+                         a->c.file[0]);
     v->layers = 1;
     if (a->base) {
         const struct img_open o = { .filename = a->base, .no_lock = true, .no_backing = true };
