@@ -4,16 +4,20 @@
 #define MACHINE_NET_CONFIG_H
 
 #include "net/backend.h"
+#include "net/socket.h"
+#include "net/tap.h"
 #include "net/user.h"
 
 enum { CONFIG_NETDEVS = 32, CONFIG_NICS = 16, CONFIG_DUMPS = 8, NIC_LEGACY = -1 };
 
-enum netdev_kind { NETDEV_NONE, NETDEV_USER };
+enum netdev_kind { NETDEV_NONE, NETDEV_USER, NETDEV_TAP, NETDEV_STREAM, NETDEV_DGRAM };
 struct netdev_config {
     const char *id;
     enum netdev_kind kind;
     bool has_card;
     struct net_user_config user;
+    struct net_tap_config tap;
+    struct net_socket_config socket;   /* stream and dgram */
 };
 
 struct nic_common {                    /* what all cards have */

@@ -28,6 +28,8 @@ static struct net_backend *network_create(const struct netdev_config *d, struct 
 {
     switch (d->kind) {
     case NETDEV_NONE: return net_none_new(d->id, err);
+    case NETDEV_TAP: return net_tap_new(d->id, &d->tap, err);
+    case NETDEV_STREAM: case NETDEV_DGRAM: return net_socket_new(d->id, &d->socket, err);
     case NETDEV_USER: return net_user_new(d->id, &d->user, err);
     }
     return NULL;

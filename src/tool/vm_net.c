@@ -4,6 +4,7 @@
  * type. Addresses and rules stay text until the network is made.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -96,14 +97,106 @@ static const struct option_key user_keys[] = {
     { "smbserver", NULL, "an SMB server is not in this version" }, { NULL, NULL, NULL },
 };
 
+/* ---- tap ---- */
+
+static struct net_tap_config *tap(void *t) { return &((struct netdev_config *)t)->tap; }
+static int tap_ifname(void *t, const char *v, struct error *err) { tap(t)->ifname = v; return 0; }
+static int tap_script(void *t, const char *v, struct error *err) { tap(t)->script = v; return 0; }
+static int tap_downscript(void *t, const char *v, struct error *err) { tap(t)->downscript = v; return 0; }
+
+static int tap_queues(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("queues", v, NET_TAP_QUEUES, &n, err) < 0) return -1;
+    tap(t)->queues = (unsigned)n;
+    return n ? 0 : error_set(err, "queues=0: a network needs a queue");
+}
+
+/* "7" or "7:8:9". */
+static int tap_fds(void *t, const char *v, struct error *err)
+{
+    const char *p = v;
+
+    for (char *end; *p; p = end + (*end == ':')) {
+        unsigned long n = strtoul(p, &end, 10);
+
+        if (end == p || (*end && *end != ':') || n > 65535) return error_set(err, "fd=%s: it is a descriptor's number; several are separated by ':'", v);
+        if (tap(t)->fd_count == NET_TAP_QUEUES) return error_set(err, "fds=%s: more than %d", v, NET_TAP_QUEUES);
+        tap(t)->fd[tap(t)->fd_count++] = (int)n;
+    }
+    return 0;
+}
+
+static int tap_off(void *t, const char *v, struct error *err)
+{
+    return strcmp(v, "off") ? error_set(err, "vhost is not in this version; use vhost=off") : 0;
+}
+
+static const struct option_key tap_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "ifname", tap_ifname, NULL }, { "script", tap_script, NULL },
+    { "downscript", tap_downscript, NULL }, { "fd", tap_fds, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_off, NULL },
+    { "vhostforce", tap_off, NULL }, { "vhostfd", NULL, "vhost is not in this version" }, { "vhostfds", NULL, "vhost is not in this version" },
+    { "br", NULL, "the bridge is the administrator's: ip link set TAP master BRIDGE" }, { "helper", NULL, "a bridge helper is not in this version" },
+    { "sndbuf", NULL, "not in this version" }, { NULL, NULL, NULL },
+};
+
+/* ---- stream and dgram ---- */
+
+static struct net_socket_config *sock(void *t) { return &((struct netdev_config *)t)->socket; }
+
+#define SOCKET(name, field) \
+    static int socket_##name(void *t, const char *v, struct error *err) { sock(t)->field = v; return 0; }
+SOCKET(path, path)
+SOCKET(host, host)
+SOCKET(port, port)
+SOCKET(local_path, local_path)
+SOCKET(local_host, local_host)
+SOCKET(local_port, local_port)
+
+static int socket_server(void *t, const char *v, struct error *err) { return value_bool("server", v, &sock(t)->server, err); }
+
+/* The keys that follow say which it is; the type only has to be one of them. */
+static int socket_type(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    return value_choice("addr.type", v, (const char *const[]){ "unix", "inet", NULL }, &which, err);
+}
+
+static const struct option_key stream_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "server", socket_server, NULL }, { "addr.type", socket_type, NULL },
+    { "addr.path", socket_path, NULL }, { "addr.host", socket_host, NULL }, { "addr.port", socket_port, NULL }, { NULL, NULL, NULL },
+};
+static const struct option_key dgram_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "local.type", socket_type, NULL }, { "local.path", socket_local_path, NULL },
+    { "local.host", socket_local_host, NULL }, { "local.port", socket_local_port, NULL }, { "remote.type", socket_type, NULL },
+    { "remote.path", socket_path, NULL }, { "remote.host", socket_host, NULL }, { "remote.port", socket_port, NULL }, { NULL, NULL, NULL },
+};
+
+static int socket_check(const char *what, const struct netdev_config *d, struct error *err)
+{
+    const struct net_socket_config *s = &d->socket;
+
+    if (d->kind != NETDEV_STREAM && d->kind != NETDEV_DGRAM) return 0;
+    if (!s->path && !s->port)
+        return error_set(err, d->kind == NETDEV_STREAM ? "%s needs addr.type=unix,addr.path=PATH or addr.type=inet,addr.host=HOST,addr.port=PORT" :
+                         "%s needs local. and remote. addresses: type=unix,path=PATH or type=inet,host=HOST,port=PORT", what);
+    if (d->kind == NETDEV_DGRAM && (s->path ? !s->local_path : !s->local_port))
+        return error_set(err, "%s needs a local.%s of the same kind as the remote one", what, s->path ? "path" : "port");
+    return 0;
+}
+
 /* ---- types ---- */
 
 static const struct { const char *name; enum netdev_kind kind; const struct option_key *keys; } types[] = {
-    { "user", NETDEV_USER, user_keys },
+    { "user", NETDEV_USER, user_keys }, { "tap", NETDEV_TAP, tap_keys }, { "stream", NETDEV_STREAM, stream_keys },
+    { "dgram", NETDEV_DGRAM, dgram_keys },
 };
 
 static const struct { const char *name, *why; } refused[] = {
-    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" }, { "bridge", "use user" },
+    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" }, { "bridge", "use tap" },
+    { "socket", "use stream or dgram" },
     { "vhost-user", "vhost is not in this version; use user" },
     { "vhost-vdpa", "vhost is not in this version; use user" }, { "hubport", "there are no hubs in this version" },
 };
@@ -135,8 +228,11 @@ struct netdev_config *netdev_add(struct vm_options *o, const char *what, const s
     for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
         if (strcmp(types[i].name, name)) continue;
         d = netdev_new(o, option_list_get(l, "id"), types[i].kind, err);
-        if (d && option_list_apply(l, arena_format(o->arena, "%s %s", what, name), types[i].keys, d, err) == 0) return d;
-        return NULL;
+        what = arena_format(o->arena, "%s %s", what, name);
+        if (!d) return NULL;
+        d->socket.fd = -1;
+        d->socket.datagrams = d->kind == NETDEV_DGRAM;
+        return option_list_apply(l, what, types[i].keys, d, err) < 0 || socket_check(what, d, err) < 0 ? NULL : d;
     }
     type_unknown(what, name, err);
     return NULL;

@@ -5,6 +5,8 @@
 virtio      the virtio card in several kinds of ring: DHCP, ping, 20 MB from the host's loopback, to it, and through hostfwd, a cable that
             is pulled out; checksums of everything
 e1000       the same for cards of old, in Debian's kernel for all machines
+cable       two machines on a socket, stream and datagrams
+tap         a bridge with a DHCP server in a network namespace (needs root)
 boot        a program from a TFTP server by iPXE
 user        what the user network's options promise: addresses, closed loopback, restrict, guestfwd, forwards of the monitor, dumps
 
@@ -19,6 +21,7 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -240,6 +243,93 @@ ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
     return f'addresses, forwards, loopback open and closed, restrict; a dump of {frames} frames'
 
 
+def pair(a, ends, seed):
+    """Two machines on a cable: 20 MB each way."""
+    script = '''ip link set eth0 up; ip addr add 10.9.9.%d/24 dev eth0
+i=0; until ping -c 1 -W 1 10.9.9.%d >/dev/null; do i=$((i+1)); [ $i -gt 30 ] && echo WRONG ping; done
+head -c 20971520 /dev/urandom > /tmp/data; echo sum $(md5sum < /tmp/data); echo ready; read x
+%s
+echo got $(md5sum < /tmp/got)'''
+    listen, send = 'nc -l -p 9 > /tmp/got; nc -l -p 10 < /tmp/data', 'nc 10.9.9.1 9 < /tmp/data; sleep 1; nc 10.9.9.1 10 > /tmp/got'
+    device = 'virtio-net-pci,netdev=n,mac=52:54:00:00:00:0'
+    first = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, seed + '1')})
+    second = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, seed + '2')})
+    os.mkdir(first.dir)
+    os.mkdir(second.dir)
+    with Guest(first, ['virtio_net'], script % (1, 2, listen), ['-netdev', ends[0], '-device', device + '1'], seconds=120) as one, \
+            Guest(second, ['virtio_net'], script % (2, 1, send), ['-netdev', ends[1], '-device', device + '2'], seconds=120) as two:
+        sums = [m.serial(r'sum (\w{32}).*?ready', BAD).group(1) for m in (one, two)]
+        one.send('\n')
+        time.sleep(1)
+        two.send('\n')
+        got = [m.serial(r'got (\w{32})', BAD).group(1) for m in (one, two)]
+        if got != sums[::-1]:
+            one.fail(f'what arrives is something else: {got}, not {sums[::-1]}')
+        finish(one)
+        finish(two)
+
+
+def cable(a):
+    path = os.path.join(a.dir, 's')
+    port, other = free_port(), free_port()
+    pair(a, [f'stream,id=n,server=on,addr.type=unix,addr.path={path}', f'stream,id=n,addr.type=unix,addr.path={path}'], 'a')
+    pair(a, [f'stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}', f'stream,id=n,addr.type=inet,addr.host=127.0.0.1,addr.port={port}'], 'b')
+    pair(a, [f'dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port={x},remote.type=inet,remote.host=127.0.0.1,remote.port={y}'
+             for x, y in ((port, other), (other, port))], 'c')
+    return '20 MB each way between two machines, by unix and TCP streams and by datagrams'
+
+
+def tap(a):
+    """In a network namespace of its own: a bridge with a DHCP server, one virtio card with two queues and an e1000."""
+    for program in ('ip', 'dnsmasq'):
+        if not shutil.which(program, path=os.environ['PATH'] + ':/usr/sbin:/sbin'):
+            raise Skip(f'{program} is missing')
+    space = f'ospite-test-{os.getpid()}'
+    if os.geteuid() or subprocess.run(['ip', 'netns', 'add', space], capture_output=True).returncode:
+        raise Skip('no right to make a network namespace')
+    run = ['ip', 'netns', 'exec', space]
+    server = None
+    try:
+        for line in ('link set lo up', 'link add br0 type bridge', 'addr add 10.8.8.1/24 dev br0', 'link set br0 up', 'tuntap add dev t0 mode tap multi_queue',
+                     'tuntap add dev t1 mode tap', 'link set t0 master br0 up', 'link set t1 master br0 up'):
+            if subprocess.run([*run, 'ip', *line.split()], capture_output=True).returncode:
+                raise Skip(f'this kernel does not do: ip {line}')
+        server = subprocess.Popen([*run, 'dnsmasq', '-d', '-C', '/dev/null', '-i', 'br0', '--bind-interfaces', '--dhcp-range=10.8.8.50,10.8.8.60', '-p', '0',
+                                   f'--dhcp-leasefile={a.dir}/leases', '-u', 'root'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(os.path.join(a.dir, 'data'), 'wb') as f:
+            f.write(DATA)
+        inside = argparse.Namespace(**{**vars(a), 'vmm': ' '.join(run) + ' ' + a.vmm})
+        for modules, device, options in ((['virtio_net'], 'virtio-net-pci,mq=on', 'ifname=t0,queues=2'), (['all', 'e1000'], 'e1000', 'ifname=t1')):
+            script = DHCP + '''
+echo $(ls /sys/class/net/eth0/queues)
+ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss
+echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < /tmp/got'''
+            with Guest(inside, modules, script, ['-netdev', f'tap,id=n,{options},script=no,downscript=no', '-device', device + ',netdev=n'], cpus=2, seconds=100) as m:
+                ip = m.serial(r'bound (10\.8\.8\.\d+) ', BAD).group(1)
+                if 'mq' in device:
+                    m.serial('rx-0 rx-1 tx-0 tx-1', BAD)
+                m.serial('5 packets received', BAD)
+                m.serial('ready', BAD)
+                time.sleep(0.5)
+                with open(os.path.join(a.dir, 'data'), 'rb') as f:
+                    subprocess.run([*run, 'busybox', 'nc', ip, '9'], stdin=f, check=True, timeout=60)
+                m.serial('sum ' + SUM, BAD)
+                time.sleep(0.5)
+                silent, end = os.pipe()                    # input that does not end: at its end the guest's nc would stop
+                back = subprocess.run([*run, 'busybox', 'nc', ip, '10'], stdin=silent, capture_output=True, timeout=60).stdout
+                os.close(silent)
+                os.close(end)
+                if back != DATA:
+                    m.fail(f'{len(back)} bytes come back, or others')
+                finish(m)
+    finally:
+        if server:
+            server.kill()
+            server.wait()
+        subprocess.run(['ip', 'netns', 'del', space], capture_output=True)
+    return 'DHCP, ping and 20 MB each way over a bridge, by two cards'
+
+
 # Prints "NBP" on the serial port, and ends the machine by the debug exit port.
 PROGRAM = bytes.fromhex('31c0 8ed8 baf803 be197c ac 84c0 7403 ee ebf8 ba0105 b010 ee f4') + b'NBP runs\r\n\0'
 
@@ -258,7 +348,7 @@ def boot(a):
     return 'SeaBIOS, iPXE, DHCP and TFTP with two cards; not without ROM'
 
 
-TESTS = {'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000')}
+TESTS = {'cable': cable, 'tap': tap, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000')}
 
 
 def main():

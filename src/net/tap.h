@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A network interface of the host: what the guest sends comes out of it. */
+#ifndef NET_TAP_H
+#define NET_TAP_H
+
+#include "net/backend.h"
+
+enum { NET_TAP_QUEUES = 32 };
+
+struct net_tap_config {
+    const char *ifname;                                  /* NULL: the kernel chooses */
+    const char *script, *downscript;                     /* NULL: /etc/qemu-ifup, -ifdown; "no" or "": none */
+    int fd[NET_TAP_QUEUES];                              /* open already; fd_count of them */
+    unsigned fd_count, queues;
+};
+/* NULL with *err. */
+struct net_backend *net_tap_new(const char *id, const struct net_tap_config *c, struct error *err);
+
+#endif
