@@ -638,6 +638,16 @@ static int device_help(void)
     return VM_OPTIONS_HELP_SHOWN;
 }
 
+/* Devices that people ask for and this version has not, and what comes nearest. */
+static const struct { const char *name, *instead; } devices_later[] = {
+    { "vhost-vsock-pci", "for bytes between host and guest use virtserialport on a socket chardev" },
+    { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
+    { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
+    { "virtio-keyboard-pci", "there is a PS/2 keyboard" }, { "virtio-mouse-pci", "there is a PS/2 mouse" }, { "virtio-tablet-pci", "there is a PS/2 mouse" },
+    { "ich9-ahci", "use ide-hd and ide-cd at the IDE controller that is there, or virtio-blk-pci" },
+    { "ahci", "use ide-hd and ide-cd at the IDE controller that is there, or virtio-blk-pci" },
+};
+
 int option_device(struct vm_options *o, const char *arg, struct error *err)
 {
     struct option_list l;
@@ -653,6 +663,9 @@ int option_device(struct vm_options *o, const char *arg, struct error *err)
         if (strcmp(devices[i].name, l.pair[0].value)) continue;
         return devices[i].add(o, arg, &l, err);
     }
+    for (unsigned i = 0; i < ARRAY_SIZE(devices_later); i++)
+        if (!strcmp(devices_later[i].name, l.pair[0].value))
+            return error_set(err, "-device: %s is not in this version; %s", devices_later[i].name, devices_later[i].instead);
     if (nearest_result(&near))
         return error_set(err, "-device: unknown device '%s'; did you mean '%s'?", l.pair[0].value, near.best);
     return error_set(err, "-device: '%s' is not a device of this version; '-device help' lists them", l.pair[0].value);

@@ -22,7 +22,7 @@ def check(ok, what):
 
 def start(args, **kw):
     return subprocess.Popen([OSPITE, '-accel', 'bt', '-display', 'none', '-serial', 'null', '-monitor', 'none', '-nodefaults', *args], stdin=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, **kw)
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **kw)
 
 
 def block(pid, size):
@@ -79,6 +79,16 @@ REFUSED = [
 ]
 
 
+def message(p):
+    """What a machine that must not start says."""
+    try:
+        return p.communicate(timeout=20)[1].decode()
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+        return '(it runs)'
+
+
 def backend(args, size_mib, have, have_not, line, resident):
     p = start([*args.split(), '-S'])
     try:
@@ -111,11 +121,7 @@ def refused():
     open('small.file', 'wb').write(bytes(MIB))
     for args, want in REFUSED:
         p = start(args.split())
-        try:
-            err = p.communicate(timeout=20)[1].decode()
-        except subprocess.TimeoutExpired:
-            p.kill()
-            err = '(it runs)'
+        err = message(p)
         lines = [x for x in err.splitlines() if 'engine ' not in x]
         check(p.returncode == 1 and len(lines) == 1 and want in err, f'{args}: {p.returncode} {err!r}')
 
@@ -124,11 +130,11 @@ def limits():
     def little():
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))
     p = start(['-m', '67', '-overcommit', 'mem-lock=on'], preexec_fn=little, **({} if os.getuid() else {'user': 65534, 'group': 65534}))
-    err = p.communicate(timeout=20)[1].decode()
+    err = message(p)
     check(p.returncode == 1 and 'ulimit -l' in err, f'locking beyond the limit: {p.returncode} {err!r}')
     free = int(re.search(r'HugePages_Free: +(\d+)', open('/proc/meminfo').read())[1])
     p = start(['-object', f'memory-backend-memfd,id=m,size={2 * free + 64}M,hugetlb=on,hugetlbsize=2M', '-machine', 'memory-backend=m'])
-    err = p.communicate(timeout=20)[1].decode()
+    err = message(p)
     check(p.returncode == 1 and 'sysctl vm.nr_hugepages=' in err, f'more huge pages than there are: {p.returncode} {err!r}')
 
 
