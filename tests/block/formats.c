@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZE = 35 * 1024 * 1024 + 3 * 512, IN_FLIGHT = 16 };
+enum { SIZE = 20 * 1024 * 1024 + 3 * 512, IN_FLIGHT = 16 };
 
 static const struct row {
     const char *format, *options;   /* options of creation, for both sides */
