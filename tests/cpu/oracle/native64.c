@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 static const int order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
@@ -87,11 +88,16 @@ static void handler(int signal_number, siginfo_t *info, void *context)
     memcpy(u->uc_mcontext.fpregs, outer_fpu, frame_bytes(outer_fpu));
 }
 
-bool native64_open(void)
+void native64_handlers(void)
 {
     static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
     struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 
+    for (unsigned n = 0; n < sizeof signals / sizeof signals[0]; n++) sigaction(signals[n], &action, &before[signals[n]]);
+}
+
+bool native64_open(void)
+{
     if (mmap((void *)NATIVE_CODE, 0x2000, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
         MAP_FAILED) {
         perror("oracle: no memory at the address of the code");
@@ -99,7 +105,7 @@ bool native64_open(void)
     }
     stack.ss_sp = malloc(stack.ss_size);
     if (!stack.ss_sp) return false;
-    for (unsigned n = 0; n < sizeof signals / sizeof signals[0]; n++) sigaction(signals[n], &action, &before[signals[n]]);
+    native64_handlers();
     return true;
 }
 
@@ -115,4 +121,10 @@ void native64_run(struct native_state *s)
     current = s;
     __asm__ volatile("int3" : : : "memory");
     current = NULL;
+}
+
+void native64_limit(unsigned seconds, void (*expired)(int))
+{
+    sigaction(SIGALRM, &(struct sigaction){ .sa_handler = expired, .sa_flags = SA_ONSTACK }, NULL);
+    alarm(seconds);
 }

@@ -23,6 +23,10 @@ struct native_state {
 
 /* Maps the code page and installs handlers; false with a message. */
 bool native64_open(void);
+/* The handlers alone, once more: after another engine was made, which installed its own. */
+void native64_handlers(void);
+/* expired is called (as a signal handler) if so many seconds pass; 0: no more. */
+void native64_limit(unsigned seconds, void (*expired)(int));
 /* Puts code and an INT3 at NATIVE_CODE + offset. */
 void native64_code(unsigned offset, const void *code, unsigned n);
 void native64_run(struct native_state *s);

@@ -17,9 +17,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../system/misc/bench.h"
 #include "base/bits.h"
 #include "native64.h"
+#include "values.h"
 #include "x86/decode.h"
 
 enum { WINDOW = 0x200000, READ_ONLY = WINDOW + 0x2000, HOLE = WINDOW + 0x3000, WINDOW_BYTES = 0x3000, BLOCK_MAX = 6, NEAR = 512 };
@@ -195,20 +195,6 @@ static bool steer_implicit(struct native_state *s, const struct x86_insn *i)
 
 /* ---- states ---- */
 
-static uint64_t random_value(void)
-{
-    uint64_t r = next_random();
-
-    switch (below(8)) {
-    case 0: return r & 0xff;
-    case 1: return 0 - (r & 0xff);
-    case 2: return (uint64_t)1 << (r & 63);
-    case 3: return (uint64_t)(int64_t)(int32_t)r;
-    case 4: return r & 0xffffffff;
-    default: return r;
-    }
-}
-
 /* Bits that mean something as floating point: ordinary numbers, zeros, denormals, infinities, NaNs. */
 static uint64_t random_float_bits(void)
 {
@@ -249,7 +235,7 @@ static void random_fpu(uint8_t *x)
 static void random_state(struct native_state *s)
 {
     memset(s, 0, sizeof *s);
-    for (unsigned n = 0; n < 16; n++) s->gpr[n] = random_value();
+    for (unsigned n = 0; n < 16; n++) s->gpr[n] = random_value(&seed);
     s->rip = NATIVE_CODE;
     s->rflags = 0x202 | (next_random() & RFLAGS_ARITH) | (below(4) ? 0 : RFLAGS_DF);
     random_fpu(s->xsave);
@@ -337,7 +323,6 @@ static bool compare_fpu(const struct one_case *c)
 
 static bool compare(const struct one_case *c)
 {
-    static const char *const names[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15" };
     unsigned vector = c->native.vector == 3 ? BENCH_DONE : c->native.vector;
     uint64_t flags = RFLAGS_ARITH | RFLAGS_DF;
 
@@ -366,7 +351,7 @@ static bool compare(const struct one_case *c)
     for (unsigned n = 0; n < 16; n++) {
         uint64_t got = n == REG_RSP ? c->guest.rsp : c->guest.s.gpr[n];
         if (got == c->native.gpr[n]) continue;
-        differ(c, names[n], c->native.gpr[n], got);
+        differ(c, register_names[n], c->native.gpr[n], got);
         return false;
     }
     if (!compare_fpu(c)) return false;
