@@ -6,6 +6,10 @@
  * page by a direct jump behind a check of where that page lies. Everything else looks in the jump cache: RIP selects an entry, whose tag is minus (RIP + salt); the salt changes with the mode
  * and whenever translations or mappings do, so that all entries die at once. To make a vCPU leave generated code, its
  * salt is spoiled: each look-up then goes to C. Backward direct jumps poll v->pending.
+ *
+ * A call also notes where its return will go: the return stack has a place for each guest RSP (some of its bits), with RIP
+ * and salt as a tag and the host code of the block behind the call, or a stub that looks for it. A return that finds its
+ * RIP there needs no look-up, however many returns a program has. What changes mappings empties the return stack.
  */
 #include "engine/bt/translate.h"
 
@@ -165,7 +169,7 @@ void t_emit_stubs(struct trans *t)
         int32_t d = j->stub - (j->patch + 4);
         __builtin_memcpy(t->en->rw + j->patch, &d, 4);
         e_mov_ri64(e, H_R10, (uint64_t)j);             /* bt_jump_by_cache counts its bytes */
-        e_jmp_to(e, t->en->thunk_chain);
+        e_jmp_to(e, j->is_return ? t->en->thunk_return : t->en->thunk_chain);
     }
     t->tb->jump = jumps;
     t->tb->jump_count = t->jump_count;
@@ -298,6 +302,52 @@ static void indirect_target(struct trans *t, const struct x86_insn *i, unsigned 
     if (n == 2) e_movzx16(e, S1, S1);
 }
 
+static bool has_return_stack(const struct trans *t)
+{
+    return t->mode == X86_CODE64 && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED));
+}
+
+static struct host_mem ret_entry(int32_t array) { return hmi(H_RSP, S2, 8, array); }
+
+/* RSP points to the return address, which is that of the next instruction. */
+static void note_return(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    unsigned next = t_next_offset(t);
+    if (!has_return_stack(t) || t->crossing || next >= PAGE_BYTES || t->jump_count >= TB_MAX_JUMPS - TB_GROUPS - 1) return;
+    e_pext(e, S2, HOST_RSP, vm(VOFF(ret_mask)));
+    e_load(e, T0, vm(VOFF(pcbase)));
+    e_load(e, S1, vm(VOFF(salt)));
+    e_lea(e, T0, hmi(T0, S1, 1, next));
+    e_not(e, T0);
+    e_store(e, ret_entry(VOFF(ret_tag)), T0);
+    struct tb_jump *j = &t->jump[t->jump_count++];
+    align_patch(e, 3);
+    e8(e, 0x48); e8(e, 0x8d); e8(e, 0x0d);             /* lea rcx, [rip + d] */
+    j->patch = e->p - t->en->rw;
+    j->target = next;
+    j->is_return = true;
+    e32(e, 0);
+    e_store(e, ret_entry(VOFF(ret_code)), T0);
+}
+
+/* S1 = RIP, S2 = its place in the return stack. */
+static void exit_return(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    t->ended = true;
+    e_store(e, vm(VOFF(scratch[0])), S1);
+    e_load(e, T0, ret_entry(VOFF(ret_tag)));
+    e_lea(e, T0, hmi(T0, S1, 1, 1));
+    e_load(e, S1, vm(VOFF(salt)));
+    e_lea(e, T0, hmi(T0, S1, 1, 0));
+    uint8_t *hit = e_jrcxz_fwd(e);
+    e_jmp_to(e, t->en->thunk_by_cache);
+    e_bind8(e, hit);
+    e_load(e, S1, vm(VOFF(scratch[0])));
+    e_jmp_mem(e, ret_entry(VOFF(ret_code)));
+}
+
 static void call(struct trans *t, const struct x86_insn *i)
 {
     struct emitter *e = &t->e;
@@ -313,6 +363,7 @@ static void call(struct trans *t, const struct x86_insn *i)
         t_access(t, SEG_SS, MISS_WRITE, n, op);
     }
     t_stack_adjust(t, -(int)n);
+    note_return(t);
     if (is_direct) {
         direct(t, t_next_offset(t) + i->imm, n);
     } else {
@@ -330,8 +381,10 @@ static void ret(struct trans *t, const struct x86_insn *i)
         t_stack_offset(t, 0);
         t_access(t, SEG_SS, MISS_READ, n, op);
     }
+    if (has_return_stack(t)) e_pext(&t->e, S2, HOST_RSP, vm(VOFF(ret_mask)));
     t_stack_adjust(t, n + extra);
-    t_exit_s1(t);
+    if (has_return_stack(t)) exit_return(t);
+    else t_exit_s1(t);
 }
 
 /* Translates a near control transfer; false if the instruction is none. */

@@ -18,6 +18,7 @@ enum {
     SECOND_BITS = 11, SECOND_WAYS = 4,             /* sets and ways of the second-level TLB */
     FILTER_BITS = 12,                              /* of the Bloom filters in tlb.c */
     PCIDS = 4096,
+    RET_BITS = 8, RET_SIZE = 1 << RET_BITS,        /* entries of the return stack */
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
     TB_MAX_INSNS = 64, TB_GROUPS = 8, TB_SOFT = 4,
@@ -65,6 +66,7 @@ struct tb_jump {
     uint32_t guard;                    /* offset of the 8 bytes that the check adds; 0: within the page, no check */
     int32_t target;                    /* offset from the start of the page */
     bool ungrouped;                    /* to the same code without groups */
+    bool is_return;                    /* no jump: the address that a call notes for its return */
 };
 struct tb_insn {
     uint32_t host;                     /* offset from the TB's host code to the first byte of this instruction */
@@ -159,6 +161,8 @@ struct bt_vcpu {
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
+    uint64_t ret_mask;                 /* of the return stack, see branch.c */
+    uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
     /* Used by C only. */
@@ -256,7 +260,7 @@ struct bt_engine {
     struct { gpa_t start; uint64_t size; } work[64];
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
-             thunk_crossing, thunk_lookup, thunk_raise, thunk_step, thunk_start;
+             thunk_crossing, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
     uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
 };
 
@@ -331,6 +335,7 @@ void bt_tb_insert(struct bt_engine *e, struct tb *tb);
 void bt_tb_unlink(struct bt_engine *e, struct tb *tb);
 void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to);
 void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j);
+void bt_returns_forget(struct bt_vcpu *v);
 struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc);
 /* translate.c */
 struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io, gpa_t *unwatched);
@@ -349,6 +354,7 @@ void bt_flush_wanted(struct bt_vcpu *v);
 uint64_t bt_next(struct bt_vcpu *v);
 uint64_t bt_lookup(struct bt_vcpu *v);
 uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j);
+uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j);
 uint64_t bt_raised(struct bt_vcpu *v);
 uint64_t bt_step_done(struct bt_vcpu *v);
 uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc);

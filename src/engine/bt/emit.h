@@ -91,6 +91,14 @@ static inline void e_lea(struct emitter *e, int to, struct host_mem m) { e_rm(e,
 static inline void e_lea32(struct emitter *e, int to, struct host_mem m) { e_rm(e, false, 0x8d, to, m); }
 static inline void e_movzx16(struct emitter *e, int to, int from) { e_rr(e, false, 0x0fb7, to, from); }
 static inline void e_movsxd_load(struct emitter *e, int to, struct host_mem from) { e_rm(e, true, 0x63, to, from); }
+/* to = base + disp, always seven bytes. base: neither RSP nor R12. */
+static inline void e_lea32_disp(struct emitter *e, int to, int base, int32_t disp)
+{
+    e_rex(e, true, to, 0, base, false);
+    e8(e, 0x8d);
+    e8(e, 0x80 | (to & 7) << 3 | (base & 7));
+    e32(e, disp);
+}
 /* to = index * scale + disp; flags stay. */
 static inline void e_lea_scaled(struct emitter *e, int to, int index, unsigned scale, int32_t disp)
 {

@@ -31,6 +31,9 @@ void bt_salt_update(struct bt_vcpu *v)
     if (__atomic_load_n(&v->pending, __ATOMIC_SEQ_CST)) __atomic_store_n(&v->salt, ~v->good_salt, __ATOMIC_SEQ_CST);
 }
 
+/* Forgets where returns lead. */
+void bt_returns_forget(struct bt_vcpu *v) { bt_fill(v->ret_tag, 0, sizeof(v->ret_tag)); }
+
 /* Forgets the whole jump cache. */
 void bt_new_salt(struct bt_vcpu *v)
 {
@@ -425,6 +428,24 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     if (jump_lives && !tb->uncached) {
         if (tb->page2 == ~0ull && (j->guard || PAGE_OF(tb->pc) == PAGE_OF(j->from->pc))) bt_jump_connect(v->engine, j, tb);
         else if (tb->page2 != ~0ull && (v->tbflags & TBF_CODE64)) bt_jump_by_cache(v->engine, j);
+    }
+    return enter_tb(v, tb);
+}
+
+/* A return found its RIP (scratch[0]) in the return stack, but its call does not know yet where that leads. */
+uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
+{
+    v->s.rip = v->scratch[0];
+    v->epoch++;
+    if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
+    v->code_changed = 0;
+    uint64_t flushes = v->engine->count_tb_flush;
+    struct tb *tb = find_or_translate(v);
+    bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead && !j->to;
+    bool fits = tb->pc == (PAGE_OF(j->from->pc) | (uint32_t)j->target) && (tb->flags | TBF_NOGROUP) == (j->from->flags | TBF_NOGROUP);
+    if (jump_lives && fits && !tb->uncached) {
+        if (tb->page2 == ~0ull) bt_jump_connect(v->engine, j, tb);
+        else bt_jump_by_cache(v->engine, j);
     }
     return enter_tb(v, tb);
 }

@@ -78,7 +78,7 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     j->to = to;
     j->next_incoming = to->incoming;
     to->incoming = j;
-    patch(e, j, j->guard ? to->host : to->host_main);
+    patch(e, j, j->guard || j->is_return ? to->host : to->host_main);
     if (j->guard) guard_set(e, j, bt_guard(to->pc));
 }
 
@@ -88,7 +88,8 @@ void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j)
     enum { MOV_R10_BYTES = 10, JMP_BYTES = 5 };
     uint64_t end = (uint64_t)e->rx + j->stub + MOV_R10_BYTES + JMP_BYTES;
     int32_t *place = (int32_t *)(e->rw + j->stub + MOV_R10_BYTES + 1);
-    __atomic_store_n(place, (int32_t)(e->thunk_crossing - end), __ATOMIC_RELEASE);
+    uint64_t thunk = j->is_return ? e->thunk_by_cache : e->thunk_crossing;
+    __atomic_store_n(place, (int32_t)(thunk - end), __ATOMIC_RELEASE);
 }
 
 static void jump_disconnect(struct bt_engine *e, struct tb_jump *j)
@@ -107,11 +108,22 @@ static void page_remove(struct bt_engine *e, struct tb *tb, gpa_t page)
     if (*p) *p = tb->page_next[page_index(tb, page)];
 }
 
+/* Whoever still comes to the look-up entry (a vCPU may have taken the address from its return stack and not jumped yet) is
+ * sent on. The entry is aligned, and its first instruction has seven bytes: one store replaces it. */
+static void entry_close(struct bt_engine *e, const struct tb *tb)
+{
+    enum { JMP_BYTES = 5 };
+    uint64_t *place = (uint64_t *)(e->rw + tb->host), end = (uint64_t)e->rx + tb->host + JMP_BYTES;
+    uint32_t d = e->thunk_dead - end;
+    __atomic_store_n(place, (*place & 0xffffff0000000000ull) | (uint64_t)d << 8 | 0xe9, __ATOMIC_RELEASE);
+}
+
 /* Takes tb out of every look-up. */
 void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
 {
     if (tb->dead) return;
     tb->dead = true;
+    entry_close(e, tb);
     struct tb **p = &e->hash[hash_of(tb->pc, tb->flags)];
     while (*p && *p != tb) p = &(*p)->hash_next;
     if (*p) *p = tb->hash_next;

@@ -203,6 +203,26 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
     return at;
 }
 
+/* scratch[0]: RIP; it looks in the jump cache. */
+static void build_by_cache(struct bt_engine *en, struct emitter *e)
+{
+    en->thunk_dead = begin(e);                         /* R10: RIP; its block is no more */
+    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
+    en->thunk_by_cache = e_pc(e);
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
+    e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
+    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
+    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, 0));
+    e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
+    e_load(e, H_R10, hm(H_RSP, VOFF(salt)));
+    e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
+    uint8_t *hit = e_jrcxz_fwd(e);
+    e_jmp_to(e, en->thunk_lookup);
+    e_bind8(e, hit);
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
+    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, offsetof(struct jump_cache_entry, code)));
+}
+
 void bt_thunks_build(struct bt_engine *en)
 {
     struct emitter em = { en->rw, en->rw + 16384, en->rx - en->rw, false }, *e = &em;
@@ -211,6 +231,7 @@ void bt_thunks_build(struct bt_engine *en)
     build_memory(en, e);
     en->thunk_chain = build_out(e, bt_chain, true);
     en->thunk_crossing = build_crossing(en, e);
+    en->thunk_return = build_out(e, bt_return, true);
     en->thunk_lookup = begin(e);                       /* scratch[0]: RIP */
     save_registers(e, 0);
     e_load(e, H_RAX, hm(H_RSP, VOFF(scratch[0])));
@@ -218,6 +239,7 @@ void bt_thunks_build(struct bt_engine *en)
     e_mov_rr(e, H_RDI, H_RSP);
     call_c(e, bt_lookup);
     continue_at_rax(e);
+    build_by_cache(en, e);
     en->thunk_step = build_out(e, bt_step_done, false);
     en->thunk_start = en->thunk_step;                  /* where a run begins: at a block head */
     en->thunk_raise = begin(e);                        /* RDI: vCPU; the stack is dropped */

@@ -37,6 +37,7 @@ void bt_mmu_init(struct bt_vcpu *v)
     v->high_mask = ~0xfffull;
     v->sign_mask = 1ull << 63;
     v->jc_mask = JC_SIZE - 1;
+    v->ret_mask = (RET_SIZE - 1) << 3;
     v->not_df_mask = ~(uint64_t)RFLAGS_DF;
     v->bit_mask[0] = 15;
     v->bit_mask[1] = 31;
@@ -109,6 +110,7 @@ void bt_tlb_flush(struct bt_vcpu *v, bool global_too)
 
 static void jump_cache_switch(struct bt_vcpu *v)
 {
+    bt_returns_forget(v);
     if (v->kernel_local) v->kernel_generation++;
     v->kernel_local = false;
     bt_salt_update(v);
@@ -148,6 +150,7 @@ void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear)
     struct tlb_second *set = second_set(v, page);
     for (unsigned way = 0; way < SECOND_WAYS; way++)
         if (PAGE_OF(set[way].key) == page) set[way].asid = 0;
+    bt_returns_forget(v);
     if (filter_has(v->fetch_pages, linear >> 12)) bt_new_salt(v);
 }
 

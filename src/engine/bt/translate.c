@@ -149,7 +149,7 @@ static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
     struct tb *tb = t->tb;
-    e_lea(e, S1, hm(S1, -(int32_t)t->offset[0]));      /* look-up entry: S1 = RIP */
+    e_lea32_disp(e, S1, S1, -(int32_t)t->offset[0]);   /* look-up entry: S1 = RIP; bt_tb_unlink writes over it */
     e_store(e, hm(H_RSP, VOFF(pcbase)), S1);
     tb->host_main = e->p - t->en->rw;
     for (unsigned n = 0; n < t->count && !e->full; n++) {

@@ -35,7 +35,7 @@ enum { MAX_COLD = 4 * TB_MAX_INSNS };
 
 /* A conditional jump out of the middle of a block whose way out stands in the cold part. */
 struct side_exit { uint8_t *from; int64_t target; uint16_t insn; };
-enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 2 + TB_GROUPS };       /* the end of a block has two */
+enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 3 + TB_GROUPS };       /* the end of a block has two, and a return */
 
 /* Accesses off one base register (group.c): the range, from the base as it is at the first of them. */
 struct group { int8_t base; int32_t low, high; bool write; uint16_t first; uint16_t members; };
