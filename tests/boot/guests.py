@@ -128,14 +128,14 @@ def xen_test(a):
 
 # ---- the Debian disk ----
 
-def debian_disk(a):
-    disk = os.path.join(a.guests, 'debian.qcow2')
+def debian_disk(a, arch='amd64'):
+    disk = os.path.join(a.guests, 'debian.qcow2' if arch == 'amd64' else f'debian-{arch}.qcow2')
     if os.path.exists(disk):
         return disk
     for tool in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
         if not shutil.which(tool):
             raise Skip(f'{tool} is missing; tools/setup guest installs it')
-    subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), disk], check=True)
+    subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), disk, arch], check=True)
     return disk
 
 
@@ -191,6 +191,21 @@ def debian_test(a):
         return f'login after {at_login:.0f} s, apt, no errors in dmesg, poweroff, image clean, {os.path.basename(a.second)} boots it'
     finally:
         os.unlink(disk)
+
+
+def debian_i386_test(a):
+    """The same in 32 bits (kernel 686, no PAE), without writing to the disk: -snapshot."""
+    with Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', debian_disk(a, 'i386'), '-no-reboot'], scaled(a, 400), log=a.log) as m:
+        login(m)
+        at_login = m.seconds()
+        if 'i686' not in shell(m, 'uname -m'):
+            m.fail('this is no 32-bit kernel')
+        if 'apt 2.' not in shell(m, 'apt --version'):
+            m.fail('apt --version does not tell a version')
+        m.send('poweroff\n')
+        if m.end() != 0:
+            m.fail(f'poweroff ended with status {m.process.returncode}')
+    return f'login after {at_login:.0f} s, apt, poweroff'
 
 
 # ---- boot sectors ----
@@ -335,7 +350,7 @@ def firmware_test(a):
 
 
 TESTS = {
-    'initramfs': initramfs_test, 'debian': debian_test,
+    'initramfs': initramfs_test, 'debian': debian_test, 'debian-i386': debian_i386_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
     'cpu': cpu_test(['qemu64', 'Nehalem', 'host,-bmi1,-lzcnt']), 'cpu-all': cpu_test([]),
