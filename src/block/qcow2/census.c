@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNKS = 2048, SLOTS = 8192, TABLES_MAX = 1 << 20, L1_PIECE_BYTES = 64 << 10 };
+enum { CHUNKS = 2048, SLOTS = 8192, TABLES_MAX = 1 << 20, L1_PIECE_BYTES = 64 << 10, BITMAP_TABLE_MAX = 8 << 20 };
 
 struct census_chunk {
     uint64_t number;
@@ -356,6 +356,54 @@ static int refcounts_count(struct qcow2_census *c)
     return r;
 }
 
+/* One bitmap's table and data. */
+static int bitmap_count(struct qcow2_census *c, uint64_t offset, uint32_t entries)
+{
+    struct qcow2 *q = c->q;
+    uint64_t *table = NULL;
+    if (entries > BITMAP_TABLE_MAX || offset & (q->cluster_size - 1)) {
+        malformed(c, "bitmap table, entries and offset", entries, offset);
+        return 0;
+    }
+    int r = qcow2_census_add(c, offset, entries * 8ull, 1);
+    if (!r)
+        r = qcow2_words_read(q, offset, entries, &table);
+    for (uint32_t i = 0; !r && i < entries; i++)
+        if (table[i] & QCOW2_OFFSET_MASK)
+            r = qcow2_census_add(c, table[i] & QCOW2_OFFSET_MASK, q->cluster_size, 1);
+    free(table);
+    return r;
+}
+
+/* Dirty bitmaps, as long as the header says that they are valid. */
+static int bitmaps_count(struct qcow2_census *c)
+{
+    struct qcow2 *q = c->q;
+    uint64_t bytes = be64_get(q->bitmaps_raw.directory_bytes), at = be64_get(q->bitmaps_raw.directory_offset);
+    uint32_t count = be32_get(q->bitmaps_raw.count);
+    if (!(q->autoclear & QCOW2_AUTOCLEAR_BITMAPS) || !count)
+        return 0;
+    if (bytes > QCOW2_MAX_SNAPSHOT_BYTES || at & (q->cluster_size - 1)) {
+        malformed(c, "bitmap directory, bytes and offset", bytes, at);
+        return 0;
+    }
+    int r = qcow2_census_add(c, at, bytes, 1);
+    for (uint64_t end = at + bytes; !r && count && at + 24 <= end; count--) {
+        struct {
+            be64 table;
+            be32 entries, flags;
+            uint8_t type, granularity;
+            be16 name_length;
+            be32 extra_length;
+        } __attribute__((packed)) e;
+        r = block_protocol_pread(q->file, at, &e, sizeof(e));
+        if (!r)
+            r = bitmap_count(c, be64_get(e.table), be32_get(e.entries));
+        at += ALIGN_UP(sizeof(e) + (uint64_t)be16_get(e.name_length) + be32_get(e.extra_length), 8ull);
+    }
+    return r;
+}
+
 int qcow2_census_take(struct qcow2_census *c)
 {
     struct qcow2 *q = c->q;
@@ -372,6 +420,8 @@ int qcow2_census_take(struct qcow2_census *c)
         r = snapshots_count(c);
     if (!r)
         r = tables_count(c);
+    if (!r)
+        r = bitmaps_count(c);
     if (!r && !c->no_refcounts)
         r = refcounts_count(c);
     return r;

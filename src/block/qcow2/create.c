@@ -38,6 +38,12 @@ static int layout_find(const struct qcow2_create_options *o, struct layout *l, s
     return 0;
 }
 
+int qcow2_layout_check(const struct qcow2_create_options *o, struct error *err)
+{
+    struct layout l = { 0 };
+    return layout_find(o, &l, err);
+}
+
 static uint64_t ones(unsigned order, uint64_t count)
 {
     return order < 3 ? ((count << order) + 7) >> 3 : count << (order - 3);
@@ -95,11 +101,20 @@ static int header_fill(uint8_t *head, const struct qcow2_create_options *o, cons
         .l1_entries = be32_make((uint32_t)l->l1_entries),
         .l1_offset = be64_make(l->l1_entries ? (1 + l->table_clusters + l->blocks) << l->bits : 0),
         .reftable_offset = be64_make(l->cluster), .reftable_clusters = be32_make((uint32_t)l->table_clusters),
-        .incompatible = be64_make(o->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0),
+        .incompatible = be64_make((o->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0) |
+                                  (o->zstd ? QCOW2_INCOMPAT_COMPRESSION : 0) |
+                                  (o->data_file ? QCOW2_INCOMPAT_DATA_FILE : 0)),
+        .autoclear = be64_make(o->data_raw ? QCOW2_AUTOCLEAR_DATA_RAW : 0),
+        .compression = o->zstd ? QCOW2_ZSTD : QCOW2_ZLIB,
         .compatible = be64_make(o->lazy_refcounts ? QCOW2_COMPAT_LAZY_REFCOUNTS : 0),
         .refcount_order = be32_make(l->order), .header_length = be32_make(112),
     };
     size_t name = o->backing ? strlen(o->backing) : 0, format = o->backing_format ? strlen(o->backing_format) : 0;
+    size_t data = o->data_file ? ALIGN_UP(strlen(o->data_file), (size_t)8) + 8 : 0;
+    if (data > 1024 || at + data + 8 > l->cluster)
+        return error_set(err, "cannot record the data file's name: it is too long");
+    if (data)
+        at = extension_put(head, at, 0x44415441, o->data_file);
     if (name > 1023 || format > 31 || at + 8 + ALIGN_UP(format, (size_t)8) + 8 + name > l->cluster)
         return error_set(err, "cannot record the backing file name: it is too long");
     if (format)

@@ -151,6 +151,8 @@ int qcow2_close_flush(struct qcow2 *q)
     pthread_mutex_lock(&q->lock);
     if (!r && !q->corrupt)
         r = qcow2_refcounts_write_locked(q);
+    if (!r)
+        r = qcow2_packed_end_locked(q);
     qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);

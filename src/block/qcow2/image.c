@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the tools ask of a qcow2 image: options of new ones, and what an image says about itself. */
-#include "block/qcow2/qcow2_private.h"
+#include "block/qcow2/whole.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const struct block_option qcow2_create_options_table[] = {
-    { "backing_file", BLOCK_OPTION_TEXT, "File name of a base image", NULL, false },
-    { "backing_fmt", BLOCK_OPTION_TEXT, "Image format of the base image", NULL, false },
+    { "backing_file", BLOCK_OPTION_TEXT, "File name of a base image", NULL, true },
+    { "backing_fmt", BLOCK_OPTION_TEXT, "Image format of the base image", NULL, true },
     { "cluster_size", BLOCK_OPTION_SIZE, "qcow2 cluster size", "65536", false },
-    { "compat", BLOCK_OPTION_TEXT, "Compatibility level (v2 [0.10] or v3 [1.1])", "v3", false },
+    { "compat", BLOCK_OPTION_TEXT, "Compatibility level (v2 [0.10] or v3 [1.1])", "v3", true },
+    { "compression_type", BLOCK_OPTION_TEXT, "Compression method used for image cluster compression (zlib, zstd)", "zlib",
+      false },
+    { "data_file", BLOCK_OPTION_TEXT, "File name of an external data file", NULL, false },
+    { "data_file_raw", BLOCK_OPTION_BOOL, "The external data file must stay valid as a raw image", "off", false },
     { "extended_l2", BLOCK_OPTION_BOOL, "Extended L2 tables", "off", false },
-    { "lazy_refcounts", BLOCK_OPTION_BOOL, "Postpone refcount updates", "off", false },
-    { "refcount_bits", BLOCK_OPTION_NUMBER, "Width of a reference count entry in bits", "16", false },
-    { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, false },
+    { "lazy_refcounts", BLOCK_OPTION_BOOL, "Postpone refcount updates", "off", true },
+    { "preallocation", BLOCK_OPTION_TEXT, "Preallocation mode (allowed values: off, metadata, falloc, full)", "off", false },
+    { "refcount_bits", BLOCK_OPTION_NUMBER, "Width of a reference count entry in bits", "16", true },
+    { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, true },
     { .name = NULL },
 };
 
@@ -24,25 +30,39 @@ static int order_find(uint64_t bits, unsigned version, unsigned *order, struct e
     return error_set(err, "refcount_bits is a power of two from 1 to 64, not %llu", (unsigned long long)bits);
 }
 
-static int options_read(const struct block_create_options *o, struct qcow2_create_options *q, struct error *err)
+int qcow2_options_read(const struct block_create_options *o, struct qcow2_create_options *q, struct error *err)
 {
     static const char *const levels[] = { "0.10", "v2", "1.1", "v3", NULL };
     uint64_t cluster = 65536, refcount_bits = 16;
-    unsigned level = 3;
+    unsigned level = 3, compression = 0;
+    static const char *const compressions[] = { "zlib", "zstd", NULL };
     *q = (struct qcow2_create_options){ .size_bytes = ALIGN_UP(o->size_bytes, 512ull), .backing = o->backing,
                                         .backing_format = o->backing_format };
     if (block_option_size(o->options, "cluster_size", &cluster, err) ||
         block_option_number(o->options, "refcount_bits", 64, &refcount_bits, err) ||
         block_option_choice(o->options, "compat", levels, &level, err) ||
         block_option_bool(o->options, "extended_l2", &q->extended_l2, err) ||
-        block_option_bool(o->options, "lazy_refcounts", &q->lazy_refcounts, err))
+        block_option_bool(o->options, "lazy_refcounts", &q->lazy_refcounts, err) ||
+        block_option_choice(o->options, "compression_type", compressions, &compression, err) ||
+        block_option_bool(o->options, "data_file_raw", &q->data_raw, err) ||
+        block_option_preallocation(o->options, 15, &q->preallocation, err))
         return -1;
+    q->zstd = compression == 1;
+    q->data_file = block_option_get(o->options, "data_file");
     q->version = level < 2 ? 2 : 3;
     if (cluster < 512 || cluster > 2u << 20 || cluster & (cluster - 1))
         return error_set(err, "cluster_size is a power of two from 512 to 2M");
     q->cluster_bits = (unsigned)__builtin_ctzll(cluster);
-    if (q->version == 2 && (q->extended_l2 || q->lazy_refcounts))
-        return error_set(err, "%s needs compat=1.1", q->extended_l2 ? "extended_l2" : "lazy_refcounts");
+    const char *three = q->extended_l2 ? "extended_l2" : q->lazy_refcounts ? "lazy_refcounts" : q->zstd ?
+                        "compression_type=zstd" : q->data_file ? "data_file" : NULL;
+    if (q->version == 2 && three)
+        return error_set(err, "%s needs compat=1.1", three);
+    if (q->data_raw && !q->data_file)
+        return error_set(err, "data_file_raw needs data_file=NAME");
+    if (q->data_raw && q->backing)
+        return error_set(err, "an image with data_file_raw cannot have a backing file: its data file alone is the disk");
+    if (q->preallocation != BLOCK_PREALLOCATION_OFF && q->backing && !q->extended_l2)
+        return error_set(err, "preallocation would hide the backing file; use preallocation=off, or extended_l2=on");
     if (q->extended_l2 && q->cluster_bits < 14)
         return error_set(err, "extended_l2 needs a cluster_size of 16K or more");
     return order_find(refcount_bits, q->version, &q->refcount_order, err);
@@ -51,13 +71,67 @@ static int options_read(const struct block_create_options *o, struct qcow2_creat
 int qcow2_create_check(const struct block_create_options *o, struct error *err)
 {
     struct qcow2_create_options q;
-    return options_read(o, &q, err);
+    char what[BLOCK_LOOK_BYTES];
+    if (qcow2_options_read(o, &q, err) || qcow2_layout_check(&q, err))
+        return -1;
+    char *data = q.data_file ? block_path_join(o->filename, q.data_file) : NULL;
+    int r = q.data_file && !data ? error_set(err, "out of memory") : 0;
+    if (data && !o->force && block_create_look(data, what))
+        r = error_set(err, "the data file '%s' holds %s; give another name, or --force to replace it", data, what);
+    free(data);
+    return r;
+}
+
+static int data_file_create(const struct block_create_options *o, const struct qcow2_create_options *q, struct error *err)
+{
+    char *name = block_path_join(o->filename, q->data_file);
+    bool created;
+    struct block_protocol *p = name ? block_file_create(name, &created, err) : NULL;
+    int r = p ? 0 : -1;
+    if (p && p->ops->truncate) {
+        r = p->ops->truncate(p, 0, BLOCK_PREALLOCATION_OFF);
+        if (!r)
+            r = p->ops->truncate(p, q->size_bytes, q->preallocation);
+        if (r)
+            r = error_set(err, "cannot make the data file '%s': %s", name, strerror(-r));
+    }
+    if (p)
+        p->ops->close(p);
+    free(name);
+    return r;
+}
+
+static void not_closed(struct block_protocol *p)
+{
+}
+
+/* The new image is opened over a file that stays the caller's. */
+static int preallocate(struct block_protocol *file, const struct qcow2_create_options *q, struct error *err)
+{
+    const struct block_protocol_ops *ops = file->ops;
+    struct block_protocol_ops borrowed = *ops;
+    const struct block_open_options o = { .filename = file->filename, .format = "qcow2", .no_lock = true, .no_backing = true };
+    borrowed.close = not_closed;
+    file->ops = &borrowed;
+    struct block_node *n = block_node_open_over(file, &o, NULL, err);
+    int r = n ? qcow2_write_begin(n->state) : -1;
+    if (n && !r)
+        r = qcow2_preallocate(n->state, 0, q->size_bytes, q->preallocation);
+    if (n && !r)
+        r = block_node_flush(n);
+    if (n && r)
+        error_set(err, "cannot preallocate '%s': %s", file->filename, strerror(-r));
+    block_close(n);
+    file->ops = ops;
+    return r ? -1 : 0;
 }
 
 int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err)
 {
     struct qcow2_create_options q;
-    return options_read(o, &q, err) ? -1 : qcow2_create(file, &q, err);
+    if (qcow2_options_read(o, &q, err) || (q.data_file && data_file_create(o, &q, err)) || qcow2_create(file, &q, err))
+        return -1;
+    return q.preallocation == BLOCK_PREALLOCATION_OFF || !q.size_bytes ? 0 : preallocate(file, &q, err);
 }
 
 int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
@@ -77,5 +151,9 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
     json_object_set_new(info->data, "lazy-refcounts", json_boolean(q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS));
     json_object_set_new(info->data, "corrupt", json_boolean(q->incompatible & QCOW2_INCOMPAT_CORRUPT));
     json_object_set_new(info->data, "extended-l2", json_boolean(q->extended));
+    if (q->data_external) {
+        json_object_set_new(info->data, "data-file", json_string(q->data_filename));
+        json_object_set_new(info->data, "data-file-raw", json_boolean(q->data_raw));
+    }
     return 0;
 }

@@ -238,5 +238,7 @@ const struct block_format block_format_qcow2 = {
     .backing_change = qcow2_backing_change,
     .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,
     .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
+    .resize = qcow2_resize, .make_empty = qcow2_make_empty, .write_compressed = qcow2_write_compressed,
+    .measure = qcow2_measure, .amend = qcow2_amend,
     .snapshot_apply = qcow2_snapshot_apply, .snapshot_delete = qcow2_snapshot_delete,
 };

@@ -13,11 +13,17 @@ struct qcow2_create_options {
     unsigned version;               /* 2, 3; 0: 3 */
     unsigned cluster_bits;          /* 9..21; 0: 16 */
     unsigned refcount_order;        /* 0..6, 4 for version 2 */
-    bool extended_l2, lazy_refcounts;
+    bool extended_l2, lazy_refcounts, zstd;
+    const char *data_file;          /* recorded as it is; NULL: none */
+    bool data_raw;
+    enum block_preallocation preallocation;     /* qcow2_create leaves this to its caller */
     const char *backing, *backing_format;   /* recorded as they are; NULL: none */
 };
 /* Writes an empty image to an empty file. 0, or -1 with *err. */
 int qcow2_create(struct block_protocol *file, const struct qcow2_create_options *o, struct error *err);
+
+/* Refuses what qcow2_create would. */
+int qcow2_layout_check(const struct qcow2_create_options *o, struct error *err);
 
 /* snapshot=on: a node that reads base and writes to an unlinked temporary image. base becomes the new node's (when it
  * fails it stays the caller's). */

@@ -86,6 +86,12 @@ struct qcow2_snapshot {
     uint32_t l1_entries, length;    /* length: of the entry, padding included */
 };
 
+/* The header extension. */
+struct qcow2_bitmaps_extension {
+    be32 count, reserved;
+    be64 directory_bytes, directory_offset;
+} __attribute__((packed));
+
 struct qcow2_range {
     uint64_t start, end;            /* cluster numbers, end excluded */
     bool exclusive;
@@ -119,9 +125,12 @@ struct qcow2 {
     struct qcow2_snapshot *snapshot;
     bool snapshots_bad;             /* their table is not valid; the image was opened to be read */
 
+    struct qcow2_bitmaps_extension bitmaps_raw;
+
     struct qcow2_cache l2, refcounts;
     struct qcow2_meta meta;
     struct qcow2_extents frees;     /* references dropped, not yet safe to take back */
+    uint64_t packed_at;             /* where the next compressed cluster may go; 0: to a new cluster */
     uint64_t free_hint;             /* no free cluster below this number, apart from waste */
     bool barrier_needed;            /* something was written that L2 tables will rely on */
     uint64_t barrier_wants;         /* how often */
@@ -143,6 +152,11 @@ int qcow2_header_features_write(struct qcow2 *q);
 int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 /* Disk size and L1 table in one write, between barriers. 0 or -errno. */
 int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries);
+/*
+ * The header with its extensions from what *q says (version, features, backing file, bitmaps); unknown extensions stay.
+ * In one write, between barriers. -ENOSPC: it does not fit into a cluster.
+ */
+int qcow2_header_rewrite(struct qcow2 *q);
 /* Says it once, marks a writable image corrupt and stops writes. Returns -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -243,6 +257,17 @@ extern const struct block_option qcow2_create_options_table[];
 int qcow2_create_check(const struct block_create_options *o, struct error *err);
 int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err);
 int qcow2_info(struct block_node *n, struct block_info *info, struct error *err);
+int qcow2_options_read(const struct block_create_options *o, struct qcow2_create_options *q, struct error *err);
+
+/* resize.c, pack.c, measure.c, amend.c */
+int qcow2_resize(struct block_node *n, uint64_t size, enum block_preallocation mode, struct error *err);
+int qcow2_make_empty(struct block_node *n, struct error *err);
+int qcow2_write_compressed(struct block_node *n, uint64_t offset, const void *data, size_t length);
+int qcow2_packed_end_locked(struct qcow2 *q);
+int qcow2_measure(const struct block_create_options *o, struct block_node *source, struct block_measure *m,
+                  struct error *err);
+int qcow2_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
+                struct error *err);
 
 /* check.c. rebuild: counts all references anew, for images that were not closed. */
 int qcow2_check(struct block_node *n, struct block_check *check, struct error *err);

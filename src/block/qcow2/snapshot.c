@@ -14,72 +14,16 @@
 #include "block/qcow2/snapshot.h"
 
 #include "block/qcow2/references.h"
+#include "block/qcow2/whole.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Ends with the lock held and everything on the disk. */
-static int begin(struct qcow2 *q, struct qcow2_range *range)
+static void l1_flags_clear(uint64_t *l1, uint32_t entries)
 {
-    int r = qcow2_write_begin(q);
-    if (r)
-        return r;
-    qcow2_range_lock(q, range, 0, MAX(q->node->size, 512ull), true);
-    r = qcow2_flush(q);
-    pthread_mutex_lock(&q->lock);
-    if (!r && q->corrupt)
-        r = -EIO;
-    if (r) {
-        pthread_mutex_unlock(&q->lock);
-        qcow2_range_unlock(q, range);
-    }
-    return r;
-}
-
-static void end(struct qcow2 *q, struct qcow2_range *range)
-{
-    pthread_mutex_unlock(&q->lock);
-    qcow2_range_unlock(q, range);
-}
-
-static int settle(struct qcow2 *q)
-{
-    int r = qcow2_refcounts_write_locked(q);
-    qcow2_barrier_want(q);
-    if (!r)
-        r = qcow2_barrier_locked(q);
-    if (!r)
-        r = qcow2_tables_write_locked(q);
-    qcow2_barrier_want(q);
-    return r ? r : qcow2_barrier_locked(q);
-}
-
-/* A copy of an L1 table on the disk, flags off. entries may be 0. */
-static int l1_copy_write(struct qcow2 *q, const uint64_t *l1, uint32_t entries, uint64_t *offset)
-{
-    uint64_t clusters = (entries * 8ull + q->cluster_size - 1) >> q->cluster_bits;
-    *offset = 0;
-    int r = clusters ? qcow2_allocate_run_locked(q, clusters, offset) : 0;
-    be64 *out = r || !clusters ? NULL : calloc(clusters, q->cluster_size);
-    if (r || !clusters)
-        return r;
-    for (uint32_t i = 0; out && i < entries; i++)
-        out[i] = be64_make(l1[i] & ~QCOW2_COPIED);
-    r = out ? block_protocol_pwrite(q->file, *offset, out, clusters << q->cluster_bits) : -ENOMEM;
-    free(out);
-    if (!r)
-        r = qcow2_extents_add(&q->meta.ranges, *offset, clusters << q->cluster_bits);
-    if (r)
-        qcow2_allocation_undo_locked(q, *offset, clusters);
-    return r;
-}
-
-static void l1_release(struct qcow2 *q, uint64_t offset, uint32_t entries)
-{
-    qcow2_meta_range_remove(q, offset);
-    for (uint64_t at = 0; at < entries * 8ull; at += q->cluster_size)
-        qcow2_cluster_release_locked(q, (offset + at) >> q->cluster_bits);
+    for (uint32_t i = 0; i < entries; i++)
+        l1[i] &= ~QCOW2_COPIED;
 }
 
 static int make(struct qcow2 *q, const struct block_snapshot *s)
@@ -88,18 +32,18 @@ static int make(struct qcow2 *q, const struct block_snapshot *s)
     uint32_t entry_bytes = 0;
     int r = qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_CLEAR);
     if (!r)
-        r = settle(q);
+        r = qcow2_settle_locked(q);
     if (!r)
         r = qcow2_references_add_locked(q, q->l1, q->l1_entries);
     if (r)
         return r;
-    r = l1_copy_write(q, q->l1, q->l1_entries, &added.l1_offset);
+    r = qcow2_l1_write_locked(q, q->l1, q->l1_entries, &added.l1_offset);
     if (!r) {
         uint8_t *entry = qcow2_snapshot_entry_make(s, added.l1_offset, added.l1_entries, &entry_bytes);
         r = entry ? qcow2_snapshot_table_change_locked(q, UINT32_MAX, &added, entry, entry_bytes) : -ENOMEM;
         free(entry);
         if (r && !q->corrupt)
-            l1_release(q, added.l1_offset, added.l1_entries);
+            qcow2_l1_release_locked(q, added.l1_offset, added.l1_entries);
     }
     if (r && !q->corrupt)
         qcow2_references_drop_locked(q, q->l1, q->l1_entries);
@@ -119,7 +63,7 @@ int qcow2_snapshot_create(struct block_node *n, const struct block_snapshot *s, 
                          "refcount_bits=16", n->filename);
     if (q->snapshots >= QCOW2_MAX_SNAPSHOTS)
         return error_set(err, "'%s': it has %u snapshots, no more are allowed; delete some", n->filename, q->snapshots);
-    int r = begin(q, &range);
+    int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
     qcow2_snapshot_id_next(q, full.id, sizeof(full.id));
@@ -127,9 +71,9 @@ int qcow2_snapshot_create(struct block_node *n, const struct block_snapshot *s, 
     r = make(q, &full);
     if (r && !q->corrupt) {
         qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_BY_COUNT);
-        settle(q);
+        qcow2_settle_locked(q);
     }
-    end(q, &range);
+    qcow2_whole_end(q, &range);
     if (r == -ERANGE)
         return error_set(err, "'%s': its refcounts of %u bits have no room for one more snapshot; delete some or convert "
                          "it with refcount_bits=16", n->filename, 1u << q->refcount_order);
@@ -148,11 +92,11 @@ static int delete(struct qcow2 *q, uint32_t index)
     free(l1);
     if (r)
         return r;
-    l1_release(q, s.l1_offset, s.l1_entries);
-    r = settle(q);
+    qcow2_l1_release_locked(q, s.l1_offset, s.l1_entries);
+    r = qcow2_settle_locked(q);
     if (!r)
         r = qcow2_flags_write_locked(q, q->l1, q->l1_entries, true, QCOW2_FLAGS_BY_COUNT);
-    return r ? r : settle(q);
+    return r ? r : qcow2_settle_locked(q);
 }
 
 int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err)
@@ -160,12 +104,12 @@ int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct e
     struct qcow2 *q = n->state;
     struct qcow2_range range;
     uint32_t index;
-    int r = begin(q, &range);
+    int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
     bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
     r = found ? delete(q, index) : 0;
-    end(q, &range);
+    qcow2_whole_end(q, &range);
     if (!found)
         return error_prefix(err, "'%s'", n->filename);
     return r ? error_set(err, "'%s': cannot delete the snapshot: %s", n->filename, strerror(-r)) : 0;
@@ -214,22 +158,21 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     if (!r)
         r = qcow2_flags_write_locked(q, l1, s->l1_entries, false, QCOW2_FLAGS_CLEAR);
     if (!r)
-        r = settle(q);
+        r = qcow2_settle_locked(q);
     if (!r)
         r = qcow2_references_add_locked(q, l1, entries);
     if (r) {
         free(l1);
         return r;
     }
-    for (uint32_t i = 0; i < entries; i++)
-        l1[i] &= ~QCOW2_COPIED;
-    r = l1_copy_write(q, l1, entries, &offset);
+    l1_flags_clear(l1, entries);
+    r = qcow2_l1_write_locked(q, l1, entries, &offset);
     if (!r) {
-        r = settle(q);
+        r = qcow2_settle_locked(q);
         if (!r)
             r = qcow2_header_disk_write(q, size, offset, entries);
         if (r && !q->corrupt)
-            l1_release(q, offset, entries);
+            qcow2_l1_release_locked(q, offset, entries);
     }
     if (r) {
         if (!q->corrupt)
@@ -243,8 +186,8 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     free(old);
     if (r)
         return r;
-    l1_release(q, old_offset, old_entries);
-    return settle(q);
+    qcow2_l1_release_locked(q, old_offset, old_entries);
+    return qcow2_settle_locked(q);
 }
 
 int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
@@ -252,12 +195,12 @@ int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct er
     struct qcow2 *q = n->state;
     struct qcow2_range range;
     uint32_t index;
-    int r = begin(q, &range);
+    int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
     bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
     r = found ? apply(q, &q->snapshot[index]) : 0;
-    end(q, &range);
+    qcow2_whole_end(q, &range);
     if (!found)
         return error_prefix(err, "'%s'", n->filename);
     return r ? error_set(err, "'%s': cannot go back to the snapshot: %s", n->filename, strerror(-r)) : 0;

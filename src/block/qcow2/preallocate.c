@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Preallocation: every cluster gets its place in the file before anything is written to it. Metadata alone leave the
+ * data to holes; falloc has the file system reserve them, full writes zeroes.
+ */
+#include "block/qcow2/whole.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define CHUNK_BYTES (1u << 20)
+#define ROUND_CLUSTERS 4096
+
+static int zeroes_write(struct block_protocol *p, uint64_t offset, uint64_t length)
+{
+    uint8_t *zeroes = calloc(1, CHUNK_BYTES);
+    int r = zeroes ? 0 : -ENOMEM;
+    while (!r && length) {
+        size_t take = MIN(length, (uint64_t)CHUNK_BYTES);
+        r = block_protocol_pwrite(p, offset, zeroes, take);
+        offset += take;
+        length -= take;
+    }
+    free(zeroes);
+    return r;
+}
+
+static int data_reserve(struct qcow2 *q, uint64_t host, uint64_t length, enum block_preallocation mode)
+{
+    if (mode == BLOCK_PREALLOCATION_FULL)
+        return zeroes_write(q->data, host, length);
+    if (mode == BLOCK_PREALLOCATION_FALLOC)
+        return block_protocol_write_zeroes(q->data, host, length, false);
+    return 0;
+}
+
+static int place(struct qcow2 *q, uint64_t at, uint64_t wanted, uint64_t *host, uint64_t *count)
+{
+    *host = at;
+    *count = wanted;
+    return q->data_external ? 0 : qcow2_allocate_locked(q, wanted, host, count);
+}
+
+/* Some clusters in a row; 0 in *count: the first is placed already. */
+static int run_place_locked(struct qcow2 *q, uint64_t at, uint64_t wanted, uint64_t *host, uint64_t *count)
+{
+    struct qcow2_entry e;
+    int r = qcow2_entry_get_locked(q, at, &e);
+    *count = 0;
+    if (r || e.word || e.bitmap)
+        return r;
+    uint64_t free_run = 1;
+    while (free_run < wanted && !qcow2_entry_get_locked(q, at + (free_run << q->cluster_bits), &e) && !e.word && !e.bitmap)
+        free_run++;
+    r = qcow2_l2_own_locked(q, at);
+    if (!r)
+        r = place(q, at, free_run, host, count);
+    for (uint64_t i = 0; !r && i < *count; i++)
+        r = qcow2_entry_set_locked(q, at + (i << q->cluster_bits),
+                                   (struct qcow2_entry){ .word = (*host + (i << q->cluster_bits)) | QCOW2_COPIED,
+                                                         .bitmap = q->extended ? 0xffffffffu : 0 });
+    return r;
+}
+
+int qcow2_preallocate(struct qcow2 *q, uint64_t from, uint64_t to, enum block_preallocation mode)
+{
+    uint64_t at = ALIGN_DOWN(from, q->cluster_size), end = 0;
+    int r = 0;
+    while (!r && at < to) {
+        uint64_t host, count, wanted = (to - at + q->cluster_size - 1) >> q->cluster_bits;
+        pthread_mutex_lock(&q->lock);
+        r = run_place_locked(q, at, MIN(wanted, (uint64_t)ROUND_CLUSTERS), &host, &count);
+        pthread_mutex_unlock(&q->lock);
+        if (!r && count) {
+            r = data_reserve(q, host, count << q->cluster_bits, mode);
+            end = MAX(end, host + (count << q->cluster_bits));
+        }
+        at += MAX(count, 1ull) << q->cluster_bits;
+    }
+    int64_t size = q->file->ops->size(q->file);
+    if (!r && !q->data_external && size >= 0 && (uint64_t)size < end)
+        r = q->file->ops->truncate ? q->file->ops->truncate(q->file, end, BLOCK_PREALLOCATION_OFF)
+                                   : block_protocol_write_zeroes(q->file, (uint64_t)size, end - (uint64_t)size, true);
+    return r;
+}
