@@ -325,7 +325,7 @@ def firmware_test(a):
     cases = {'': ['Hard Disk', 'DVD/CD', 'Floppy'], 'd': ['DVD/CD', 'Hard Disk', 'Floppy'], 'n': ['Hard Disk', 'DVD/CD', 'Floppy'],
              'order=dc': ['DVD/CD', 'Hard Disk', 'Floppy'], 'once=d,order=c': ['DVD/CD', 'Hard Disk', 'Floppy']}
     for boot, want in cases.items():
-        options = ['-boot', boot] if boot else []
+        options = ['-nic', 'none'] + (['-boot', boot] if boot else [])
         with Machine(a.vmm, options + ['-drive', f'file={empty},format=raw', '-debugcon', f'file:{trace}'], scaled(a, 60),
                      serial=False, log=a.log) as m:
             m.screen(r'No bootable device\.\s*$')
@@ -344,7 +344,7 @@ def firmware_test(a):
         m.screen('Press ESC for boot menu')
         m.command('sendkey esc')
         m.screen(r'Select boot device:.*1\..*2\.')
-    with Machine(a.vmm, ['-boot', 'reboot-timeout=1000'], scaled(a, 60), serial=False, log=a.log) as m:
+    with Machine(a.vmm, ['-nic', 'none', '-boot', 'reboot-timeout=1000'], scaled(a, 60), serial=False, log=a.log) as m:
         m.screen(r'Retrying in 1 seconds')
     return f'{len(cases)} orders, a reset after once, menu, reboot-timeout'
 
