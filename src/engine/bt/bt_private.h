@@ -172,7 +172,7 @@ struct bt_vcpu {
     uint64_t xsave_mask;
     bool in_host, ferr;
     uint64_t region_bytes;
-    uint64_t good_salt, generation;
+    uint64_t good_salt, generation, pokes;
     uint32_t tbflags, mmu_index;
     uint64_t cs_key;
     bool mode_dirty;

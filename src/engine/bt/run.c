@@ -51,11 +51,13 @@ void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb)
         if (v->jc[at].code == code) v->jc[at].tag = ~0ull;
 }
 
-/* Makes the vCPU leave generated code at its next poll or look-up. Any thread. */
+/* Makes the vCPU leave generated code at its next poll or look-up. Any thread. A call that comes before that notes its return
+ * with the spoiled salt; so no two of these are alike, or a later one would take that for good. */
 void bt_poke(struct bt_vcpu *v)
 {
+    uint64_t spoiled = mix(__atomic_add_fetch(&v->pokes, 1, __ATOMIC_RELAXED) + (uint64_t)v);
     __atomic_store_n(&v->pending, 1, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&v->salt, 0x5bd1e995deadbeefull ^ (uint64_t)v, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->salt, spoiled, __ATOMIC_SEQ_CST);
 }
 
 static bool is_flat_data(const struct segment *g)
