@@ -357,10 +357,12 @@ static int refcounts_count(struct qcow2_census *c)
 }
 
 /* One bitmap's table and data. */
-static int bitmap_count(struct qcow2_census *c, uint64_t offset, uint32_t entries)
+static int bitmap_count(void *opaque, const struct qcow2_bitmap_entry *e)
 {
+    struct qcow2_census *c = opaque;
     struct qcow2 *q = c->q;
-    uint64_t *table = NULL;
+    uint64_t *table = NULL, offset = e->table;
+    uint32_t entries = e->entries;
     if (entries > BITMAP_TABLE_MAX || offset & (q->cluster_size - 1)) {
         malformed(c, "bitmap table, entries and offset", entries, offset);
         return 0;
@@ -380,28 +382,13 @@ static int bitmaps_count(struct qcow2_census *c)
 {
     struct qcow2 *q = c->q;
     uint64_t bytes = be64_get(q->bitmaps_raw.directory_bytes), at = be64_get(q->bitmaps_raw.directory_offset);
-    uint32_t count = be32_get(q->bitmaps_raw.count);
-    if (!(q->autoclear & QCOW2_AUTOCLEAR_BITMAPS) || !count)
-        return 0;
-    if (bytes > QCOW2_MAX_SNAPSHOT_BYTES || at & (q->cluster_size - 1)) {
+    bool any = q->autoclear & QCOW2_AUTOCLEAR_BITMAPS && be32_get(q->bitmaps_raw.count);
+    int r = qcow2_bitmaps_walk(q, bitmap_count, c);
+    if (r == -EINVAL) {
         malformed(c, "bitmap directory, bytes and offset", bytes, at);
         return 0;
     }
-    int r = qcow2_census_add(c, at, bytes, 1);
-    for (uint64_t end = at + bytes; !r && count && at + 24 <= end; count--) {
-        struct {
-            be64 table;
-            be32 entries, flags;
-            uint8_t type, granularity;
-            be16 name_length;
-            be32 extra_length;
-        } __attribute__((packed)) e;
-        r = block_protocol_pread(q->file, at, &e, sizeof(e));
-        if (!r)
-            r = bitmap_count(c, be64_get(e.table), be32_get(e.entries));
-        at += ALIGN_UP(sizeof(e) + (uint64_t)be16_get(e.name_length) + be32_get(e.extra_length), 8ull);
-    }
-    return r;
+    return r || !any ? r : qcow2_census_add(c, at, bytes, 1);
 }
 
 int qcow2_census_take(struct qcow2_census *c)

@@ -63,6 +63,11 @@ int qcow2_measure(const struct block_create_options *o, struct block_node *sourc
         return error_set(err, "cannot read '%s': %s", source->filename, strerror(-r));
     if ((source && o->backing) || q.preallocation != BLOCK_PREALLOCATION_OFF)
         data = ALIGN_UP(size, cluster);
+    struct qcow2 *from = source && source->format == &block_format_qcow2 ? source->state : NULL;
+    m->has_bitmaps = q.version >= 3 && from && from->version >= 3;
+    r = m->has_bitmaps ? qcow2_bitmaps_size(from, cluster, &m->bitmaps_bytes) : 0;
+    if (r)
+        return error_set(err, "cannot read the dirty bitmaps of '%s': %s", source->filename, strerror(-r));
     m->fully_allocated_bytes = full_bytes(size, &q);
     m->required_bytes = m->fully_allocated_bytes - ALIGN_UP(size, cluster) + data;
     return 0;

@@ -92,6 +92,20 @@ struct qcow2_bitmaps_extension {
     be64 directory_bytes, directory_offset;
 } __attribute__((packed));
 
+/* bitmap.c: the dirty bitmaps that the header says are valid. */
+struct qcow2_bitmap_entry {
+    uint64_t table;
+    uint32_t entries;
+    uint16_t name_length;
+    uint8_t granularity_bits;
+};
+typedef int qcow2_bitmap_fn(void *opaque, const struct qcow2_bitmap_entry *e);
+struct qcow2;
+/* Calls fn for each until it returns other than 0, and returns that; or -errno, -EINVAL: the directory cannot be right. */
+int qcow2_bitmaps_walk(struct qcow2 *q, qcow2_bitmap_fn *fn, void *opaque);
+/* Bytes that they take in an image with such clusters when every bit is stored. 0 or -errno. */
+int qcow2_bitmaps_size(struct qcow2 *q, uint64_t cluster_size, uint64_t *bytes);
+
 struct qcow2_range {
     uint64_t start, end;            /* cluster numbers, end excluded */
     bool exclusive;
