@@ -434,6 +434,12 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     return enter_tb(v, tb);
 }
 
+static bool return_fits(const struct tb_jump *j, const struct tb *tb)
+{
+    const struct tb *from = j->from;
+    return tb->pc == (PAGE_OF(from->pc) | (uint32_t)j->target) && (tb->flags | TBF_NOGROUP) == (from->flags | TBF_NOGROUP);
+}
+
 /* A return found its RIP (scratch[0]) in the return stack, but its call does not know yet where that leads. */
 uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
 {
@@ -444,8 +450,7 @@ uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
     uint64_t flushes = v->engine->count_tb_flush;
     struct tb *tb = find_or_translate(v);
     bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead && !j->to;
-    bool fits = tb->pc == (PAGE_OF(j->from->pc) | (uint32_t)j->target) && (tb->flags | TBF_NOGROUP) == (j->from->flags | TBF_NOGROUP);
-    if (jump_lives && fits && !tb->uncached) {
+    if (jump_lives && !tb->uncached && return_fits(j, tb)) {
         if (tb->page2 == ~0ull) bt_jump_connect(v->engine, j, tb);
         else bt_jump_by_cache(v->engine, j);
     }
