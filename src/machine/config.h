@@ -56,6 +56,8 @@ struct machine_config {
     bool no_reboot, no_shutdown, start_paused;
     bool mem_merge;
     enum { RTC_UTC, RTC_LOCALTIME, RTC_DATE } rtc_base;
+    enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } rtc_clock;
+    bool rtc_slew;
     int64_t rtc_date_s;                /* seconds since 1970 for RTC_DATE */
     const char *device[CONFIG_DEVICES];/* -device text */
     unsigned device_count;

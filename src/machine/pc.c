@@ -85,6 +85,10 @@ static int timers_create(struct machine *m, struct error *err)
     rtc.base = m->config.rtc_base == RTC_UTC         ? MC146818_UTC
                : m->config.rtc_base == RTC_LOCALTIME ? MC146818_LOCALTIME
                                                      : MC146818_DATE;
+    rtc.clock = m->config.rtc_clock == RTC_CLOCK_HOST ? MC146818_CLOCK_HOST
+                : m->config.rtc_clock == RTC_CLOCK_RT ? MC146818_CLOCK_RT
+                                                      : MC146818_CLOCK_VM;
+    rtc.slew = m->config.rtc_slew;
     if (add(m, NULL, port61_new(&port61, err)) < 0) return -1;
     return add(m, &m->rtc, mc146818_new(&rtc, err));
 }

@@ -320,12 +320,20 @@ static int rtc_base(void *t, const char *v, struct error *err)
 
 static int rtc_clock(void *t, const char *v, struct error *err)
 {
-    return refuse_unless(v, "host", err);
+    unsigned which;
+
+    if (value_choice("clock", v, (const char *const[]){ "host", "rt", "vm", NULL }, &which, err) < 0) return -1;
+    config_of(t)->rtc_clock = which == 0 ? RTC_CLOCK_HOST : which == 1 ? RTC_CLOCK_RT : RTC_CLOCK_VM;
+    return 0;
 }
 
 static int rtc_driftfix(void *t, const char *v, struct error *err)
 {
-    return refuse_unless(v, "none", err);
+    unsigned which;
+
+    if (value_choice("driftfix", v, (const char *const[]){ "none", "slew", NULL }, &which, err) < 0) return -1;
+    config_of(t)->rtc_slew = which == 1;
+    return 0;
 }
 
 static const struct option_key rtc_keys[] = {

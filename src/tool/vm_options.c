@@ -112,7 +112,8 @@ static const struct row rows[] = {
     { "overcommit", "mem-lock=on|off", "keep the guest's memory from being swapped", option_overcommit },
     { "name", "NAME", "name of the guest; process=NAME names the process", option_name },
     { "uuid", "UUID", "the machine's UUID, %08x-%04x-%04x-%04x-%012x", option_uuid },
-    { "rtc", "base=utc|localtime|DATE", "what the guest's clock shows at the start", option_rtc },
+    { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none|slew]", "what the guest's clock shows at the start, what drives it, "
+      "and whether missed periodic interrupts are made good", option_rtc },
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
     { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, and "
       "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file", option_object },

@@ -67,6 +67,8 @@ BAD = [
     ('-boot z', "unknown boot device 'z'"),
     ('-uuid 12', '8-4-4-4-12'),
     ('-rtc base=foo', "not 'foo'"),
+    ('-rtc clock=hst', "did you mean 'host'"),
+    ('-rtc driftfix=foo', 'none, slew'),
     ('-smp 256', 'a PC has at most 255 CPUs'),
     ('-smp 0', 'cpus=0 is no topology'),
     ('-smp 4,sockets=3', 'are not 4 CPUs'),

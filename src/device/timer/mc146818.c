@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The MC146818 clock. Time is a number of seconds since 1970 at a moment of virtual time ("base"); the registers are
- * worked out from it when they are read, and written back into it when the guest sets them. While the clock is stopped
+ * The MC146818 clock. Time is a number of seconds since 1970 at a moment of its clock ("base"): the host's wall clock, the host's
+ * monotonic one, or virtual time, which stands still while the machine is stopped. The registers are worked out from it when they are read, and written back into it when the guest sets them. While the clock is stopped
  * (SET, or the divider held in reset) the registers themselves hold the time.
  *
  * An update happens once a second; UIP is up in the 244 us before it. One timer serves the update-ended and alarm
  * flags and runs only while somebody could notice (a flag is clear); a second one serves the periodic flag, on the grid
  * of the time base that the divider's reset started. Reading C between two timers catches up first, so polling works.
+ * Periods that went by unseen make one flag, or with slew one each, four times as fast until they are made good. The wall
+ * clock may be set back: what is behind then counts from there.
  * Limits: no daylight saving (the bit is kept), no square wave output.
  * Source: Motorola MC146818A data sheet (1984); 82371SB data sheet for the second bank (128 bytes) and NMI mask.
  */
@@ -26,6 +28,8 @@ enum { A_UIP = 0x80 };
 enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 4, B_24H = 2 };
 enum { C_IRQF = 0x80, C_PF = 0x40, C_AF = 0x20, C_UF = 0x10 };
 enum { UIP_NS = 244141, HALF_SECOND_NS = 500000000, CRYSTAL_HZ = 32768 };
+enum { SLEW_MOST_S = 60 };             /* more than this much of lost periods is forgotten */
+#define WALL_LOOK_NS NS_PER_SECOND     /* how long a timer waits before it looks whether the wall clock was set */
 
 struct mc146818 {
     struct device device;
@@ -34,7 +38,7 @@ struct mc146818 {
     struct timer *update, *periodic;
     uint8_t index;
     uint8_t ram[128];
-    int64_t base_s;                  /* seconds since 1970 that the clock shows at base_ns of virtual time */
+    int64_t base_s;                  /* seconds since 1970 that the clock shows at base_ns of its clock */
     int64_t base_ns;
     int64_t seen_s;                  /* last second whose update made its flags */
     uint64_t seen_period;            /* number of the last period that made its flag */
@@ -44,7 +48,21 @@ struct mc146818 {
 
 static bool is_running(const struct mc146818 *s) { return !(s->ram[B] & B_SET) && (s->ram[A] >> 4 & 7) <= 2; }
 
-static int64_t seconds_at(const struct mc146818 *s, int64_t now) { return s->base_s + (now - s->base_ns) / NS_PER_SECOND; }
+static int64_t clock_ns(const struct mc146818 *s)
+{
+    switch (s->config.clock) {
+    case MC146818_CLOCK_HOST: return clock_wall_ns();
+    case MC146818_CLOCK_RT: return clock_host_ns();
+    default: return clock_virtual_ns();
+    }
+}
+
+static int64_t seconds_at(const struct mc146818 *s, int64_t now)
+{
+    int64_t ns = now - s->base_ns;
+
+    return s->base_s + ns / NS_PER_SECOND - (ns % NS_PER_SECOND < 0);
+}
 
 static int64_t second_start(const struct mc146818 *s, int64_t second) { return s->base_ns + (second - s->base_s) * NS_PER_SECOND; }
 
@@ -102,14 +120,14 @@ static int64_t registers_time(const struct mc146818 *s)
 
 static void registers_refresh(struct mc146818 *s)
 {
-    if (is_running(s)) registers_fill(s, seconds_at(s, clock_virtual_ns()));
+    if (is_running(s)) registers_fill(s, seconds_at(s, clock_ns(s)));
 }
 
 /* The clock starts from what the registers show; fraction_ns of that second have gone by. */
 static void time_set(struct mc146818 *s, int64_t fraction_ns)
 {
     s->base_s = s->seen_s = registers_time(s);
-    s->base_ns = clock_virtual_ns() - fraction_ns;
+    s->base_ns = clock_ns(s) - fraction_ns;
 }
 
 /* ---- interrupt flags ---- */
@@ -154,23 +172,64 @@ static uint64_t crystal_ticks(const struct mc146818 *s, int64_t now)
     return muldiv64((uint64_t)(now - s->base_ns), CRYSTAL_HZ, NS_PER_SECOND);
 }
 
+/* The wall clock may have been set back behind the base, or behind what was seen. */
+static void clock_check(struct mc146818 *s, int64_t now, unsigned ticks)
+{
+    int64_t back_s = now < s->base_ns ? (s->base_ns - now + NS_PER_SECOND - 1) / NS_PER_SECOND : 0;
+
+    s->base_ns -= back_s * NS_PER_SECOND;
+    s->base_s -= back_s;
+    s->seen_s = MIN(s->seen_s, seconds_at(s, now));
+    if (back_s || (ticks && crystal_ticks(s, now) / ticks < s->seen_period))
+        s->seen_period = ticks ? crystal_ticks(s, now) / ticks : 0;
+}
+
+/* The periodic flag: one for all periods that are over, or (slew) for the oldest of them. */
+static void period_catch_up(struct mc146818 *s, uint64_t period, unsigned ticks)
+{
+    uint64_t most = (uint64_t)SLEW_MOST_S * CRYSTAL_HZ / ticks;
+
+    if (period <= s->seen_period) return;
+    if (s->config.slew && s->ram[B] & B_PIE) {
+        if (s->ram[C] & C_PF) return;                  /* the guest has not seen the last one */
+        s->seen_period = MAX(s->seen_period + 1, period > most ? period - most : 0);
+    } else s->seen_period = period;
+    s->ram[C] |= C_PF;
+}
+
 /* Makes the flags that became due since the last call. */
 static void catch_up(struct mc146818 *s)
 {
-    int64_t now = clock_virtual_ns(), second;
+    int64_t now = clock_ns(s), second;
     unsigned ticks = period_ticks(s);
 
+    clock_check(s, now, ticks);
     if (is_running(s) && (second = seconds_at(s, now)) > s->seen_s) {
         int64_t alarm = s->ram[C] & C_AF ? 0 : alarm_next(s, MAX(s->seen_s + 1, second - 86399));
         if (alarm && alarm <= second) s->ram[C] |= C_AF;
         s->ram[C] |= C_UF;
         s->seen_s = second;
     }
-    if (ticks && crystal_ticks(s, now) / ticks > s->seen_period) {
-        s->seen_period = crystal_ticks(s, now) / ticks;
-        s->ram[C] |= C_PF;
-    }
+    if (ticks) period_catch_up(s, crystal_ticks(s, now) / ticks, ticks);
     irq_update(s);
+}
+
+static void arm(struct mc146818 *s, struct timer *t, int64_t deadline)
+{
+    int64_t now = clock_ns(s);
+
+    if (s->config.clock == MC146818_CLOCK_HOST)
+        deadline = clock_host_ns() + MIN(MAX(deadline - now, 0), WALL_LOOK_NS);
+    timer_arm_ns(t, deadline);
+}
+
+/* When the next period ends; lost ones are made good at four times the rate. */
+static int64_t period_end(const struct mc146818 *s, unsigned ticks)
+{
+    int64_t end = s->base_ns + (int64_t)muldiv64((s->seen_period + 1) * ticks, NS_PER_SECOND, CRYSTAL_HZ) + 1;
+
+    if (!s->config.slew) return end;
+    return MAX(end, clock_ns(s) + (int64_t)muldiv64(ticks, NS_PER_SECOND / 4, CRYSTAL_HZ));
 }
 
 /* Arms the timers for the next flag that raises the interrupt; flags nobody enabled are made when C is read. */
@@ -184,10 +243,9 @@ static void plan(struct mc146818 *s)
     if (is_running(s) && !(s->ram[C] & C_IRQF)) {
         if (s->ram[B] & B_UIE) second = s->seen_s + 1;
         else if (s->ram[B] & B_AIE) second = alarm_next(s, s->seen_s + 1);
-        if (second) timer_arm_ns(s->update, second_start(s, second));
+        if (second) arm(s, s->update, second_start(s, second));
     }
-    if (ticks && s->ram[B] & B_PIE && !(s->ram[C] & C_IRQF))
-        timer_arm_ns(s->periodic, s->base_ns + (int64_t)muldiv64((s->seen_period + 1) * ticks, NS_PER_SECOND, CRYSTAL_HZ) + 1);
+    if (ticks && s->ram[B] & B_PIE && !(s->ram[C] & C_IRQF)) arm(s, s->periodic, period_end(s, ticks));
 }
 
 static void timer_fired(void *opaque)
@@ -201,7 +259,7 @@ static void period_restart(struct mc146818 *s)
 {
     unsigned ticks = period_ticks(s);
 
-    s->seen_period = ticks ? crystal_ticks(s, clock_virtual_ns()) / ticks : 0;
+    s->seen_period = ticks ? crystal_ticks(s, clock_ns(s)) / ticks : 0;
 }
 
 /* ---- registers ---- */
@@ -213,7 +271,7 @@ static bool is_time_register(uint8_t index)
 
 static bool update_in_progress(const struct mc146818 *s)
 {
-    int64_t now = clock_virtual_ns();
+    int64_t now = clock_ns(s);
 
     return is_running(s) && second_start(s, seconds_at(s, now) + 1) - now <= UIP_NS;
 }
@@ -250,7 +308,7 @@ static void a_write(struct mc146818 *s, uint8_t value)
 static void b_write(struct mc146818 *s, uint8_t value)
 {
     bool was_running = is_running(s);
-    int64_t fraction = (clock_virtual_ns() - s->base_ns) % NS_PER_SECOND;
+    int64_t fraction = (clock_ns(s) - s->base_ns) % NS_PER_SECOND;
 
     if (was_running) registers_refresh(s);
     if (value & B_SET) value &= ~B_UIE;
@@ -277,7 +335,7 @@ static void register_write(struct mc146818 *s, uint8_t index, uint8_t value)
         /* Set while running: only this register changes, the second goes on. */
         registers_refresh(s);
         s->ram[index] = value;
-        fraction = (clock_virtual_ns() - s->base_ns) % NS_PER_SECOND;
+        fraction = (clock_ns(s) - s->base_ns) % NS_PER_SECOND;
         time_set(s, fraction);
         period_restart(s);
         break;
@@ -328,14 +386,20 @@ static void mc146818_reset(struct device *d)
     plan(s);
 }
 
-static int64_t power_on_seconds(const struct mc146818_config *c)
+static void power_on(struct mc146818 *s)
 {
-    time_t now = (time_t)(clock_wall_ns() / NS_PER_SECOND);
+    int64_t wall = clock_wall_ns();
+    time_t now = (time_t)(wall / NS_PER_SECOND);
     struct tm t;
 
-    if (c->base == MC146818_DATE) return c->date_s;
-    if (c->base == MC146818_LOCALTIME && localtime_r(&now, &t)) return timegm(&t);
-    return now;
+    s->base_s = now;
+    s->base_ns = clock_ns(s) - wall % NS_PER_SECOND;
+    if (s->config.base == MC146818_LOCALTIME && localtime_r(&now, &t)) s->base_s = timegm(&t);
+    if (s->config.base == MC146818_DATE) {
+        s->base_s = s->config.date_s;
+        s->base_ns = clock_ns(s);
+    }
+    s->seen_s = s->base_s;
 }
 
 static void mc146818_info(struct device *d, void (*print)(void *opaque, const char *line), void *opaque)
@@ -368,7 +432,7 @@ static void mc146818_after_load(struct device *d)
 {
     struct mc146818 *s = (struct mc146818 *)d;
 
-    int64_t now = clock_virtual_ns();
+    int64_t now = clock_ns(s);
 
     s->index &= 0x7f;
     if (s->base_ns > now || s->base_ns < now - INT64_MAX / 4) s->base_ns = now;
@@ -392,12 +456,11 @@ struct device *mc146818_new(const struct mc146818_config *config, struct error *
     }
     s->device.ops = &mc146818_ops;
     s->config = *config;
-    s->update = timer_new(TIMER_VIRTUAL, timer_fired, s);
-    s->periodic = timer_new(TIMER_VIRTUAL, timer_fired, s);
+    s->update = timer_new(config->clock == MC146818_CLOCK_VM ? TIMER_VIRTUAL : TIMER_HOST, timer_fired, s);
+    s->periodic = timer_new(config->clock == MC146818_CLOCK_VM ? TIMER_VIRTUAL : TIMER_HOST, timer_fired, s);
     s->ram[A] = 0x26;
     s->ram[B] = B_24H;
-    s->base_s = s->seen_s = power_on_seconds(config);
-    s->base_ns = clock_virtual_ns();
+    power_on(s);
     period_restart(s);
     registers_fill(s, s->base_s);
     s->range = memory_map_add_io(config->ports, "rtc", config->port, 2, &rtc_io, s, 2);

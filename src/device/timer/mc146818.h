@@ -12,13 +12,17 @@
 struct error;
 
 enum mc146818_base { MC146818_UTC, MC146818_LOCALTIME, MC146818_DATE };
+/* Virtual time, the host's monotonic clock, the host's wall clock: the latter two go on while the machine is stopped. */
+enum mc146818_clock { MC146818_CLOCK_VM, MC146818_CLOCK_RT, MC146818_CLOCK_HOST };
 
 struct mc146818_config {
     struct memory_map *ports;
     uint16_t port;                 /* 70h: index and data */
     struct irq_line irq;           /* IRQ 8, or the HPET's switch in between */
     struct irq_line nmi_disable;   /* bit 7 of the index register; .set may be NULL */
-    enum mc146818_base base;       /* what the clock shows at power-on; from then on virtual time drives it */
+    enum mc146818_base base;       /* what the clock shows at power-on */
+    enum mc146818_clock clock;     /* what drives it from then on */
+    bool slew;                     /* periodic interrupts that the guest missed are made good */
     int64_t date_s;                /* for MC146818_DATE: seconds since 1970, shown as they are */
 };
 /* Realized and reset; NULL with *err when out of memory. */

@@ -15,25 +15,25 @@
 
 unsigned checks, failures;
 struct memory_map *memory, *ports;
-int64_t now_ns;
+int64_t now_ns, stopped_ns, wall_ns = 1700000000 * NS_PER_SECOND;
 uint8_t sent[4096];
 size_t sent_bytes;
 
 /* ---- clock and timers ---- */
 
-struct timer { struct timer *next; loop_call_fn *fn; void *opaque; int64_t deadline_ns; bool is_armed; };
+struct timer { struct timer *next; enum timer_clock clock; loop_call_fn *fn; void *opaque; int64_t deadline_ns; bool is_armed; };
 static struct timer *timers;
 
-int64_t clock_virtual_ns(void) { return now_ns; }
+int64_t clock_virtual_ns(void) { return now_ns - stopped_ns; }
 int64_t clock_host_ns(void) { return now_ns; }
-int64_t clock_wall_ns(void) { return 1700000000 * NS_PER_SECOND + now_ns; }
+int64_t clock_wall_ns(void) { return wall_ns + now_ns; }
 
 struct timer *timer_new(enum timer_clock clock, loop_call_fn *fn, void *opaque)
 {
     struct timer *t = calloc(1, sizeof *t);
 
     if (!t) abort();
-    *t = (struct timer){ timers, fn, opaque, 0, false };
+    *t = (struct timer){ timers, clock, fn, opaque, 0, false };
     return timers = t;
 }
 
@@ -56,6 +56,8 @@ void timer_free(struct timer *t)
     free(t);
 }
 
+static int64_t due_ns(const struct timer *t) { return t->deadline_ns + (t->clock == TIMER_VIRTUAL ? stopped_ns : 0); }
+
 void time_step(int64_t ns)
 {
     int64_t end = now_ns + ns;
@@ -63,9 +65,9 @@ void time_step(int64_t ns)
     for (;;) {
         struct timer *first = NULL;
         for (struct timer *t = timers; t; t = t->next)
-            if (t->is_armed && t->deadline_ns <= end && (!first || t->deadline_ns < first->deadline_ns)) first = t;
+            if (t->is_armed && due_ns(t) <= end && (!first || due_ns(t) < due_ns(first))) first = t;
         if (!first) break;
-        if (first->deadline_ns > now_ns) now_ns = first->deadline_ns;
+        if (due_ns(first) > now_ns) now_ns = due_ns(first);
         first->is_armed = false;
         first->fn(first->opaque);
     }

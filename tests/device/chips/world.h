@@ -14,7 +14,9 @@
 
 extern unsigned checks, failures;
 extern struct memory_map *memory, *ports;
-extern int64_t now_ns;                 /* virtual time; moved by time_step */
+extern int64_t now_ns;                 /* the host's time, and virtual time; moved by time_step */
+extern int64_t stopped_ns;             /* how much of it the machine was stopped: virtual time is that much behind */
+extern int64_t wall_ns;                /* wall time less host time; a test may set the clock */
 extern uint8_t sent[4096];             /* what went to the serial backend */
 extern size_t sent_bytes;
 
