@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Commands about memory and ports: x, xp, print, memsave, pmemsave, i, o, gva2gpa. */
+/*
+ * Commands about memory and ports: x, xp, print, memsave, pmemsave, i, o, gva2gpa. Dumps are laid out as qemu's, so that scripts
+ * can read them; but d is signed in all sizes.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -18,12 +21,13 @@ struct format {
     char letter;                       /* x d u o c i */
 };
 
+/* What the text leaves out is as the last time: *f. */
 static int format_read(const char *text, struct format *f, struct error *err)
 {
     static const char sizes[] = "bhwg";
     const char *where;
 
-    *f = (struct format){ 1, 4, 'x' };
+    f->count = 1;
     if (!text) return 0;
     if (isdigit((unsigned char)text[1])) f->count = MIN(strtoul(text + 1, NULL, 10), (unsigned long)DUMP_MOST);
     for (text++; isdigit((unsigned char)*text); text++) {}
@@ -32,7 +36,15 @@ static int format_read(const char *text, struct format *f, struct error *err)
         else if (strchr("xduoci", *text)) f->letter = *text;
         else return error_set(err, "'%c' is no format; known are x d u o c i and the sizes b h w g", *text);
     }
-    if (f->letter == 'c') f->size = 1;
+    return 0;
+}
+
+static int dump_format(struct monitor *mon, const char *text, struct format *f, struct error *err)
+{
+    *f = (struct format){ 1, mon->dump_size ? mon->dump_size : 4, mon->dump_letter ? mon->dump_letter : 'x' };
+    if (format_read(text, f, err) < 0) return -1;
+    mon->dump_size = (uint8_t)f->size;
+    mon->dump_letter = f->letter;
     return 0;
 }
 
@@ -43,7 +55,7 @@ static int dump_arguments(struct monitor *mon, const struct command_line *c, str
     bool has_format = c->argc > 1 && c->argv[1][0] == '/';
     unsigned at = has_format ? 2 : 1;
 
-    if (format_read(has_format ? c->argv[1] : NULL, f, err) < 0) return -1;
+    if (dump_format(mon, has_format ? c->argv[1] : NULL, f, err) < 0) return -1;
     if (c->argc <= at) return error_set(err, "an address is missing");
     return expression_value(mon, c->rest[at], NULL, value, err);
 }
@@ -59,33 +71,48 @@ static size_t memory_get(struct monitor *mon, bool physical, uint64_t address, v
     return memory_read(machine_memory(mon->m), address, data, size) ? size : 0;
 }
 
-static void element_print(struct monitor *mon, const struct format *f, uint64_t v)
+static void character_print(struct monitor *mon, uint8_t c)
 {
-    int64_t sign = (int64_t)(v << (64 - 8 * f->size)) >> (64 - 8 * f->size);
-    int digits = 2 * f->size;
-
-    switch (f->letter) {
-    case 'x': monitor_print(mon, " 0x%0*llx", digits, (unsigned long long)v); break;
-    case 'd': monitor_print(mon, " %*lld", digits + 2, (long long)sign); break;
-    case 'u': monitor_print(mon, " %*llu", digits + 2, (unsigned long long)v); break;
-    case 'o': monitor_print(mon, " 0%0*llo", digits, (unsigned long long)v); break;
-    case 'c': monitor_print(mon, isprint((int)v) ? " '%c'" : " '\\x%02x'", (int)v); break;
+    switch (c) {
+    case '\'': case '\\': monitor_print(mon, "'\\%c'", c); break;
+    case '\n': monitor_print(mon, "'\\n'"); break;
+    case '\r': monitor_print(mon, "'\\r'"); break;
+    default: monitor_print(mon, c >= ' ' && c <= '~' ? "'%c'" : "'\\x%02x'", c);
     }
 }
 
-static void dump(struct monitor *mon, const struct format *f, bool physical, uint64_t address)
+static void element_print(struct monitor *mon, const struct format *f, uint64_t v)
 {
-    unsigned per_line = f->letter == 'c' ? 8 : MAX(1u, 16 / f->size);
+    int bits = 8 * (int)f->size, decimals = (10 * bits + 32) / 33;
 
-    for (unsigned i = 0; i < f->count; i++, address += f->size) {
+    monitor_print(mon, " ");
+    switch (f->letter) {
+    case 'x': monitor_print(mon, "0x%0*llx", bits / 4, (unsigned long long)v); break;
+    case 'd': monitor_print(mon, "%*lld", decimals, (long long)((int64_t)(v << (64 - bits)) >> (64 - bits))); break;
+    case 'u': monitor_print(mon, "%*llu", decimals, (unsigned long long)v); break;
+    case 'o': monitor_print(mon, "%#*llo", (bits + 2) / 3, (unsigned long long)v); break;
+    case 'c': character_print(mon, (uint8_t)v); break;
+    }
+}
+
+static void dump(struct monitor *mon, const struct format *asked, bool physical, uint64_t address)
+{
+    unsigned line_bytes = asked->size == 1 ? 8 : 16;
+    struct format f = *asked;
+
+    if (f.letter == 'c') {
+        f.count *= f.size;
+        f.size = 1;
+    }
+    for (unsigned i = 0; i < f.count; i++, address += f.size) {
         uint64_t v = 0;
 
-        if (i % per_line == 0) monitor_print(mon, "%s%016llx:", i ? "\n" : "", (unsigned long long)address);
-        if (memory_get(mon, physical, address, &v, f->size) < f->size) {
+        if (i % (line_bytes / f.size) == 0) monitor_print(mon, "%s%016llx:", i ? "\n" : "", (unsigned long long)address);
+        if (memory_get(mon, physical, address, &v, f.size) < f.size) {
             monitor_print(mon, " Cannot access memory\n");
             return;
         }
-        element_print(mon, f, v);
+        element_print(mon, &f, v);
     }
     monitor_print(mon, "\n");
 }
@@ -153,11 +180,14 @@ static int cmd_print(struct monitor *mon, const struct command_line *c, struct e
 
     if (dump_arguments(mon, c, &f, &v, err) < 0) return -1;
     switch (f.letter) {
-    case 'd': monitor_print(mon, "%lld\n", (long long)v); break;
+    case 'x': monitor_print(mon, "%#llx\n", (unsigned long long)v); break;
     case 'u': monitor_print(mon, "%llu\n", (unsigned long long)v); break;
     case 'o': monitor_print(mon, "%#llo\n", (unsigned long long)v); break;
-    case 'c': monitor_print(mon, isprint((int)(v & 0xff)) ? "'%c'\n" : "'\\x%02x'\n", (int)(v & 0xff)); break;
-    default: monitor_print(mon, "%#llx\n", (unsigned long long)v);
+    case 'c':
+        character_print(mon, (uint8_t)v);
+        monitor_print(mon, "\n");
+        break;
+    default: monitor_print(mon, "%lld\n", (long long)v);
     }
     return 0;
 }
@@ -221,7 +251,8 @@ static int port_arguments(struct monitor *mon, const struct command_line *c, uns
     bool has_format = c->argc > 1 && c->argv[1][0] == '/';
     unsigned at = has_format ? 2 : 1;
 
-    if (format_read(has_format ? c->argv[1] : "/b", f, err) < 0) return -1;
+    *f = (struct format){ 1, 1, 'x' };
+    if (format_read(has_format ? c->argv[1] : NULL, f, err) < 0) return -1;
     if (f->size == 8) return error_set(err, "ports are at most 32 bits wide");
     if (c->argc != at + values) return error_set(err, values == 1 ? "PORT is wanted" : "PORT VALUE is wanted");
     if (expression_value(mon, c->argv[at], NULL, port, err) < 0) return -1;

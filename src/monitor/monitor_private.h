@@ -20,6 +20,8 @@ struct monitor {
     struct gdbstub *gdb;               /* of the command 'gdbserver' */
     struct readline readline;
     bool newline_is_crlf, shown;       /* shown: a prompt stands on the screen */
+    uint8_t dump_size;                 /* of the last x, xp or print, which the next one keeps; 0: none yet */
+    char dump_letter;
     unsigned vcpu;                     /* whose registers 'info registers' and '$rip' mean */
 };
 
