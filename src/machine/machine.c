@@ -290,6 +290,7 @@ struct memory_map *machine_memory(struct machine *m) { return m->memory; }
 struct memory_map *machine_ports(struct machine *m) { return m->ports; }
 struct engine *machine_engine(struct machine *m) { return m->engine; }
 unsigned machine_vcpu_count(const struct machine *m) { return m->vcpu_count; }
+bool machine_a20(const struct machine *m) { return !m->a20_masked; }
 struct device *machine_devices(struct machine *m) { return m->devices; }
 const struct machine_config *machine_configuration(const struct machine *m) { return &m->config; }
 struct pci_bus *machine_pci_bus(struct machine *m) { return m->pci; }

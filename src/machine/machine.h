@@ -38,6 +38,7 @@ void machine_vcpu_set(struct machine *m, unsigned i, const struct x86_state *s);
 /* Debugger: carried out while stopped. on_stop is called in the main thread each time the machine stops. */
 void machine_debug_set(struct machine *m, const struct engine_debug *d);
 void machine_on_stop(struct machine *m, void (*fn)(void *opaque, enum run_state why, unsigned vcpu), void *opaque);
+bool machine_a20(const struct machine *m);       /* address line 20 is let through */
 struct device *machine_devices(struct machine *m);                      /* list by ->next */
 const struct machine_config *machine_configuration(const struct machine *m);
 /* Drives, for 'info block'. */

@@ -112,6 +112,7 @@ struct machine {
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;
+    bool a20_masked;
     struct irq_line ferr_irq;
     struct chardev *serial[CONFIG_SERIALS], *debugcon;
     struct block_node *drive[CONFIG_DRIVES];

@@ -51,7 +51,10 @@ static int add(struct machine *m, struct device **where, struct device *d)
 
 static void a20_set(void *opaque, bool enabled)
 {
-    memory_range_enable(((struct machine *)opaque)->a20_alias, !enabled);
+    struct machine *m = opaque;
+
+    m->a20_masked = !enabled;
+    memory_range_enable(m->a20_alias, !enabled);
 }
 
 static void reset_request(void *opaque)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* 'info WHAT'. Registers are laid out as qemu prints them, so that scripts which read them go on working. */
+/* 'info WHAT'. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
+#include "monitor/registers_print.h"
 
 static int info_status(struct monitor *mon, const struct command_line *c, struct error *err)
 {
@@ -104,57 +105,6 @@ static int info_chardev(struct monitor *mon, const struct command_line *c, struc
 
 /* ---- registers ---- */
 
-static void segment_print(struct monitor *mon, const char *name, const struct segment *s)
-{
-    monitor_print(mon, "%-3s=%04x %016llx %08x %08x\n", name, s->selector, (unsigned long long)s->base, s->limit,
-                  (s->attr & 0xffff) << 8);
-}
-
-static void registers_print(struct monitor *mon, const struct x86_state *s)
-{
-    static const char *const gpr[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
-    static const uint8_t order[16] = { 0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
-    static const struct { const char *name; unsigned n; } seg[] = { { "ES", SEG_ES }, { "CS", SEG_CS }, { "SS", SEG_SS },
-                                                                    { "DS", SEG_DS }, { "FS", SEG_FS }, { "GS", SEG_GS } };
-    static const char flags[] = "ODSZAPC";
-    static const uint32_t bits[] = { RFLAGS_OF, RFLAGS_DF, RFLAGS_SF, RFLAGS_ZF, RFLAGS_AF, RFLAGS_PF, RFLAGS_CF };
-
-    for (unsigned i = 0; i < 16; i++)
-        monitor_print(mon, "%s=%016llx%c", gpr[order[i]], (unsigned long long)s->gpr[order[i]], i % 4 == 3 ? '\n' : ' ');
-    monitor_print(mon, "RIP=%016llx RFL=%08llx [", (unsigned long long)s->rip, (unsigned long long)s->rflags);
-    for (unsigned i = 0; i < ARRAY_SIZE(bits); i++) monitor_print(mon, "%c", s->rflags & bits[i] ? flags[i] : '-');
-    monitor_print(mon, "] CPL=%u II=%u A20=1 SMM=0 HLT=%u\n", x86_cpl(s), s->interrupt_shadow, s->halted);
-    for (unsigned i = 0; i < ARRAY_SIZE(seg); i++) segment_print(mon, seg[i].name, &s->seg[seg[i].n]);
-    segment_print(mon, "LDT", &s->ldtr);
-    segment_print(mon, "TR", &s->tr);
-    monitor_print(mon, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", (unsigned long long)s->gdtr.base, s->gdtr.limit,
-                  (unsigned long long)s->idtr.base, s->idtr.limit);
-    monitor_print(mon, "CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx\n", (unsigned long long)s->cr0,
-                  (unsigned long long)s->cr2, (unsigned long long)s->cr3, (unsigned long long)s->cr4);
-    for (unsigned i = 0; i < 4; i++) monitor_print(mon, "DR%u=%016llx ", i, (unsigned long long)s->dr[i]);
-    monitor_print(mon, "\nDR6=%016llx DR7=%016llx\nEFER=%016llx\n", (unsigned long long)s->dr[6],
-                  (unsigned long long)s->dr[7], (unsigned long long)s->efer);
-}
-
-static void vectors_print(struct monitor *mon, const struct x86_state *s)
-{
-    uint16_t fcw, fsw;
-    uint32_t mxcsr;
-
-    memcpy(&fcw, s->xsave, 2);
-    memcpy(&fsw, s->xsave + 2, 2);
-    memcpy(&mxcsr, s->xsave + 24, 4);
-    monitor_print(mon, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", fcw, fsw, fsw >> 11 & 7, s->xsave[4], mxcsr);
-    for (unsigned i = 0; i < 16; i++) {
-        uint64_t half[2];
-
-        memcpy(half, s->xsave + 160 + i * 16, 16);
-        monitor_print(mon, "XMM%02u=%016llx %016llx%c", i, (unsigned long long)half[1], (unsigned long long)half[0],
-                      i % 2 ? '\n' : ' ');
-    }
-}
-
 static int info_registers(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     bool all = c->argc > 2 && !strcmp(c->argv[2], "-a"), ran = peek_begin(mon->m);
@@ -164,9 +114,8 @@ static int info_registers(struct monitor *mon, const struct command_line *c, str
 
         if (i != mon->vcpu && !all) continue;
         machine_vcpu_get(mon->m, i, &s);
-        if (all) monitor_print(mon, "\nCPU#%u\n", i);
-        registers_print(mon, &s);
-        vectors_print(mon, &s);
+        monitor_print(mon, "\nCPU#%u\n", i);
+        registers_print(mon, &s, machine_a20(mon->m));
     }
     peek_end(mon->m, ran);
     return 0;
@@ -300,6 +249,11 @@ static int info_irq(struct monitor *mon, const struct command_line *c, struct er
     return devices_info(mon, (const char *const[]){ "8259", "pic", "ioapic", "lapic", NULL }, err);
 }
 
+static int info_lapic(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return devices_info(mon, (const char *const[]){ "lapic", NULL }, err);
+}
+
 static int info_qtree(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     for (struct device *d = machine_devices(mon->m); d; d = d->next) {
@@ -404,6 +358,7 @@ const struct command info_commands[] = {
     { "pci", "", "PCI devices", info_pci, NULL },
     { "qtree", "[-v]", "all devices (-v: with their state)", info_qtree, NULL },
     { "pic", "", "the 8259 interrupt controllers", info_pic, NULL },
+    { "lapic", "", "the local interrupt controllers", info_lapic, NULL },
     { "irq", "", "all interrupt controllers", info_irq, NULL },
     { "block", "", "drives and their images", info_block, NULL },
     { "blockstats", "", "what drives have read and written", info_blockstats, NULL },

@@ -94,22 +94,49 @@ def tables_long(rng):
     return t.image(), 0x20, 0x900                               # and EFER.LME
 
 
+GDT = LOAD + 0x800
+
+
+def gdt():
+    """Null, 32-bit code, data, a task state segment of two entries, 64-bit code, 16-bit data that expands down; then the words for
+    LGDT and LIDT."""
+    table = struct.pack('<7Q', 0, 0x00cf9b000000ffff, 0x00cf92000000ffff, 0x0000890020000067 | 0x1234 << 16, 0, 0x00af9b000000ffff,
+                        0x000096120000fff0)
+    return table, table + struct.pack('<HIHI', len(table) - 1, GDT, 0x7ff, 0x123000)
+
+
 def kernel(rng, tables):
     image, cr4, efer = tables(rng)
-    code = struct.pack('<BI', 0xb8, TABLES) + b'\x0f\x22\xd8'   # mov eax, imm; mov cr3, eax
-    code += struct.pack('<BI', 0xb8, cr4) + b'\x0f\x22\xe0'     # mov cr4, eax
+    table, gdt_image = gdt()
+    words = GDT + len(table)
+    code = b'\x0f\x01\x15' + struct.pack('<I', words) + b'\x0f\x01\x1d' + struct.pack('<I', words + 6)      # lgdt, lidt
+    code += b'\x66\xb8\x10\0\x8e\xd8\x8e\xc0\x8e\xd0\x66\xb8\x30\0\x8e\xe0\x66\x31\xc0\x8e\xe8'             # ds es ss, fs, gs
+    code += b'\x66\xb8\x18\0\x0f\x00\xd8'                                                                   # ltr 18h
+    code += struct.pack('<BI', 0xbc, LOAD + 0xff0)                                                          # mov esp, imm
+    code += b'\xea' + struct.pack('<IH', LOAD + 32 + len(code) + 7, 8)                                      # jmp 8:next
+    code += struct.pack('<BI', 0xb8, TABLES) + b'\x0f\x22\xd8'  # mov eax, imm; mov cr3, eax
+    code += struct.pack('<BI', 0xb8, cr4 | 0x40600) + b'\x0f\x22\xe0'           # mov cr4, eax: OSXSAVE, OSXMMEXCPT, OSFXSR too
+    code += b'\xdb\xe3\xd9\xe8\xd9\xeb\x31\xc9\x31\xd2'         # fninit; fld1; fldpi
+    code += b'\xb8' + struct.pack('<I', 7 if efer else 1) + b'\x0f\x01\xd1'     # xsetbv
     if efer:
         code += struct.pack('<BIBIBI', 0xb9, 0xc0000080, 0xb8, efer, 0xba, 0) + b'\x0f\x30'     # wrmsr
     code += b'\x0f\x20\xc0\x0d' + struct.pack('<I', 0x80000000) + b'\x0f\x22\xc0'               # cr0.PG
+    if efer & 0x100:
+        code += b'\xea' + struct.pack('<IH', LOAD + 32 + len(code) + 7, 0x28)                   # 64-bit code
+        code += b''.join(bytes([0x49, 0xb8 + n]) + struct.pack('<Q', rng.getrandbits(64)) for n in range(8))
     for register in range(8):
         if register != 4:
             code += struct.pack('<BI', 0xb8 + register, rng.getrandbits(32))
+    code += b'\x66\x0f\x6e\xc8\x66\x0f\x70\xd1\x1b\x66\x0f\x76\xff'             # movd xmm1, eax; pshufd xmm2, xmm1; pcmpeqd xmm7, xmm7
+    if efer:
+        code += b'\xc4\xe3\x7d\x18\xda\x01'                     # vinsertf128 ymm3, ymm0, xmm2, 1
     code += b'\xba\xf8\x03\0\0\xb0!\xee'                        # the serial port: ready
     code += b'\xfa\xf4\xeb\xfc'
     end = TABLES + len(image)
     head = struct.pack('<8I', 0x1badb002, 0x10000, 0x100000000 - 0x1badb002 - 0x10000, LOAD, LOAD, end, end, LOAD + 32)
     data = rng.randbytes(4096)
-    whole = (head + code).ljust(DATA - LOAD, b'\0') + data
+    whole = (head + code).ljust(GDT - LOAD, b'\0') + gdt_image
+    whole = whole.ljust(DATA - LOAD, b'\0') + data
     return whole.ljust(TABLES - LOAD, b'\0') + image
 
 
@@ -143,6 +170,7 @@ def normal(text, command):
     if re.match(r'xp? ?/\d*d', command):       # QEMU's d has no sign but in 8 bytes
         bits = {'b': 8, 'h': 16, 'w': 32, 'g': 64}[command.split()[1][-1]]
         lines = [re.sub(r' +(-?\d+)\b', lambda m: f' {int(m[1]) % (1 << bits)}', l) for l in lines]
+    lines = [re.sub(r'8900( DPL=0 TSS\d\d)-avl', r'8b00\1-busy', l) for l in lines]       # LTR makes it busy; QEMU shows what it read
     if command == 'info tlb':                  # QEMU leaves the NX bit in addresses of PAE tables
         lines = [re.sub(r': 8', ': 0', l) for l in lines]
     return [l for l in lines if l]
@@ -164,7 +192,7 @@ def compare(vmm, mode, tables, seed, folder):
         for m in (ours, theirs):
             m.serial('!')
             m.command('stop')
-        for command in ['info tlb', 'info mem', *memory_commands(rng, mode)]:
+        for command in ['info registers', 'info registers -a', 'info tlb', 'info mem', *memory_commands(rng, mode)]:
             a, b = normal(ask(ours, command), command), normal(ask(theirs, command), command)
             checked += 1
             lines += len(b)
