@@ -7,6 +7,7 @@ wants it)."""
 import argparse
 import glob
 import gzip
+import hashlib
 import os
 import re
 import shutil
@@ -151,6 +152,8 @@ def login(m):
     m.serial('Password: ')
     m.send('ospite\n')
     m.serial('root@ospite:~# ')
+    m.send('stty columns 300\n')                # the shell's wrapping would cut what is looked for
+    m.serial('root@ospite:~# ')
 
 
 def shell(m, command):
@@ -171,15 +174,9 @@ def debian_test(a):
             at_login = m.seconds()
             if 'apt 2.' not in shell(m, 'apt --version'):
                 m.fail('apt --version does not tell a version')
-            errors = shell(m, "dmesg -l emerg,alert,crit,err | grep -Eiv 'firmware|microcode'").strip().splitlines()
-            errors = [e for e in errors if re.search(r'\[\s*\d+\.\d+\]', e)]
-            if errors:
-                m.fail('the kernel reports errors: ' + '; '.join(errors))
+            kernel_errors(m)
             shell(m, 'seq 1 300000 > /root/numbers; sync; sha256sum /root/numbers > /root/sum; sync')
-            m.send('poweroff\n')
-            status = m.end()
-            if status != 0:
-                m.fail(f'poweroff ended with status {status}')
+            power_off(m)
         image_check(disk)
         with Machine(a.second, ['-m', '512', '-drive', f'file={disk},format=qcow2', '-no-reboot'], scaled(a, 400), log=a.log) as m:
             login(m)
@@ -202,10 +199,87 @@ def debian_i386_test(a):
             m.fail('this is no 32-bit kernel')
         if 'apt 2.' not in shell(m, 'apt --version'):
             m.fail('apt --version does not tell a version')
-        m.send('poweroff\n')
-        if m.end() != 0:
-            m.fail(f'poweroff ended with status {m.process.returncode}')
+        power_off(m)
     return f'login after {at_login:.0f} s, apt, poweroff'
+
+
+# ---- Debian from CDs ----
+
+def live_iso(a, name):
+    iso = os.path.join(a.guests, f'debian-{name}.iso')
+    if not os.path.exists(iso):
+        for tool in ('mmdebstrap', 'mksquashfs', 'xorriso'):
+            if not shutil.which(tool):
+                raise Skip(f'{tool} is missing; tools/setup test installs it')
+        need('/usr/lib/ISOLINUX/isolinux.bin', 'isolinux')
+        subprocess.run([os.path.join(SOURCE, 'tools/mk-live-iso'), a.guests], check=True)
+    return iso
+
+
+def kernel_errors(m):
+    text = shell(m, "dmesg -l emerg,alert,crit,err | grep -Eiv 'firmware|microcode'")
+    errors = re.findall(r'\[\s*\d+\.\d+\].*', text)
+    if errors:
+        m.fail('the kernel reports errors: ' + '; '.join(errors))
+
+
+def power_off(m):
+    m.send('poweroff\n')
+    status = m.end()
+    if status != 0:
+        m.fail(f'poweroff ended with status {status}')
+
+
+def live_cd_test(a):
+    """El Torito, ISOLINUX, live-boot with a squashfs root from an ATAPI drive; the guest reads its whole CD."""
+    iso = live_iso(a, 'live')
+    with open(iso, 'rb') as f:
+        want = hashlib.file_digest(f, 'sha256').hexdigest()
+    with Machine(a.vmm, ['-m', '512', '-cdrom', iso, '-boot', 'd', '-no-reboot'], scaled(a, 300), log=a.log) as m:
+        login(m)
+        at_login = m.seconds()
+        if not re.search(r'overlay\s+overlay', shell(m, 'findmnt -no SOURCE,FSTYPE /')):
+            m.fail('the root is no overlay')
+        kernel_errors(m)
+        if want not in shell(m, 'sha256sum /dev/sr0'):
+            m.fail(f'the CD as the guest reads it has not the checksum {want}')
+        power_off(m)
+    return f'login after {at_login:.0f} s, {os.path.getsize(iso) >> 20} MiB read right, no errors in dmesg, poweroff'
+
+
+def install_cd_test(a):
+    """The same CD installs itself onto an empty disk: sfdisk, mkfs.ext4, cp, dpkg, grub-install. Then the disk boots alone."""
+    iso = live_iso(a, 'install')
+    disk = os.path.join(a.guests, f'installed-test-{os.getpid()}.qcow2')
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', disk, '3G'], check=True)
+    try:
+        with Machine(a.vmm, ['-m', '512', '-hda', disk, '-cdrom', iso, '-boot', 'd', '-no-reboot'], scaled(a, 900), log=a.log) as m:
+            m.serial('OSPITE-INSTALL-OK', PANIC + '|OSPITE-INSTALL-FAILED')
+            if m.end() != 0:
+                m.fail(f'the installation ended with status {m.process.returncode}')
+            installed = m.seconds()
+        image_check(disk)
+        with Machine(a.vmm, ['-m', '512', '-hda', disk, '-no-reboot'], scaled(a, 400), log=a.log) as m:
+            login(m)
+            at_login = m.seconds()
+            if not re.search(r'/dev/sda1\s+ext4', shell(m, 'findmnt -no SOURCE,FSTYPE /')):
+                m.fail('the root is not the partition that was made')
+            kernel_errors(m)
+            if 'status=0' not in shell(m, "dpkg --audit; echo status'='$?"):
+                m.fail('dpkg --audit complains')
+            shell(m, "find /usr -xdev -type f -print0 | xargs -0 sha256sum > /root/sums; sync")
+            power_off(m)
+        image_check(disk)
+        with Machine(a.second, ['-m', '512', '-drive', f'file={disk},format=qcow2', '-no-reboot'], scaled(a, 400), log=a.log) as m:
+            login(m)
+            if 'status=0' not in shell(m, "sha256sum --quiet -c /root/sums; echo status'='$?"):
+                m.fail('files differ from what was read before')
+            power_off(m)
+        image_check(disk)
+        return (f'installed after {installed:.0f} s, login after {at_login:.0f} s, no errors in dmesg, poweroff, image clean, '
+                f'{os.path.basename(a.second)} boots it and finds the same files')
+    finally:
+        os.unlink(disk)
 
 
 # ---- boot sectors ----
@@ -351,6 +425,7 @@ def firmware_test(a):
 
 TESTS = {
     'initramfs': initramfs_test, 'debian': debian_test, 'debian-i386': debian_i386_test,
+    'live-cd': live_cd_test, 'install-cd': install_cd_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
     'cpu': cpu_test(['qemu64', 'Nehalem', 'host,-bmi1,-lzcnt']), 'cpu-all': cpu_test([]),
