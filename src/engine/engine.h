@@ -93,6 +93,10 @@ struct engine_ops {
     void (*msi)(struct engine *e, uint64_t address, uint32_t data);
     /* 'info jit' and the like: lines of text; may be NULL. */
     void (*info)(struct engine *e, void (*print)(void *opaque, const char *line), void *opaque);
+    /* Sampling profile: begins a new one, or ends it (what it found stays). NULL: the engine has none. While no vCPU is in run. */
+    int (*profile_set)(struct engine *e, bool on, struct error *err);
+    /* 'info profile': where the time went, the hottest blocks, with guest and host disassembly if wanted. */
+    void (*profile_info)(struct engine *e, unsigned blocks, bool disassemble, void (*print)(void *opaque, const char *line), void *opaque);
 };
 
 struct engine { const struct engine_ops *ops; };

@@ -83,6 +83,22 @@ static int info_jit(struct monitor *mon, const struct command_line *c, struct er
     return 0;
 }
 
+static int info_profile(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct engine *e = machine_engine(mon->m);
+    bool code = c->argc > 2 && !strcmp(c->argv[2], "-d"), ran;
+    unsigned at = code ? 3 : 2;
+    uint64_t blocks = code ? 5 : 20;
+
+    if (!e->ops->profile_info)
+        return error_set(err, "the %s engine has no profile of its own; 'perf kvm' on the host shows where it is", e->ops->name);
+    if (c->argc > at && expression_value(mon, c->rest[at], NULL, &blocks, err) < 0) return -1;
+    ran = peek_begin(mon->m);
+    e->ops->profile_info(e, (unsigned)MIN(blocks, 1000u), code, monitor_print_line, mon);
+    peek_end(mon->m, ran);
+    return 0;
+}
+
 static int info_mtree(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     monitor_print(mon, "address-space: memory\n");
@@ -366,7 +382,8 @@ const struct command info_commands[] = {
     { "network", "", "network cards and networks", info_network, NULL },
     { "usernet", "", "connections through user networks", info_usernet, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
-    { "jit", "", "the engine's statistics", info_jit, NULL },
+    { "jit", "", "what the engine counts", info_jit, NULL },
+    { "profile", "[-d] [COUNT]", "where time goes, and the hottest blocks (-d: disassembled), see 'profile'", info_profile, NULL },
     { "kvm", "", "whether KVM runs the guest", info_kvm, NULL },
     { "name", "", "the guest's name", info_name, NULL },
     { "uuid", "", "the machine's UUID", info_uuid, NULL },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Commands about running: stop, cont, reset, power, quit, nmi, log, gdbserver. */
+/* Commands about running: stop, cont, reset, power, quit, nmi, log, profile, gdbserver. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "monitor/gdbstub.h"
 #include "monitor/monitor_private.h"
+#include "monitor/peek.h"
 
 static int cmd_stop(struct monitor *mon, const struct command_line *c, struct error *err)
 {
@@ -52,6 +53,21 @@ static int cmd_nmi(struct monitor *mon, const struct command_line *c, struct err
     if (!v) return error_set(err, "no CPU %u", mon->vcpu);
     v->engine->ops->vcpu_nmi(v);
     return 0;
+}
+
+static int cmd_profile(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct engine *e = machine_engine(mon->m);
+    bool on = c->argc == 2 && !strcmp(c->argv[1], "on"), off = c->argc == 2 && !strcmp(c->argv[1], "off"), ran;
+    int result;
+
+    if (!on && !off) return error_set(err, "'profile on' or 'profile off'");
+    if (!e->ops->profile_set)
+        return error_set(err, "the %s engine has no profile of its own; 'perf kvm' on the host shows where it is", e->ops->name);
+    ran = peek_begin(mon->m);
+    result = e->ops->profile_set(e, on, err);
+    peek_end(mon->m, ran);
+    return result;
 }
 
 static int cmd_cpu(struct monitor *mon, const struct command_line *c, struct error *err)
@@ -104,6 +120,7 @@ const struct command run_commands[] = {
     { "cpu", "N", "the CPU that registers mean", cmd_cpu, NULL },
     { "log", "CATEGORIES|none", "trace to the log file or stderr", cmd_log, NULL },
     { "logfile", "FILE", "where traces go", cmd_logfile, NULL },
+    { "profile", "on|off", "sample where the engine spends its time; 'info profile' shows it", cmd_profile, NULL },
     { "gdbserver", "[DEV|none]", "serve gdb (default tcp::1234)", cmd_gdbserver, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

@@ -62,6 +62,7 @@ struct pio_call { uint16_t port; void *data; unsigned size, count; bool write; }
 static void pio_in_host(struct bt_vcpu *v, void *arg)
 {
     struct pio_call *c = arg;
+    v->count[COUNT_PIO]++;
     v->engine->config.host.pio(v->engine->config.host.opaque, c->port, c->data, c->size, c->count, c->write);
 }
 
@@ -75,6 +76,7 @@ struct apic_call { uint32_t msr; uint64_t value; bool ok, write; };
 static void apic_in_host(struct bt_vcpu *v, void *arg)
 {
     struct apic_call *c = arg;
+    v->count[COUNT_APIC]++;
     const struct engine_host *h = &v->engine->config.host;
     if (c->write) c->ok = h->apic_msr_write && h->apic_msr_write(h->opaque, v->base.index, c->msr, c->value);
     else c->ok = h->apic_msr_read && h->apic_msr_read(h->opaque, v->base.index, c->msr, &c->value);
@@ -111,12 +113,14 @@ static void tpr_set_in_host(struct bt_vcpu *v, void *arg)
 uint8_t bt_tpr_get(struct bt_vcpu *v)
 {
     uint8_t tpr;
+    v->count[COUNT_TPR]++;
     bt_host_call(v, tpr_get_in_host, &tpr);
     return tpr;
 }
 
 void bt_tpr_set(struct bt_vcpu *v, uint8_t tpr)
 {
+    v->count[COUNT_TPR]++;
     bt_host_call(v, tpr_set_in_host, &tpr);
     bt_vcpu_interrupt(&v->base);                       /* something may have become deliverable */
 }
@@ -125,6 +129,7 @@ struct cpuid_call { uint32_t leaf, subleaf, *out; };
 static void cpuid_in_host(struct bt_vcpu *v, void *arg)
 {
     struct cpuid_call *c = arg;
+    v->count[COUNT_CPUID]++;
     cpuid_query(&v->engine->cpuid, c->leaf, c->subleaf, v->base.index, v->s.cr4, v->s.xcr0, c->out);
 }
 
@@ -155,7 +160,9 @@ void bt_yield(struct bt_vcpu *v)
 {
     enum { PATIENCE = 64 };
     __builtin_ia32_pause();
-    if (v->engine->vcpu_count > 1 && ++v->pauses % PATIENCE == 0) sched_yield();
+    if (v->engine->vcpu_count == 1 || ++v->pauses % PATIENCE) return;
+    v->count[COUNT_YIELD]++;
+    sched_yield();
 }
 
 static void ferr_in_host(struct bt_vcpu *v, void *arg)
@@ -298,6 +305,8 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
     v->base.index = index;
     v->thunk_raise = e->thunk_raise;
     v->at_rest = 1;
+    v->thread = pthread_self();
+    v->thread_id = gettid();
     v->xsave_mask = e->cpuid.xcr0_allowed | 3;
     if (getrandom(&v->generation, sizeof(v->generation), 0) < 0) v->generation = __builtin_ia32_rdtsc();
     bt_mmu_init(v);
@@ -311,6 +320,7 @@ static void bt_vcpu_destroy(struct engine_vcpu *base)
 {
     struct bt_vcpu *v = bt_of(base);
     v->engine->vcpu[base->index] = NULL;
+    bt_profile_vcpu_end(v);
     free(v->signal_stack);
     munmap(v->write_place[0], 2 * PAGES_MAX * sizeof(uint64_t));
     munmap(v->region, v->region_bytes);
@@ -363,28 +373,6 @@ static void bt_vcpu_debug(struct engine_vcpu *base, const struct engine_debug *d
 static struct engine_debug_info bt_vcpu_debug_info(struct engine_vcpu *base) { return bt_of(base)->debug.info; }
 static const char *bt_vcpu_error(struct engine_vcpu *base) { return bt_of(base)->error; }
 
-static void bt_info(struct engine *base, void (*print)(void *opaque, const char *line), void *opaque)
-{
-    struct bt_engine *e = container_of(base, struct bt_engine, base);
-    char line[200];
-    snprintf(line, sizeof(line), "code cache: %lu of %lu KiB, descriptions %lu KiB, flushed %lu times",
-             (unsigned long)((e->cache_used + e->cold_used - e->cold_base) >> 10), (unsigned long)(e->cache_bytes >> 10), (unsigned long)(e->meta_used >> 10),
-             (unsigned long)e->count_tb_flush);
-    print(opaque, line);
-    snprintf(line, sizeof(line), "blocks: %lu translated, %lu invalidated, %lu instructions, %lu bytes of host code",
-             (unsigned long)e->count_tb, (unsigned long)e->count_invalidated, (unsigned long)e->count_guest_insns,
-             (unsigned long)e->count_host_bytes);
-    print(opaque, line);
-    for (unsigned i = 0; i < e->vcpu_count; i++) {
-        const struct bt_vcpu *v = e->vcpu[i];
-        if (!v) continue;
-        snprintf(line, sizeof(line), "CPU %u: %lu TLB misses, %lu TLB flushes, %lu look-ups, %lu exceptions, %lu interrupts, %lu exits", i,
-                 (unsigned long)v->count_miss, (unsigned long)v->count_flush, (unsigned long)v->count_lookup,
-                 (unsigned long)v->count_fault, (unsigned long)v->count_irq, (unsigned long)v->count_exit);
-        print(opaque, line);
-    }
-}
-
 const struct engine_ops engine_bt = {
     .name = "bt",
     .description = "binary translation, no privileges needed",
@@ -402,4 +390,6 @@ const struct engine_ops engine_bt = {
     .vcpu_debug_info = bt_vcpu_debug_info,
     .vcpu_error = bt_vcpu_error,
     .info = bt_info,
+    .profile_set = bt_profile_set,
+    .profile_info = bt_profile_info,
 };

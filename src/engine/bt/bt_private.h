@@ -6,7 +6,9 @@
 #ifndef ENGINE_BT_PRIVATE_H
 #define ENGINE_BT_PRIVATE_H
 
+#include <pthread.h>
 #include <setjmp.h>
+#include <sys/types.h>
 #include "base/bits.h"
 #include "engine/bt/bt.h"
 #include "engine/bt/emit.h"
@@ -140,6 +142,17 @@ struct tlb_second {
 
 struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
 
+/* What is counted all the time; info.c has their names. */
+enum bt_counter {
+    COUNT_MISS, COUNT_GROUP_MISS, COUNT_WALK, COUNT_BOUNCE_CROSSING, COUNT_BOUNCE_DEVICE, COUNT_BOUNCE_CODE, COUNT_CODE_WRITE,
+    COUNT_TLB_FLUSH, COUNT_TLB_SWITCH, COUNT_PAGE_FLUSH, COUNT_TLB_GROW,
+    COUNT_CHAIN, COUNT_RETURN, COUNT_LOOKUP, COUNT_NEXT, COUNT_CODE_CHANGED, COUNT_TRANSLATE,
+    COUNT_PIO, COUNT_MMIO, COUNT_APIC, COUNT_TPR, COUNT_CPUID, COUNT_ACKNOWLEDGE,
+    COUNT_IRQ, COUNT_NMI, COUNT_REST, COUNT_EXCLUSIVE, COUNT_YIELD,
+    BT_COUNTERS
+};
+struct bt_profile;
+
 struct bt_engine;
 struct bt_vcpu {
     /* Used by generated code; what it uses most stands first, where one byte of displacement reaches it. */
@@ -215,8 +228,12 @@ struct bt_vcpu {
     struct bt_debug_state debug;
     uint64_t tsc_khz;
     char error[256];
-    /* Counters. */
-    uint64_t count_miss, count_lookup, count_helper, count_exit, count_fault, count_irq, count_flush;
+    /* Counters (info.c); only the vCPU's own thread adds to them. */
+    uint64_t count[BT_COUNTERS], count_exit[EXIT_INTERNAL_ERROR + 1], count_exception[32];
+    uint64_t count_helper[X86_MNEMONIC_COUNT];             /* the thunks for helpers do that */
+    struct bt_profile *profile;
+    pthread_t thread;
+    pid_t thread_id;
 };
 
 struct bt_range { gpa_t start, size; uint8_t *hva; bool readonly; };
@@ -261,7 +278,7 @@ struct bt_engine {
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
              thunk_crossing, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
-    uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_host_bytes;
+    uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_guest_bytes, count_host_bytes;
 };
 
 _Static_assert(offsetof(struct bt_vcpu, s) == BT_STATE_AT, "bt_state");
@@ -375,6 +392,12 @@ void bt_vcpu_kick(struct engine_vcpu *base);
 void bt_memory_written(void *opaque, gpa_t start, size_t size);
 void bt_request_flush(struct bt_engine *e);
 void bt_ferr(struct bt_vcpu *v);
+/* info.c */
+void bt_info(struct engine *base, void (*print)(void *opaque, const char *line), void *opaque);
+/* profile.c */
+int bt_profile_set(struct engine *base, bool on, struct error *err);
+void bt_profile_info(struct engine *base, unsigned blocks, bool disassemble, void (*print)(void *opaque, const char *line), void *opaque);
+void bt_profile_vcpu_end(struct bt_vcpu *v);
 /* signal.c */
 void bt_signals_install(void);
 void bt_signals_thread(struct bt_vcpu *v);

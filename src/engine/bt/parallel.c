@@ -90,6 +90,7 @@ void bt_run_end(struct bt_vcpu *v) { rest_begin(v); }
 void bt_rest(struct bt_vcpu *v)
 {
     if (v->exclusive || !__atomic_load_n(&v->engine->rest_wanted, __ATOMIC_SEQ_CST)) return;
+    v->count[COUNT_REST]++;
     rest_begin(v);
     rest_end(v);
 }
@@ -98,6 +99,7 @@ void bt_exclusive_begin(struct bt_vcpu *v)
 {
     struct bt_engine *e = v->engine;
     if (v->exclusive++ || is_alone(v)) return;
+    v->count[COUNT_EXCLUSIVE]++;
     rest_begin(v);
     lock(&e->exclusive_lock);
     __atomic_store_n(&e->rest_wanted, 1, __ATOMIC_SEQ_CST);

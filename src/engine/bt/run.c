@@ -155,6 +155,7 @@ static void acknowledge_in_host(struct bt_vcpu *v, void *arg)
 {
     const struct engine_host *h = &v->engine->config.host;
     struct acknowledge *a = arg;
+    v->count[COUNT_ACKNOWLEDGE]++;
     v->irq_request = 0;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     a->vector = -1;
@@ -169,6 +170,7 @@ static void take_interrupts(struct bt_vcpu *v)
     struct x86_state *s = &v->s;
     if (s->nmi_pending && !s->nmi_blocked) {
         s->nmi_pending = 0;
+        v->count[COUNT_NMI]++;
         s->halted = 0;
         s->nmi_blocked = 1;
         bt_event_deliver(v, &(struct bt_event){ .kind = BT_EVENT_NMI, .vector = VECTOR_NMI });
@@ -176,7 +178,7 @@ static void take_interrupts(struct bt_vcpu *v)
         struct acknowledge a;
         bt_host_call(v, acknowledge_in_host, &a);
         if (a.vector < 0) return;
-        v->count_irq++;
+        v->count[COUNT_IRQ]++;
         s->halted = 0;
         bt_event_deliver(v, &(struct bt_event){ .kind = BT_EVENT_EXTERNAL, .vector = a.vector });
     } else {
@@ -208,7 +210,7 @@ static void do_work(struct bt_vcpu *v)
 static uint64_t leave(struct bt_vcpu *v, enum engine_exit why)
 {
     v->exit = why;
-    v->count_exit++;
+    v->count_exit[why]++;
     return v->engine->thunk_exit;
 }
 
@@ -291,7 +293,6 @@ static struct tb *find_or_translate(struct bt_vcpu *v)
     } else if (s->rip > s->seg[SEG_CS].limit) {
         bt_raise_error(v, VECTOR_GP, 0);
     }
-    v->count_lookup++;
     v->fetch_local = false;
     gpa_t pc = bt_fetch_translate(v, linear, &io);
     v->pcbase = s->rip - PAGE_OFFSET(pc);
@@ -355,6 +356,7 @@ uint64_t bt_next(struct bt_vcpu *v)
     struct x86_state *s = &v->s;
     uint64_t exit;
     v->epoch++;
+    v->count[COUNT_NEXT]++;
     if (v->exclusive) bt_exclusive_end(v);
     bool debug_exit = v->stepping_shadow && step_traps(v, &exit);
     if (debug_exit) return exit;
@@ -405,6 +407,7 @@ uint64_t bt_next(struct bt_vcpu *v)
 uint64_t bt_lookup(struct bt_vcpu *v)
 {
     v->epoch++;
+    v->count[COUNT_LOOKUP]++;
     if (v->pending || (v->tbflags & TBF_TRACE) || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
     v->code_changed = 0;
     return enter_tb(v, find_or_translate(v));
@@ -418,6 +421,7 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     uint64_t rip = v->pcbase + j->target;
     v->s.rip = x86_is_code64(&v->s) ? rip : (uint32_t)rip;
     v->epoch++;
+    v->count[COUNT_CHAIN]++;
     /* A group that failed goes on here and now, or it would fail again. */
     if (!j->ungrouped && (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff))) return bt_next(v);
     v->code_changed = 0;
@@ -445,6 +449,7 @@ uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
 {
     v->s.rip = v->scratch[0];
     v->epoch++;
+    v->count[COUNT_RETURN]++;
     if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
     v->code_changed = 0;
     uint64_t flushes = v->engine->count_tb_flush;
@@ -461,6 +466,7 @@ uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
 uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc)
 {
     struct tb *tb = bt_tb_of_host(v->engine, host_pc);
+    v->count[COUNT_CODE_CHANGED]++;
     v->code_changed = 0;
     if (!tb || !tb->dead) return host_pc;
     const struct tb_insn *i = bt_tb_insn_at(v->engine, tb, host_pc - 1);
@@ -496,7 +502,7 @@ uint64_t bt_raised(struct bt_vcpu *v)
     if (v->event_pending) {
         struct bt_event e = v->event;
         v->event_pending = false;
-        v->count_fault++;
+        v->count_exception[e.vector & 31]++;
         v->stepping_shadow = 0;
         v->step_tf = false;
         v->data_hit = 0;

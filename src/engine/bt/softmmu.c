@@ -139,6 +139,7 @@ struct mmio_call { gpa_t gpa; uint8_t *data; unsigned size; bool write; };
 static void mmio_in_host(struct bt_vcpu *v, void *arg)
 {
     struct mmio_call *c = arg;
+    v->count[COUNT_MMIO]++;
     const struct engine_host *h = &v->engine->config.host;
     for (unsigned done = 0; done < c->size;) {
         unsigned n = c->size - done >= 8 ? 8 : c->size - done >= 4 ? 4 : c->size - done >= 2 ? 2 : 1;
@@ -181,6 +182,7 @@ static void move_in_page(struct bt_vcpu *v, unsigned idx, gva_t linear, uint8_t 
     if (!write) {
         get(data, h.hva, size);
     } else if (h.kind == HIT_CODE) {
+        v->count[COUNT_CODE_WRITE]++;
         bt_code_lock(v);
         bt_invalidate(v->engine, h.gpa, size);
         put(h.hva, data, size);
@@ -293,6 +295,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
 {
     unsigned size = what & MISS_SIZE, access = what & MISS_WRITE ? BT_WRITE : BT_READ;
     unsigned seg = (what & MISS_SEG) >> MISS_SEG_SHIFT;
+    v->count[COUNT_MISS]++;
     v->unwind_pc = host_pc;
     if (what & MISS_X87) x87_exception_check(v);
     if (what & MISS_MASKED) restart_single(v);
@@ -306,6 +309,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     if (__builtin_expect(bt_is_watching(v), 0)) watch_check(v, linear, size, access == BT_WRITE);
     unsigned idx = mmu_for(v, 0);
     if (PAGE_OFFSET(linear) + size > PAGE_BYTES) {
+        v->count[COUNT_BOUNCE_CROSSING]++;
         struct hit h = resolve(v, idx, linear, access);
         if (h.kind == HIT_CODE && hits_itself(v, h.gpa, PAGE_BYTES - PAGE_OFFSET(linear), host_pc)) restart_single(v);
         gva_t second = wrap(v, PAGE_OF(linear) + PAGE_BYTES);
@@ -314,8 +318,12 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
         return use_bounce(v, idx, linear, size, what);
     }
     struct hit h = resolve(v, idx, linear, access);
-    if (h.kind == HIT_IO) return use_bounce(v, idx, linear, size, what);
+    if (h.kind == HIT_IO) {
+        v->count[COUNT_BOUNCE_DEVICE]++;
+        return use_bounce(v, idx, linear, size, what);
+    }
     if (h.kind == HIT_CODE && (v->engine->vcpu_count > 1 || bt_tb_overlaps(v->engine, h.gpa, size, NULL))) {
+        v->count[COUNT_BOUNCE_CODE]++;
         if (hits_itself(v, h.gpa, size, host_pc)) restart_single(v);
         return use_bounce(v, idx, linear, size, what);
     }
@@ -329,6 +337,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
 uint64_t bt_group_miss(struct bt_vcpu *v, uint64_t linear, uint32_t what)
 {
     unsigned size = what & MISS_SIZE, access = what & MISS_WRITE ? BT_WRITE : BT_READ, idx = mmu_for(v, 0);
+    v->count[COUNT_GROUP_MISS]++;
     v->scratch[0] = 1;
     if (PAGE_OFFSET(linear) + size > PAGE_BYTES || (uint64_t)((int64_t)(linear << 16) >> 16) != linear || bt_is_watching(v)) return 0;
     const struct tlb_second *t = bt_tlb_look(v, idx, linear, access);

@@ -87,11 +87,19 @@ static void build_enter(struct bt_engine *en, struct emitter *e)
     e8(e, 0xc3);
 }
 
+/* R10: struct bt_helper_call. Counts by mnemonic; clobbers RAX. */
+static void count_helper(struct emitter *e, int d)
+{
+    e_rm(e, false, 0x0fb7, H_RAX, hm(H_R10, offsetof(struct bt_helper_call, copy.mnemonic)));         /* movzx */
+    e_rm(e, true, 0xff, 0, hmi(H_RSP, H_RAX, 8, d + VOFF(count_helper)));                             /* inc */
+}
+
 /* R10: struct bt_helper_call { fn, insn }; R11: address of the instruction. */
 static void build_helpers(struct bt_engine *en, struct emitter *e)
 {
     en->thunk_helper_next = begin(e);
     save_registers(e, 8);
+    count_helper(e, 8);
     e_store(e, hm(H_RSP, 8 + VOFF(s.rip)), H_R11);
     e_lea(e, H_RDI, hm(H_RSP, 8));
     e_load(e, H_RSI, hm(H_R10, 8));
@@ -114,6 +122,7 @@ static void build_helpers(struct bt_engine *en, struct emitter *e)
 
     en->thunk_helper_end = begin(e);
     save_registers(e, 0);
+    count_helper(e, 0);
     e_store(e, hm(H_RSP, VOFF(s.rip)), H_R11);
     e_mov_rr(e, H_RDI, H_RSP);
     e_load(e, H_RSI, hm(H_R10, 8));

@@ -79,7 +79,6 @@ static void drop_slot(struct softmmu *m, unsigned slot, bool global_too)
 
 static void first_flush(struct bt_vcpu *v, bool global_too)
 {
-    v->count_flush++;
     for (unsigned idx = 0; idx < MMU_COUNT; idx++) {
         struct tlb_log *log = v->log[idx];
         if (log[0].count > TLB_LOG || (global_too && log[1].count > TLB_LOG)) {
@@ -97,6 +96,7 @@ static void first_flush(struct bt_vcpu *v, bool global_too)
 /* Forgets everything, or all that is not global, of all PCIDs. */
 void bt_tlb_flush(struct bt_vcpu *v, bool global_too)
 {
+    v->count[COUNT_TLB_FLUSH]++;
     first_flush(v, global_too);
     v->asid_stale = v->asid_last;
     v->asid = ++v->asid_last;
@@ -119,6 +119,7 @@ static void jump_cache_switch(struct bt_vcpu *v)
 /* CR3 was loaded: pcid is the new address space's (0 without CR4.PCIDE). keep: its entries are still good. */
 void bt_tlb_switch(struct bt_vcpu *v, unsigned pcid, bool keep)
 {
+    v->count[COUNT_TLB_SWITCH]++;
     first_flush(v, false);
     if (!keep || v->pcid_asid[pcid] <= v->asid_stale) v->pcid_asid[pcid] = ++v->asid_last;
     v->pcid = pcid;
@@ -146,6 +147,7 @@ void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear)
         bt_tlb_flush(v, true);
         return;
     }
+    v->count[COUNT_PAGE_FLUSH]++;
     for (unsigned i = 0; i < MMU_COUNT; i++) drop_slot(&v->mmu[i], slot, true);
     struct tlb_second *set = second_set(v, page);
     for (unsigned way = 0; way < SECOND_WAYS; way++)
@@ -230,6 +232,7 @@ static void grow(struct bt_vcpu *v)
 {
     v->evictions = 0;
     if (tlb_size(v) == TLB_SIZE) return;
+    v->count[COUNT_TLB_GROW]++;
     v->index_mask = ((uint64_t)tlb_size(v) * 2 - 1) << 12;
     for (unsigned i = 0; i < MMU_COUNT; i++) mmu_clear(v, i);
 }
@@ -309,7 +312,7 @@ const struct tlb_second *bt_tlb_translate(struct bt_vcpu *v, unsigned idx, gva_t
 {
     struct tlb_second *found = second_find(v, idx, PAGE_OF(linear));
     if (found && found->rights >> access & 1) return found;
-    v->count_miss++;
+    v->count[COUNT_WALK]++;
     struct walk_result w = bt_walk(v, linear, access, idx == MMU_USER, idx == MMU_KERNEL_SMAP, true);
     if (!w.ok) bt_raise_page_fault(v, linear, w.error);
     return second_fill(v, idx, linear, found, &w);
@@ -320,7 +323,7 @@ const struct tlb_second *bt_tlb_look(struct bt_vcpu *v, unsigned idx, gva_t line
 {
     struct tlb_second *found = second_find(v, idx, PAGE_OF(linear));
     if (!found || !(found->rights >> access & 1)) {
-        v->count_miss++;
+        v->count[COUNT_WALK]++;
         struct walk_result w = bt_walk(v, linear, BT_READ, idx == MMU_USER, idx == MMU_KERNEL_SMAP, true);
         if (!w.ok) return NULL;
         found = second_fill(v, idx, linear, found, &w);

@@ -212,7 +212,9 @@ static bool keep(struct trans *t)
     en->cold_used = tb->cold_end;
     __atomic_store_n(&en->tb_count, en->tb_count + 1, __ATOMIC_RELEASE);
     en->count_tb++;
+    t->v->count[COUNT_TRANSLATE]++;
     en->count_guest_insns += t->count;
+    en->count_guest_bytes += tb->size;
     en->count_host_bytes += tb->host_end - tb->host + tb->cold_end - tb->cold_start;
     return true;
 }
