@@ -189,6 +189,9 @@ void block_options_free(struct block_options_arena *a);
 
 /* lock.c: QEMU's byte locks on fd. */
 int block_lock_take(int fd, const char *filename, bool readonly, bool force_share, struct error *err);
+/* A reader that does not allow others to write says that it writes, too; refused if another one does not allow that. And back. */
+int block_lock_upgrade(int fd, const char *filename, struct error *err);
+void block_lock_downgrade(int fd);
 
 /* node.c: a node over a protocol that is open already; the protocol is the node's even when this fails. */
 struct block_node *block_node_open_over(struct block_protocol *file, const struct block_open_options *o,

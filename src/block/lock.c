@@ -141,3 +141,27 @@ int block_lock_take(int fd, const char *filename, bool readonly, bool force_shar
     }
     return 0;
 }
+
+int block_lock_upgrade(int fd, const char *filename, struct error *err)
+{
+    static const int perms[] = { PERM_WRITE, PERM_RESIZE };
+    char holder[128];
+
+    for (unsigned i = 0; i < 2; i++)
+        if (lock_byte(fd, F_RDLCK, LOCK_USED_BASE + perms[i]))
+            return 0;               /* a file system without locks */
+    for (unsigned i = 0; i < 2; i++) {
+        if (!byte_is_held_by_others(fd, LOCK_UNSHARED_BASE + perms[i]) && !byte_is_held_by_others(fd, LOCK_USED_BASE + perms[i]))
+            continue;
+        holder_describe(fd, LOCK_UNSHARED_BASE + perms[i], holder, sizeof(holder));
+        block_lock_downgrade(fd);
+        return error_set(err, "cannot write '%s': %s is using it, perhaps as a backing file; stop it first", filename, holder);
+    }
+    return 0;
+}
+
+void block_lock_downgrade(int fd)
+{
+    lock_byte(fd, F_UNLCK, LOCK_USED_BASE + PERM_WRITE);
+    lock_byte(fd, F_UNLCK, LOCK_USED_BASE + PERM_RESIZE);
+}

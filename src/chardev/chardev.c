@@ -17,6 +17,8 @@
 static struct chardev *backends;
 static void (*quit_fn)(void *opaque);
 static void *quit_opaque;
+static void (*save_fn)(void *opaque, char *says, size_t size);
+static void *save_opaque;
 
 void chardev_on_quit(void (*fn)(void *opaque), void *opaque)
 {
@@ -27,6 +29,17 @@ void chardev_on_quit(void (*fn)(void *opaque), void *opaque)
 void chardev_quit(void)
 {
     if (quit_fn) quit_fn(quit_opaque);
+}
+
+void chardev_on_save(void (*fn)(void *opaque, char *says, size_t size), void *opaque)
+{
+    save_fn = fn;
+    save_opaque = opaque;
+}
+
+void chardev_save(char *says, size_t size)
+{
+    if (save_fn) save_fn(save_opaque, says, size);
 }
 
 static struct chardev *null_open(const char *path, const char *options, struct error *err)

@@ -33,6 +33,8 @@ void chardev_accept_input(struct chardev *c);
 struct chardev *chardev_mux_second(struct chardev *c);
 /* What Ctrl-A x does (the default: nothing). Main thread, machine lock held. */
 void chardev_on_quit(void (*fn)(void *opaque), void *opaque);
+/* Ctrl-A s: fn saves and says in one line what came of it. */
+void chardev_on_save(void (*fn)(void *opaque, char *says, size_t size), void *opaque);
 /* Opening "mon:SPEC" again gives the next frontend of the same mux. */
 /* Puts the terminal back as it was before stdio was opened; safe in a signal handler. Also done at exit. */
 void chardev_terminal_restore(void);

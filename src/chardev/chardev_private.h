@@ -42,6 +42,7 @@ struct chardev *tcp_open(const char *address, const char *options, struct error 
 struct chardev *mux_open(struct chardev *backend);
 
 void chardev_quit(void);
+void chardev_save(char *says, size_t size);
 int chardev_option_bool(const char *options, const char *name, bool *value, struct error *err);
 /* Refuses options that are none of names (NULL ends the list). */
 int chardev_options_check(const char *kind, const char *options, const char *const *names, struct error *err);

@@ -80,7 +80,7 @@ static void help(struct mux *m)
 {
     mux_say(m, "\r\nC-a h    print this help\r\n"
                "C-a x    exit ospite\r\n"
-               "C-a s    save disk data back to file (with -snapshot; not offered in this version)\r\n"
+               "C-a s    save disk data back to file (with -snapshot)\r\n"
                "C-a t    toggle console timestamps\r\n"
                "C-a b    send break (magic sysrq)\r\n"
                "C-a c    switch between console and monitor\r\n"
@@ -90,6 +90,7 @@ static void help(struct mux *m)
 static void command(struct mux *m, uint8_t key)
 {
     struct front *f = &m->front[m->focus];
+    char text[1024] = "";
 
     switch (key) {
     case 'h': case '?': help(m); break;
@@ -97,7 +98,12 @@ static void command(struct mux *m, uint8_t key)
         mux_say(m, "\r\nospite: Terminated\r\n");
         chardev_quit();
         break;
-    case 's': mux_say(m, "\r\nospite: changes made under -snapshot cannot be saved back\r\n"); break;
+    case 's':
+        chardev_save(text, sizeof(text));
+        mux_say(m, "\r\nospite: ");
+        mux_say(m, text);
+        mux_say(m, "\r\n");
+        break;
     case 'b': if (f->base.frontend.send_break) f->base.frontend.send_break(f->base.frontend.opaque); break;
     case 'c': focus_next(m); break;
     case 't':

@@ -5,7 +5,10 @@
 
 #include "base/bits.h"
 #include "base/nearest.h"
+#include "block/block.h"
+#include "block/image.h"
 #include "monitor/monitor_private.h"
+#include "monitor/peek.h"
 
 enum { SCREEN_BYTES = 64 * 1024, HOLD_MS = 100 };
 
@@ -74,6 +77,40 @@ static int cmd_change(struct monitor *mon, const struct command_line *c, struct 
     return machine_drive_change(mon->m, i, &o, false, err);
 }
 
+/* Returns the number of drives that had something to save, or -1. */
+static int commit_matching(struct machine *m, const char *id, struct error *err)
+{
+    bool ran = peek_begin(m), failed = false;
+    int count = 0;
+
+    for (unsigned i = 0; i < machine_drive_count(m) && !failed; i++) {
+        const char *name = machine_drive_config(m, i)->id;
+        struct block_node *n = machine_drive(m, i);
+
+        if (id ? strcmp(id, name) : !n || block_is_readonly(n) || !block_backing(n)) continue;
+        if (!n) failed = error_set(err, "there is no medium in '%s'", name);
+        else failed = block_commit(n, err) < 0 && error_prefix(err, "%s", name);
+        count++;
+    }
+    peek_end(m, ran);
+    return failed ? -1 : count;
+}
+
+int monitor_commit_all(struct machine *m, struct error *err)
+{
+    return commit_matching(m, NULL, err);
+}
+
+static int cmd_commit(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    unsigned i;
+
+    if (c->argc != 2) return error_set(err, "DRIVE or all is wanted");
+    if (!strcmp(c->argv[1], "all")) return commit_matching(mon->m, NULL, err) < 0 ? -1 : 0;
+    if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    return commit_matching(mon->m, c->argv[1], err) < 0 ? -1 : 0;
+}
+
 static int cmd_balloon(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     uint64_t mib;
@@ -123,5 +160,6 @@ const struct command device_commands[] = {
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },
     { "change", "DRIVE FILE [FORMAT]", "put another medium in", cmd_change, NULL },
+    { "commit", "DRIVE|all", "write changes kept apart (-snapshot, a backing file) into the image below", cmd_commit, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

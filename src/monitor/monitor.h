@@ -9,6 +9,8 @@ struct monitor;
 
 /* spec is a chardev's text. NULL with *err. The machine outlives it. */
 struct monitor *monitor_new(struct machine *m, const char *spec, struct error *err);
+/* As the command 'commit all'. The number of drives that had something, or -1 with *err. */
+int monitor_commit_all(struct machine *m, struct error *err);
 void monitor_free(struct monitor *mon);              /* NULL is allowed */
 
 #endif

@@ -3,6 +3,7 @@
 #include "tool/vm_run.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -18,6 +19,16 @@
 static void quit_key(void *opaque)
 {
     machine_request_quit(opaque, 0);
+}
+
+static void save_key(void *opaque, char *says, size_t size)
+{
+    struct error err;
+    int drives = monitor_commit_all(opaque, &err);
+
+    if (drives < 0) snprintf(says, size, "%s", err.text);
+    else if (!drives) snprintf(says, size, "no drive keeps its changes apart; start with -snapshot for that");
+    else snprintf(says, size, "changes of %d drive%s saved", drives, drives == 1 ? "" : "s");
 }
 
 static int traces_start(const struct vm_options *o, struct error *err)
@@ -45,6 +56,7 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     *m = machine_new(&o->config, err);
     if (!*m) return -1;
     chardev_on_quit(quit_key, *m);
+    chardev_on_save(save_key, *m);
     if (o->config.monitor && !(*monitor = monitor_new(*m, o->config.monitor, err))) return error_prefix(err, "-monitor");
     if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
     if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;
