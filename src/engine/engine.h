@@ -66,6 +66,7 @@ struct engine_config {
     const struct cpuid_model *cpuid;
     unsigned max_vcpus;
     uint64_t tb_cache_bytes;      /* bt: 0 default */
+    bool perf;                    /* bt: /tmp/perf-PID.map for the host's perf */
     bool want_irqchip;            /* kvm: in-kernel PIC, IOAPIC, LAPIC, PIT */
 };
 

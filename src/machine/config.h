@@ -28,6 +28,7 @@ struct machine_config {
     const char *machine;               /* "pc" */
     enum accel accel;
     uint64_t tb_cache_bytes;
+    bool perf_map;                     /* names of blocks for the host's perf */
     const char *cpu;                   /* -cpu text or NULL */
     uint64_t ram_bytes;
     struct ram_config ram;             /* where it comes from; size and merging are those of ram_bytes and mem_merge */

@@ -198,10 +198,11 @@ static int engine_make(struct machine *m, struct error *err)
 {
     struct engine_config c = {
         .memory = m->memory, .host = vcpu_engine_host, .cpuid = &m->cpuid, .max_vcpus = m->config.cpus,
-        .tb_cache_bytes = m->config.tb_cache_bytes, .want_irqchip = true,
+        .tb_cache_bytes = m->config.tb_cache_bytes, .perf = m->config.perf_map, .want_irqchip = true,
     };
     bool is_kvm = m->ops == &engine_kvm;
 
+    if (is_kvm && c.perf) return error_set(err, "perf=on is the engine bt's; with kvm, 'perf kvm' on the host sees the guest");
     if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, &m->config.topology,
                           err) < 0)
         return -1;

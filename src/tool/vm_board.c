@@ -74,6 +74,11 @@ static int accel_tb_size(void *t, const char *value, struct error *err)
     return 0;
 }
 
+static int accel_perf(void *t, const char *value, struct error *err)
+{
+    return value_bool("perf", value, &config_of(t)->perf_map, err);
+}
+
 static int accel_thread(void *t, const char *value, struct error *err)
 {
     unsigned which;
@@ -89,6 +94,7 @@ static int accel_irqchip(void *t, const char *value, struct error *err)
 static const struct option_key accel_keys[] = {
     { "accel", accel_set, NULL },
     { "tb-size", accel_tb_size, NULL },
+    { "perf", accel_perf, NULL },
     { "thread", accel_thread, NULL },
     { "split-wx", accept_on, NULL },
     { "kernel-irqchip", accel_irqchip, NULL },

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""profile.py --vmm CMD --hot PROGRAM   what the monitor tells of the engine bt.
+"""profile.py --vmm CMD --hot PROGRAM monitor|perf   what is told of the engine bt.
 
 A guest runs a program that executes CPUID a known number of times and then turns in a loop at a known address (hot.S).
-'info jit' must have counted the CPUIDs, and its numbers must fit each other; a profile must find the loop, at its
-address, in its ring, disassembled as objdump has it, with the host's instructions."""
+monitor: 'info jit' must have counted the CPUIDs, and its numbers must fit each other; a profile must find the loop, at its
+address, in its ring, disassembled as objdump has it, with the host's instructions.
+perf: with -accel bt,perf=on the file of names must be well-formed and hold the loop, and perf, where it can be used, must
+report it first."""
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,44 +89,108 @@ def check_profile(m, program):
     check(len(host) > len(guest) and 'imul' in host and '(bad)' not in text, f'no host code:\n{text}')
 
 
-def run(a):
-    with tempfile.TemporaryDirectory(prefix='ospite-profile-') as folder:
-        initrd = initramfs(os.path.join(folder, 'i'), 'echo READY\nread x\n/hot &\nsleep 100000', {'hot': a.hot})
-        kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
-        with Machine(a.vmm, ['-m', '256', '-smp', '2', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 quiet panic=-1',
-                             '-no-reboot'], 300, log='profile.log') as m:
+def machine(a, vmm):
+    initrd = initramfs(os.path.join(a.dir, 'i'), 'echo READY\nread x\n/hot &\nsleep 100000', {'hot': a.hot})
+    kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+    return Machine(vmm, ['-m', '256', '-smp', '2', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 quiet panic=-1',
+                         '-no-reboot'], 300, log=f'profile-{a.test}.log')
+
+
+def end(m):
+    m.monitor.sendall(b'quit\n')
+    check(m.end() == 0, 'status')
+
+
+def monitor(a):
+    with machine(a, a.vmm) as m:
+        m.serial('READY')
+        before = counts(m.command('info jit'))
+        check('off' in m.command('info profile'), 'a profile runs that nobody began')
+        check('Error' in m.command('profile maybe'), "'profile maybe' is taken")
+        check('Error' not in m.command('profile on'), "'profile on' fails")
+        m.send('go\n')
+        m.serial('COUNTED')
+        check_counts(before, counts(m.command('info jit')))
+        check_profile(m, a.hot)
+        m.command('profile off')
+        kept = number(m.command('info profile'), r'samples: (\d+)')
+        time.sleep(0.5)
+        check(kept == number(m.command('info profile'), r'samples: (\d+)'), 'samples come in while the profile is off')
+        m.command('profile on')                          # and the machine may end while it runs
+        end(m)
+
+
+def check_names(path, pid, where):
+    """The file that perf reads: blocks lie in the mapping for code, side by side; the loop is there, in its ring."""
+    code = [m for m in re.findall(r'^([0-9a-f]+)-([0-9a-f]+) r-xs .*/dev/zero', open(f'/proc/{pid}/maps').read(), re.M)]
+    check(len(code) == 1, 'no executable mapping that perf takes for generated code')
+    first, last = (int(x, 16) for x in code[0])
+    rows = [re.fullmatch(r'([0-9a-f]+) ([0-9a-f]+) (bt\.\w+|r[03]\.[0-9a-f]+(\.cold)?)', line) for line in open(path).read().splitlines()]
+    check(all(rows), 'the file of names has other lines too')
+    places = sorted((int(r[1], 16), int(r[2], 16), r[3]) for r in rows)
+    check(first <= places[0][0] and places[-1][0] + places[-1][1] <= last, 'names outside of the code cache')
+    for one, two in zip(places, places[1:]):
+        check(one[0] + one[1] <= two[0], f'{one} and {two} overlap')
+    names = {name for _, _, name in places}
+    check({f'r3.{where["hot"]:x}', 'bt.miss'} <= names and len(names) > 5000, 'blocks without names')
+
+
+def perf_can_run():
+    if not shutil.which('perf'):
+        return False
+    return subprocess.run(['perf', 'record', '-q', '-e', 'cpu-clock', '-o', '/dev/null', 'true'], capture_output=True).returncode == 0
+
+
+def check_perf(a, m, where):
+    data, seconds = os.path.join(a.dir, 'data'), 1
+    while True:
+        subprocess.run(['perf', 'record', '-q', '-e', 'cpu-clock', '-o', data, '-p', str(m.process.pid), 'sleep', str(seconds)],
+                       capture_output=True, check=True)
+        text = subprocess.run(['perf', 'report', '--stdio', '--sort', 'symbol', '-i', data], capture_output=True, text=True, check=True).stdout
+        ns = re.search(r'# Event count \(approx\.\): (\d+)', text)
+        if ns and int(ns[1]) >= 2e8 or seconds > 30:
+            break
+        seconds *= 2
+    top = re.search(r'^ +([\d.]+)% +\[\.\] (\S+)', text, re.M)
+    check(top and top[2] == f'r3.{where["hot"]:x}' and float(top[1]) > 50, f'perf does not see the loop:\n{text[:2000]}')
+
+
+def perf(a):
+    where = symbols(a.hot)
+    with machine(a, a.vmm + ',perf=on') as m:
+        path = f'/tmp/perf-{m.process.pid}.map'
+        try:
             m.serial('READY')
-            before = counts(m.command('info jit'))
-            check('off' in m.command('info profile'), 'a profile runs that nobody began')
-            check('Error' in m.command('profile maybe'), "'profile maybe' is taken")
-            check('Error' not in m.command('profile on'), "'profile on' fails")
             m.send('go\n')
             m.serial('COUNTED')
-            check_counts(before, counts(m.command('info jit')))
-            check_profile(m, a.hot)
-            m.command('profile off')
-            kept = number(m.command('info profile'), r'samples: (\d+)')
-            time.sleep(0.5)
-            check(kept == number(m.command('info profile'), r'samples: (\d+)'), 'samples come in while the profile is off')
-            m.command('profile on')                      # and the machine may end while it runs
-            m.monitor.sendall(b'quit\n')
-            check(m.end() == 0, 'status')
+            m.command('info status')
+            time.sleep(0.2)
+            check_names(path, m.process.pid, where)
+            if perf_can_run():
+                check_perf(a, m, where)
+            else:
+                print('perf cannot be used here: only its file of names is looked at')
+            end(m)
+        finally:
+            os.unlink(path)
 
 
 def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument('--vmm', required=True)
     p.add_argument('--hot', required=True)
+    p.add_argument('test', choices=['monitor', 'perf'])
     a = p.parse_args()
     try:
-        run(a)
+        with tempfile.TemporaryDirectory(prefix='ospite-profile-') as a.dir:
+            {'monitor': monitor, 'perf': perf}[a.test](a)
     except Skip as why:
         print(f'SKIP: {why}')
         sys.exit(77)
     except Failure as why:
         print(f'FAIL: {why}')
         sys.exit(1)
-    print(f'PASS profile: {checks} checks')
+    print(f'PASS {a.test}: {checks} checks')
 
 
 main()

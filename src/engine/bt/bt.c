@@ -196,16 +196,23 @@ static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t
 
 /* ---- Engine ---- */
 
+static bool cache_map(struct bt_engine *e)
+{
+    if (e->config.perf) return bt_perf_cache_map(e->cache_bytes, &e->rw, &e->rx);
+    int fd = memfd_create("ospite-code", MFD_CLOEXEC);
+    bool ok = fd >= 0 && ftruncate(fd, e->cache_bytes) == 0;
+    if (ok) {
+        e->rw = mmap(NULL, e->cache_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        e->rx = mmap(NULL, e->cache_bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    }
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
 static int cache_create(struct bt_engine *e, struct error *err)
 {
-    int fd = memfd_create("ospite-code", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, e->cache_bytes) < 0) {
-        if (fd >= 0) close(fd);
+    if (!cache_map(e))
         return error_set(err, "bt: cannot make a code cache of %lu MiB: %s", (unsigned long)(e->cache_bytes >> 20), strerror(errno));
-    }
-    e->rw = mmap(NULL, e->cache_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    e->rx = mmap(NULL, e->cache_bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    close(fd);
     e->meta_bytes = e->cache_bytes * 2;
     e->meta = mmap(NULL, e->meta_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_tbs = mmap(NULL, PAGES_MAX * sizeof(*e->page_tbs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -234,6 +241,7 @@ static void bt_destroy(struct engine *base)
         old = r->old;
         free(r);
     }
+    bt_perf_end(e);
     free(e->vcpu);
     free(e);
 }
@@ -266,12 +274,17 @@ static struct engine *bt_create(const struct engine_config *config, struct error
     e->host_phys_mask = (1ull << bits) - 1;
     bt_features_find(&e->cpuid, e->feature);
     e->exact_flags = getenv("OSPITE_BT_EXACT_FLAGS") != NULL;
+    e->perf_fd = -1;
     if (!e->vcpu || !e->ranges || cache_create(e, err) < 0) {
         bt_destroy(&e->base);
         return NULL;
     }
     kvmclock_start();
     bt_thunks_build(e);
+    if (config->perf && bt_perf_begin(e, err) < 0) {
+        bt_destroy(&e->base);
+        return NULL;
+    }
     bt_signals_install();
     memory_map_listen(config->memory, ranges_changed, e);
     memory_map_listen_written(config->memory, bt_memory_written, e);

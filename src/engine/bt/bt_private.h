@@ -252,6 +252,8 @@ struct bt_engine {
     unsigned vcpu_count;
     bool feature[FEAT_COUNT];
     bool exact_flags;
+    int perf_fd;                       /* -1: perf=off */
+    int64_t perf_thunks_bytes;
     uint64_t host_xcr0;
     uint64_t host_phys_mask;
     /* Code cache: the same memory twice. */
@@ -398,6 +400,12 @@ void bt_info(struct engine *base, void (*print)(void *opaque, const char *line),
 int bt_profile_set(struct engine *base, bool on, struct error *err);
 void bt_profile_info(struct engine *base, unsigned blocks, bool disassemble, void (*print)(void *opaque, const char *line), void *opaque);
 void bt_profile_vcpu_end(struct bt_vcpu *v);
+/* perf.c */
+bool bt_perf_cache_map(uint64_t bytes, uint8_t **rw, uint8_t **rx);
+int bt_perf_begin(struct bt_engine *e, struct error *err);
+void bt_perf_end(struct bt_engine *e);
+void bt_perf_flush(struct bt_engine *e);
+void bt_perf_block(struct bt_vcpu *v, const struct tb *tb, uint64_t rip);
 /* signal.c */
 void bt_signals_install(void);
 void bt_signals_thread(struct bt_vcpu *v);

@@ -234,6 +234,7 @@ void bt_tb_flush(struct bt_engine *e)
     e->cold_used = e->cold_base;
     e->meta_used = 0;
     e->flush_all = false;
+    bt_perf_flush(e);
     e->count_tb_flush++;
     for (unsigned i = 0; i < e->vcpu_count; i++)
         if (e->vcpu[i]) bt_new_salt(e->vcpu[i]);

@@ -268,6 +268,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t_find_groups(t);
     emit_block(t);
     if (!keep(t)) return NULL;
+    bt_perf_block(v, tb, rip);
     if (trace_is_on(TRACE_IN_ASM) || trace_is_on(TRACE_OUT_ASM)) {
         struct print_call c = { t, rip };
         bt_host_call(v, print_in_host, &c);
