@@ -29,7 +29,7 @@ struct fault {
     struct fault_write *write;
     size_t pending, pending_room;
     uint64_t writes, flushes, cut_at, fail_at;
-    int fail_error;
+    int fail_error, read_error, flush_error;
     bool cut;
 };
 
@@ -134,7 +134,8 @@ static int fault_preadv(struct block_protocol *p, uint64_t offset, const struct 
     size_t length = block_iov_length(iov, iovcnt);
     pthread_mutex_lock(&f->lock);
     size_t there = offset < f->size ? MIN(length, f->size - offset) : 0;
-    int r = f->cut ? -EIO : 0;
+    int r = f->cut ? -EIO : -f->read_error;
+    f->read_error = 0;
     if (there && !r)
         block_iov_from(iov, iovcnt, 0, f->now + offset, there);
     pthread_mutex_unlock(&f->lock);
@@ -161,7 +162,8 @@ static int fault_flush(struct block_protocol *p)
     struct fault *f = fault_of(p);
     pthread_mutex_lock(&f->lock);
     f->flushes++;
-    int r = f->cut ? -EIO : settle_locked(f);
+    int r = f->cut ? -EIO : f->flush_error ? -f->flush_error : settle_locked(f);
+    f->flush_error = 0;
     pthread_mutex_unlock(&f->lock);
     return r;
 }
@@ -225,6 +227,16 @@ void block_fault_fail_at(struct block_protocol *p, uint64_t write, int error)
 {
     fault_of(p)->fail_at = write;
     fault_of(p)->fail_error = error;
+}
+
+void block_fault_fail_read(struct block_protocol *p, int error)
+{
+    fault_of(p)->read_error = error;
+}
+
+void block_fault_fail_flush(struct block_protocol *p, int error)
+{
+    fault_of(p)->flush_error = error;
 }
 
 uint64_t block_fault_writes(const struct block_protocol *p)

@@ -14,6 +14,9 @@ struct block_protocol *block_fault_open(const void *image, size_t length, uint64
 void block_fault_cut_at(struct block_protocol *p, uint64_t write);
 /* Write number `write` and nothing else fails with -error. */
 void block_fault_fail_at(struct block_protocol *p, uint64_t write, int error);
+/* The next read, or flush, and nothing else fails with -error. */
+void block_fault_fail_read(struct block_protocol *p, int error);
+void block_fault_fail_flush(struct block_protocol *p, int error);
 uint64_t block_fault_writes(const struct block_protocol *p);
 uint64_t block_fault_flushes(const struct block_protocol *p);
 bool block_fault_is_cut(const struct block_protocol *p);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "block/block.h"
+#include "block/on_error.h"
 #include "machine/virtio_config.h"
 #include "memory/ram.h"
 #include "x86/cpuid.h"
@@ -22,6 +23,7 @@ struct drive_config {
     enum drive_media media;
     struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
     const char *serial;
+    enum block_error_action on_read_error, on_write_error;
     const char *addr;                  /* virtio: PCI address as text, or NULL */
 };
 struct machine_config {

@@ -10,7 +10,7 @@
 #include "machine/config.h"
 
 struct machine;
-enum run_state { RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_SHUTDOWN, RUN_INTERNAL_ERROR };
+enum run_state { RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_SHUTDOWN, RUN_INTERNAL_ERROR, RUN_IO_ERROR };
 
 /* Builds everything, opens images, loads firmware or kernel; nothing runs yet. NULL with *err. */
 struct machine *machine_new(const struct machine_config *config, struct error *err);

@@ -69,6 +69,11 @@ struct machine_nic {
     void *rom;
 };
 
+struct drive_owner {                   /* for callbacks */
+    struct machine *m;
+    unsigned drive;
+};
+
 struct machine {
     struct machine_config config;
     struct memory_map *memory, *ports;
@@ -116,6 +121,8 @@ struct machine {
     struct irq_line ferr_irq;
     struct chardev *serial[CONFIG_SERIALS], *debugcon;
     struct block_node *drive[CONFIG_DRIVES];
+    struct drive_owner drive_owner[CONFIG_DRIVES];
+    bool io_error_stops;               /* it will be stopped for one */
     struct chardev *virtio_chardev[CONFIG_VIRTIO_PORTS];
     unsigned virtio_chardev_count;
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */

@@ -57,19 +57,6 @@ static void power_off(void *opaque)
     machine_request_shutdown(opaque, "the guest entered S5");
 }
 
-static void stop_carry_out(void *opaque)
-{
-    if (machine_state(opaque) == RUN_RUNNING) machine_stop(opaque, RUN_PAUSED);
-}
-
-static void no_space(void *opaque, unsigned drive)
-{
-    log_message("IDE drive %u: no space left on the host; the guest is stopped. Make room, then give the "
-                "monitor 'cont'",
-                drive);
-    loop_post(stop_carry_out, opaque);
-}
-
 void pc_power_button(struct machine *m)
 {
     if (m->pm) acpi_power_button(m->pm);
@@ -115,7 +102,7 @@ static int chipset_create(struct machine *m, struct error *err)
 static int ide_create(struct machine *m, struct error *err)
 {
     struct ide_config c = { .bus = m->pci, .devfn = DEVFN_IDE, .memory = m->memory, .ports = m->ports,
-                            .irq = { pc_isa_irq(m, 14), pc_isa_irq(m, 15) }, .opaque = m, .no_space = no_space };
+                            .irq = { pc_isa_irq(m, 14), pc_isa_irq(m, 15) } };
 
     for (unsigned i = 0; i < m->config.drive_count; i++) {
         const struct drive_config *d = &m->config.drive[i];
@@ -127,6 +114,7 @@ static int ide_create(struct machine *m, struct error *err)
         c.drive[d->index] = (struct ide_drive_config){
             .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
             .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC,
+            .on_error = pc_error_policy(m, i),
         };
     }
     return add(m, &m->ide, ide_new(&c, err));

@@ -38,6 +38,9 @@ void pc_direct_boot_place(struct machine *m);
 int pc_pci_create(struct machine *m, struct error *err);
 void pc_pci_reset(struct machine *m);
 
+/* pc_io_error.c: what becomes of requests of a drive that the host fails. */
+struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
+
 /* pc_virtio.c: devices, and what to do when the machine runs again. */
 int pc_virtio_create(struct machine *m, struct error *err);
 void pc_virtio_started(struct machine *m);

@@ -8,17 +8,6 @@
 #include "chardev/chardev.h"
 #include "machine/pc_private.h"
 
-static void stop_carry_out(void *opaque)
-{
-    if (machine_state(opaque) == RUN_RUNNING) machine_stop(opaque, RUN_PAUSED);
-}
-
-static void no_space(void *opaque)
-{
-    log_message("a virtio disk: no space left on the host; the guest is stopped. Make room, then give the monitor 'cont'");
-    loop_post(stop_carry_out, opaque);
-}
-
 static struct virtio *blk_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     const struct drive_config *drive = &m->config.drive[d->drive];
@@ -28,8 +17,7 @@ static struct virtio *blk_create(struct machine *m, struct virtio_device_config 
     c.id = d->id ? d->id : drive->id;
     c.node = m->drive[d->drive];
     c.options = d->options;
-    c.opaque = m;
-    c.no_space = no_space;
+    c.on_error = pc_error_policy(m, d->drive);
     c.write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
     if (!c.serial) c.serial = drive->serial;
     if (!c.queues) c.queues = MIN(m->config.cpus, 1023u);
@@ -106,8 +94,7 @@ static struct virtio *scsi_create(struct machine *m, struct virtio_device_config
         u->is_cdrom = drive->media == MEDIA_CDROM;
         u->write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
         if (!u->serial) u->serial = drive->serial;
-        u->opaque = m;
-        u->no_space = no_space;
+        u->on_error = pc_error_policy(m, d->scsi_drive[i]);
     }
     if (!d->has_vectors) d->pci.vectors = c.queues + 3;
     return virtio_scsi_new(&c, err);

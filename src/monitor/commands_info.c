@@ -19,7 +19,7 @@ static int info_status(struct monitor *mon, const struct command_line *c, struct
     static const char *const names[] = {
         [RUN_PRELAUNCH] = "paused (prelaunch)", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused",
         [RUN_DEBUG] = "paused (debug)", [RUN_SHUTDOWN] = "paused (shutdown)",
-        [RUN_INTERNAL_ERROR] = "paused (internal-error)",
+        [RUN_INTERNAL_ERROR] = "paused (internal-error)", [RUN_IO_ERROR] = "paused (io-error)",
     };
 
     monitor_print(mon, "VM status: %s\n", names[machine_state(mon->m)]);

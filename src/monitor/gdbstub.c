@@ -183,7 +183,8 @@ static void let_go(struct gdbstub *g)
     memset(&g->debug, 0, sizeof(g->debug));
     debug_apply(g);
     g->running = false;
-    if (machine_state(g->m) == RUN_PAUSED || machine_state(g->m) == RUN_DEBUG || machine_state(g->m) == RUN_PRELAUNCH)
+    if (machine_state(g->m) == RUN_PAUSED || machine_state(g->m) == RUN_DEBUG || machine_state(g->m) == RUN_PRELAUNCH ||
+        machine_state(g->m) == RUN_IO_ERROR)
         machine_start(g->m);
 }
 

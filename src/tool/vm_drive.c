@@ -52,7 +52,7 @@ static int drive_add(struct vm_options *o, const struct drive_config *d, struct 
 
 static int disk_at(struct vm_options *o, const char *file, int index, enum drive_media media, struct error *err)
 {
-    struct drive_config d = { .interface = DRIVE_IF_IDE, .index = index, .media = media, .open.filename = file };
+    struct drive_config d = { .interface = DRIVE_IF_IDE, .index = index, .media = media, .open.filename = file, .on_write_error = BLOCK_ERROR_ENOSPC };
 
     if (!*file) return error_set(err, "the name of an image is missing");
     return drive_add(o, &d, err);
@@ -198,6 +198,37 @@ static int drive_aio(void *t, const char *v, struct error *err)
     return value_choice("aio", v, (const char *const[]){ "threads", "native", "io_uring", NULL }, &which, err);
 }
 
+static const char *const error_actions[] = { "report", "ignore", "stop", "enospc", NULL };   /* as in enum block_error_action */
+
+static int drive_werror(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    if (value_choice("werror", v, error_actions, &which, err) < 0) return -1;
+    request_of(t)->d.on_write_error = (enum block_error_action)which;
+    return 0;
+}
+
+static int drive_rerror(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    if (!strcmp(v, "enospc")) return error_set(err, "rerror=enospc: a read needs no room; use report, ignore or stop");
+    if (value_choice("rerror", v, error_actions, &which, err) < 0) return -1;
+    request_of(t)->d.on_read_error = (enum block_error_action)which;
+    return 0;
+}
+
+int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err)
+{
+    struct drive_request r = { .d = *d };
+
+    if (e->write && strcmp(e->write, "auto") && drive_werror(&r, e->write, err) < 0) return -1;
+    if (e->read && strcmp(e->read, "auto") && drive_rerror(&r, e->read, err) < 0) return -1;
+    *d = r.d;
+    return 0;
+}
+
 static int drive_boot(void *t, const char *v, struct error *err)
 {
     bool on;
@@ -227,8 +258,7 @@ static const struct option_key drive_keys[] = {
     { "force-share", drive_share, NULL }, { "file.locking", drive_locking, NULL },
     { "detect-zeroes", drive_off, NULL }, { "copy-on-read", drive_off, NULL },
     { "auto-read-only", drive_off, NULL },
-    { "werror", NULL, "choosing what a write error does is not supported in this version; the guest is told" },
-    { "rerror", NULL, "choosing what a read error does is not supported in this version; the guest is told" },
+    { "werror", drive_werror, NULL },     { "rerror", drive_rerror, NULL },
     { "addr", drive_addr, NULL },
     { "bps", NULL, "limits on I/O are not supported in this version" },
     { "iops", NULL, "limits on I/O are not supported in this version" },
@@ -273,7 +303,7 @@ static int request_place(struct drive_request *r, struct error *err)
 
 int option_drive(struct vm_options *o, const char *arg, struct error *err)
 {
-    struct drive_request r = { .o = o, .d.interface = DRIVE_IF_IDE, .bus = -1, .unit = -1 };
+    struct drive_request r = { .o = o, .d.interface = DRIVE_IF_IDE, .d.on_write_error = BLOCK_ERROR_ENOSPC, .bus = -1, .unit = -1 };
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
@@ -292,9 +322,12 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
 struct ide_request {
     struct drive_request r;
     const char *drive;
+    struct drive_errors errors;
 };
 
 static int ide_drive(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->drive = v; return 0; }
+static int ide_werror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write = v; return 0; }
+static int ide_rerror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.read = v; return 0; }
 static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
 
 static int ide_bus(void *t, const char *v, struct error *err)
@@ -314,6 +347,7 @@ static int ide_serial(void *t, const char *v, struct error *err)
 static const struct option_key ide_keys[] = {
     { "driver", ide_accept, NULL }, { "id", ide_accept, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
+    { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
 };
 
@@ -347,7 +381,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     d->media = cdrom ? MEDIA_CDROM : MEDIA_DISK;
     if (cdrom) d->open.readonly = true;
     if (q.r.d.serial) d->serial = q.r.d.serial;
-    return 0;
+    return drive_errors_set(d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
 }
 
 int drives_finish(struct vm_options *o, struct error *err)

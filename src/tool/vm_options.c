@@ -124,7 +124,7 @@ static const struct row rows[] = {
     { "hdd", "FILE", "secondary slave", option_hdd },
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
     { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
-      "snapshot=on, cache=, discard=, serial=", option_drive },
+      "snapshot=on, cache=, discard=, serial=, werror=, rerror=", option_drive },
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },

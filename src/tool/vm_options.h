@@ -8,6 +8,9 @@
 
 struct error;
 
+/* werror= and rerror= of a -device; NULL: the drive's. */
+struct drive_errors { const char *read, *write; };
+
 struct vm_options {
     struct machine_config config;
     struct arena *arena;
@@ -22,6 +25,7 @@ struct vm_options {
     struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
     unsigned ide_device_count;
     const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO];   /* ids, resolved at the end */
+    struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */

@@ -17,6 +17,9 @@ static struct virtio_request *of(void *t) { return t; }
 
 static int set_drive(void *t, const char *v, struct error *err) { of(t)->drive = v; return 0; }
 
+static int set_werror(void *t, const char *v, struct error *err) { of(t)->errors.write = v; return 0; }
+static int set_rerror(void *t, const char *v, struct error *err) { of(t)->errors.read = v; return 0; }
+
 static int set_serial(void *t, const char *v, struct error *err)
 {
     if (strlen(v) > 20) return error_set(err, "serial: at most 20 characters");
@@ -96,6 +99,7 @@ static const struct option_key blk_keys[] = {
     { "physical_block_size", set_physical, NULL }, { "min_io_size", set_min_io, NULL }, { "opt_io_size", set_opt_io, NULL },
     { "discard_granularity", set_granularity, NULL }, { "max-discard-sectors", set_max_discard, NULL },
     { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
+    { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
     { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" },
     { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", virtio_set_off_only, NULL },
@@ -302,11 +306,14 @@ static const struct option_key scsi_keys[] = {
     { "param_change", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
-struct unit_request { const char *drive, *bus, *serial; uint64_t target, lun; bool has_target, has_lun; };
+struct unit_request { const char *drive, *bus, *serial; uint64_t target, lun; bool has_target, has_lun; struct drive_errors errors; };
 
 static struct unit_request *unit_of(void *t) { return t; }
 static int unit_drive(void *t, const char *v, struct error *err) { unit_of(t)->drive = v; return 0; }
 static int unit_bus(void *t, const char *v, struct error *err) { unit_of(t)->bus = v; return 0; }
+
+static int unit_werror(void *t, const char *v, struct error *err) { unit_of(t)->errors.write = v; return 0; }
+static int unit_rerror(void *t, const char *v, struct error *err) { unit_of(t)->errors.read = v; return 0; }
 
 static int unit_serial(void *t, const char *v, struct error *err)
 {
@@ -335,6 +342,7 @@ static int unit_channel(void *t, const char *v, struct error *err)
 static const struct option_key unit_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", virtio_set_accept, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
+    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
 };
 
@@ -395,6 +403,7 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
         while (u.target < VIRTIO_SCSI_TARGETS && unit_is_taken(d, u.target, u.lun)) u.target++;
     if (unit_is_taken(d, u.target, u.lun)) return error_set(err, "%s: scsi-id=%u,lun=%u is taken", what, (unsigned)u.target, (unsigned)u.lun);
     if (d->scsi.unit_count == VIRTIO_SCSI_UNITS) return error_set(err, "%s: more than %d drives at one adapter", what, VIRTIO_SCSI_UNITS);
+    if (drive_errors_set(&c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
     c->drive[i].interface = DRIVE_IF_SCSI;
     d->scsi_drive[d->scsi.unit_count] = i;
     d->scsi.unit[d->scsi.unit_count++] = (struct virtio_scsi_unit_config){ (uint8_t)u.target, (uint16_t)u.lun, { .serial = u.serial } };
@@ -441,6 +450,7 @@ int virtio_request_add(struct vm_options *o, const struct virtio_request *r, str
     if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
     o->virtio_drive[c->virtio_count] = r->drive;
     o->virtio_rng[c->virtio_count] = r->rng;
+    o->virtio_errors[c->virtio_count] = r->errors;
     o->virtio_fsdev[c->virtio_count] = r->fsdev;
     o->virtio_netdev[c->virtio_count] = r->netdev;
     o->virtio_has_mac[c->virtio_count] = r->has_mac;
@@ -473,6 +483,7 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     if (c->drive[i].interface != DRIVE_IF_NONE)
         return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
     if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
+    if (drive_errors_set(&c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
     c->drive[i].interface = DRIVE_IF_VIRTIO;
     c->drive[i].index = -1;
     c->virtio[n].drive = i;

@@ -10,6 +10,7 @@ struct virtio_request {
     struct virtio_device_config d;
     const char *drive, *rng, *netdev, *fsdev;
     bool has_mac;
+    struct drive_errors errors;
 };
 static inline struct virtio_request *virtio_request_of(void *t) { return t; }
 

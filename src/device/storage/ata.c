@@ -3,8 +3,7 @@
  * The ATA command set of a disk.
  *
  * A transfer is cut into pieces: one interrupt's worth of sectors in PIO (one, or as many as SET MULTIPLE MODE said), a
- * fixed number in DMA. Each piece is one request to the block layer. A write that finds the host's file system full is
- * held when the machine wants to stop for it, and tried again.
+ * fixed number in DMA. Each piece is one request to the block layer.
  * Source: ATA/ATAPI-6 (T13 1410D), chapter 8; DATA SET MANAGEMENT from ATA8-ACS.
  */
 #include <errno.h>
@@ -86,15 +85,10 @@ static void transfer_end(struct ide_drive *d)
     ide_finish(d);
 }
 
-/* false: the piece failed and the command is over, or held. */
+/* false: the piece failed and the command is over. */
 static bool piece_is_good(struct ide_drive *d, int result)
 {
     if (result == 0) return true;
-    if (result == -ENOSPC && d->is_write && d->ide->config.no_space) {
-        d->held = true;
-        d->ide->config.no_space(d->ide->config.opaque, d->number);
-        return false;
-    }
     sector_put(d, d->sector, d->lba48);
     ide_dma_end(d);
     ide_abort(d, d->is_write || result != -EIO ? ER_ABRT : ER_UNC);
@@ -228,13 +222,6 @@ static void dma_next(struct ide_drive *d)
 static void dma_transfer(struct ide_drive *d, bool lba48, bool is_write)
 {
     if (transfer_begin(d, lba48, is_write)) ide_dma(d, dma_next);
-}
-
-void ata_retry(struct ide_drive *d)
-{
-    bool pio = d->command == 0x30 || d->command == 0x31 || d->command == 0x34 || d->command == 0xc5 || d->command == 0x39 || d->command == 0xce;
-
-    ide_write(d, d->sector * SECTOR, d->data, d->chunk * SECTOR, pio ? pio_write_done : dma_write_done);
 }
 
 /* ---- DATA SET MANAGEMENT: TRIM ---- */

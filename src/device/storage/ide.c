@@ -107,11 +107,28 @@ static void data_write(struct ide_drive *d, uint64_t value, unsigned size)
 
 /* ---- requests ---- */
 
+/* The result that the drive sees; false: the request is held, nobody hears of it yet. */
+static bool result_settle(struct ide_request *r, int *result)
+{
+    if (!*result || !r->drive) return true;
+    switch (block_error_action(&r->drive->config.on_error, r->kind == IDE_READ, *result)) {
+    case BLOCK_ERROR_STOP:
+        r->held = true;
+        return false;
+    case BLOCK_ERROR_IGNORE:
+        if (r->kind == IDE_READ) memset(r->buffer, 0, r->bytes);
+        *result = 0;
+        return true;
+    default: return true;
+    }
+}
+
 static void request_done(void *opaque, int result)
 {
     struct ide_request *r = opaque;
     struct ide_drive *d = r->drive;
 
+    if (!result_settle(r, &result)) return;
     if (d) r->done(d, result);
     if (d && d->request == r) d->request = NULL;
     free(r->buffer);
@@ -119,7 +136,7 @@ static void request_done(void *opaque, int result)
 }
 
 /* NULL: out of memory, the command was aborted. */
-static struct ide_request *request_new(struct ide_drive *d, uint32_t bytes, ide_result_fn *done)
+static struct ide_request *request_new(struct ide_drive *d, enum ide_request_kind kind, uint64_t offset, uint32_t bytes, ide_result_fn *done)
 {
     struct ide_request *r = calloc(1, sizeof *r);
 
@@ -129,6 +146,9 @@ static struct ide_request *request_new(struct ide_drive *d, uint32_t bytes, ide_
         ide_abort(d, ER_ABRT);
         return NULL;
     }
+    r->kind = kind;
+    r->offset = offset;
+    r->bytes = bytes;
     r->drive = d;
     r->done = done;
     d->request = r;
@@ -136,33 +156,52 @@ static struct ide_request *request_new(struct ide_drive *d, uint32_t bytes, ide_
     return r;
 }
 
+static void request_submit(struct ide_request *r)
+{
+    struct block_node *node = r->drive->config.node;
+    struct iovec iov = { r->buffer, r->bytes };
+
+    r->held = false;
+    switch (r->kind) {
+    case IDE_READ: block_read(node, r->offset, &iov, 1, request_done, r); break;
+    case IDE_WRITE: block_write(node, r->offset, &iov, 1, request_done, r); break;
+    case IDE_FLUSH: block_flush(node, request_done, r); break;
+    }
+}
+
 void ide_read(struct ide_drive *d, uint64_t offset, uint32_t bytes, ide_result_fn *done)
 {
-    struct ide_request *r = request_new(d, bytes, done);
+    struct ide_request *r = request_new(d, IDE_READ, offset, bytes, done);
 
-    if (r) block_read(d->config.node, offset, &(struct iovec){ r->buffer, bytes }, 1, request_done, r);
+    if (r) request_submit(r);
 }
 
 void ide_write(struct ide_drive *d, uint64_t offset, const uint8_t *from, uint32_t bytes, ide_result_fn *done)
 {
-    struct ide_request *r = request_new(d, bytes, done);
+    struct ide_request *r = request_new(d, IDE_WRITE, offset, bytes, done);
 
     if (!r) return;
     memcpy(r->buffer, from, bytes);
-    block_write(d->config.node, offset, &(struct iovec){ r->buffer, bytes }, 1, request_done, r);
+    request_submit(r);
 }
 
 void ide_flush(struct ide_drive *d, ide_result_fn *done)
 {
-    struct ide_request *r = request_new(d, 0, done);
+    struct ide_request *r = request_new(d, IDE_FLUSH, 0, 0, done);
 
-    if (r) block_flush(d->config.node, request_done, r);
+    if (r) request_submit(r);
 }
 
 void ide_orphan(struct ide_drive *d)
 {
-    if (d->request) d->request->drive = NULL;
+    struct ide_request *r = d->request;
+
     d->request = NULL;
+    if (!r) return;
+    r->drive = NULL;
+    if (!r->held) return;                              /* it ends by itself */
+    free(r->buffer);
+    free(r);
 }
 
 /* ---- bus master ---- */
@@ -283,7 +322,7 @@ static void drive_reset(struct ide_drive *d)
     ide_orphan(d);
     d->at = d->end = 0;
     d->step = NULL;
-    d->dma_waiting = d->held = false;
+    d->dma_waiting = false;
     d->irq = 0;
     d->hob_feature = d->hob_count = d->hob_low = d->hob_mid = d->hob_high = 0;
     d->error = 1;                                      /* diagnostics: passed */
@@ -425,7 +464,7 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
         for (unsigned n = 0; n < 2; n++) {
             struct ide_drive *d = &c->drive[n];
             ide_orphan(d);
-            d->dma_waiting = d->held = false;
+            d->dma_waiting = false;
             d->status = ST_BSY;
         }
     }
@@ -452,9 +491,7 @@ void ide_retry(struct device *device)
 
     for (unsigned n = 0; n < 4; n++) {
         struct ide_drive *d = &s->channel[n >> 1].drive[n & 1];
-        if (!d->held) continue;
-        d->held = false;
-        ata_retry(d);
+        if (d->request && d->request->held) request_submit(d->request);
     }
 }
 

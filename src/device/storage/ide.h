@@ -3,6 +3,7 @@
 #ifndef DEVICE_STORAGE_IDE_H
 #define DEVICE_STORAGE_IDE_H
 
+#include "block/on_error.h"
 #include "bus/pci.h"
 
 struct block_node;
@@ -13,6 +14,7 @@ struct ide_drive_config {
     struct block_node *node;           /* stays the caller's; NULL for a CD-ROM drive without a disc */
     const char *serial;                /* up to 20 characters; NULL: QM0000n */
     bool write_cache;
+    struct block_error_policy on_error;   /* what stops is tried again by ide_retry */
 };
 struct ide_config {
     struct pci_bus *bus;
@@ -20,16 +22,12 @@ struct ide_config {
     struct memory_map *memory, *ports; /* 1F0h, 3F6h; 170h, 376h */
     struct irq_line irq[2];            /* 14, 15 */
     struct ide_drive_config drive[4];  /* primary master, slave, secondary master, slave */
-    void *opaque;
-    /* A write found no space on the host: the machine may stop; the request is tried again by ide_retry. NULL: the guest
-     * gets an error. */
-    void (*no_space)(void *opaque, unsigned drive);
 };
 struct device *ide_new(const struct ide_config *config, struct error *err);
 /* Another disc, or none (NULL), in a CD-ROM drive. Returns the old node; -1 with *err when the guest locked the tray and
  * force is off. Machine lock held. */
 int ide_cdrom_change(struct device *d, unsigned drive, struct block_node *node, bool force, struct block_node **old, struct error *err);
-/* Goes on with writes that found no space. */
+/* Goes on with requests that failed and stopped the machine. */
 void ide_retry(struct device *d);
 
 #endif

@@ -18,8 +18,13 @@ struct ide_drive;
 typedef void ide_step_fn(struct ide_drive *d);
 typedef void ide_result_fn(struct ide_drive *d, int result);
 
-/* A request on its way through the block layer. It owns its memory and outlives a drive's reset. */
+enum ide_request_kind { IDE_READ, IDE_WRITE, IDE_FLUSH };
+/* A request on its way through the block layer, or held until the machine goes on. It owns its memory and outlives a drive's reset. */
 struct ide_request {
+    enum ide_request_kind kind;
+    bool held;
+    uint64_t offset;
+    uint32_t bytes;
     struct ide_drive *drive;         /* NULL: nobody waits any more */
     ide_result_fn *done;
     uint8_t *buffer;
@@ -46,7 +51,6 @@ struct ide_drive {
     bool lba48, is_write, fua;
     bool dma_waiting;                /* for the bus master to start */
     ide_step_fn *dma_start;
-    bool held;                       /* no space on the host: waits for ide_retry */
     uint8_t multiple, heads, sectors_per_track, transfer_mode;
     bool write_cache, smart;
     /* ATAPI. */
@@ -103,7 +107,6 @@ void ide_put_text(uint16_t *words, const char *text, unsigned bytes);
 
 void ata_command(struct ide_drive *d);
 void ata_reset(struct ide_drive *d);
-void ata_retry(struct ide_drive *d);
 void atapi_command(struct ide_drive *d);
 void atapi_reset(struct ide_drive *d);
 

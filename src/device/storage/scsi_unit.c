@@ -9,7 +9,6 @@
  */
 #include "device/storage/scsi_unit.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +24,7 @@ struct scsi_unit {
     uint32_t block;
     bool writeback, attention;
     unsigned in_flight;
-    struct scsi_request *waiting;        /* for room on the host */
+    struct scsi_request *waiting;        /* for scsi_unit_retry */
 };
 
 static uint64_t be(const uint8_t *p, unsigned bytes)
@@ -138,16 +137,14 @@ static void io_done(void *opaque, int result)
     struct scsi_unit *u = r->unit;
 
     u->in_flight--;
-    if (result == -ENOSPC && r->may_wait && u->config.no_space) {
+    switch (result ? block_error_action(&u->config.on_error, r->is_read, result) : BLOCK_ERROR_IGNORE) {
+    case BLOCK_ERROR_STOP:
         r->next = u->waiting;
         u->waiting = r;
-        u->config.no_space(u->config.opaque);
         return;
-    }
-    if (result) {
-        bool is_read = r->in_count && !r->out_count;
-
-        fail(r, SENSE_MEDIUM, is_read ? ASC_READ : ASC_WRITE);
+    case BLOCK_ERROR_IGNORE: break;
+    default:
+        fail(r, SENSE_MEDIUM, r->is_read ? ASC_READ : ASC_WRITE);
         return;
     }
     if (r->step) r->step(r);
@@ -157,7 +154,8 @@ static void io_done(void *opaque, int result)
 static void flush_submit(struct scsi_request *r)
 {
     r->step = NULL;
-    r->flush_after = r->may_wait = false;
+    r->again = flush_submit;
+    r->flush_after = r->is_read = false;
     r->unit->in_flight++;
     block_flush(r->unit->config.node, io_done, r);
 }
@@ -168,14 +166,18 @@ static void submit(struct scsi_request *r)
     struct scsi_unit *u = r->unit;
 
     u->in_flight++;
-    r->may_wait = true;
+    r->again = submit;
+    r->is_read = false;
     if (r->bounce) {
         struct iovec iov = { r->bounce, MIN((uint64_t)r->bounce_bytes, r->bytes - r->at) };
 
         block_write(u->config.node, r->offset + r->at, &iov, 1, io_done, r);
     } else if (r->zeroes) block_write_zeroes(u->config.node, r->offset, r->bytes, r->unmap, io_done, r);
     else if (r->out_count) block_write(u->config.node, r->offset, r->out, (int)r->out_count, io_done, r);
-    else block_read(u->config.node, r->offset, r->in, (int)r->in_count, io_done, r);
+    else {
+        r->is_read = true;
+        block_read(u->config.node, r->offset, r->in, (int)r->in_count, io_done, r);
+    }
 }
 
 /* Where and how much a READ or WRITE of any length is about. false: the request has ended. */
@@ -243,6 +245,14 @@ static void cmd_synchronize(struct scsi_request *r) { flush_submit(r); }
 
 /* ---- unmapping, and writing the same everywhere ---- */
 
+static void unmap_next(struct scsi_request *r);
+
+static void unmap_again(struct scsi_request *r)
+{
+    r->at -= 16;
+    unmap_next(r);
+}
+
 static void unmap_next(struct scsi_request *r)
 {
     while (r->at < r->bounce_bytes) {
@@ -255,6 +265,7 @@ static void unmap_next(struct scsi_request *r)
             fail(r, SENSE_ILLEGAL, ASC_LBA);
             return;
         }
+        r->again = unmap_again;
         r->unit->in_flight++;
         block_discard(r->unit->config.node, lba * r->unit->block, count * r->unit->block, io_done, r);
         return;
@@ -620,8 +631,8 @@ void scsi_unit_start(struct scsi_unit *u, struct scsi_request *r)
     r->unit = u;
     r->bounce = NULL;
     r->moved = r->at = 0;
-    r->zeroes = r->unmap = r->flush_after = r->is_short = r->may_wait = false;
-    r->step = NULL;
+    r->zeroes = r->unmap = r->flush_after = r->is_short = r->is_read = false;
+    r->step = r->again = NULL;
     while (i < ARRAY_SIZE(commands) && !(commands[i].opcode == r->cdb[0] && commands[i].flags & kind)) i++;
     if (i < ARRAY_SIZE(commands) && u->attention && !(commands[i].flags & ALWAYS)) {
         u->attention = false;
@@ -674,7 +685,7 @@ void scsi_unit_retry(struct scsi_unit *u)
         struct scsi_request *r = list;
 
         list = r->next;
-        submit(r);
+        r->again(r);
     }
 }
 

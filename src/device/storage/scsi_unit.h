@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "block/block.h"
+#include "block/on_error.h"
 
 struct error;
 struct scsi_unit;
@@ -19,8 +20,7 @@ struct scsi_unit_config {
     struct block_node *node;             /* stays the caller's; NULL: a CD-ROM drive without a disc */
     bool is_cdrom, write_cache;
     const char *serial;                  /* at most 36 characters; NULL: none */
-    void *opaque;
-    void (*no_space)(void *opaque);      /* a write waits for room on the host until scsi_unit_retry; NULL: it fails */
+    struct block_error_policy on_error;  /* what stops waits for scsi_unit_retry */
 };
 /* NULL: no memory. */
 struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config);
@@ -45,11 +45,12 @@ struct scsi_request {
     uint64_t offset, bytes, at;
     uint8_t *bounce;
     uint32_t bounce_bytes;
-    bool zeroes, unmap, flush_after, may_wait;
-    void (*step)(struct scsi_request *r);
+    bool zeroes, unmap, flush_after, is_read;
+    void (*step)(struct scsi_request *r);        /* after the one under way */
+    void (*again)(struct scsi_request *r);       /* the one under way, once more */
 };
 void scsi_unit_start(struct scsi_unit *u, struct scsi_request *r);
-/* Waits until nothing is in flight; requests that wait for room are handed to drop, which must free them. */
+/* Waits until nothing is in flight; requests that wait for a retry are handed to drop, which must free them. */
 void scsi_unit_drain(struct scsi_unit *u, void (*drop)(struct scsi_request *r));
 /* Power-on values; the next command learns of it. */
 void scsi_unit_reset(struct scsi_unit *u);

@@ -5,14 +5,13 @@
  * in flight together; they complete in any order.
  *
  * Without write-back (config field writeback, or a driver that knows neither it nor flushes) a write is followed by a flush
- * before it is acknowledged. A write that finds the host's disk full waits, with the machine stopped, until it goes on.
+ * before it is acknowledged. What failed and stopped the machine waits until that goes on.
  *
  * Limits: one segment a discard or write-zeroes; no secure erase, no zoned devices.
  * Source: VIRTIO 1.2, section 5.2.
  */
 #include "device/virtio/virtio_blk.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +43,7 @@ struct layout {                          /* of the configuration space (5.2.4) *
 } __attribute__((packed));
 
 struct request {
-    struct request *next;                /* in blk.waiting */
+    struct request *next;                /* in waiting of its disk */
     struct virtio_blk *b;
     struct virtqueue *q;
     struct virtqueue_chain *chain;
@@ -64,7 +63,7 @@ struct virtio_blk {
     char serial[ID_BYTES];
     bool writeback;
     unsigned in_flight;
-    struct request *waiting;             /* for room on the host */
+    struct request *waiting;             /* for virtio_blk_retry */
     uint64_t errors;
 };
 
@@ -87,30 +86,24 @@ static void request_finish(struct request *r, uint8_t status)
     free(r);
 }
 
-static bool waits_for_room(struct request *r, int result)
-{
-    struct virtio_blk *b = r->b;
-
-    if (result != -ENOSPC || !b->config.no_space) return false;
-    r->next = b->waiting;
-    b->waiting = r;
-    b->config.no_space(b->config.opaque);
-    return true;
-}
-
 static void request_done(void *opaque, int result)
 {
     struct request *r = opaque;
     struct virtio_blk *b = r->b;
+    enum block_error_action action = result ? block_error_action(&b->config.on_error, r->type == T_IN, result) : BLOCK_ERROR_IGNORE;
 
-    if (!result && !r->flushing && !b->writeback && (r->type == T_OUT || r->type == T_WRITE_ZEROES)) {
+    if (action == BLOCK_ERROR_IGNORE && !r->flushing && !b->writeback && (r->type == T_OUT || r->type == T_WRITE_ZEROES)) {
         r->flushing = true;
         block_flush(b->config.node, request_done, r);
         return;
     }
     b->in_flight--;
-    if (!r->flushing && waits_for_room(r, result)) return;
-    request_finish(r, result ? S_IOERR : S_OK);
+    if (action == BLOCK_ERROR_STOP) {
+        r->next = b->waiting;
+        b->waiting = r;
+        return;
+    }
+    request_finish(r, action == BLOCK_ERROR_IGNORE ? S_OK : S_IOERR);
 }
 
 /* ---- requests ---- */
@@ -131,6 +124,12 @@ static void transfer(struct request *r)
     b->in_flight++;
     if (r->type == T_IN) block_read(b->config.node, r->offset, r->iov, (int)r->iovcnt, request_done, r);
     else block_write(b->config.node, r->offset, r->iov, (int)r->iovcnt, request_done, r);
+}
+
+static void flush_submit(struct request *r)
+{
+    r->b->in_flight++;
+    block_flush(r->b->config.node, request_done, r);
 }
 
 static int transfer_start(struct request *r, uint64_t sector)
@@ -191,8 +190,7 @@ static int request_start(struct request *r, uint64_t sector)
     case T_OUT:
         return transfer_start(r, sector);
     case T_FLUSH:
-        r->b->in_flight++;
-        block_flush(r->b->config.node, request_done, r);
+        flush_submit(r);
         return -1;
     case T_GET_ID:
         return get_id(r);
@@ -356,7 +354,7 @@ static void info(struct virtio *v, void (*print)(void *opaque, const char *line)
 
     snprintf(line, sizeof(line), "%llu sectors%s, write cache %s, %u requests in flight%s, %llu errors",
              (unsigned long long)(block_size_bytes(b->config.node) / SECTOR), block_is_readonly(b->config.node) ? ", read-only" : "",
-             b->writeback ? "on" : "off", b->in_flight, b->waiting ? ", some wait for room on the host" : "",
+             b->writeback ? "on" : "off", b->in_flight, b->waiting ? ", some wait until the machine goes on" : "",
              (unsigned long long)b->errors);
     print(opaque, line);
 }
@@ -376,7 +374,8 @@ void virtio_blk_retry(struct virtio *v)
         struct request *r = list;
 
         list = r->next;
-        if (r->type == T_OUT) transfer(r);
+        if (r->flushing || r->type == T_FLUSH) flush_submit(r);
+        else if (r->type == T_OUT || r->type == T_IN) transfer(r);
         else range_submit(r);
     }
 }

@@ -4,6 +4,7 @@
 #define DEVICE_VIRTIO_VIRTIO_BLK_H
 
 #include "block/block.h"
+#include "block/on_error.h"
 #include "device/virtio/virtio.h"
 
 struct virtio_blk_config {
@@ -19,8 +20,7 @@ struct virtio_blk_config {
     uint32_t min_io_bytes, opt_io_bytes, discard_granularity_bytes;
     uint32_t max_discard_sectors, max_write_zeroes_sectors; /* 0: 4194303 */
     struct virtio_options options;
-    void *opaque;
-    void (*no_space)(void *opaque);      /* a write waits for room on the host; NULL: it fails at once */
+    struct block_error_policy on_error;  /* what stops waits for virtio_blk_retry */
 };
 /* NULL with *err. */
 struct virtio *virtio_blk_new(const struct virtio_blk_config *config, struct error *err);

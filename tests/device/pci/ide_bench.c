@@ -83,10 +83,9 @@ static void config_write(unsigned reg, uint32_t value, unsigned bytes)
 
 void bench_master(bool on) { config_write(4, on ? 5 : 1, 2); }
 
-void bench_new(const struct ide_drive_config drive[4], void *opaque,
-               void (*no_space)(void *opaque, unsigned drive))
+void bench_new(const struct ide_drive_config drive[4])
 {
-    struct ide_config c = { .devfn = DEVFN, .opaque = opaque, .no_space = no_space };
+    struct ide_config c = { .devfn = DEVFN };
     struct error err;
 
     memory = memory_map_new("memory", 1ull << 52);

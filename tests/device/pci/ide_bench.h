@@ -35,8 +35,7 @@ extern unsigned interrupts[2]; /* rising edges of IRQ 14 and 15 */
 extern int irq_level[2];
 
 /* The machine: PCI bus, RAM, controller at 00:01.1 with its bus master at C000h and mastering on. */
-void bench_new(const struct ide_drive_config drive[4], void *opaque,
-               void (*no_space)(void *opaque, unsigned drive));
+void bench_new(const struct ide_drive_config drive[4]);
 void bench_free(void);
 void bench_master(bool on); /* the PCI command register's bus master bit */
 

@@ -573,7 +573,7 @@ int main(void)
                                           "OSPITE-CD", true };
     drive[3] = (struct ide_drive_config){ IDE_CDROM, NULL, NULL, true };
     other_node = image_open("other.iso", "raw", true);
-    bench_new(drive, NULL, NULL);
+    bench_new(drive);
     channel_select(1);
     for (unsigned n = 0; n < ARRAY_SIZE(tests); n++) {
         unsigned before = checks;

@@ -539,7 +539,7 @@ int main(void)
         disk_make(&disks[n]);
         drive[n] = (struct ide_drive_config){ IDE_DISK, disks[n].node, NULL, true };
     }
-    bench_new(drive, NULL, NULL);
+    bench_new(drive);
     for (unsigned n = 0; n < ARRAY_SIZE(tests); n++) {
         unsigned before = checks;
         for (unsigned k = 0; k < 2; k++) tests[n].run(&disks[k]);

@@ -39,7 +39,7 @@ static void test_random(void)
     file_make("random.img", "", 0, 4096 * SECTOR);
     node = image_open("random.img", "raw", false);
     drive[0] = drive[1] = (struct ide_drive_config){ IDE_DISK, node, NULL, true };
-    bench_new(drive, NULL, NULL);
+    bench_new(drive);
     for (unsigned n = 0; n < ROUNDS; n++) {
         struct prd prd[8];
         random_fill(prd, sizeof prd);
@@ -84,11 +84,14 @@ static void test_random(void)
 /* ---- the host's side ---- */
 
 static unsigned stops;
-static void on_no_space(void *opaque, unsigned drive) { stops += 1 + 100 * drive; }
+static void on_stop(void *opaque, bool is_read, int error) { stops++; }
 
-/* Write number `at` finds no space, or fails otherwise. */
-static struct block_protocol *faulty_disk(struct block_node **node, bool write_cache,
-                                          void (*no_space)(void *opaque, unsigned drive))
+static const struct block_error_policy reports = { BLOCK_ERROR_REPORT, BLOCK_ERROR_REPORT, NULL, on_stop };
+static const struct block_error_policy enospc = { BLOCK_ERROR_REPORT, BLOCK_ERROR_ENOSPC, NULL, on_stop };
+static const struct block_error_policy stopping = { BLOCK_ERROR_STOP, BLOCK_ERROR_STOP, NULL, on_stop };
+static const struct block_error_policy ignoring = { BLOCK_ERROR_IGNORE, BLOCK_ERROR_IGNORE, NULL, on_stop };
+
+static struct block_protocol *faulty_disk(struct block_node **node, bool write_cache, const struct block_error_policy *policy)
 {
     static uint8_t empty[64 * SECTOR];
     struct ide_drive_config drive[4] = { 0 };
@@ -101,8 +104,8 @@ static struct block_protocol *faulty_disk(struct block_node **node, bool write_c
         printf("FAILED: %s\n", err.text);
         exit(1);
     }
-    drive[0] = (struct ide_drive_config){ IDE_DISK, *node, NULL, write_cache };
-    bench_new(drive, NULL, no_space);
+    drive[0] = (struct ide_drive_config){ IDE_DISK, *node, NULL, write_cache, *policy };
+    bench_new(drive);
     return p;
 }
 
@@ -127,7 +130,7 @@ static void write_sectors(uint8_t op, unsigned sector, unsigned count)
 static void test_no_space(uint8_t op)
 {
     struct block_node *node;
-    struct block_protocol *p = faulty_disk(&node, true, on_no_space);
+    struct block_protocol *p = faulty_disk(&node, true, &enospc);
     uint8_t back[3 * SECTOR];
 
     stops = 0;
@@ -159,13 +162,84 @@ static void test_no_space(uint8_t op)
     block_close(node);
 }
 
+static void read_start(uint8_t op, unsigned sector)
+{
+    prd_table(&(struct prd){ BUFFER, SECTOR, 0 }, 1, true);
+    bm_out(0, 0, 1);
+    command_start(&(struct command){ .op = op, .sector = sector, .count = 1 });
+    if (op == 0xc8) bm_out(0, 9, 1);
+}
+
+/* Any error of reads, writes and flushes stops, and the same request ends well afterwards. */
+static void test_stop(bool dma)
+{
+    uint8_t pattern[SECTOR], back[SECTOR];
+    struct block_node *node;
+    struct block_protocol *p = faulty_disk(&node, true, &stopping);
+
+    stops = 0;
+    block_fault_fail_at(p, block_fault_writes(p), EIO);
+    write_sectors(dma ? 0xca : 0x30, 7, 1);
+    memcpy(pattern, buffer, SECTOR);
+    loop_settle();
+    check(stops == 1 && alternate() & BSY, "a write that fails stops: %u stops, status %02x", stops, alternate());
+    ide_retry(ide);
+    check(!(settle() & (ERR | BSY | DRQ)), "and ends well when it is tried again");
+    block_fault_fail_read(p, EIO);
+    memset(ram + BUFFER, 0, SECTOR);
+    read_start(dma ? 0xc8 : 0x20, 7);
+    loop_settle();
+    check(stops == 2 && alternate() & BSY && !(alternate() & DRQ), "a read that fails stops");
+    ide_retry(ide);
+    settle();
+    if (!dma) data_read(back, SECTOR);
+    else memcpy(back, ram + BUFFER, SECTOR);
+    check(!memcmp(back, pattern, SECTOR), "and reads what was written");
+    if (dma) bm_out(0, 0, 1);
+    settle();
+    /* Nobody knows what a failed flush lost: the node fails all later ones, so the machine stops again. It ends with one that waits. */
+    block_fault_fail_flush(p, EIO);
+    command_start(&(struct command){ .op = 0xe7 });
+    for (unsigned n = 3; n < 5; n++) {
+        loop_settle();
+        check(stops == n && alternate() & BSY, "a flush that fails stops: %u", stops);
+        ide_retry(ide);
+    }
+    loop_settle();
+    bench_free();
+    block_close(node);
+}
+
+/* The guest is told that all went well; of what could not be read it gets zeros. */
+static void test_ignore(void)
+{
+    struct block_node *node;
+    struct block_protocol *p = faulty_disk(&node, true, &ignoring);
+    uint8_t back[SECTOR];
+
+    stops = 0;
+    block_fault_fail_at(p, block_fault_writes(p), EIO);
+    write_sectors(0x30, 7, 1);
+    check(!(settle() & (ERR | BSY | DRQ)), "a write that fails is passed over");
+    check(!block_pread(node, 7 * SECTOR, back, SECTOR) && !back[0] && !memcmp(back, back + 1, SECTOR - 1), "and not done");
+    block_fault_fail_read(p, EIO);
+    read_start(0x20, 7);
+    check(settle() & DRQ, "a read that fails is passed over");
+    data_read(back, SECTOR);
+    check(!back[0] && !memcmp(back, back + 1, SECTOR - 1), "and gives zeros");
+    block_fault_fail_flush(p, EIO);
+    check(!(command(&(struct command){ .op = 0xe7 }) & ERR) && !stops, "a flush that fails is passed over");
+    bench_free();
+    block_close(node);
+}
+
 static void test_failing_writes(void)
 {
     static const int error[] = { EIO, ENOSPC };
     struct block_node *node;
 
     for (unsigned n = 0; n < 4; n++) {
-        struct block_protocol *p = faulty_disk(&node, true, NULL);
+        struct block_protocol *p = faulty_disk(&node, true, &reports);
         uint8_t status;
         block_fault_fail_at(p, block_fault_writes(p) + 1, error[n / 2]);
         write_sectors(0x30, 5, 3);
@@ -191,7 +265,7 @@ static void test_flushes(void)
 {
     for (unsigned cache = 0; cache < 2; cache++) {
         struct block_node *node;
-        struct block_protocol *p = faulty_disk(&node, cache, NULL);
+        struct block_protocol *p = faulty_disk(&node, cache, &enospc);
         uint64_t was = block_fault_flushes(p);
         uint16_t w[256];
         identify(w);
@@ -224,7 +298,7 @@ static void test_readonly(void)
     struct block_node *node = image_open("random.img", "raw", true);
 
     drive[0] = (struct ide_drive_config){ IDE_DISK, node, NULL, true };
-    bench_new(drive, NULL, NULL);
+    bench_new(drive);
     for (unsigned n = 0; n < sizeof writes; n++)
         check((command(&(struct command){ .op = writes[n], .feature = 1, .count = 1 }) & (ERR | DRQ)) == ERR,
               "%02xh on a read-only disk", writes[n]);
@@ -249,7 +323,7 @@ static void test_trim(void)
     node = block_open(&(struct block_open_options){ .filename = "trim.img", .format = "raw", .discard = true },
                       &err);
     drive[0] = (struct ide_drive_config){ IDE_DISK, node, NULL, true };
-    bench_new(drive, NULL, NULL);
+    bench_new(drive);
     entry = (uint64_t *)(ram + BUFFER);
     entry[0] = 256 | 64ull << 48;
     entry[1] = 5000 | 9ull << 48;   /* beyond the end */
@@ -289,6 +363,9 @@ int main(void)
     test_random();
     test_no_space(0x30);
     test_no_space(0xca);
+    test_stop(false);
+    test_stop(true);
+    test_ignore();
     test_failing_writes();
     test_flushes();
     test_readonly();

@@ -35,7 +35,8 @@ static struct virtio *v;
 static struct block_protocol *disk;
 static struct block_node *node;
 static struct driver driver[QUEUES];
-static unsigned no_space_calls;
+static unsigned stops;
+static enum block_error_action on_read = BLOCK_ERROR_REPORT, on_write = BLOCK_ERROR_ENOSPC;
 static int intx_level;
 static uint64_t checks, failures, state, finished;
 
@@ -61,7 +62,7 @@ static uint32_t below(uint32_t n)
 }
 
 static void intx(void *opaque, int n, int level) { intx_level = level; }
-static void no_space(void *opaque) { no_space_calls++; }
+static void on_stop(void *opaque, bool is_read, int error) { stops++; }
 static void out(uint64_t at, uint64_t value, unsigned size) { memory_io_write(memory, at, value, size); }
 static uint64_t in(uint64_t at, unsigned size) { return memory_io_read(memory, at, size); }
 
@@ -71,7 +72,7 @@ static void create(bool readonly, bool packed)
 {
     struct block_open_options o = { .format = "raw", .discard = true, .readonly = readonly, .filename = "fault" };
     struct virtio_blk_config c = { .memory = memory, .queues = QUEUES, .queue_size = SIZE, .write_cache = true, .serial = "SERIAL-0123",
-                                   .options.packed = packed, .no_space = no_space };
+                                   .options.packed = packed, .on_error = { on_read, on_write, NULL, on_stop } };
     struct virtio_pci_config pci = { .bus = bus, .devfn = 8 };
     struct error err = { "" };
 
@@ -311,22 +312,69 @@ static void caching(void)
 
 /* ---- failures of the host ---- */
 
+static void stop_wait(void)
+{
+    for (unsigned i = 0; i < 100 && !stops; i++) {
+        machine_unlock();
+        loop_step(10);
+        machine_lock();
+    }
+    used_take();
+}
+
+static void kick_one(uint32_t type, uint64_t sector, uint32_t bytes)
+{
+    stops = 0;
+    submit(0, 0, type, sector, bytes);
+    kick(0);
+    stop_wait();
+}
+
+/* werror=stop, rerror=stop: requests of all kinds wait, and end well when they are tried again. */
+static void host_stops(void)
+{
+    static const uint32_t types[] = { OUT, IN, FLUSH };
+
+    for (unsigned n = 0; n < ARRAY_SIZE(types); n++) {
+        block_fault_fail_at(disk, block_fault_writes(disk), EIO);
+        if (types[n] == IN) block_fault_fail_read(disk, EIO);
+        if (types[n] == FLUSH) block_fault_fail_flush(disk, EIO);
+        kick_one(types[n], types[n] == FLUSH ? 0 : 9, types[n] == FLUSH ? 0 : 512);
+        check(stops == 1 && slots[0].busy && status_of(0) == PENDING, "request of type %u waits", types[n]);
+        stops = 0;
+        virtio_blk_retry(v);
+        if (types[n] == FLUSH) {                       /* a node that failed one flush fails the next too */
+            stop_wait();
+            check(stops == 1 && status_of(0) == PENDING, "a flush waits again");
+            out(MODERN + 20, 0, 1);
+            slots[0].busy = false;
+            continue;
+        }
+        wait_all();
+        check(status_of(0) == OK, "request of type %u ends well", types[n]);
+    }
+}
+
+/* werror=ignore, rerror=ignore. */
+static void host_is_ignored(void)
+{
+    stops = 0;
+    block_fault_fail_at(disk, block_fault_writes(disk), EIO);
+    check(one(OUT, 9, 512) == OK, "a write's error is passed over");
+    block_fault_fail_read(disk, EIO);
+    check(one(IN, 9, 512) == OK, "a read's error is passed over");
+    block_fault_fail_flush(disk, EIO);
+    check(one(FLUSH, 0, 0) == OK && !stops, "a flush's error is passed over");
+}
+
 static void host_failures(void)
 {
     start(~0ull);
     block_fault_fail_at(disk, block_fault_writes(disk), EIO);
     check(one(OUT, 5, 512) == IOERR && one(OUT, 5, 512) == OK, "an error of the host is the guest's, once");
     block_fault_fail_at(disk, block_fault_writes(disk), ENOSPC);
-    no_space_calls = 0;
-    submit(0, 0, OUT, 7, 512);
-    kick(0);
-    for (unsigned i = 0; i < 100 && !no_space_calls; i++) {
-        machine_unlock();
-        loop_step(10);
-        machine_lock();
-    }
-    used_take();
-    check(no_space_calls == 1 && slots[0].busy && status_of(0) == PENDING, "a full host: the write waits");
+    kick_one(OUT, 7, 512);
+    check(stops == 1 && slots[0].busy && status_of(0) == PENDING, "a full host: the write waits");
     virtio_blk_retry(v);
     wait_all();
     check(status_of(0) == OK, "and is done when there is room");
@@ -445,6 +493,18 @@ int main(int argc, char **argv)
         resets();
         needs_reset();
         destroy();
+        on_read = on_write = BLOCK_ERROR_STOP;
+        create(false, packed);
+        start(~0ull);
+        host_stops();
+        destroy();
+        on_read = on_write = BLOCK_ERROR_IGNORE;
+        create(false, packed);
+        start(~0ull);
+        host_is_ignored();
+        destroy();
+        on_read = BLOCK_ERROR_REPORT;
+        on_write = BLOCK_ERROR_ENOSPC;
         create(true, packed);
         start(~0ull);
         statuses(true);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A drive's requests that fail on the host (werror=, rerror=). What shall stop the machine stops it from the main loop, once, however
+ * many requests fail meanwhile; the devices keep them and try again in pc_started.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "machine/pc_private.h"
+
+static void stop_carry_out(void *opaque)
+{
+    struct machine *m = opaque;
+
+    m->io_error_stops = false;
+    if (machine_state(m) == RUN_RUNNING) machine_stop(m, RUN_IO_ERROR);
+}
+
+static void stop(void *opaque, bool is_read, int error)
+{
+    struct drive_owner *o = opaque;
+    struct machine *m = o->m;
+
+    if (m->io_error_stops || machine_state(m) != RUN_RUNNING) return;
+    m->io_error_stops = true;
+    log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", machine_drive_config(m, o->drive)->id,
+                is_read ? "read" : "write", strerror(error), error == ENOSPC ? "Make room" : "Mend that");
+    loop_post(stop_carry_out, m);
+}
+
+struct block_error_policy pc_error_policy(struct machine *m, unsigned drive)
+{
+    const struct drive_config *d = &m->config.drive[drive];
+
+    m->drive_owner[drive] = (struct drive_owner){ m, drive };
+    return (struct block_error_policy){ d->on_read_error, d->on_write_error, &m->drive_owner[drive], stop };
+}
