@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty pages: random stores, then random ranges are asked for; every page that was stored to and not reported since must be
+ * reported, and no other, whether the kernel tracks (where it can) or pages are compared. Then one thread stores while
+ * another asks: the last round must see what came last.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "memory/dirty.h"
+
+enum { SEED = 20261128, PAGES = 512, PAGE = 4096, ROUNDS = 2000 };
+
+static unsigned checks, failures;
+static bool pending[PAGES], seen[PAGES];
+
+static void check(bool ok, const char *what, unsigned n)
+{
+    checks++;
+    if (ok || failures++ > 20) return;
+    printf("FAIL: %s (%u)\n", what, n);
+}
+
+static unsigned pick(unsigned below) { return (unsigned)(random() >> 4) % below; }
+
+static void run(void *opaque, uint64_t offset, uint64_t size)
+{
+    check(!(offset % PAGE) && !(size % PAGE) && size && offset + size <= (uint64_t)PAGES * PAGE, "whole pages", (unsigned)offset);
+    for (uint64_t at = offset; at < offset + size; at += PAGE) seen[at / PAGE] = true;
+}
+
+static void take(struct dirty_tracker *t, unsigned from, unsigned count, unsigned round)
+{
+    memset(seen, 0, sizeof(seen));
+    dirty_tracker_take(t, (uint64_t)from * PAGE + pick(PAGE), (uint64_t)(count - 1) * PAGE + 1, run, NULL);
+    for (unsigned i = 0; i < PAGES; i++) {
+        bool asked = i >= from && i < from + count;
+
+        /* An unaligned range touches one page more. */
+        if (i == from + count && seen[i]) pending[i] = false;
+        else check(seen[i] == (asked && pending[i]), asked ? "asked page" : "other page", round);
+        if (asked) pending[i] = false;
+    }
+}
+
+static void random_stores(uint8_t *memory, struct dirty_tracker *t)
+{
+    for (unsigned i = 0; i < PAGES; i++) pending[i] = true;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned from = pick(PAGES), count = 1 + pick(PAGES - from);
+
+        for (unsigned n = pick(40); n--;) {
+            unsigned page = pick(PAGES);
+
+            memory[page * PAGE + pick(PAGE)]++;
+            pending[page] = true;
+        }
+        take(t, from, count, round);
+    }
+    take(t, 0, PAGES, ROUNDS);
+    take(t, 0, PAGES, ROUNDS + 1);
+}
+
+static atomic_bool stop;
+
+static void *storer(void *memory)
+{
+    for (unsigned n = 1; !stop; n++) ((volatile uint8_t *)memory)[n * 1237 % PAGES * PAGE] = (uint8_t)(n / PAGES);
+    return NULL;
+}
+
+static void beside_a_writer(uint8_t *memory, struct dirty_tracker *t)
+{
+    uint8_t *mirror = malloc((size_t)PAGES * PAGE);
+    pthread_t thread;
+
+    memcpy(mirror, memory, (size_t)PAGES * PAGE);
+    pthread_create(&thread, NULL, storer, memory);
+    for (unsigned round = 0; round < 300; round++) {
+        if (round == 299) {
+            stop = true;
+            pthread_join(thread, NULL);
+        }
+        memset(seen, 0, sizeof(seen));
+        dirty_tracker_take(t, 0, (uint64_t)PAGES * PAGE, run, NULL);
+        for (unsigned i = 0; i < PAGES; i++)
+            if (seen[i]) memcpy(mirror + i * PAGE, memory + i * PAGE, PAGE);
+    }
+    check(!memcmp(mirror, memory, (size_t)PAGES * PAGE), "nothing is missed beside a writer", 0);
+    free(mirror);
+}
+
+static void both(const char *how)
+{
+    uint8_t *memory = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct dirty_tracker *t;
+
+    setenv("OSPITE_DIRTY", how, 1);
+    t = dirty_tracker_new(memory, (uint64_t)PAGES * PAGE);
+    stop = false;
+    random_stores(memory, t);
+    dirty_tracker_take(t, (uint64_t)PAGES * PAGE, 100, run, NULL);     /* beyond the end: nothing */
+    beside_a_writer(memory, t);
+    dirty_tracker_free(t);
+    munmap(memory, (size_t)PAGES * PAGE);
+}
+
+int main(void)
+{
+    srandom(SEED);
+    both("compare");
+    both("kernel");
+    printf("dirty: seed %d, %u checks, %u failed\n", SEED, checks, failures);
+    return failures != 0;
+}
