@@ -17,6 +17,8 @@ void machine_config_defaults(struct machine_config *c)
     c->boot_retry_ms = -1;
     c->isa_debug_exit_port = 0x501;
     c->has_vga = c->has_hpet = c->has_acpi = true;
+    c->vga.vram_bytes = 16ull << 20;
+    c->vga.devfn = -1;
     c->mem_merge = true;
     c->rtc_base = RTC_UTC;
 }

@@ -55,6 +55,12 @@ struct machine_config {
     bool isa_debug_exit;
     uint16_t isa_debug_exit_port;
     bool has_vga;
+    struct vga_settings {
+        bool is_bochs_display;         /* without VGA proper */
+        uint64_t vram_bytes;
+        unsigned width, height;        /* preferred mode; 0: the device's default */
+        int devfn;                     /* -1: slot 2 */
+    } vga;
     bool has_hpet, has_acpi;
     bool no_reboot, no_shutdown, start_paused;
     bool mem_merge;

@@ -152,6 +152,8 @@ void keys_destroy(struct machine *m)
     m->key_timer = NULL;
 }
 
+struct display *machine_display(struct machine *m) { return m->display; }
+
 bool machine_text_screen(struct machine *m, char *buf, size_t size)
 {
     return m->vga && vga_text_screen(m->vga, buf, size);

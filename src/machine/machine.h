@@ -46,6 +46,9 @@ unsigned machine_drive_count(const struct machine *m);
 struct block_node *machine_drive(struct machine *m, unsigned i);
 /* The 80x25 (or other) text screen as UTF-8 lines; false if in a graphics mode. buf gets at most size bytes. */
 bool machine_text_screen(struct machine *m, char *buf, size_t size);
+/* What the graphic card shows; NULL: there is none. */
+struct display;
+struct display *machine_display(struct machine *m);
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
 /* The PCI host's bus, for 'info pci'. */

@@ -22,6 +22,7 @@
 struct apic_bus;
 struct boot_image;
 struct chardev;
+struct display;
 struct net_backend;
 struct pci_bus;
 
@@ -114,6 +115,7 @@ struct machine {
     uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */
     struct device *devices;            /* newest first */
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3;
+    struct display *display;           /* NULL: no graphic card */
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;

@@ -12,7 +12,7 @@
  *       00:01.0 8086:7000 PIIX3 ISA bridge, PIRQ A-D, reset CF9h
  *       00:01.1 8086:7010 PIIX3 IDE, 1F0h IRQ 14, 170h IRQ 15
  *       00:01.3 8086:7113 PIIX4 power management, 600h, SCI IRQ 9
- *       00:02.0 1234:1111 VGA, A0000h, 3B0h-3DFh, 1CEh
+ *       00:02.0 1234:1111 VGA (or bochs-display), A0000h, 3B0h-3DFh, 1CEh
  */
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +32,7 @@
 #include "device/timer/i8254.h"
 #include "device/timer/mc146818.h"
 #include "device/timer/port61.h"
+#include "display/display.h"
 #include "machine/pc_private.h"
 
 void pc_device_add(struct machine *m, struct device *d)
@@ -207,6 +208,7 @@ void pc_destroy(struct machine *m)
     }
     m->devices = NULL;
     pc_networks_destroy(m);
+    display_free(m->display);
     if (m->pci) pci_bus_free(m->pci);
     if (m->apic_bus) apic_bus_free(m->apic_bus);
     for (unsigned i = 0; i < m->config.drive_count; i++)

@@ -15,6 +15,7 @@
 #include "device/chipset/piix4_pm.h"
 #include "device/display/vga.h"
 #include "device/storage/ide.h"
+#include "display/display.h"
 #include "machine/pc_private.h"
 
 #define VGA_ROM "/usr/share/seabios/vgabios-stdvga.bin"
@@ -122,13 +123,18 @@ static int ide_create(struct machine *m, struct error *err)
 
 static int vga_create(struct machine *m, struct error *err)
 {
-    struct vga_config c = { .bus = m->pci, .devfn = DEVFN_VGA, .memory = m->memory, .ports = m->ports };
+    const struct vga_settings *s = &m->config.vga;
+    struct vga_config c = { .bus = m->pci, .devfn = s->devfn < 0 ? DEVFN_VGA : s->devfn, .legacy = !s->is_bochs_display,
+                            .vram_bytes = s->vram_bytes, .width = s->width, .height = s->height, .memory = m->memory,
+                            .ports = m->ports };
     uint8_t *rom = NULL;
     size_t size = 0;
     int result;
 
     if (!m->config.has_vga) return 0;
-    if (!m->config.kernel) {
+    m->display = c.display = display_new();
+    if (!m->display) return error_set(err, "no memory for the screen");
+    if (!m->config.kernel && c.legacy) {
         rom = pc_file_read("video BIOS", VGA_ROM, 0x10000, &size, err);
         if (!rom) return error_prefix(err, "run 'apt install seabios' or use -vga none");
     }

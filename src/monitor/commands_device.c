@@ -7,6 +7,7 @@
 #include "base/nearest.h"
 #include "block/block.h"
 #include "block/image.h"
+#include "display/display.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 
@@ -35,6 +36,20 @@ static int cmd_screen(struct monitor *mon, const struct command_line *c, struct 
     }
     free(text);
     return ok ? 0 : error_set(err, "the screen is in a graphics mode, or there is none");
+}
+
+/* As in qemu: screendump FILE [-f png]; the format may also stand alone. */
+static int cmd_screendump(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct display *d = machine_display(mon->m);
+    const char *format = c->argc > 2 ? c->argv[c->argc - 1] : "ppm";
+    bool png = !strcmp(format, "png");
+
+    if (c->argc < 2 || c->argc > 4 || (c->argc == 4 && strcmp(c->argv[2], "-f")) || !strcmp(format, "-f"))
+        return error_set(err, "FILE [ppm|png] is wanted");
+    if (!png && strcmp(format, "ppm")) return error_set(err, "'%s' is no format of screen dumps; use ppm or png", format);
+    if (!d) return error_set(err, "this machine has no graphic card; start it with -vga std");
+    return display_dump(d, c->argv[1], png ? DUMP_PNG : DUMP_PPM, err);
 }
 
 static int drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err)
@@ -158,6 +173,7 @@ const struct command device_commands[] = {
     { "balloon", "MIB", "memory the guest shall keep; it gives up the rest", cmd_balloon, NULL },
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
+    { "screendump", "FILE [ppm|png]", "write the screen's picture to a file", cmd_screendump, NULL },
     { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },
     { "change", "DRIVE FILE [FORMAT]", "put another medium in", cmd_change, NULL },
     { "commit", "DRIVE|all", "write changes kept apart (-snapshot, a backing file) into the image below", cmd_commit, NULL },

@@ -479,25 +479,6 @@ int option_name(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- devices ---- */
 
-int option_vga(struct vm_options *o, const char *arg, struct error *err)
-{
-    static const char *const known[] = { "std", "none", NULL };
-    static const char *const later[] = { "cirrus", "vmware", "qxl", "virtio", "xenfb", "tcx", "cg3", NULL };
-    unsigned which;
-
-    if (!strcmp(arg, "help")) {
-        printf("std                  standard VGA (default)\nnone                 no graphic card\n");
-        return VM_OPTIONS_HELP_SHOWN;
-    }
-    for (unsigned i = 0; later[i]; i++)
-        if (!strcmp(arg, later[i]))
-            return error_set(err, "-vga %s is not supported in this version; use std or none", arg);
-    if (value_choice("-vga", arg, known, &which, err) < 0) return -1;
-    o->config.has_vga = which == 0;
-    o->vga_given = true;
-    return 0;
-}
-
 /* The few properties of built-in devices that command lines in the wild set this way. */
 int option_global(struct vm_options *o, const char *arg, struct error *err)
 {
@@ -507,6 +488,7 @@ int option_global(struct vm_options *o, const char *arg, struct error *err)
 
     for (unsigned i = 0; harmless[i]; i++)
         if (!strcmp(arg, harmless[i])) return 0;
+    if (!strncmp(arg, "VGA.", 4)) return global_vga(o, arg + 4, err);
     return error_set(err, "-global %s: setting properties this way is not supported in this version", arg);
 }
 
@@ -592,13 +574,6 @@ static int device_ide(struct vm_options *o, const char *arg, const struct option
     return 0;
 }
 
-static int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
-{
-    if (l->count > 1) return error_set(err, "-device VGA takes no properties in this version");
-    o->config.has_vga = o->vga_given = true;
-    return 0;
-}
-
 static const struct {
     const char *name, *bus, *help;
     int (*add)(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
@@ -640,6 +615,7 @@ static const struct {
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-net-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
     { "VGA", "PCI", "standard VGA", device_vga },
+    { "bochs-display", "PCI", "a frame buffer with the Bochs extensions, without VGA", device_vga },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
     { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },
 };

@@ -13,12 +13,13 @@ BELOW = {
     'base': '',
     'x86': 'base', 'memory': 'base', 'block': 'base', 'chardev': 'base', 'net': 'base', 'p9': 'base',
     'bus': 'base memory',
+    'display': 'base',
     'nbd': 'base block',
     'engine': 'base x86 memory',
-    'device': 'base memory bus block chardev net p9',
-    'machine': 'base x86 memory block chardev net p9 bus engine device',
-    'monitor': 'base x86 memory block chardev net p9 bus engine device machine',
-    'tool': 'base x86 memory block chardev net p9 bus engine device machine monitor nbd',
+    'device': 'base memory bus block chardev net p9 display',
+    'machine': 'base x86 memory block chardev net p9 display bus engine device',
+    'monitor': 'base x86 memory block chardev net p9 display bus engine device machine',
+    'tool': 'base x86 memory block chardev net p9 display bus engine device machine monitor nbd',
     'main.c': 'base tool',
 }
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')

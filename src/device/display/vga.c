@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Standard VGA as a PCI card: BAR 0 is the linear frame buffer (16 MiB), BAR 2 the registers, and a ROM. The
- * legacy window and ports answer whatever the command register says, as on QEMU's card.
+ * Standard VGA as a PCI card: BAR 0 is the linear frame buffer, BAR 2 the registers, and a ROM. The
+ * legacy window and ports answer whatever the command register says, as on QEMU's card. Without them, and with
+ * another class code, it is the card bochs-display.
  *
  * VGA modes use the first 256 KiB of the video memory as four planes (see vga_plane_index), the Bochs
- * extensions all of it as it lies. Nothing is drawn yet: text can be read, pixels cannot.
+ * extensions all of it as it lies. vga_draw.c makes the picture.
  */
 #include "device/display/vga.h"
 
@@ -15,6 +16,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "device/display/vga_private.h"
+#include "display/display.h"
 
 static struct vga *vga_of(struct device *d)
 {
@@ -49,13 +51,15 @@ static void vga_reset(struct device *d)
     memset(v->vbe, 0, sizeof(v->vbe));
     v->vbe[VBE_ID] = 0xb0c5;
     v->vbe_index = 0;
-    vga_mapping_update(v);
+    v->redraw = true;
+    if (v->has_legacy) vga_mapping_update(v);
 }
 
 static void vga_destroy(struct device *d)
 {
     struct vga *v = vga_of(d);
 
+    if (v->display) display_source_set(v->display, NULL, NULL);
     for (unsigned i = 0; i < ARRAY_SIZE(v->port_range); i++)
         if (v->port_range[i]) memory_range_remove(v->port_range[i]);
     if (v->text) memory_range_remove(v->text);
@@ -63,8 +67,10 @@ static void vga_destroy(struct device *d)
     for (unsigned i = 0; i < ARRAY_SIZE(v->pci.bar); i++)
         if (v->pci.bar[i].range) memory_range_remove(v->pci.bar[i].range);
     if (v->pci.rom.range) memory_range_remove(v->pci.rom.range);
+    dirty_tracker_free(v->dirty);
     ram_free(&v->vram);
     free(v->rom);
+    free(v->row);
     free(v);
 }
 
@@ -76,6 +82,7 @@ static void vga_info(struct device *d, void (*print)(void *opaque, const char *l
     if (v->vbe[VBE_ENABLE] & VBE_ENABLED)
         snprintf(line, sizeof(line), "VBE mode %ux%u, %u bits", v->vbe[VBE_XRES], v->vbe[VBE_YRES],
                  v->vbe[VBE_BPP]);
+    else if (!v->has_legacy) snprintf(line, sizeof(line), "off");
     else
         snprintf(line, sizeof(line), "VGA %s mode, text %s",
                  v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
@@ -91,8 +98,10 @@ static void vga_after_load(struct device *d)
     v->gfx_index &= 15;
     v->crtc_index &= 31;
     if (v->dac_component > 2) v->dac_component = 0;
-    if (v->vbe[VBE_BANK] >= VGA_VRAM_BYTES >> 16) v->vbe[VBE_BANK] = 0;
-    vga_mapping_update(v);
+    if (v->vbe[VBE_BANK] >= v->vram.size_bytes >> 16) v->vbe[VBE_BANK] = 0;
+    vga_vbe_check(v);
+    v->redraw = true;
+    if (v->has_legacy) vga_mapping_update(v);
 }
 
 static const struct state_field vga_state[] = {
@@ -110,6 +119,18 @@ static const struct pci_device_ops vga_ops = {
     .device = {
         .name = "VGA",
         .description = "standard VGA",
+        .reset = vga_reset,
+        .destroy = vga_destroy,
+        .state = vga_state,
+        .after_load = vga_after_load,
+        .info = vga_info,
+    },
+};
+
+static const struct pci_device_ops bochs_display_ops = {
+    .device = {
+        .name = "bochs-display",
+        .description = "frame buffer with the Bochs extensions, without VGA",
         .reset = vga_reset,
         .destroy = vga_destroy,
         .state = vga_state,
@@ -148,8 +169,22 @@ static int rom_copy(struct vga *v, const struct vga_config *config, struct error
     return 0;
 }
 
+/* The memory, who tells of its changes, and the monitor's description. */
+static int memory_create(struct vga *v, const struct vga_config *config, struct error *err)
+{
+    struct edid_config monitor = { config->width ? config->width : 1280, config->height ? config->height : 800 };
+
+    edid_make(v->edid, &monitor);
+    if (ram_allocate(&v->vram, config->vram_bytes, false, err) < 0) return -1;
+    v->display = config->display;
+    if (!v->display) return 0;
+    v->dirty = dirty_tracker_new(v->vram.hva, v->vram.size_bytes);
+    return v->dirty ? 0 : error_set(err, "VGA: no memory");
+}
+
 struct device *vga_new(const struct vga_config *config, struct error *err)
 {
+    const struct pci_device_ops *ops = config->legacy ? &vga_ops : &bochs_display_ops;
     struct vga *v = calloc(1, sizeof(*v));
 
     if (!v) {
@@ -158,22 +193,22 @@ struct device *vga_new(const struct vga_config *config, struct error *err)
     }
     v->memory = config->memory;
     v->ports = config->ports;
-    if (ram_allocate(&v->vram, VGA_VRAM_BYTES, false, err) < 0) {
-        free(v);
-        return NULL;
-    }
-    if (pci_device_init(&v->pci, &vga_ops, config->bus, config->devfn, 0x1234, 0x1111, 0x03000002, err) < 0) {
+    v->has_legacy = config->legacy;
+    if (memory_create(v, config, err) < 0 ||
+        pci_device_init(&v->pci, ops, config->bus, config->devfn, 0x1234, 0x1111, config->legacy ? 0x03000002 : 0x03800002, err) < 0) {
+        dirty_tracker_free(v->dirty);
         ram_free(&v->vram);
         free(v);
         return NULL;
     }
-    pci_bar_add_ram(&v->pci, 0, VGA_VRAM_BYTES, PCI_BAR_PREFETCH, v->vram.hva, "vga-framebuffer");
+    pci_bar_add_ram(&v->pci, 0, v->vram.size_bytes, PCI_BAR_PREFETCH, v->vram.hva, "vga-framebuffer");
     pci_bar_add_io(&v->pci, 2, 0x1000, 0, &vga_mmio_io, v, "vga-registers");
     if (rom_copy(v, config, err) < 0) {
         vga_destroy(&v->pci.device);
         return NULL;
     }
-    legacy_map(v);
+    if (v->has_legacy) legacy_map(v);
     vga_reset(&v->pci.device);
+    if (v->display) display_source_set(v->display, vga_update, v);
     return &v->pci.device;
 }

@@ -23,16 +23,24 @@ static bool window_decode(const struct vga *v, uint64_t offset, uint32_t *addres
     return true;
 }
 
-static bool is_vbe(const struct vga *v)
+/* Modes of 8 bits and more: memory as it lies, seen through a bank. With 4 bits the bank is one of the planes. */
+static bool is_linear(const struct vga *v)
 {
-    return v->vbe[VBE_ENABLE] & VBE_ENABLED;
+    return (v->vbe[VBE_ENABLE] & VBE_ENABLED) && v->vbe[VBE_BPP] != 4;
 }
 
 static uint8_t *bank_byte(const struct vga *v, uint64_t offset)
 {
     uint64_t at = (uint64_t)v->vbe[VBE_BANK] << 16 | (offset & 0xffff);
 
-    return offset < 0x10000 && at < VGA_VRAM_BYTES ? (uint8_t *)v->vram.hva + at : NULL;
+    return offset < 0x10000 && at < v->vram.size_bytes ? (uint8_t *)v->vram.hva + at : NULL;
+}
+
+/* Byte of a plane that is switched to a bank; false: beyond the memory. */
+static bool bank_offset(const struct vga *v, uint32_t *at)
+{
+    if (v->vbe[VBE_ENABLE] & VBE_ENABLED) *at |= (uint32_t)v->vbe[VBE_BANK] << 16;
+    return vga_plane_index(3, *at) < v->vram.size_bytes;
 }
 
 static uint32_t odd_even_offset(const struct vga *v, uint32_t address)
@@ -49,7 +57,7 @@ static uint8_t byte_read(struct vga *v, uint64_t offset)
     uint32_t address, at;
     uint8_t differs = 0;
 
-    if (is_vbe(v)) {
+    if (is_linear(v)) {
         const uint8_t *p = bank_byte(v, offset);
 
         return p ? *p : 0xff;
@@ -63,6 +71,7 @@ static uint8_t byte_read(struct vga *v, uint64_t offset)
         plane = (plane & 2) | (address & 1);
         at = odd_even_offset(v, address);
     }
+    if (!bank_offset(v, &at)) return 0xff;
     for (unsigned p = 0; p < 4; p++) v->latch[p] = vram[vga_plane_index(p, at)];
     if (!(v->gfx[GFX_MODE] & GFX_MODE_READ)) return v->latch[plane];
     for (unsigned p = 0; p < 4; p++) {
@@ -121,7 +130,7 @@ static void byte_write(struct vga *v, uint64_t offset, uint8_t value)
     unsigned planes = v->seq[SEQ_MAP_MASK];
     uint32_t address, at;
 
-    if (is_vbe(v)) {
+    if (is_linear(v)) {
         uint8_t *p = bank_byte(v, offset);
 
         if (p) *p = value;
@@ -136,6 +145,7 @@ static void byte_write(struct vga *v, uint64_t offset, uint8_t value)
         planes &= address & 1 ? 0xa : 5;
         at = odd_even_offset(v, address);
     }
+    if (!bank_offset(v, &at)) return;
     for (unsigned p = 0; p < 4; p++)
         if (planes >> p & 1) vram[vga_plane_index(p, at)] = plane_value(v, p, value);
 }
@@ -157,7 +167,7 @@ static bool text_is_plain(const struct vga *v)
 {
     const uint8_t *g = v->gfx;
 
-    return !is_vbe(v) && !(v->seq[SEQ_MEMORY_MODE] & (SEQ_MEMORY_SEQUENTIAL | SEQ_MEMORY_CHAIN4)) &&
+    return !(v->vbe[VBE_ENABLE] & VBE_ENABLED) && !(v->seq[SEQ_MEMORY_MODE] & (SEQ_MEMORY_SEQUENTIAL | SEQ_MEMORY_CHAIN4)) &&
            v->seq[SEQ_MAP_MASK] == 3 && g[GFX_MODE] == GFX_MODE_ODD_EVEN && !g[GFX_ENABLE_SET_RESET] &&
            !g[GFX_DATA_ROTATE] && g[GFX_BIT_MASK] == 0xff && !(g[GFX_READ_MAP] & 2) && (g[GFX_MISC] & 8);
 }

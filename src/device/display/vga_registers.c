@@ -136,6 +136,7 @@ void vga_port_write(struct vga *v, uint16_t port, uint8_t value)
     case 0x3b5: case 0x3d5: crtc_write(v, v->crtc_index, value); break;
     case 0x3ba: case 0x3da: v->feature = value & 0x10; break;
     }
+    if (port == 0x3cf || port == 0x3b5 || port == 0x3d5) vga_vbe_force(v);
     if (port == 0x3c5 || port == 0x3cf) vga_mapping_update(v);
 }
 

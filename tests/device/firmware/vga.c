@@ -265,6 +265,24 @@ static unsigned vbe_read(unsigned index)
     return ours;
 }
 
+/* VGA registers that follow the mode, and what of a write to them is left. */
+static void test_forced(void)
+{
+    static const struct { uint16_t port; uint8_t index; } reg[] = {
+        { 0x3c4, 1 }, { 0x3c4, 2 }, { 0x3c4, 4 }, { 0x3ce, 5 }, { 0x3ce, 6 }, { 0x3d4, 1 }, { 0x3d4, 7 }, { 0x3d4, 9 },
+        { 0x3d4, 0x12 }, { 0x3d4, 0x13 }, { 0x3d4, 0x17 }, { 0x3d4, 0x18 },
+    };
+
+    out(0x3c2, 0x67);
+    indexed(0x3d4, 0x11, 0);
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < ARRAY_SIZE(reg); i++) {
+            if (round) indexed(reg[i].port, reg[i].index, (uint8_t)pick(256));
+            else out(reg[i].port, reg[i].index);
+            in((uint16_t)(reg[i].port + 1));
+        }
+}
+
 static void test_vbe(void)
 {
     static const uint16_t modes[][3] = {
@@ -279,6 +297,7 @@ static void test_vbe(void)
         for (unsigned i = 0; i < 3; i++) vbe_write(1 + i, modes[m][i]);
         vbe_write(4, 0x41);
         for (unsigned i = 0; i < 11; i++) vbe_read(i);
+        test_forced();
         vbe_write(5, 3);
         for (unsigned n = 0; n < 20; n++) poke(0xa0000 + pick(0x10000), (uint8_t)pick(256));
         for (unsigned n = 0; n < 20; n++) peek(0xa0000 + pick(0x10000));
@@ -381,7 +400,7 @@ static void test_text(void)
 
 int main(void)
 {
-    struct vga_config c = { .devfn = 0x10 };
+    struct vga_config c = { .devfn = 0x10, .legacy = true, .vram_bytes = 16 << 20 };
     struct error err;
 
     memory = c.memory = memory_map_new("memory", 1ull << 52);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The graphic card: -vga, -device VGA and bochs-display. A machine has one of them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "device/display/vga.h"
+#include "tool/vm_options_private.h"
+#include "tool/vm_virtio_private.h"
+
+static struct vga_settings *vga_of(void *target) { return &((struct vm_options *)target)->config.vga; }
+
+int option_vga(struct vm_options *o, const char *arg, struct error *err)
+{
+    static const char *const known[] = { "std", "none", NULL };
+    static const char *const later[] = { "cirrus", "vmware", "qxl", "virtio", "xenfb", "tcx", "cg3", NULL };
+    unsigned which;
+
+    if (!strcmp(arg, "help")) {
+        printf("std                  standard VGA (default)\nnone                 no graphic card\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    for (unsigned i = 0; later[i]; i++)
+        if (!strcmp(arg, later[i]))
+            return error_set(err, "-vga %s is not supported in this version; use std (or none)", arg);
+    if (value_choice("-vga", arg, known, &which, err) < 0) return -1;
+    if (which == 0 && o->vga_device_given) return error_set(err, "-vga std: -device adds a graphic card already; there is one in this version");
+    if (!o->vga_device_given) o->config.has_vga = which == 0;
+    o->vga_given = true;
+    return 0;
+}
+
+/* ---- properties ---- */
+
+static int vga_memory(void *t, const char *v, struct error *err)
+{
+    uint64_t mib;
+
+    if (value_unsigned("vgamem_mb", v, VGA_MEMORY_MAX_MIB, &mib, err) < 0) return -1;
+    if (mib < VGA_MEMORY_MIN_MIB || (mib & (mib - 1)))
+        return error_set(err, "vgamem_mb=%s: it is a power of two from %d to %d; 4K in 32 bits wants 64", v, VGA_MEMORY_MIN_MIB,
+                         VGA_MEMORY_MAX_MIB);
+    vga_of(t)->vram_bytes = mib << 20;
+    return 0;
+}
+
+/* bochs-display's name for it, with a unit. */
+static int vga_memory_size(void *t, const char *v, struct error *err)
+{
+    uint64_t bytes;
+
+    if (value_size("vgamem", v, 1, &bytes, err) < 0) return -1;
+    if (bytes < (uint64_t)VGA_MEMORY_MIN_MIB << 20 || bytes > (uint64_t)VGA_MEMORY_MAX_MIB << 20 || (bytes & (bytes - 1)))
+        return error_set(err, "vgamem=%s: it is a power of two from %dM to %dM; 4K wants 64M", v, VGA_MEMORY_MIN_MIB, VGA_MEMORY_MAX_MIB);
+    vga_of(t)->vram_bytes = bytes;
+    return 0;
+}
+
+static int side(const char *name, const char *v, unsigned *to, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned(name, v, 4095, &n, err) < 0) return -1;
+    if (n && n < 64) return error_set(err, "%s=%s: it is 64 to 4095 pixels", name, v);
+    *to = (unsigned)n;
+    return 0;
+}
+
+static int vga_xres(void *t, const char *v, struct error *err) { return side("xres", v, &vga_of(t)->width, err); }
+static int vga_yres(void *t, const char *v, struct error *err) { return side("yres", v, &vga_of(t)->height, err); }
+
+static int vga_edid(void *t, const char *v, struct error *err)
+{
+    bool on = true;
+
+    if (value_bool("edid", v, &on, err) < 0) return -1;
+    return on ? 0 : error_set(err, "edid=off is not supported in this version; leave it out");
+}
+
+static int vga_addr(void *t, const char *v, struct error *err)
+{
+    struct virtio_request r = { .o = t };
+
+    if (virtio_set_addr(&r, v, err) < 0) return -1;
+    vga_of(t)->devfn = r.d.pci.devfn;
+    return 0;
+}
+
+static int vga_accept(void *t, const char *v, struct error *err) { return 0; }
+
+static const struct option_key vga_keys[] = {
+    { "driver", vga_accept, NULL }, { "id", vga_accept, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
+    { "vgamem_mb", vga_memory, NULL }, { "xres", vga_xres, NULL }, { "yres", vga_yres, NULL }, { "edid", vga_edid, NULL },
+    { NULL, NULL, NULL },
+};
+static const struct option_key bochs_display_keys[] = {
+    { "driver", vga_accept, NULL }, { "id", vga_accept, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
+    { "vgamem", vga_memory_size, NULL }, { "xres", vga_xres, NULL }, { "yres", vga_yres, NULL }, { "edid", vga_edid, NULL },
+    { NULL, NULL, NULL },
+};
+
+static int device_help(const struct option_key *keys, const char *name)
+{
+    printf("%s options:\n", name);
+    for (; keys->name; keys++)
+        if (strcmp(keys->name, "driver")) printf("  %s\n", keys->name);
+    return VM_OPTIONS_HELP_SHOWN;
+}
+
+int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    const char *name = l->pair[0].value;
+    bool bochs = !strcmp(name, "bochs-display");
+    const struct option_key *keys = bochs ? bochs_display_keys : vga_keys;
+
+    if (option_list_get(l, "help")) return device_help(keys, name);
+    if (o->vga_device_given || (o->vga_given && o->config.has_vga))
+        return error_set(err, "-device %s: there is a graphic card already; one is all in this version", name);
+    o->config.has_vga = o->vga_given = o->vga_device_given = true;
+    o->config.vga.is_bochs_display = bochs;
+    return option_list_apply(l, arena_format(o->arena, "-device %s", name), keys, o, err);
+}
+
+int global_vga(struct vm_options *o, const char *property, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, property, NULL, err) < 0) return -1;
+    return option_list_apply(&l, "-global VGA", vga_keys, o, err);
+}
