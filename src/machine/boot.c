@@ -111,6 +111,7 @@ static int load(struct boot_image *b, struct error *err)
     const struct boot_file *kernel = boot_file_read(b, "-kernel", b->config.kernel, strlen(b->config.kernel), err);
 
     if (!kernel) return -1;
+    if (b->config.by_firmware) return boot_linux_setup_load(b, kernel, err);
     for (unsigned i = 0; i < ARRAY_SIZE(loaders); i++) {
         int result = loaders[i](b, kernel, err);
 

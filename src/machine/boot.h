@@ -11,6 +11,7 @@
 #include "memory/map.h"
 
 struct boot_image;
+struct device;
 struct error;
 struct x86_state;
 
@@ -22,6 +23,7 @@ struct boot_config {
     unsigned e820_count;
     gpa_t rsdp;                        /* 0: no ACPI */
     bool has_text_screen;              /* a VGA in mode 3 */
+    bool by_firmware;                  /* entered through its setup code, by an option ROM: see boot_bios.c */
     gpa_t ram_top;                     /* initrd and modules stay below: ACPI tables may lie above */
 };
 /* Reads and checks the files. NULL with *err: what is wrong with which file. */
@@ -33,5 +35,11 @@ void boot_place(const struct boot_image *b, struct memory_map *memory);
 void boot_registers(const struct boot_image *b, struct x86_state *s);
 /* "bzImage", "PVH", "multiboot". */
 const char *boot_protocol(const struct boot_image *b);
+
+/* boot_bios.c. Whether this kernel is one for by_firmware; has_bios: the user chose the firmware. */
+bool boot_bios_is_wanted(const char *kernel, bool has_bios);
+/* Gives a by_firmware image to the firmware, as the file BOOT_BIOS_ROM and what that loads. 0, or -1 with *err. */
+int boot_bios_publish(const struct boot_image *b, struct device *fw_cfg, struct error *err);
+#define BOOT_BIOS_ROM "genroms/kernel.bin"
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Linux bzImages: the 64-bit entry where the kernel has one, else the 32-bit entry.
+ * Linux bzImages: the 64-bit entry where the kernel has one, else the 32-bit entry; or the setup code, which the firmware starts.
  * Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst (protocol 2.15).
  *
  * Low memory: 7000h zero page, 8000h GDT, 9000h page tables (4 GiB mapped one to one), 20000h command line. The
@@ -19,6 +19,7 @@ enum {
     COMMAND_LINE = 0x20000,
     COMMAND_LINE_MAX = 0x10000
 };
+enum { SETUP_MAX = 0x8000, HEAP_END = 0xfe00 };   /* of setup code at BOOT_SETUP; heap and stack lie behind */
 enum {
     SETUP_SECTS = 0x1f1,
     SYSSIZE = 0x1f4,
@@ -30,6 +31,7 @@ enum {
     CODE32_START = 0x214,
     RAMDISK_IMAGE = 0x218,
     RAMDISK_SIZE = 0x21c,
+    HEAP_END_PTR = 0x224,
     CMD_LINE_PTR = 0x228,
     INITRD_ADDR_MAX = 0x22c,
     KERNEL_ALIGNMENT = 0x230,
@@ -46,7 +48,7 @@ enum {
     ZP_E820_TABLE = 0x2d0,
     ZP_E820_MAX = 128
 };
-enum { LOADED_HIGH = 1, XLF_KERNEL_64 = 1 };
+enum { LOADED_HIGH = 1, CAN_USE_HEAP = 0x80, XLF_KERNEL_64 = 1 };
 
 struct setup {
     const struct boot_file *file;
@@ -221,6 +223,13 @@ static int gdt_add(struct boot_image *b, struct error *err)
     return boot_piece_add(b, GDT, gdt, 32, 0, err);
 }
 
+static int init_size_check(const struct boot_image *b, const struct setup *s, struct error *err)
+{
+    if (s->load <= b->config.ram_top && s->init_size <= b->config.ram_top - s->load) return 0;
+    return error_set(err, "-kernel: '%s' needs %llu MiB to unpack itself; give the guest more memory with -m",
+                     b->config.kernel, (unsigned long long)((s->load + s->init_size) >> 20) + 1);
+}
+
 int boot_linux_load(struct boot_image *b, const struct boot_file *kernel, struct error *err)
 {
     struct setup s = { 0 };
@@ -234,13 +243,40 @@ int boot_linux_load(struct boot_image *b, const struct boot_file *kernel, struct
     if (!zero_page) return -1;
     zero_page_fill(b, &s, zero_page);
     if (boot_piece_add(b, s.load, kernel->data + s.kernel_offset, s.kernel_size, 0, err) < 0) return -1;
-    if (s.init_size > b->config.ram_top - s.load)
-        return error_set(err, "-kernel: '%s' needs %llu MiB to unpack itself; give the guest more memory with -m",
-                         b->config.kernel, (unsigned long long)((s.load + s.init_size) >> 20) + 1);
+    if (init_size_check(b, &s, err) < 0) return -1;
     if (initrd_add(b, &s, zero_page, err) < 0 || command_line_add(b, &s, zero_page, err) < 0) return -1;
     if (boot_piece_add(b, ZERO_PAGE, zero_page, 4096, 0, err) < 0 || gdt_add(b, err) < 0) return -1;
     if (b->is_long && page_tables_add(b, err) < 0) return -1;
     b->entry = s.load + (b->is_long ? 0x200 : 0);
     b->rsi = ZERO_PAGE;
+    return 1;
+}
+
+/* The header is where it is in the zero page, counted from the setup code's begin. */
+int boot_linux_setup_load(struct boot_image *b, const struct boot_file *kernel, struct error *err)
+{
+    struct setup s = { 0 };
+    uint8_t *code;
+    int result = setup_read(b, kernel, &s, err);
+
+    if (result < 0) return -1;
+    if (!result) return error_set(err, "-kernel: '%s' is no bzImage any more: somebody changed it", b->config.kernel);
+    b->protocol = "bzImage, setup code";
+    s.load = 0x100000;
+    if (s.kernel_offset > SETUP_MAX)
+        return error_set(err, "-kernel: the setup code of '%s' has %llu bytes; at most %d can be loaded", b->config.kernel,
+                         (unsigned long long)s.kernel_offset, SETUP_MAX);
+    code = boot_block_new(b, s.kernel_offset, err);
+    if (!code) return -1;
+    memcpy(code, kernel->data, s.kernel_offset);
+    code[TYPE_OF_LOADER] = 0xff;
+    code[LOADFLAGS] |= CAN_USE_HEAP;
+    set32(code, HEAP_END_PTR, (get32(code, HEAP_END_PTR) & 0xffff0000) | HEAP_END);
+    set32(code, RAMDISK_IMAGE, 0);
+    set32(code, RAMDISK_SIZE, 0);
+    if (init_size_check(b, &s, err) < 0) return -1;
+    if (boot_piece_add(b, BOOT_SETUP, code, s.kernel_offset, 0, err) < 0) return -1;
+    if (boot_piece_add(b, s.load, kernel->data + s.kernel_offset, s.kernel_size, 0, err) < 0) return -1;
+    if (initrd_add(b, &s, code, err) < 0 || command_line_add(b, &s, code, err) < 0) return -1;
     return 1;
 }

@@ -19,6 +19,7 @@ struct boot_piece {
 };
 
 enum { BOOT_PIECES = 96, BOOT_FILES = 34 };
+enum { BOOT_SETUP = 0x10000 };         /* where setup code lies if it is run */
 struct boot_image {
     struct boot_config config;
     struct boot_memory_range e820[16];
@@ -44,6 +45,8 @@ int boot_piece_add(struct boot_image *b, gpa_t address, const uint8_t *data, uin
 
 /* Each: 1 it was that and is loaded, 0 it is something else, -1 with *err. */
 int boot_linux_load(struct boot_image *b, const struct boot_file *kernel, struct error *err);
+/* The same, to be entered through its setup code. */
+int boot_linux_setup_load(struct boot_image *b, const struct boot_file *kernel, struct error *err);
 int boot_multiboot_load(struct boot_image *b, const struct boot_file *kernel, struct error *err);
 int boot_pvh_load(struct boot_image *b, const struct boot_file *kernel, struct error *err);
 

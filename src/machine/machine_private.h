@@ -131,7 +131,8 @@ struct machine {
     struct net_backend *netdev[CONFIG_NETDEVS];
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
     unsigned nic_count;
-    struct boot_image *boot;           /* direct boot; NULL: firmware */
+    bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
+    struct boot_image *boot;
 };
 
 /* vcpu.c. The lock order is machine lock, then vcpu.lock; the thread sleeps and runs with neither held. */

@@ -173,8 +173,9 @@ static int drives_open(struct machine *m, struct error *err)
 
 int pc_create(struct machine *m, struct error *err)
 {
+    m->is_direct = m->config.kernel && !boot_bios_is_wanted(m->config.kernel, m->config.bios != NULL);
     if (pc_ram_create(m, err) < 0) return -1;
-    if (m->config.kernel ? pc_direct_boot_load(m, err) < 0 : pc_bios_load(m, err) < 0) return -1;
+    if (m->is_direct ? pc_direct_boot_load(m, err) < 0 : pc_bios_load(m, err) < 0) return -1;
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
     if (pc_networks_create(m, err) < 0 || drives_open(m, err) < 0) return -1;

@@ -75,12 +75,14 @@ static int e820_set(struct machine *m, struct error *err)
     return fw_cfg_set_file(m->fw_cfg, "etc/e820", table, m->e820_count * sizeof(table[0]), err);
 }
 
-/* With strict, what is not in the boot order is not tried: a list by device path that ends in HALT. */
+/* A kernel comes first. With strict, what is not in the boot order is not tried: a list by device path that ends in HALT. */
 static int boot_list_set(struct machine *m, struct error *err)
 {
-    char list[CONFIG_DRIVES * 48 + 8];
+    char list[CONFIG_DRIVES * 48 + 48] = "";
     size_t at = 0;
 
+    if (m->config.kernel && !m->is_direct) at += (size_t)snprintf(list, sizeof(list), "/rom@%s\n", BOOT_BIOS_ROM);
+    if (!m->config.boot_strict) return fw_cfg_set_file(m->fw_cfg, "bootorder", list, at + 1, err);
     for (const char *letter = m->config.boot_order; *letter; letter++) {
         for (unsigned i = 0; i < m->config.drive_count; i++) {
             const struct drive_config *d = &m->config.drive[i];
@@ -110,7 +112,24 @@ static int boot_files_set(struct machine *m, struct error *err)
         if (m->config.boot_menu_timeout_ms &&
             fw_cfg_set_file(m->fw_cfg, "etc/boot-menu-wait", &wait, sizeof(wait), err) < 0) return -1;
     }
-    return m->config.boot_strict ? boot_list_set(m, err) : 0;
+    return m->config.boot_strict || (m->config.kernel && !m->is_direct) ? boot_list_set(m, err) : 0;
+}
+
+/* A kernel that firmware starts. It has copies of its own of what it was given. */
+static int kernel_publish(struct machine *m, struct error *err)
+{
+    struct boot_config c = { .kernel = m->config.kernel, .initrd = m->config.initrd, .append = m->config.append,
+                             .by_firmware = true };
+    struct boot_image *b;
+    int result;
+
+    if (m->is_direct || !m->config.kernel) return 0;
+    c.ram_top = m->ram_below_4g - MIN(m->ram_below_4g, (gpa_t)PC_BIOS_HIGH_BYTES);
+    b = boot_load(&c, err);
+    if (!b) return -1;
+    result = boot_bios_publish(b, m->fw_cfg, err);
+    boot_free(b);
+    return result;
 }
 
 int pc_fw_cfg_create(struct machine *m, struct error *err)
@@ -121,6 +140,7 @@ int pc_fw_cfg_create(struct machine *m, struct error *err)
     m->fw_cfg = fw_cfg_new(&c, err);
     if (!m->fw_cfg) return -1;
     pc_device_add(m, m->fw_cfg);
+    if (kernel_publish(m, err) < 0) return -1;
     if (numbers_set(m, err) < 0 || e820_set(m, err) < 0 || boot_files_set(m, err) < 0) return -1;
     if (m->config.has_acpi && acpi_publish(&m->acpi, m->fw_cfg, err) < 0) return -1;
     return smbios_publish(&m->smbios, m->fw_cfg, err);

@@ -104,7 +104,7 @@ static int apics_create(struct machine *m, struct error *err)
     if (!m->apic_bus) return -1;
     for (unsigned i = 0; i < m->config.cpus; i++) {
         struct lapic_config c = {
-            .bus = m->apic_bus, .vcpu = i, .id = cpuid_apic_id(&m->config.topology, i), .is_bsp = i == 0, .virtual_wire = m->config.kernel != NULL
+            .bus = m->apic_bus, .vcpu = i, .id = cpuid_apic_id(&m->config.topology, i), .is_bsp = i == 0, .virtual_wire = m->is_direct
         };
         struct device *d = lapic_new(&c, err);
 

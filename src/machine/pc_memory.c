@@ -28,7 +28,7 @@ static void e820_fill(struct machine *m)
 {
     enum { RAM = 1, RESERVED = 2, ACPI = 3 };
 
-    if (!m->config.kernel) {
+    if (!m->is_direct) {
         e820_add(m, 0, m->ram_below_4g, RAM);
         e820_add(m, GIB_4, m->ram_above_4g, RAM);
         return;

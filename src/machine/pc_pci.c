@@ -134,7 +134,7 @@ static int vga_create(struct machine *m, struct error *err)
     if (!m->config.has_vga) return 0;
     m->display = c.display = display_new();
     if (!m->display) return error_set(err, "no memory for the screen");
-    if (!m->config.kernel && c.legacy) {
+    if (!m->is_direct && c.legacy) {
         rom = pc_file_read("video BIOS", VGA_ROM, 0x10000, &size, err);
         if (!rom) return error_prefix(err, "run 'apt install seabios' or use -vga none");
     }

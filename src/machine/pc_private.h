@@ -9,6 +9,7 @@
 enum { PC_RSDP = 0xf0000, PC_SMBIOS_ANCHOR = 0xf0040, PC_SMBIOS_TABLES = 0xf0100 };
 #define PC_LOW_MAX 0xc0000000ull       /* RAM beyond lies above 4 GiB */
 #define PC_TABLES_BYTES 0x20000ull     /* at the top of low RAM, for the ACPI tables of direct boot */
+#define PC_BIOS_HIGH_BYTES 0x100000ull /* there SeaBIOS keeps its tables and what it allocates for good */
 
 /* pc_memory.c */
 int pc_ram_create(struct machine *m, struct error *err);

@@ -141,6 +141,7 @@ class Machine:
         if not self.is_qemu:
             return self.command('screen')
         dump = self.command('xp /4000xb 0xb8000')
+        dump = ''.join(re.findall(r'^[0-9a-f]{16}:(.*)', dump, re.M))    # without the echo of the command
         cells = [int(x, 16) for x in re.findall(r' 0x([0-9a-f]{2})\b', dump)][::2]
         text = ''.join(chr(c) if 32 <= c < 127 else ' ' for c in cells)
         return '\n'.join(text[i:i + 80].rstrip() for i in range(0, len(text), 80))

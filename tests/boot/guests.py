@@ -343,18 +343,50 @@ def screen_test(a):
 
 # ---- CDs and others ----
 
-def grub_rescue_test(a):
-    """GRUB's rescue CD through El Torito, at its prompt; keys are typed."""
-    iso = need('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc')
-    with Machine(a.vmm, ['-cdrom', iso, '-boot', 'd'], scaled(a, 90), serial=False, log=a.log) as m:
-        if m.screen(r'grub>|Use the').group(0) != 'grub>':       # Debian 12's CD shows a menu first
+def grub_at(a, arguments, device):
+    """GRUB at its prompt; keys are typed."""
+    with Machine(a.vmm, arguments, scaled(a, 90), serial=False, log=a.log) as m:
+        if m.screen(r'grub>|Use the').group(0) != 'grub>':       # Debian 12's images show a menu first
             m.command('sendkey c')
             m.screen('grub>')
         for key in ('l', 's', 'ret'):
             m.command(f'sendkey {key}')
             time.sleep(0.2)
-        m.screen(r'\(cd')
-    return 'prompt, ls typed by sendkey lists (cd)'
+        m.screen(re.escape(device))
+    return f'prompt, ls typed by sendkey lists {device}'
+
+
+def grub_rescue_test(a):
+    """GRUB's rescue CD through El Torito."""
+    iso = need('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc')
+    return grub_at(a, ['-cdrom', iso, '-boot', 'd'], '(cd')
+
+
+def memdisk_test(a):
+    """MEMDISK, started through its setup code, hooks INT 13h and boots GRUB's rescue floppy from memory."""
+    kernel = need('/usr/lib/syslinux/memdisk', 'syslinux-common')
+    floppy = need('/usr/lib/grub-rescue/grub-rescue-floppy.img', 'grub-rescue-pc')
+    return grub_at(a, ['-m', '64', '-kernel', kernel, '-initrd', floppy, '-append', 'floppy'], '(fd0)')
+
+
+def setup_code_test(a):
+    """With a firmware of the user's choice a kernel is started by it, through its setup code."""
+    kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+    bios = need('/usr/share/seabios/bios-256k.bin', 'seabios')
+    trace = os.path.join(a.bin, 'setup-code.debug')
+    initrd = initramfs(os.path.join(a.guests, 'setup-code.cpio'), 'cat /proc/cmdline\necho hash $(seq 1 20000 | md5sum)\n'
+                       'dmesg -r | grep "^<[0-3]>" || echo CLEAN\necho OSPITE-DONE')
+    with Machine(a.vmm, ['-m', '256', '-bios', bios, '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1 mark=1234',
+                         '-no-reboot', '-debugcon', f'file:{trace}'], scaled(a, 120), log=a.log) as m:
+        m.serial('\nconsole=ttyS0 panic=-1 mark=1234\r', PANIC)
+        m.serial('hash e071f707df7bbeee2a6a1eb48011ddd0', PANIC)
+        m.serial('CLEAN', PANIC)
+        m.serial('OSPITE-DONE')
+        if m.end() != 0:
+            m.fail(f'the guest powered off, but the status is {m.process.returncode}')
+        if attempts(open(trace).read()) != ['ROM']:
+            m.fail(f'the firmware tried {attempts(open(trace).read())}')
+    return 'command line, initrd, checksum, no errors in dmesg, power-off'
 
 
 def memtest(package_file, arguments):
@@ -381,6 +413,25 @@ def ipxe_test(a):
         m.screen('No more network devices')
         m.screen('No bootable device')
     return 'banner, back in the firmware'
+
+
+def ipxe_lkrn_test(a):
+    """iPXE in the form of a Linux kernel, in real mode: its banner, its command line, and that it goes back to the firmware."""
+    image = need('/boot/ipxe.lkrn', 'ipxe')
+    with Machine(a.vmm, ['-kernel', image, '-nic', 'none', '-append', 'echo command line read'], scaled(a, 90),
+                 serial=False, log=a.log) as m:
+        m.screen(r'iPXE initialising devices\.\.\.ok')
+        m.screen(r'Open Source Network Boot Firmware.*\n\s*command line read\n')
+        m.screen('No bootable device')
+    with open(image, 'rb') as f:
+        whole = f.read()
+    cut = os.path.join(a.bin, 'cut.lkrn')
+    with open(cut, 'wb') as f:
+        f.write(whole[:9000])
+    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', cut], capture_output=True, text=True, timeout=scaled(a, 30))
+    if r.returncode != 1 or 'truncated bzImage' not in r.stderr:
+        raise Failure(f'a truncated image: status {r.returncode}, {r.stderr!r}')
+    return 'banner, command line, back in the firmware; a truncated image is refused'
 
 
 # ---- the firmware's choice ----
@@ -429,7 +480,8 @@ TESTS = {
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
     'cpu': cpu_test(['qemu64', 'Nehalem', 'host,-bmi1,-lzcnt']), 'cpu-all': cpu_test([]),
-    'grub-rescue': grub_rescue_test, 'ipxe': ipxe_test, 'firmware': firmware_test,
+    'grub-rescue': grub_rescue_test, 'ipxe': ipxe_test, 'ipxe-lkrn': ipxe_lkrn_test,
+    'memdisk': memdisk_test, 'setup-code': setup_code_test, 'firmware': firmware_test,
     'memtest': memtest('/boot/memtest86+x64.bin', ['-kernel', 'FILE', '-append', 'nosmp']),
     'memtest-cd': memtest('/usr/lib/memtest86+/memtest86+x64.iso', ['-cdrom', 'FILE', '-boot', 'd']),
     'memtest-ia32': memtest('/usr/lib/memtest86+/memtest86+ia32.iso', ['-cdrom', 'FILE', '-boot', 'd']),

@@ -25,6 +25,7 @@ enum {
     FW_CFG_MAX_CPUS = 0x0f,
     FW_CFG_FILE_DIR = 0x19,
     FW_CFG_FILE_FIRST = 0x20,
+    FW_CFG_BOOT_PIECE = 0x7000,        /* the first of those that an option ROM of ours asks for */
     FW_CFG_ACPI_TABLES = 0x8000,
     FW_CFG_SMBIOS_ENTRIES = 0x8001,
     FW_CFG_IRQ0_OVERRIDE = 0x8002,

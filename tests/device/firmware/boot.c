@@ -185,6 +185,50 @@ static size_t elf_make(unsigned bits, bool note)
     return 0x2000;
 }
 
+static struct boot_image *load_setup(size_t size, const char *initrd_text, const char *append, struct error *err)
+{
+    struct boot_config c = { .kernel = kernel_path, .initrd = initrd_text, .append = append, .ram_top = RAM_BYTES,
+                             .by_firmware = true };
+
+    file_write(kernel_path, kernel, size);
+    err->text[0] = 0;
+    return boot_load(&c, err);
+}
+
+/* Images that the firmware starts. */
+static void test_setup_code(void)
+{
+    enum { SETUP_BYTES = (SETUP_SECTORS + 1) * 512 };
+    struct error err;
+    struct boot_image *b;
+    uint32_t rd;
+
+    bzimage_make(false, 0x1000000, true);
+    file_write(kernel_path, kernel, KERNEL_BYTES);
+    CHECK(!boot_bios_is_wanted(kernel_path, false) && boot_bios_is_wanted(kernel_path, true), "protocol 2.15");
+    set16(kernel + 0x206, 0x209);
+    file_write(kernel_path, kernel, KERNEL_BYTES);
+    CHECK(boot_bios_is_wanted(kernel_path, false), "protocol 2.09");
+    b = load_setup(KERNEL_BYTES, initrd_path, "old", &err);
+    CHECK(b, "%s", err.text);
+    if (!b) return;
+    memset(ram, 0xcc, RAM_BYTES);
+    boot_place(b, memory);
+    CHECK(!memcmp(ram + 0x10000, kernel, 0x210) && !memcmp(ram + 0x10230, kernel + 0x230, SETUP_BYTES - 0x230), "setup code");
+    CHECK(ram[0x10210] == 0xff && ram[0x10211] == 0x81 && (get32(ram + 0x10224) & 0xffff) == 0xfe00, "loader, heap");
+    CHECK(!memcmp(ram + 0x100000, kernel + SETUP_BYTES, KERNEL_BYTES - SETUP_BYTES), "kernel");
+    CHECK(!strcmp((char *)ram + get32(ram + 0x10228), "old"), "command line");
+    rd = get32(ram + 0x10218);
+    CHECK(get32(ram + 0x1021c) == sizeof(initrd) && rd % 4096 == 0 && !memcmp(ram + rd, initrd, sizeof(initrd)), "initrd at %x", rd);
+    boot_free(b);
+    kernel[0x1f1] = 0x40;                              /* more than fits */
+    set32(kernel + 0x1f4, 0);
+    CHECK(!load_setup(KERNEL_BYTES, NULL, NULL, &err) && strstr(err.text, "setup code"), "%s", err.text);
+    set16(kernel + 0x1fe, 0);
+    file_write(kernel_path, kernel, KERNEL_BYTES);
+    CHECK(!boot_bios_is_wanted(kernel_path, true) && !boot_bios_is_wanted("/nowhere", true), "no bzImage");
+}
+
 static void test_elf(void)
 {
     struct x86_state s = { 0 };
@@ -302,7 +346,8 @@ static void test_random(void)
             kernel[base + (unsigned)random() % span] = (uint8_t)random();
         }
         if (random() % 4 == 0) size = (size_t)random() % size;
-        b = load(size, n & 8 ? initrd_path : NULL, "x", &err);
+        b = kind == 0 && n & 16 ? load_setup(size, n & 8 ? initrd_path : NULL, "x", &err)
+                                : load(size, n & 8 ? initrd_path : NULL, "x", &err);
         if (b) {
             struct x86_state s = { 0 };
 
@@ -326,6 +371,7 @@ int main(void)
     for (unsigned i = 0; i < sizeof(initrd); i++) initrd[i] = (uint8_t)(i ^ 0x77);
     file_write(initrd_path, initrd, sizeof(initrd));
     test_bzimage();
+    test_setup_code();
     test_elf();
     test_multiboot();
     test_random();
