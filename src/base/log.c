@@ -24,7 +24,7 @@ static const struct { const char *name, *help; } categories[TRACE_CATEGORIES] = 
     [TRACE_EXEC] = { "exec", "one line a block executed" },
     [TRACE_CPU] = { "cpu", "registers before each block" },
     [TRACE_INT] = { "int", "exceptions and interrupts" },
-    [TRACE_MMU] = { "mmu", "page walks that fault, TLB flushes" },
+    [TRACE_MMU] = { "mmu", "page faults, changes of CR3" },
     [TRACE_PCALL] = { "pcall", "far transfers and task switches" },
     [TRACE_GUEST_ERRORS] = { "guest_errors", "the guest does what a datasheet forbids" },
     [TRACE_UNIMP] = { "unimp", "the guest asks for what is not there" },
@@ -35,6 +35,20 @@ static const struct { const char *name, *help; } categories[TRACE_CATEGORIES] = 
     [TRACE_PCI] = { "pci", "PCI configuration" },
     [TRACE_BLOCK] = { "block", "disk images" },
     [TRACE_KVM] = { "kvm", "KVM calls and exits" },
+};
+
+/* What qemu's -d has besides. */
+static const struct { const char *name, *why; } others[] = {
+    { "op", "there is no code between guest and host code; use in_asm and out_asm" },
+    { "op_opt", "there is no code between guest and host code; use in_asm and out_asm" },
+    { "op_ind", "there is no code between guest and host code; use in_asm and out_asm" },
+    { "nochain", "exec and cpu always show every block; leave it out" },
+    { "fpu", "use 'info registers' in the monitor" },
+    { "cpu_reset", "use int, which shows triple faults, and 'info registers' in the monitor" },
+    { "page", "use 'info mem' in the monitor" },
+    { "strace", "it belongs to programs, not machines" },
+    { "plugin", "there are no plugins" },
+    { "tid", "all threads write to one file" },
 };
 
 void log_message(const char *fmt, ...)
@@ -65,7 +79,10 @@ static int category_find(const char *name, uint32_t *mask, struct error *err)
         *mask |= BIT(TRACE_CATEGORIES) - 1;
         return 0;
     }
-    if (!strcmp(name, "none") || !strcmp(name, "nochain")) return 0;
+    if (!strcmp(name, "none")) return 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+        if (!strcmp(name, others[i].name)) return error_set(err, "'%s' is not here: %s", name, others[i].why);
+    if (!strncmp(name, "trace:", 6)) return error_set(err, "'%s' is not here: there are the categories of '-d help' only", name);
     nearest_begin(&near, name);
     for (unsigned i = 0; i < TRACE_CATEGORIES; i++) {
         if (!strcmp(name, categories[i].name)) {

@@ -206,6 +206,7 @@ static int engine_make(struct machine *m, struct error *err)
     if (cpuid_model_build(&m->cpuid, m->config.cpu, is_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT, &m->config.topology,
                           err) < 0)
         return -1;
+    if (m->cpuid.check && m->cpuid.missing[0]) log_message("-cpu: %s has %s, which the guest does not get", m->cpuid.name, m->cpuid.missing);
     c.host.opaque = m;
     m->engine = m->ops->create(&c, err);
     if (!m->engine) return -1;

@@ -8,9 +8,10 @@
 /* 0: taken. VM_OPTIONS_HELP_SHOWN: it printed what was asked for; the program ends well. -1: *err. */
 typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
 
+/* vm_machine.c */
+option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
-option_fn option_machine, option_accel, option_enable_kvm, option_cpu, option_smp, option_rtc,
-    option_boot, option_uuid, option_name, option_device, option_global, option_action;
+option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
 /* vm_display.c */
 option_fn option_vga;
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);

@@ -9,6 +9,7 @@
 #include "x86/cpuid.h"
 
 #include <cpuid.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -139,11 +140,16 @@ static uint32_t signature_of(unsigned family, unsigned model, unsigned stepping)
     return (family - base) << 20 | (model >> 4) << 16 | base << 8 | (model & 15) << 4 | (stepping & 15);
 }
 
-struct identity { char vendor[13], brand[49]; unsigned family, model, stepping; };
+struct identity {
+    char vendor[13], brand[49];
+    unsigned family, model, stepping, level, phys_bits;
+    bool check, enforce, hide_kvm, migratable;
+    const struct cpuid_named_model *named;     /* NULL: host, max */
+};
 
 static struct identity host_identity(void)
 {
-    struct identity id = { .brand = "" };
+    struct identity id = { .level = 0xd };
     struct host_leaf l = host(0, 0), s = host(1, 0);
 
     memcpy(id.vendor, &l.r[1], 4);
@@ -196,16 +202,59 @@ static int property(struct identity *id, const char *key, const char *value, str
     if (!strcmp(key, "family")) return number_property(key, value, 270, &id->family, err) < 0 ? -1 : 1;
     if (!strcmp(key, "model")) return number_property(key, value, 255, &id->model, err) < 0 ? -1 : 1;
     if (!strcmp(key, "stepping")) return number_property(key, value, 15, &id->stepping, err) < 0 ? -1 : 1;
+    if (!strcmp(key, "level")) return number_property(key, value, 0x1f, &id->level, err) < 0 ? -1 : 1;
+    if (!strcmp(key, "phys-bits")) {
+        if (number_property(key, value, 52, &id->phys_bits, err) < 0) return -1;
+        return id->phys_bits && id->phys_bits < 32 ? error_set(err, "-cpu: phys-bits=%s: at least 32", value) : 1;
+    }
     return 0;
 }
 
-static int flag_change(struct cpuid_model *m, const char *name, bool on, enum cpuid_engine engine, struct error *err)
+/* What is neither a flag nor a value. only: the one setting that can be had, 1 on, 0 off, and why not the other. */
+static const struct setting {
+    const char *name;
+    int only;
+    const char *why;
+    size_t field;
+} settings[] = {
+#define FIELD(f) -1, NULL, offsetof(struct identity, f)
+    { "check", FIELD(check) }, { "enforce", FIELD(enforce) }, { "migratable", FIELD(migratable) }, { "kvm", FIELD(hide_kvm) },
+    { "pmu", 0, "guests have no performance counters", 0 },
+    { "host-phys-bits", 1, "addresses are as wide as the host's; use phys-bits=N", 0 },
+    { "host-cache-info", 1, "caches are described as the host's", 0 },
+    { "l3-cache", 1, "caches are described as the host's", 0 },
+    { "lmce", 0, "there are no local machine checks", 0 },
+    { "cpuid-0xb", 1, "the topology is in leaf 0xb, too", 0 },
+    { "kvm-no-smi-migration", 0, "there is no SMM", 0 },
+};
+
+/* As property. */
+static int setting(struct identity *id, const char *key, bool on, struct error *err)
+{
+    if (!strncmp(key, "hv-", 3) || !strncmp(key, "hv_", 3))
+        return on ? error_set(err, "-cpu: '%s': Hyper-V's interfaces are not in this version; leave it out", key) : 1;
+    for (unsigned n = 0; n < ARRAY_SIZE(settings); n++) {
+        const struct setting *s = &settings[n];
+
+        if (strcmp(s->name, key)) continue;
+        if (s->only >= 0 && s->only != on) return error_set(err, "-cpu: %s=%s cannot be had: %s", key, on ? "on" : "off", s->why);
+        if (s->only < 0) *(bool *)((char *)id + s->field) = on != (s->field == offsetof(struct identity, hide_kvm));
+        return 1;
+    }
+    return 0;
+}
+
+static int flag_change(struct cpuid_model *m, struct identity *id, const char *name, bool on, enum cpuid_engine engine,
+                       struct error *err)
 {
     const struct cpuid_flag *f = cpuid_flag_find(name, strlen(name));
+    int r = f ? 0 : setting(id, name, on, err);
     struct nearest near;
 
+    if (r) return r < 0 ? -1 : 0;
     if (!f) {
         nearest_begin(&near, name);
+        for (unsigned n = 0; n < ARRAY_SIZE(settings); n++) nearest_offer(&near, settings[n].name);
         for (size_t n = 0; n < cpuid_flag_count; n++) nearest_offer(&near, cpuid_flags[n].name);
         return unknown("flag", name, &near, err);
     }
@@ -218,21 +267,34 @@ static int flag_change(struct cpuid_model *m, const char *name, bool on, enum cp
     return 0;
 }
 
-static int apply_item(struct cpuid_model *m, struct identity *id, char *item, enum cpuid_engine engine, unsigned *level,
-                      struct error *err)
+static int apply_item(struct cpuid_model *m, struct identity *id, char *item, enum cpuid_engine engine, struct error *err)
 {
     char *value = strchr(item, '=');
     int r;
 
     if (!*item) return error_set(err, "-cpu: an item between commas is empty");
-    if (*item == '+' || *item == '-') return flag_change(m, item + 1, *item == '+', engine, err);
-    if (!value) return flag_change(m, item, true, engine, err);
+    if (*item == '+' || *item == '-') return flag_change(m, id, item + 1, *item == '+', engine, err);
+    if (!value) return flag_change(m, id, item, true, engine, err);
     *value++ = 0;
-    if (!strcmp(item, "level")) return number_property(item, value, 0x1f, level, err);
+    for (char *c = item; *c; c++)                      /* the old spelling, as in model_id */
+        if (*c == '_' && !cpuid_flag_find(item, strlen(item))) *c = '-';
     if ((r = property(id, item, value, err)) != 0) return r < 0 ? -1 : 0;
-    if (!strcmp(value, "on") || !strcmp(value, "true") || !strcmp(value, "yes")) return flag_change(m, item, true, engine, err);
-    if (!strcmp(value, "off") || !strcmp(value, "false") || !strcmp(value, "no")) return flag_change(m, item, false, engine, err);
-    return error_set(err, "-cpu: %s=%s is neither on nor off", item, value);
+    if (!strcmp(value, "on") || !strcmp(value, "true") || !strcmp(value, "yes")) return flag_change(m, id, item, true, engine, err);
+    if (!strcmp(value, "off") || !strcmp(value, "false") || !strcmp(value, "no")) return flag_change(m, id, item, false, engine, err);
+    if (cpuid_flag_find(item, strlen(item))) return error_set(err, "-cpu: %s=%s is neither on nor off", item, value);
+    return flag_change(m, id, item, true, engine, err) < 0 ? -1 : error_set(err, "-cpu: %s=%s is neither on nor off", item, value);
+}
+
+/* What the model has and the guest cannot have. */
+static void missing_find(struct cpuid_model *m, const struct cpuid_named_model *named, enum cpuid_engine engine)
+{
+    for (size_t n = 0; n < cpuid_flag_count; n++) {
+        const struct cpuid_flag *f = &cpuid_flags[n];
+        size_t used = strlen(m->missing);
+
+        if (model_has(named, f) && !can_give(f, engine))
+            snprintf(m->missing + used, sizeof m->missing - used, "%s%s", used ? ", " : "", f->name);
+    }
 }
 
 /* The first word: which processor. */
@@ -252,7 +314,9 @@ static int choose_model(struct cpuid_model *m, struct identity *id, const char *
         for (size_t n = 0; n < cpuid_named_model_count; n++) nearest_offer(&near, cpuid_named_models[n].name);
         return unknown("model", name, &near, err);
     }
+    missing_find(m, named, engine);
     cut_to_model(m, named);
+    id->named = named;
     id->family = named->family;
     id->model = named->model;
     id->stepping = named->stepping;
@@ -369,7 +433,7 @@ static void cache_leaves(struct cpuid_model *m, bool amd)
     }
 }
 
-static void derived_leaves(struct cpuid_model *m, const struct identity *id, enum cpuid_engine engine, unsigned level)
+static void derived_leaves(struct cpuid_model *m, const struct identity *id, enum cpuid_engine engine)
 {
     bool amd = memcmp(id->vendor, "Auth", 4) == 0 || memcmp(id->vendor, "Hygo", 4) == 0;
     struct cpuid_entry *e;
@@ -378,7 +442,9 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
 
     if (physical < 36 || !width.r[0]) physical = 36;
     if (engine == CPUID_FOR_BT && physical > 46) physical = 46;
-    vendor_leaf(m, 0, level, id->vendor);
+    if (id->phys_bits) physical = MIN(physical, id->phys_bits);
+    vendor_leaf(m, 0, id->level, id->vendor);
+    if (id->migratable) flags_clear(m, "invtsc");
     settle_flags(m);
     m->signature = signature_of(id->family, id->model, id->stepping);
     e = entry_of(m, 1, 0);
@@ -391,7 +457,8 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
     xsave_leaves(m);
     topology_leaves(m, amd);
     cache_leaves(m, amd);
-    put(m, 0x40000000, 0, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);       /* KVMKVMKVM */
+    if (id->hide_kvm) put(m, 0x40000001, 0, 0, 0, 0, 0);
+    else put(m, 0x40000000, 0, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);  /* KVMKVMKVM */
     vendor_leaf(m, 0x80000000, amd ? 0x80000021 : 0x80000008, id->vendor);
     if (!amd) entry_of(m, 0x80000000, 0)->ebx = entry_of(m, 0x80000000, 0)->ecx = entry_of(m, 0x80000000, 0)->edx = 0;
     entry_of(m, 0x80000001, 0)->eax = amd ? m->signature : 0;
@@ -406,7 +473,6 @@ int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine
 {
     char *copy = strdup(spec ? spec : engine == CPUID_FOR_BT ? "max" : "host"), *rest = copy, *item;
     struct identity id = host_identity();
-    unsigned level = 0xd;
     int result = -1;
 
     memset(m, 0, sizeof *m);
@@ -415,9 +481,10 @@ int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine
     item = strsep(&rest, ",");
     if (choose_model(m, &id, item, engine, err) < 0) goto out;
     while ((item = strsep(&rest, ",")))
-        if (apply_item(m, &id, item, engine, &level, err) < 0) goto out;
-    derived_leaves(m, &id, engine, level);
-    result = 0;
+        if (apply_item(m, &id, item, engine, err) < 0) goto out;
+    derived_leaves(m, &id, engine);
+    m->check = id.check;
+    result = id.enforce && m->missing[0] ? error_set(err, "-cpu: %s has %s, which this machine cannot give; leave out enforce", m->name, m->missing) : 0;
 out:
     free(copy);
     return result;

@@ -25,6 +25,8 @@ struct cpuid_model {
     uint64_t xcr0_allowed;            /* XCR0 bits a guest may set */
     uint32_t signature;               /* leaf 1 EAX: RDX at reset */
     struct cpuid_topology topology;
+    char missing[512];                /* flags of the named model that the guest does not get */
+    bool check;                       /* tell the user about them */
 };
 
 enum cpuid_engine { CPUID_FOR_KVM, CPUID_FOR_BT };

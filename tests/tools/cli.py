@@ -67,6 +67,24 @@ BAD = [
     ('-boot z', "unknown boot device 'z'"),
     ('-uuid 12', '8-4-4-4-12'),
     ('-rtc base=foo', "not 'foo'"),
+    ('-d op', 'no code between guest and host code'),
+    ('-d int,nochain', 'always show every block'),
+    ('-d trace:foo', "the categories of '-d help' only"),
+    ('-machine pc,usb=on', 'usb=on is not supported in this version: there is no USB'),
+    ('-machine pc,smm=on', 'smm=on'),
+    ('-machine pc,i8042=off', 'i8042=off'),
+    ('-machine pc,dump-guest-core=on', 'dump-guest-core=on'),
+    ('-machine pc,kernel-irqchip=split', 'kernel-irqchip=split'),
+    ('-machine pc,max-ram-below-4g=1G', '3 GiB lie below 4G'),
+    ('-machine pc,hpet=maybe', "on or off, not 'maybe'"),
+    ('-cpu host,pmu=on', 'no performance counters'),
+    ('-cpu host,phys-bits=20', 'at least 32'),
+    ('-cpu host,phys-bits=x', 'not a number'),
+    ('-cpu host,+hv-time', "Hyper-V's interfaces"),
+    ('-cpu host,l3-cache=off', "described as the host's"),
+    ('-cpu host,migrateable=on', "did you mean 'migratable'"),
+    ('-cpu host,avx2=5', 'neither on nor off'),
+    ('-cpu qemu64,enforce,+3dnow', '3dnow'),
     ('-rtc clock=hst', "did you mean 'host'"),
     ('-rtc driftfix=foo', 'none, slew'),
     ('-smp 256', 'a PC has at most 255 CPUs'),
@@ -206,6 +224,7 @@ GOOD = [
     ('-M help', 'pc '),
     ('-machine help', 'PIIX3'),
     ('-cpu help', 'qemu64'),
+    ('-machine pc,help', 'mem-merge'),
     ('-device help', 'ide-hd'),
     ('-device virtio-blk-pci,help', 'logical_block_size'),
     ('-object help', 'rng-random'),
@@ -303,6 +322,24 @@ def hints():
     check(p.returncode == 0 and b'-boot order=c' in err, f'boot=on: {p.returncode} {err!r}')
 
 
+def accepted():
+    """Lines that people and tools write: the machine is made, and ended from the monitor; nothing is said."""
+    for args in ('-machine pc,accel=bt,usb=off,vmport=off,dump-guest-core=off,smm=auto,hpet=off,acpi=off,kernel-irqchip=on,i8042=on,sata=off',
+                 '-cpu host,migratable=on,pmu=off,kvm=off,-hypervisor,host-phys-bits=on,l3-cache=on,check=off',
+                 '-cpu qemu64,+avx2,-sse4.1,phys-bits=40,model_id=Something,vendor=AuthenticAMD,level=7,lahf_lm=on',
+                 '-cpu EPYC,enforce=off', '-rtc base=localtime,clock=vm,driftfix=slew', '-rtc base=2006-06-17T16:01:21,clock=rt', '-rtc clock=host',
+                 '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause',
+                 '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
+                 '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1'):
+        code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
+        check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
+
+
+def run_monitor(args, text):
+    p = subprocess.run([OSPITE, *args], input=text, capture_output=True, text=True, timeout=60)
+    return p.returncode, p.stdout, p.stderr
+
+
 def signals():
     """SIGTERM ends the machine in order: status 0, image closed and unlocked."""
     p = subprocess.Popen([OSPITE, *BT, '-display', 'none', '-S', '-hda', 'disk.qcow2', '-serial', 'null',
@@ -342,6 +379,7 @@ def main():
         engines()
         kvm_group()
         hints()
+        accepted()
         signals()
     finally:
         os.close(fd)

@@ -77,6 +77,8 @@ void bt_operand_write(struct bt_vcpu *v, const struct x86_insn *insn, unsigned n
 
 /* After a change of CR0, CR3, CR4, EFER, CPL, SMAP's AC, a segment, or page tables: HELPER_END instructions need
  * nothing for mode bits (the engine looks at v->s again). Softmmu: */
+/* A line of -d mmu, when that is on. */
+void trace_page_fault(struct bt_vcpu *v, uint64_t address, uint32_t error);
 void bt_tlb_flush(struct bt_vcpu *v, bool global_too);
 void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear);
 void bt_tlb_flush_pcid(struct bt_vcpu *v, unsigned pcid);   /* non-global entries of that PCID */

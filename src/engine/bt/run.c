@@ -538,6 +538,7 @@ _Noreturn void bt_raise_error(struct bt_vcpu *v, unsigned vector, uint32_t error
 _Noreturn void bt_raise_page_fault(struct bt_vcpu *v, gva_t address, uint32_t error)
 {
     v->s.cr2 = address;
+    if (trace_is_on(TRACE_MMU)) trace_page_fault(v, address, error);
     bt_raise_error(v, VECTOR_PF, error);
 }
 

@@ -7,6 +7,7 @@
  * of CR4 without their CPUID feature are #GP.
  * Sources: Intel SDM 3A 2.5, 17.2 (debug registers), volume 2 (MOV CR); AMD APM volume 2 sections 3.1, 13.1.
  */
+#include "base/log.h"
 #include "engine/bt/bt_private.h"
 #include "engine/bt/helper/helper.h"
 
@@ -73,6 +74,7 @@ void cr3_set(struct bt_vcpu *v, uint64_t value, bool keep)
 {
     struct x86_state *s = bt_state(v);
     s->cr3 = value;
+    if (trace_is_on(TRACE_MMU)) trace_cr3(v, value, keep);
     bt_tlb_switch(v, s->cr4 & CR4_PCIDE ? value & 0xfff : 0, keep);
 }
 

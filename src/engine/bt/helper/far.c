@@ -6,6 +6,7 @@
  * Every check comes before the first change of a register; what is pushed before a fault lies below the old stack
  * pointer. Sources: Intel SDM volume 2 (JMP, CALL, RET), 3A 5.8; AMD APM volume 2 chapter 4.
  */
+#include "base/log.h"
 #include "engine/bt/helper/helper.h"
 
 static uint32_t error_of(uint16_t selector) { return selector & ~3u; }
@@ -29,6 +30,7 @@ void code_target_check(struct bt_vcpu *v, struct code_target *t)
 void code_target_take(struct bt_vcpu *v, struct code_target *t, unsigned cpl)
 {
     struct x86_state *s = bt_state(v);
+    if (trace_is_on(TRACE_PCALL)) trace_far(v, "far transfer", (uint16_t)((t->selector & ~3u) | cpl), t->rip);
     s->seg[SEG_CS] = descriptor_segment(&t->d, (t->selector & ~3u) | cpl);
     s->rip = t->rip;
 }

@@ -131,6 +131,9 @@ void stack_skip(struct stack *k, uint64_t bytes);
 struct code_target { struct descriptor d; uint16_t selector; uint64_t rip; };
 /* Raises #GP(selector) for a code descriptor with L and D both set, #NP(selector), #GP(0) for an offset outside. */
 void code_target_check(struct bt_vcpu *v, struct code_target *t);
+/* Traces; only when trace_is_on. */
+void trace_far(struct bt_vcpu *v, const char *what, uint16_t selector, uint64_t rip);
+void trace_cr3(struct bt_vcpu *v, uint64_t value, bool keep);
 void code_target_take(struct bt_vcpu *v, struct code_target *t, unsigned cpl);
 /* Return to CS:RIP: reads the descriptor and checks it against the RPL; a null selector is #GP(0). */
 void return_target_check(struct bt_vcpu *v, struct code_target *t);

@@ -7,6 +7,7 @@
  * A 16-bit TSS sets the upper halves of the general registers to ones, as processors do.
  * Sources: Intel SDM 3A chapter 7; AMD APM volume 2 chapter 12.
  */
+#include "base/log.h"
 #include "engine/bt/helper/helper.h"
 
 enum { TSS32_LIMIT = 0x67, TSS16_LIMIT = 0x2b };
@@ -196,6 +197,7 @@ void task_switch(struct bt_vcpu *v, unsigned insn_len, struct descriptor *d, enu
              why == TASK_CALL || why == TASK_INT ? ACCESS_STORE : ACCESS_LOAD);
     if (why == TASK_JMP || why == TASK_IRET) old_busy_clear(v);
     uint64_t rip = s->rip + insn_len;
+    if (trace_is_on(TRACE_PCALL)) trace_far(v, "task switch", d->selector, 0);
     save_old(v, s->seg[SEG_CS].attr & SEG_ATTR_DB ? (uint32_t)rip : (uint16_t)rip,
              why == TASK_IRET ? s->rflags & ~(uint64_t)RFLAGS_NT : s->rflags);
     struct new_task t = read_new(v, base, wide);
