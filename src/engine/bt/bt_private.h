@@ -338,6 +338,7 @@ void bt_fetch_pages_forget(struct bt_vcpu *v);
 gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io);
 uint8_t *bt_ram(struct bt_engine *e, gpa_t gpa, bool *readonly);   /* host address of a byte, NULL: not RAM or ROM */
 void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write);
+void bt_code_forget(struct bt_vcpu *v, gva_t linear, unsigned size);
 bool bt_is_watching(const struct bt_vcpu *v);          /* data breakpoints are set */
 /* walk.c */
 struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, global; unsigned shift; uint32_t error; };

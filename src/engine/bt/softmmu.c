@@ -250,6 +250,17 @@ uint8_t *bt_host_pointer(struct bt_vcpu *v, gva_t linear, unsigned access)
     return h.hva;
 }
 
+/* Plain memory within a page is about to be overwritten: forgets the blocks made from it now, all at once. Where it was a page's
+ * last code, bt_host_pointer will give the page. */
+void bt_code_forget(struct bt_vcpu *v, gva_t linear, unsigned size)
+{
+    struct hit h = resolve(v, mmu_for(v, 0), linear, BT_WRITE);
+    if (h.kind != HIT_CODE) return;
+    bt_code_lock(v);
+    bt_invalidate(v->engine, h.gpa, size);
+    bt_code_unlock(v);
+}
+
 /* ---- Misses of generated code ---- */
 
 static void check_alignment(struct bt_vcpu *v, gva_t linear, unsigned size, uint32_t what)

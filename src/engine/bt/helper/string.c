@@ -62,6 +62,17 @@ static bool string_advance(struct bt_vcpu *v, struct string_op *o, uint64_t n, b
     return o->count != 0;
 }
 
+/* A long piece that goes to a page with translated code (the kernel clears pages that held a program): its blocks die at once, not
+ * element by element. */
+static uint8_t *overwrite(struct bt_vcpu *v, const struct string_op *o, gva_t linear, uint64_t room)
+{
+    enum { LONG_BYTES = 64 };
+    uint64_t n = MIN(o->count, room), bytes = n * o->size;
+    if (bytes < LONG_BYTES || v->stepping_shadow) return NULL;
+    bt_code_forget(v, o->down ? linear - (bytes - o->size) : linear, bytes);
+    return bt_host_pointer(v, linear, BT_WRITE);
+}
+
 /* One side of the operation: the next element, checked, and the plain memory there, if it is that. */
 struct side { gva_t linear; uint64_t room; uint8_t *host; };
 
@@ -74,6 +85,7 @@ static struct side side_make(struct bt_vcpu *v, const struct string_op *o, unsig
     alignment_check(v, d.linear, o->size);
     d.room = string_room(v, seg, offset, d.linear, o->size, o->addrsize, o->down);
     d.host = d.room ? bt_host_pointer(v, d.linear, access) : NULL;
+    if (d.room && !d.host && access == BT_WRITE) d.host = overwrite(v, o, d.linear, d.room);
     if (v->stepping_shadow) d.room = MIN(d.room, 1ull);
     return d;
 }

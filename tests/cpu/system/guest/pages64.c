@@ -211,6 +211,77 @@ static void invalidation(void)
     row_flush();
 }
 
+/* ---- Code that string instructions overwrite ---- */
+
+enum { FUNCTIONS = 256, FUNCTION_BYTES = 16 };
+static u8 code_to[4096] __attribute__((aligned(4096))), code_from[4096] __attribute__((aligned(4096)));
+
+/* mov eax, n * 3 + add; ret */
+static void functions_make(u8 *page, u32 add)
+{
+    for (u32 n = 0; n < FUNCTIONS; n++) {
+        volatile u8 *p = page + n * FUNCTION_BYTES;
+        p[0] = 0xb8;
+        for (unsigned k = 0; k < 4; k++) p[1 + k] = (u8)((n * 3 + add) >> 8 * k);
+        p[5] = 0xc3;
+    }
+}
+
+static u64 call(const u8 *code, u64 rax, void *rdi, u64 rcx)
+{
+    __asm__ volatile("call *%3" : "+a"(rax), "+D"(rdi), "+c"(rcx) : "r"(code) : "memory", "cc");
+    return rax;
+}
+
+static u64 functions_call(void)
+{
+    u64 sum = 0;
+    for (u32 n = 0; n < FUNCTIONS; n++) sum = sum * 31 + call(code_to + n * FUNCTION_BYTES, 7, 0, 0);
+    return sum;
+}
+
+static void overwrite(unsigned kind, u8 *to, u64 bytes)
+{
+    u8 *from = code_from + (to - code_to);
+    u64 words = bytes / 8, rets = 0xc3c3c3c3c3c3c3c3;
+    if (kind == 0) __asm__ volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(rets) : "memory");
+    if (kind == 1) __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(rets) : "memory");
+    if (kind == 2) __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+    if (kind == 3) __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+    to += words * 8 - 8;
+    if (kind == 4) __asm__ volatile("std; rep stosq; cld" : "+D"(to), "+c"(words) : "a"(rets) : "memory");
+}
+
+/* rep stosb runs over what follows it, 128 times inc eax: the processor goes on with what it wrote. */
+static void overwritten_itself(void)
+{
+    volatile u8 *p = code_to;
+    for (unsigned run = 0; run < 3; run++)
+        for (u64 bytes = 0; bytes <= 256; bytes += 32) {
+            p[0] = 0xf3, p[1] = 0xaa;
+            for (unsigned n = 0; n < 128; n++) p[2 + 2 * n] = 0xff, p[3 + 2 * n] = 0xc0;
+            p[258] = 0xc3;
+            row_add(call(code_to, 0x90, code_to + 2, bytes));
+        }
+    row_end("overwritten itself", 0);
+}
+
+static void overwritten(void)
+{
+    static const struct { u32 at, bytes; } range[] = { { 0, 4096 }, { 16, 64 }, { 160, 72 }, { 1024, 2048 }, { 4032, 64 }, { 48, 4048 }, { 512, 8 } };
+    for (unsigned kind = 0; kind < 5; kind++)
+        for (unsigned n = 0; n < sizeof(range) / sizeof(*range); n++) {
+            functions_make(code_to, 1000 * n);
+            functions_make(code_from, 1000 * n + 500);
+            row_add(functions_call());
+            overwrite(kind, code_to + range[n].at, range[n].bytes);
+            row_add(functions_call());
+            row_end("overwritten", kind << 4 | n);
+        }
+    overwritten_itself();
+    row_flush();
+}
+
 /* qemu looks at the first byte only, and raises #GP for #SS. */
 static void canonical(void)
 {
@@ -236,6 +307,7 @@ void test_pages(void)
     crossings();
     large();
     invalidation();
+    overwritten();
     print("golden canonical\n");
     canonical();
     print("golden end\n");
