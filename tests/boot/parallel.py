@@ -5,6 +5,7 @@
 boots=N       N boots with 4 vCPUs, to power-off
 patching=N    N times the kernel patches its own text (ftrace, tracepoints' static keys) while other vCPUs run it
 stress=N      stress-ng with --verify, classes cpu, vm, fork, switch, signal, N seconds in all, 4 vCPUs
+jit=N         eight luajits at once on 4 vCPUs make traces anew N times, with other flags each time; the results are the host's
 build=N       gcc compiles N sources with make -j4 on 2 vCPUs; the objects are those that the host makes
 
 What this machine lacks is skipped out loud (exit status 77)."""
@@ -157,7 +158,24 @@ def build(a, count):
     return f'{count} objects by make -j4 on 2 vCPUs, byte for byte those of the host'
 
 
-TESTS = {'boots': boots, 'patching': patching, 'stress': stress, 'build': build}
+def jit(a, count):
+    luajit = tool('luajit', 'luajit')
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'load.lua')
+    seeds = range(1, 9)
+    runs = ''.join(f'/luajit /load.lua {seed} {count} > /tmp/{seed} 2>&1 &\n' for seed in seeds)
+    initrd = initramfs(os.path.join(a.dir, 'i'), f'{runs}wait\nfor n in {" ".join(map(str, seeds))}; do echo seed $n $(cat /tmp/$n); done\n'
+                       f'echo ended\n{QUIET}\necho OSPITE-DONE', with_libraries(luajit) | {'luajit': luajit, 'load.lua': script})
+    want = {seed: subprocess.run([luajit, script, str(seed), str(count)], capture_output=True, text=True, check=True).stdout.strip() for seed in seeds}
+    with boot(a, 4, initrd, 120 + count // 20, 1024) as m:
+        text = m.serial('(.*)ended', BAD).group(1)
+        end(m)
+    for seed in seeds:
+        if not re.search(rf'seed {seed} {want[seed]}\s', text):
+            raise Failure(f'luajit with seed {seed} does not say {want[seed]}:\n{text}')
+    return f'8 luajits, {count} rounds each, on 4 vCPUs: what they compute is what the host does'
+
+
+TESTS = {'jit': jit, 'boots': boots, 'patching': patching, 'stress': stress, 'build': build}
 
 
 def main():
