@@ -33,6 +33,7 @@ struct gdbstub {
     struct chardev *chardev;
     struct engine_debug debug;
     bool connected, running, no_ack, wide;   /* running: gdb waits for a stop reply */
+    bool ran;                                /* the machine did when gdb came */
     enum arch_choice arch;
     unsigned vcpu;                           /* H packet: whose registers */
     unsigned stop_signal, stop_vcpu;
@@ -191,6 +192,18 @@ static void let_go(struct gdbstub *g)
 static bool is_stopped(const struct gdbstub *g)
 {
     return machine_state(g->m) != RUN_RUNNING;
+}
+
+/* gdb went without a word: its breakpoints go, and a machine that ran when it came runs again. */
+static void break_off(struct gdbstub *g)
+{
+    if (g->ran) {
+        let_go(g);
+        return;
+    }
+    memset(&g->debug, 0, sizeof(g->debug));
+    debug_apply(g);
+    g->running = false;
 }
 
 /* ---- packets; args is the text behind the letter ---- */
@@ -701,13 +714,14 @@ static void stub_event(void *opaque, bool opened)
         g->connected = true;
         g->no_ack = false;
         g->state = WAIT_START;
-        if (!is_stopped(g)) machine_stop(g->m, RUN_PAUSED);
+        g->ran = !is_stopped(g);
+        if (g->ran) machine_stop(g->m, RUN_PAUSED);
         g->stop_signal = SIGNAL_TRAP;
         g->stop_vcpu = g->vcpu = 0;
         g->wide = arch_is_wide(g);
     } else if (g->connected) {
         g->connected = false;
-        let_go(g);
+        break_off(g);
     }
 }
 
