@@ -38,6 +38,10 @@ struct block_open_options {
     /* --image-opts: dotted keys as in json:{} names, "file.filename", "encrypt.key-secret"; NULL: none. */
     const struct block_option_set *options;
     const struct block_objects *objects;    /* NULL: none */
+    /* Of --image-opts what began with "backing.", for the image's backing file; block_open fills it in. */
+    const struct block_option_set *backing_options;
+    const struct block_node *keys_of;   /* with the secrets that this node and its chain were opened with; NULL: none */
+    bool no_key;                     /* an encrypted image needs no passphrase; its data cannot be read then */
     bool no_backing;                 /* do not open the backing file: for work on the image's own metadata */
     bool for_check;                  /* also images that are damaged or marked so, as far as block_check can use them */
     const char *internal_snapshot;   /* id or name: the disk as it was then, read-only; NULL: as it is */

@@ -76,6 +76,10 @@ struct block_format {
     bool has_backing;
     /* Options of create (and amend), with size, backing_file and backing_fmt where it has them. */
     const struct block_option *create_options;
+    /* More keys, of amend alone. */
+    const struct block_option *amend_options;
+    /* What was never written to a new image does not read as zeroes. */
+    bool new_is_garbage;
     /* Keys that open takes from n->opening->options besides driver, file.* and the like. */
     const struct block_option *open_options;
     /* Refuses combinations and values that create would refuse; touches nothing. */
@@ -125,6 +129,7 @@ struct block_protocol_driver {
 
 struct block_node {
     const struct block_format *format;
+    const struct block_objects *objects;        /* of the options it was opened with */
     const struct block_open_options *opening;   /* while format->open runs, with options cut down to the format's */
     struct block_protocol *file;
     struct block_node *backing;     /* NULL: none; owned */
@@ -132,6 +137,7 @@ struct block_node {
     void *state;                    /* the format's */
     uint64_t size;
     char *filename;
+    char *key_secret;               /* id of the secret that opened it; NULL: not encrypted, or locked */
     bool readonly;
     bool probed_raw;                /* sector 0 guard */
     uint32_t cluster_bytes;         /* the format's unit of allocation, set by open; 0: none */
@@ -144,7 +150,7 @@ struct block_node {
 
 extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
                                  block_format_vmdk, block_format_vpc, block_format_qed,
-                                 block_format_parallels;
+                                 block_format_parallels, block_format_luks;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */
@@ -154,6 +160,9 @@ const struct block_format *block_format_find(const char *name);
 const char *block_format_names(void);
 /* What a file looks like to a person ("qcow2", "VMDK", "raw", ...). */
 const char *block_format_looks_like(const uint8_t *head, size_t length);
+
+/* open.c: notes the secret that an image was opened with. */
+void block_node_key_note(struct block_node *n, const char *id);
 
 /* file.c: a file or block device, locked. */
 struct block_protocol *block_file_open(const char *filename, const struct block_file_options *o, struct error *err);

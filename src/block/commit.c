@@ -31,7 +31,7 @@ static struct block_node *open_again(const struct block_node *n, bool readonly, 
 {
     const struct block_open_options o = {
         .filename = n->filename, .format = n->probed_raw ? NULL : n->format->name, .readonly = readonly, .no_lock = !readonly || n->no_lock,
-        .force_share = n->force_share, .cache = cache_of(n), .discard = n->discard,
+        .force_share = n->force_share, .cache = cache_of(n), .discard = n->discard, .keys_of = n,
     };
 
     return block_node_open(&o, overlay_of, err);
@@ -71,7 +71,7 @@ static int base_write(struct block_node *n, struct error *err)
     int r = base ? 0 : -1;
 
     if (base && base->size < n->size)
-        r = block_resize(base, n->size, BLOCK_PREALLOCATION_OFF, err);
+        r = block_grow(base, n->size, err);
     if (!r)
         r = all_copy(n, base, err);
     block_close(base);

@@ -11,9 +11,9 @@
 
 static const struct block_format *const formats[] = {
     &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_qed,
-    &block_format_parallels, &block_format_raw,
+    &block_format_parallels, &block_format_luks, &block_format_raw,
 };
-#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels"
+#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels, luks"
 
 static const struct {
     const char *name;
@@ -24,7 +24,6 @@ static const struct {
     { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
     { "VMDK 3 (COWD)", 0, "COWD", 4 },
     { "Bochs", 0, "Bochs Virtual HD Image", 22 },
-    { "LUKS", 0, "LUKS\xba\xbe", 6 },
 };
 
 const struct block_format *block_format_probe(const uint8_t *head, size_t length)
@@ -74,6 +73,18 @@ const struct block_option *block_create_table(const char *format)
 {
     const struct block_format *f = block_format_find(format);
     return f && f->create ? f->create_options : NULL;
+}
+
+const struct block_option *block_amend_table(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f ? f->amend_options : NULL;
+}
+
+bool block_format_new_is_zero(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && !f->new_is_garbage;
 }
 
 bool block_format_has_backing(const char *format)

@@ -47,6 +47,15 @@ int block_resize(struct block_node *n, uint64_t size_bytes, enum block_prealloca
     return n->format->resize(n, ALIGN_UP(size_bytes, 512ull), preallocation, err);
 }
 
+int block_grow(struct block_node *n, uint64_t size_bytes, struct error *err)
+{
+    uint64_t old = n->size;
+    if (block_resize(n, size_bytes, BLOCK_PREALLOCATION_OFF, err))
+        return -1;
+    int r = n->format->new_is_garbage ? block_write_zeroes_sync(n, old, n->size - old, false) : 0;
+    return r ? error_set(err, "'%s': zeroes cannot be written: %s", n->filename, strerror(-r)) : 0;
+}
+
 int block_info_get(struct block_node *n, struct block_info *info, struct error *err)
 {
     *info = (struct block_info){ .cluster_bytes = n->cluster_bytes };
@@ -58,6 +67,11 @@ int64_t block_allocated_bytes(struct block_node *n)
     if (n->format->allocated)
         return n->format->allocated(n);
     return n->file->ops->allocated ? n->file->ops->allocated(n->file) : -1;
+}
+
+bool block_is_encrypted(const struct block_node *n)
+{
+    return n->key_secret;
 }
 
 struct block_node *block_backing(const struct block_node *n)
@@ -210,12 +224,31 @@ int block_bitmap_list(struct block_node *n, struct block_bitmap **list, unsigned
     return n->format->bitmap_list ? n->format->bitmap_list(n, list, count, err) : 0;
 }
 
+static bool table_has(const struct block_option *table, const char *key)
+{
+    while (table && table->name && strcmp(table->name, key))
+        table++;
+    return table && table->name;
+}
+
+/* Each key in the table that knows it; a key that neither knows is told with the nearest of those of create. */
+static int amend_keys_check(const struct block_format *f, const struct block_option_set *changes, struct error *err)
+{
+    for (unsigned i = 0; i < changes->count; i++) {
+        const struct block_option_set one = { &changes->item[i], 1 };
+        const char *key = changes->item[i].key;
+        if (block_options_check(&one, table_has(f->amend_options, key) ? f->amend_options : f->create_options, f->name, err))
+            return -1;
+    }
+    return 0;
+}
+
 int block_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
                 struct error *err)
 {
     if (!n->format->amend)
         return cannot(n, "have their options changed", err);
-    if (writable_check(n, err) || block_options_check(changes, n->format->create_options, n->format->name, err))
+    if (writable_check(n, err) || amend_keys_check(n->format, changes, err))
         return -1;
     for (unsigned i = 0; i < changes->count; i++)
         for (const struct block_option *o = n->format->create_options; o->name; o++)

@@ -22,6 +22,10 @@ const char *block_format_nth(unsigned i);
 /* Whether a format of this name is there; its creation options, NULL: it cannot be created. */
 bool block_format_exists(const char *format);
 const struct block_option *block_create_table(const char *format);
+/* Options that only amend has; NULL: none. */
+const struct block_option *block_amend_table(const char *format);
+/* What was never written to a new image (of files) reads as zeroes. */
+bool block_format_new_is_zero(const char *format);
 bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
 bool block_format_has_check(const char *format);
@@ -57,6 +61,9 @@ int block_measure(const struct block_create_options *o, struct block_node *sourc
 /* Grows with zeroes, whatever the backing file holds there. Shrinking is the caller's decision. */
 int block_resize(struct block_node *n, uint64_t size_bytes, enum block_preallocation preallocation, struct error *err);
 
+/* Grows likewise, also where the format would show noise. */
+int block_grow(struct block_node *n, uint64_t size_bytes, struct error *err);
+
 /* Strings live as long as the node. */
 struct block_info {
     uint32_t cluster_bytes;         /* 0: none */
@@ -68,6 +75,7 @@ struct block_info {
 int block_info_get(struct block_node *n, struct block_info *info, struct error *err);
 /* Bytes that its files take; -1: not known. */
 int64_t block_allocated_bytes(struct block_node *n);
+bool block_is_encrypted(const struct block_node *n);
 /* NULL: none, or not opened. */
 struct block_node *block_backing(const struct block_node *n);
 /* A name that an image at path records, as a name for open: relative ones count from its directory. malloc'ed. */

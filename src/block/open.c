@@ -19,7 +19,7 @@
 /* What an open wants, with the options taken apart. */
 struct wish {
     struct block_open_options o;
-    struct block_options_arena all, file, rest;
+    struct block_options_arena all, file, rest, backing;
     bool by_name;                   /* o.filename is a name, not options */
 };
 
@@ -55,6 +55,9 @@ static int rest_check(const struct block_node *n, const struct block_open_option
     snprintf(what, sizeof(what), "format %s", n->format->name);
     if (block_options_check(o->options, n->format->open_options, what, err))
         return error_prefix(err, "cannot open '%s'", n->filename);
+    if (o->backing_options && !n->format->has_backing)
+        return error_set(err, "cannot open '%s': %s images have no backing file for 'backing.%s'", n->filename,
+                         n->format->name, o->backing_options->item[0].key);
     if (o->internal_snapshot && !n->format->snapshot_list)
         return error_set(err, "cannot open '%s': %s images have no internal snapshots", n->filename, n->format->name);
     return 0;
@@ -80,6 +83,7 @@ struct block_node *block_node_open_over(struct block_protocol *file, const struc
     n->unsafe = o->cache == BLOCK_CACHE_UNSAFE;
     n->direct = o->cache == BLOCK_CACHE_NONE || o->cache == BLOCK_CACHE_DIRECTSYNC;
     n->write_through = o->cache == BLOCK_CACHE_WRITETHROUGH || o->cache == BLOCK_CACHE_DIRECTSYNC;
+    n->objects = o->objects;
     n->opening = o;
     if (!format_choose(n, o->format, err) && !rest_check(n, o, err) && !n->format->open(n, err)) {
         n->opening = NULL;
@@ -135,10 +139,28 @@ static int item_take(struct wish *w, const char *key, const char *value, struct 
         return r < 0 ? -1 : 0;
     if (!strcmp(key, "filename"))
         return block_options_add(&w->file, key, value) ? error_set(err, "out of memory") : 0;
+    if (!strncmp(key, "backing.", 8) && strlen(key) >= 10 && !strcmp(key + strlen(key) - 10, "key-secret"))
+        return block_options_add(&w->backing, key + 8, value) ? error_set(err, "out of memory") : 0;
     if (!strcmp(key, "file") || !strncmp(key, "backing", 7))
         return error_set(err, "'%s' is not supported in a name; give the file as file.filename=, and record the backing "
                          "file in the image", key);
     return block_options_add(below ? &w->file : &w->rest, below ? key + 5 : key, value) ? error_set(err, "out of memory") : 0;
+}
+
+/* The keys of a chain: encrypt.key-secret, backing.encrypt.key-secret, ... */
+static int keys_add(struct wish *w)
+{
+    char key[8 * BLOCK_CHAIN_MAX + 32] = "";
+    unsigned depth = 0;
+    for (const struct block_node *n = w->o.keys_of; n && depth < BLOCK_CHAIN_MAX; n = n->backing, depth++) {
+        strcpy(key + 8 * depth, n->format->has_backing ? "encrypt.key-secret" : "key-secret");
+        if (n->key_secret && block_options_add(&w->all, key, n->key_secret))
+            return -1;
+        strcpy(key + 8 * depth, "backing.");
+    }
+    if (w->o.keys_of && !w->o.objects)
+        w->o.objects = w->o.keys_of->objects;
+    return 0;
 }
 
 static int wish_parse(struct wish *w, struct error *err)
@@ -150,6 +172,8 @@ static int wish_parse(struct wish *w, struct error *err)
     for (unsigned i = 0; w->o.options && i < w->o.options->count; i++)
         if (block_options_add(&w->all, w->o.options->item[i].key, w->o.options->item[i].value))
             return error_set(err, "out of memory");
+    if (keys_add(w))
+        return error_set(err, "out of memory");
     w->o.format = NULL;
     for (unsigned i = 0; i < w->all.set.count; i++)
         if (item_take(w, w->all.item[i].key, w->all.item[i].value, err))
@@ -165,6 +189,7 @@ static int wish_parse(struct wish *w, struct error *err)
     if (explicit_format)
         w->o.format = explicit_format;
     w->o.options = &w->rest.set;
+    w->o.backing_options = w->backing.set.count ? &w->backing.set : NULL;
     return 0;
 }
 
@@ -187,7 +212,13 @@ struct block_node *block_node_open(const struct block_open_options *o, struct bl
     block_options_free(&w.all);
     block_options_free(&w.file);
     block_options_free(&w.rest);
+    block_options_free(&w.backing);
     return n;
+}
+
+void block_node_key_note(struct block_node *n, const char *id)
+{
+    n->key_secret = id ? strdup(id) : NULL;
 }
 
 struct block_node *block_open(const struct block_open_options *o, struct error *err)
@@ -221,6 +252,7 @@ void block_close(struct block_node *n)
     n->format->close(n);
     n->file->ops->close(n->file);
     block_close(n->backing);
+    free(n->key_secret);
     free(n->filename);
     free(n);
 }

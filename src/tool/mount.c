@@ -63,13 +63,14 @@ static int image_open(struct running *u, struct error *err)
 {
     const struct mount_options *o = &u->o;
     const struct block_open_options b = {
-        .filename = o->image, .format = o->format, .readonly = o->readonly && !o->snapshot, .snapshot = o->snapshot,
+        .filename = o->image_options ? NULL : o->image, .options = o->image_options ? &o->options : NULL,
+        .objects = secrets_objects(&u->o.secrets), .format = o->format, .readonly = o->readonly && !o->snapshot, .snapshot = o->snapshot,
         .cache = o->cache, .discard = !o->keep_discards,
     };
     u->node = block_open(&b, err);
     if (!u->node)
         return -1;
-    if (!o->format && !strcmp(block_format_name(u->node), "raw") && !o->readonly)
+    if (!o->format && !o->image_options && !strcmp(block_format_name(u->node), "raw") && !o->readonly)
         log_message("'%s' looks like a raw image; writes that would make it look like another format are refused. Give "
                     "-f raw to allow them", o->image);
     return 0;
@@ -142,5 +143,6 @@ int mount_tool_run(int argc, char **argv)
         log_message("mount: %s", last.text);
         r = -1;
     }
+    mount_options_free(&u.o);
     return r ? 1 : 0;
 }

@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "tool/image_options.h"
 #include "tool/option_list.h"
 
 typedef int set_fn(struct mount_options *o, const char *arg, struct error *err);
@@ -25,8 +26,20 @@ SET_FLAG(snapshot)
 SET_FLAG(foreground)
 SET_FLAG(allow_other)
 SET_FLAG(allow_root)
+SET_FLAG(image_options)
 SET_TEXT(format)
 SET_TEXT(pid_file)
+
+static int set_object(struct mount_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+    if (option_list_parse(&l, o->arena, arg, "qom-type", err))
+        return error_prefix(err, "--object");
+    const char *type = option_list_get(&l, "qom-type");
+    if (!type || strcmp(type, "secret"))
+        return error_set(err, "--object: write secret,id=NAME,file=PATH");
+    return option_list_apply(&l, "--object secret", secret_keys, NULL, err) ? -1 : secrets_add(&o->secrets, &l, err);
+}
 
 static int set_cache(struct mount_options *o, const char *arg, struct error *err)
 {
@@ -69,6 +82,8 @@ static const struct row {
     { 0, "cache", "MODE", "writeback (default), writethrough, none, directsync, unsafe", set_cache, false },
     { 0, "discard", "MODE", "unmap (default): holes that are punched become free space of the image; or ignore",
       set_discard, false },
+    { 0, "object", "secret,id=ID,...", "a passphrase: data=TEXT or file=PATH, format=raw or base64", set_object, false },
+    { 0, "image-opts", NULL, "IMAGE is driver=luks,file.filename=NAME,key-secret=ID,...", set_image_options, false },
     { 0, "allow-other", NULL, "other users may use the files too, as far as their mode lets them", set_allow_other, false },
     { 0, "allow-root", NULL, "root may use the files too", set_allow_root, false },
     { 0, "foreground", NULL, "stay in the foreground", set_foreground, false },
@@ -143,7 +158,7 @@ static int options_get(struct mount_options *o, int argc, char **argv, struct er
 
 int mount_options_parse(struct mount_options *o, int argc, char **argv, struct error *err)
 {
-    *o = (struct mount_options){ .unmounts = !strcmp(argv[0], "umount") };
+    *o = (struct mount_options){ .unmounts = !strcmp(argv[0], "umount"), .arena = arena_new() };
     if (options_get(o, argc, argv, err))
         return -1;
     int left = argc - optind, want = o->unmounts ? 1 : 2;
@@ -157,5 +172,19 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, struct e
     o->image = o->unmounts ? NULL : argv[optind];
     if (o->allow_other && o->allow_root)
         return error_set(err, "--allow-other lets root in already; leave out --allow-root");
+    if (!o->image_options)
+        return 0;
+    if (o->format)
+        return error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", o->format);
+    if (image_options_parse(o->arena, o->image, true, &o->options, err))
+        return -1;
+    o->image = image_options_name(&o->options, o->image);
     return 0;
+}
+
+void mount_options_free(struct mount_options *o)
+{
+    secrets_free(&o->secrets);
+    if (o->arena)
+        arena_free(o->arena);
 }

@@ -149,7 +149,8 @@ static int sockets_open(struct running *u, unsigned activated, struct error *err
 static int export_open(struct running *u, struct nbd_image *i, struct error *err)
 {
     const struct block_open_options o = {
-        .filename = i->filename, .format = i->format, .readonly = i->readonly && !u->t.snapshot,
+        .filename = i->options ? NULL : i->filename, .options = i->options, .objects = secrets_objects(&u->t.secrets),
+        .format = i->format, .readonly = i->readonly && !u->t.snapshot,
         .snapshot = u->t.snapshot, .cache = u->t.cache, .discard = u->t.discard,
     };
     struct nbd_export_options x = { .name = i->name, .description = i->description, .offset_bytes = i->offset,
@@ -158,7 +159,8 @@ static int export_open(struct running *u, struct nbd_image *i, struct error *err
     i->node = x.node = block_open(&o, err);
     if (!i->node)
         return -1;
-    if (!i->format && !strcmp(block_format_name(i->node), "raw") && !i->readonly)
+    x.readonly |= block_is_readonly(i->node);
+    if (!i->format && !i->options && !strcmp(block_format_name(i->node), "raw") && !i->readonly)
         log_message("'%s' looks like a raw image; writes that would make it look like another format are refused. Give "
                     "-f raw to allow them", i->filename);
     if (i->partition) {
@@ -177,7 +179,7 @@ static int export_open(struct running *u, struct nbd_image *i, struct error *err
 
 static int server_make(struct running *u, struct error *err)
 {
-    const struct nbd_tool *t = &u->t;
+    struct nbd_tool *t = &u->t;
     if (nbd_objects_tls(t, true, &u->tls, err))
         return -1;
     const struct nbd_server_options o = { .clients_max = t->shared, .persistent = t->persistent && !t->connect,
@@ -263,6 +265,7 @@ static int finish(struct running *u, struct error *err)
         block_close(n);
     }
     nbd_tls_free(u->tls);
+    secrets_free(&u->t.secrets);
     if (*u->unlink_path)
         unlink(u->unlink_path);
     if (*u->pid_path)

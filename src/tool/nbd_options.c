@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "tool/image_options.h"
 
 typedef int set_fn(struct nbd_tool *t, const char *arg, struct error *err);
 
@@ -225,7 +226,7 @@ static const struct row {
     { 0, "selinux-label", "LABEL", "labels are not set here; run it under 'runcon' or give the socket to systemd", NULL },
     { 'c', "connect", "DEV", "let the kernel's /dev/nbdN be this image", set_connect },
     { 'd', "disconnect", "DEV", "end that", set_disconnect },
-    { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels (default: what it looks like)", set_format },
+    { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels, luks (default: what it looks like)", set_format },
     { 'r', "read-only", NULL, "export read-only", set_readonly },
     { 's', "snapshot", NULL, "writes go to a temporary file that is dropped", set_snapshot },
     { 'l', "load-snapshot", "SNAPSHOT", "internal snapshots cannot be exported in this version; use qemu-img convert -l",
@@ -306,23 +307,15 @@ static int options_get(struct nbd_tool *t, int argc, char **argv, struct error *
     return 0;
 }
 
-/* --image-opts: the few keys that describe what -f, -r and FILE describe. */
 static int image_options_take(struct nbd_tool *t, struct nbd_image *i, struct error *err)
 {
-    static const struct option_key keys[] = {
-        { "driver", export_format }, { "file.filename", export_filename }, { "filename", export_filename },
-        { "file.driver", NULL, NULL }, { "read-only", export_readonly }, { .name = NULL },
-    };
-    struct option_list l;
-    if (option_list_parse(&l, t->arena, i->filename, "file.filename", err))
+    if (i->format)
+        return error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", i->format);
+    i->options = arena_room(t->arena, sizeof(*i->options));
+    if (image_options_parse(t->arena, i->filename, true, i->options, err))
         return -1;
-    const char *below = option_list_get(&l, "file.driver");
-    if (below && strcmp(below, "file") && strcmp(below, "host_device"))
-        return error_set(err, "--image-opts: file.driver=%s is not supported; file and host_device are", below);
-    i->filename = NULL;
-    if (option_list_apply(&l, "--image-opts", keys, i, err))
-        return -1;
-    return i->filename ? 0 : error_set(err, "--image-opts: file.filename=NAME is missing");
+    i->filename = image_options_name(i->options, i->filename);
+    return 0;
 }
 
 static int files_take(struct nbd_tool *t, int count, char **files, struct error *err)

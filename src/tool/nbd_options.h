@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "nbd/server.h"
 #include "tool/option_list.h"
+#include "tool/secrets.h"
 
 struct nbd_tls;
 
@@ -19,6 +20,7 @@ struct nbd_image {
     bool readonly;
     uint64_t offset;
     unsigned partition;             /* 0: all */
+    struct block_option_set *options;   /* --image-opts, instead of filename and format */
     struct block_node *node;
 };
 
@@ -43,6 +45,7 @@ struct nbd_tool {
     unsigned images;
     struct nbd_object object[NBD_TOOL_OBJECTS];
     unsigned objects;
+    struct secrets secrets;         /* those of them that are secrets */
 };
 
 /* 0, or -1 with *err. t->arena lives as long as the strings are needed; the caller frees it. */
@@ -50,10 +53,8 @@ int nbd_options_parse(struct nbd_tool *t, int argc, char **argv, struct error *e
 void nbd_options_help(void);
 
 /* nbd_objects.c: the credentials that --tls-creds and --tls-authz name; *tls NULL without them. */
-int nbd_objects_check(const struct nbd_tool *t, struct error *err);
-int nbd_objects_tls(const struct nbd_tool *t, bool server, struct nbd_tls **tls, struct error *err);
-/* What the secret object with this id holds; *data is malloc'ed. */
-int nbd_objects_secret(const struct nbd_tool *t, const char *id, char **data, size_t *length, struct error *err);
+int nbd_objects_check(struct nbd_tool *t, struct error *err);
+int nbd_objects_tls(struct nbd_tool *t, bool server, struct nbd_tls **tls, struct error *err);
 
 /* nbd_kernel.c: the kernel's nbd driver, by netlink. fd: a socket whose other end serves. 0, or -1 with *err. */
 int nbd_kernel_connect(const char *device, int fd, uint64_t size_bytes, uint16_t flags, struct error *err);

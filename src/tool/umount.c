@@ -241,5 +241,6 @@ int umount_tool_run(int argc, char **argv)
         r = run(o.directory, &err);
     if (r)
         log_message("umount: %s", err.text);
+    mount_options_free(&o);
     return r ? 1 : 0;
 }

@@ -6,15 +6,18 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "block/image.h"
 #include "tool/vm_options_private.h"
 
-enum { IDE_UNITS = 4 };
+enum { IDE_UNITS = 4, DRIVE_KEYS = 4 };
 
 struct drive_request {
     struct vm_options *o;
     struct drive_config d;
     int bus, unit;
     bool has_index, boot_given;
+    struct block_option_value key[DRIVE_KEYS];   /* for the image */
+    unsigned keys;
 };
 
 static struct drive_config *drive_at(struct vm_options *o, int index)
@@ -131,18 +134,32 @@ static int drive_unit(void *t, const char *v, struct error *err)
 
 static int drive_format(void *t, const char *v, struct error *err)
 {
-    static const char *const names[] = { "raw", "qcow2", NULL };
-    static const char *const later[] = { "qcow", "vmdk", "vdi", "vhdx", "vpc", "qed", "parallels", "luks", "nbd", NULL };
-    unsigned which;
+    char names[160] = "";
 
-    for (unsigned i = 0; later[i]; i++)
-        if (!strcmp(v, later[i]))
-            return error_set(err, "format '%s' is not supported in this version; convert the image with "
-                             "'qemu-img convert -O qcow2'", v);
-    if (value_choice("format", v, names, &which, err) < 0) return -1;
-    request_of(t)->d.open.format = names[which];
+    for (unsigned i = 0; block_format_nth(i); i++)
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ", " : "", block_format_nth(i));
+    if (!block_format_exists(v)) return error_set(err, "format: unknown value '%s'; known are %s", v, names);
+    request_of(t)->d.open.format = v;
     return 0;
 }
+
+/* Keys that are the image's own: how an encrypted one is opened. */
+static int drive_image_key(void *t, const char *key, const char *v, struct error *err)
+{
+    struct drive_request *r = request_of(t);
+
+    if (r->keys == DRIVE_KEYS) return error_set(err, "more than %d keys of secrets", DRIVE_KEYS);
+    r->key[r->keys++] = (struct block_option_value){ key, v };
+    return 0;
+}
+
+#define IMAGE_KEY(function, name) \
+    static int function(void *t, const char *v, struct error *err) { return drive_image_key(t, name, v, err); }
+IMAGE_KEY(drive_key_secret, "key-secret")
+IMAGE_KEY(drive_encrypt_secret, "encrypt.key-secret")
+IMAGE_KEY(drive_encrypt_format, "encrypt.format")
+IMAGE_KEY(drive_backing_secret, "backing.key-secret")
+IMAGE_KEY(drive_backing_encrypt, "backing.encrypt.key-secret")
 
 static int drive_readonly(void *t, const char *v, struct error *err)
 {
@@ -248,7 +265,11 @@ static int drive_off(void *t, const char *v, struct error *err)
 
 static const struct option_key drive_keys[] = {
     { "file", drive_file, NULL },         { "if", drive_if, NULL },
-    { "format", drive_format, NULL },     { "index", drive_index, NULL },
+    { "format", drive_format, NULL },     { "driver", drive_format, NULL },
+    { "file.filename", drive_file, NULL }, { "key-secret", drive_key_secret, NULL },
+    { "encrypt.key-secret", drive_encrypt_secret, NULL }, { "encrypt.format", drive_encrypt_format, NULL },
+    { "backing.key-secret", drive_backing_secret, NULL },
+    { "backing.encrypt.key-secret", drive_backing_encrypt, NULL }, { "index", drive_index, NULL },
     { "media", drive_media, NULL },       { "readonly", drive_readonly, NULL },
     { "read-only", drive_readonly, NULL }, { "snapshot", drive_snapshot, NULL },
     { "cache", drive_cache, NULL },       { "id", drive_id, NULL },
@@ -313,6 +334,12 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
         return error_set(err, "-drive: a disk needs file=; without one only media=cdrom makes sense");
     if (r.boot_given)
         log_message("-drive boot=on is the old way and has no effect; to choose what boots first use -boot order=c");
+    if (r.keys) {
+        struct block_option_set *set = arena_room(o->arena, sizeof(*set));
+        set->item = memcpy(arena_room(o->arena, sizeof(r.key)), r.key, sizeof(r.key));
+        set->count = r.keys;
+        r.d.open.options = set;
+    }
     if (request_place(&r, err) < 0 || drive_add(o, &r.d, err) < 0) return error_prefix(err, "-drive");
     return 0;
 }
@@ -392,6 +419,7 @@ int drives_finish(struct vm_options *o, struct error *err)
         if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
     if (virtio_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
+        o->config.drive[i].open.objects = secrets_objects(&o->secrets);
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;
         if (o->config.drive[i].interface == DRIVE_IF_NONE)
             return error_set(err, "drive '%s' is connected to nothing; add -device virtio-blk-pci,drive=%s or -device ide-hd,drive=%s", o->config.drive[i].id,

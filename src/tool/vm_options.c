@@ -116,7 +116,7 @@ static const struct row rows[] = {
       "and whether missed periodic interrupts are made good", option_rtc },
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
     { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, and "
-      "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file", option_object },
+      "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks", option_object },
     { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
     { "hda", "FILE", "image of the primary master disk; a bare FILE argument is the same", option_hda },
     { "hdb", "FILE", "primary slave", option_hdb },
@@ -124,7 +124,7 @@ static const struct row rows[] = {
     { "hdd", "FILE", "secondary slave", option_hdd },
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
     { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
-      "snapshot=on, cache=, discard=, serial=, werror=, rerror=", option_drive },
+      "snapshot=on, cache=, discard=, serial=, werror=, rerror=, encrypt.key-secret=ID (format=luks: key-secret=ID)", option_drive },
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
@@ -309,6 +309,7 @@ enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **a
 
 void vm_options_free(struct vm_options *o)
 {
+    secrets_free(&o->secrets);
     arena_free(o->arena);
     o->arena = NULL;
 }

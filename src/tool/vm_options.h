@@ -5,6 +5,7 @@
 
 #include "machine/config.h"
 #include "tool/option_list.h"
+#include "tool/secrets.h"
 
 struct error;
 
@@ -28,6 +29,7 @@ struct vm_options {
     struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;
+    struct secrets secrets;                                   /* -object secret */
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;
     struct { const char *id; struct p9_config config; bool used; } fsdev[16];   /* -fsdev, -virtfs */

@@ -124,7 +124,7 @@ static void files(void)
     file_test("qemu-img create -q -f qed x 1M", &probe, "can only be read");
     file_test("qemu-img create -q -f qcow x 1M", &probe, "version 1");
     file_test("qemu-img create -q -f parallels x 1M", &probe, "can only be read");
-    file_test("printf 'LUKS\\272\\276\\000\\001' > x && truncate -s 1M x", &probe, "LUKS");
+    file_test("printf 'LUKS\\272\\276\\000\\001' > x && truncate -s 1M x", &probe, "name of its cipher");
     file_test("qemu-img create -q -f qcow2 x 1M", &other, "unknown format 'nosuch'");
     file_test("true", &missing, "there is no such file");
     file_test("true", &empty, "empty");

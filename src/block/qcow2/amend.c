@@ -135,8 +135,15 @@ static int order_of(uint64_t bits, unsigned *order, struct error *err)
     return error_set(err, "refcount_bits is a power of two from 1 to 64, not %llu", (unsigned long long)bits);
 }
 
+static int keys_change(struct qcow2 *q, const struct block_option_set *changes, bool force, struct error *err)
+{
+    int r = q->luks ? qcow2_write_begin(q) : 0;
+    return r ? error_set(err, "it cannot be written: %s", strerror(-r)) :
+           luks_amend(q->luks, changes, "encrypt.", q->node->objects, force, err);
+}
+
 /* Raising the version comes first, lowering it last, so that the others find what they need. */
-static int changes_apply(struct qcow2 *q, const struct block_option_set *changes, struct block_progress *p,
+static int changes_apply(struct qcow2 *q, const struct block_option_set *changes, bool force, struct block_progress *p,
                          struct error *err)
 {
     static const char *const levels[] = { "0.10", "v2", "1.1", "v3", NULL };
@@ -150,6 +157,8 @@ static int changes_apply(struct qcow2 *q, const struct block_option_set *changes
         return -1;
     if (level < 2 && (order != 4 || (lazy && block_option_get(changes, "lazy_refcounts"))))
         return error_set(err, "compat=0.10 has refcount_bits=16 and no lazy_refcounts");
+    if (keys_change(q, changes, force, err))
+        return -1;
     if (level >= 2 && version_change(q, 3, p, err))
         return -1;
     if (order != q->refcount_order && refcount_width_change(q, order, err))
@@ -168,5 +177,5 @@ static int changes_apply(struct qcow2 *q, const struct block_option_set *changes
 int qcow2_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
                 struct error *err)
 {
-    return changes_apply(n->state, changes, p, err) ? error_prefix(err, "'%s'", n->filename) : 0;
+    return changes_apply(n->state, changes, force, p, err) ? error_prefix(err, "'%s'", n->filename) : 0;
 }

@@ -401,6 +401,8 @@ int qcow2_census_take(struct qcow2_census *c)
     c->end = UINT64_MAX;
     memset(c->slot, 0, SLOTS * sizeof(*c->slot));
     int r = qcow2_census_add(c, 0, q->cluster_size, 1);
+    if (!r && q->luks)
+        r = qcow2_census_add(c, q->crypt_offset, q->crypt_bytes, 1);
     if (!r)
         r = l1_gather(c, q->l1_offset, q->l1_entries, true);
     if (!r)

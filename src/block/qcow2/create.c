@@ -11,7 +11,7 @@
 
 struct layout {
     unsigned bits, order;
-    uint64_t cluster, l1_entries, l1_clusters, blocks, table_clusters, total;
+    uint64_t cluster, l1_entries, l1_clusters, luks_clusters, blocks, table_clusters, total;
 };
 
 static int layout_find(const struct qcow2_create_options *o, struct layout *l, struct error *err)
@@ -27,13 +27,14 @@ static int layout_find(const struct qcow2_create_options *o, struct layout *l, s
         return error_set(err, "cannot create a qcow2 image of %llu bytes with clusters of %llu: use larger clusters",
                          (unsigned long long)o->size_bytes, (unsigned long long)l->cluster);
     l->l1_clusters = (l->l1_entries * 8 + l->cluster - 1) >> l->bits;
+    l->luks_clusters = o->encrypted ? (luks_header_bytes(&o->luks) + l->cluster - 1) >> l->bits : 0;
     for (uint64_t before = 0, now = 1; now != before;) {
         before = now;
-        l->total = now + l->l1_clusters;
+        l->total = now + l->l1_clusters + l->luks_clusters;
         l->blocks = (l->total + per_block - 1) / per_block;
         l->table_clusters = (l->blocks * 8 + l->cluster - 1) >> l->bits;
         now = 1 + l->table_clusters + l->blocks;
-        l->total = now + l->l1_clusters;
+        l->total = now + l->l1_clusters + l->luks_clusters;
     }
     return 0;
 }
@@ -61,6 +62,12 @@ static void block_fill(uint8_t *block, unsigned order, uint64_t count)
         block[i >> (3 - order)] |= (uint8_t)(1u << (i << order & 7));
 }
 
+/* The LUKS header comes last. */
+static uint64_t luks_offset(const struct layout *l)
+{
+    return (l->total - l->luks_clusters) << l->bits;
+}
+
 static int tables_write(struct block_protocol *file, const struct layout *l)
 {
     uint64_t per_block = l->cluster * 8 >> l->order, at = l->cluster;
@@ -78,17 +85,19 @@ static int tables_write(struct block_protocol *file, const struct layout *l)
     }
     if (!r && l->l1_clusters)
         r = block_protocol_write_zeroes(file, at, l->l1_clusters << l->bits, false);
+    if (!r && l->luks_clusters)     /* key slots that are not in use are part of the file too */
+        r = block_protocol_write_zeroes(file, luks_offset(l), l->luks_clusters << l->bits, false);
     free(table);
     free(block);
     return r;
 }
 
-static uint64_t extension_put(uint8_t *head, uint64_t at, uint32_t type, const char *text)
+static uint64_t extension_put(uint8_t *head, uint64_t at, uint32_t type, const void *data, size_t bytes)
 {
-    uint32_t length = (uint32_t)strlen(text);
+    uint32_t length = (uint32_t)bytes;
     be32 raw[2] = { be32_make(type), be32_make(length) };
     memcpy(head + at, raw, sizeof(raw));
-    memcpy(head + at + 8, text, length);
+    memcpy(head + at + 8, data, length);
     return at + 8 + ALIGN_UP((uint64_t)length, 8ull);
 }
 
@@ -97,6 +106,7 @@ static int header_fill(uint8_t *head, const struct qcow2_create_options *o, cons
     uint64_t at = o->version == 2 ? 72 : 112;
     struct qcow2_header h = {
         .magic = be32_make(QCOW2_MAGIC), .version = be32_make(o->version == 2 ? 2 : 3),
+        .crypt_method = be32_make(o->encrypted ? QCOW2_CRYPT_LUKS : QCOW2_CRYPT_NONE),
         .cluster_bits = be32_make(l->bits), .size = be64_make(o->size_bytes),
         .l1_entries = be32_make((uint32_t)l->l1_entries),
         .l1_offset = be64_make(l->l1_entries ? (1 + l->table_clusters + l->blocks) << l->bits : 0),
@@ -114,11 +124,14 @@ static int header_fill(uint8_t *head, const struct qcow2_create_options *o, cons
     if (data > 1024 || at + data + 8 > l->cluster)
         return error_set(err, "cannot record the data file's name: it is too long");
     if (data)
-        at = extension_put(head, at, 0x44415441, o->data_file);
+        at = extension_put(head, at, 0x44415441, o->data_file, strlen(o->data_file));
+    const struct qcow2_crypt_extension crypt = { be64_make(luks_offset(l)), be64_make(o->encrypted ? luks_header_bytes(&o->luks) : 0) };
+    if (o->encrypted)
+        at = extension_put(head, at, 0x0537be77, &crypt, sizeof(crypt));
     if (name > 1023 || format > 31 || at + 8 + ALIGN_UP(format, (size_t)8) + 8 + name > l->cluster)
         return error_set(err, "cannot record the backing file name: it is too long");
     if (format)
-        at = extension_put(head, at, 0xe2792acau, o->backing_format);
+        at = extension_put(head, at, 0xe2792acau, o->backing_format, format);
     at += 8;                        /* the end mark, zero */
     if (name) {
         h.backing_offset = be64_make(at);
@@ -140,6 +153,10 @@ int qcow2_create(struct block_protocol *file, const struct qcow2_create_options 
     int r = header_fill(head, o, &l, err);
     if (!r) {
         r = tables_write(file, &l);
+        if (!r && o->encrypted && luks_create(file, luks_offset(&l), &o->luks, err)) {
+            free(head);
+            return -1;
+        }
         if (!r)
             r = block_protocol_flush(file);
         if (!r)

@@ -23,6 +23,7 @@ enum {
     EXT_FEATURE_NAMES = 0x6803f857,
     EXT_DATA_FILE = 0x44415441,
     EXT_BITMAPS = 0x23852875,
+    EXT_CRYPT = 0x0537be77,
 };
 
 static int text_copy(char *to, size_t room, const uint8_t *from, uint32_t length, const char *what, struct error *err)
@@ -81,6 +82,14 @@ static int extensions_read(struct qcow2 *q, const uint8_t *head, uint64_t end, s
             return -1;
         if (type == EXT_BITMAPS && length == sizeof(q->bitmaps_raw))
             memcpy(&q->bitmaps_raw, head + at, length);
+        if (type == EXT_CRYPT) {
+            struct qcow2_crypt_extension x;
+            if (length != sizeof(x))
+                return error_set(err, "its encryption header extension is %u bytes long, not %zu; " CHECK_HINT, length, sizeof(x));
+            memcpy(&x, head + at, sizeof(x));
+            q->crypt_offset = be64_get(x.offset);
+            q->crypt_bytes = be64_get(x.bytes);
+        }
         if (type == EXT_FEATURE_NAMES) {
             names = head + at;
             names_length = length;
@@ -191,8 +200,7 @@ static int header_parse(struct qcow2 *q, const uint8_t *head, struct error *err)
         end = backing;
     if (extensions_read(q, head, end, err))
         return -1;
-    if (be32_get(h.crypt_method))
-        return error_set(err, "it is encrypted, which is not supported; decrypt it with 'qemu-img convert'");
+    q->crypt_method = be32_get(h.crypt_method);
     if (geometry_check(q, &h, err) || tables_check(q, &h, err) || backing_name_read(q, &h, head, err))
         return -1;
     return 0;

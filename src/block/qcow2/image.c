@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the tools ask of a qcow2 image: options of new ones, and what an image says about itself. */
+#include "block/qcow2/crypt.h"
 #include "block/qcow2/whole.h"
 
 #include <stdlib.h>
@@ -14,6 +15,10 @@ const struct block_option qcow2_create_options_table[] = {
       false },
     { "data_file", BLOCK_OPTION_TEXT, "File name of an external data file", NULL, false },
     { "data_file_raw", BLOCK_OPTION_BOOL, "The external data file must stay valid as a raw image", "off", false },
+    { "encrypt.format", BLOCK_OPTION_TEXT, "Encrypt the image: 'luks'", NULL, false },
+    LUKS_CREATE_ROWS("encrypt."),
+    { "encrypt.key-secret", BLOCK_OPTION_TEXT, "ID of secret providing LUKS passphrase", NULL, false },
+    { "encryption", BLOCK_OPTION_BOOL, "Only off: QEMU's old encryption is not made any more", "off", false },
     { "extended_l2", BLOCK_OPTION_BOOL, "Extended L2 tables", "off", false },
     { "lazy_refcounts", BLOCK_OPTION_BOOL, "Postpone refcount updates", "off", true },
     { "preallocation", BLOCK_OPTION_TEXT, "Preallocation mode (allowed values: off, metadata, falloc, full)", "off", false },
@@ -21,6 +26,8 @@ const struct block_option qcow2_create_options_table[] = {
     { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, true },
     { .name = NULL },
 };
+
+const struct block_option qcow2_amend_options_table[] = { LUKS_AMEND_ROWS("encrypt."), { .name = NULL } };
 
 static int order_find(uint64_t bits, unsigned version, unsigned *order, struct error *err)
 {
@@ -63,6 +70,12 @@ int qcow2_options_read(const struct block_create_options *o, struct qcow2_create
         return error_set(err, "an image with data_file_raw cannot have a backing file: its data file alone is the disk");
     if (q->preallocation != BLOCK_PREALLOCATION_OFF && q->backing && !q->extended_l2)
         return error_set(err, "preallocation would hide the backing file; use preallocation=off, or extended_l2=on");
+    if (qcow2_crypt_create_read(o, q, err))
+        return -1;
+    if (q->encrypted && q->data_raw)
+        return error_set(err, "an encrypted disk cannot be read in its data file: leave out data_file_raw");
+    if (q->encrypted && q->version == 2 && q->preallocation != BLOCK_PREALLOCATION_OFF)
+        return error_set(err, "preallocation of encrypted images needs compat=1.1");
     if (q->extended_l2 && q->cluster_bits < 14)
         return error_set(err, "extended_l2 needs a cluster_size of 16K or more");
     return order_find(refcount_bits, q->version, &q->refcount_order, err);
@@ -110,7 +123,8 @@ static int preallocate(struct block_protocol *file, const struct qcow2_create_op
 {
     const struct block_protocol_ops *ops = file->ops;
     struct block_protocol_ops borrowed = *ops;
-    const struct block_open_options o = { .filename = file->filename, .format = "qcow2", .no_lock = true, .no_backing = true };
+    const struct block_open_options o = { .filename = file->filename, .format = "qcow2", .no_lock = true, .no_backing = true,
+                                          .no_key = true };
     borrowed.close = not_closed;
     file->ops = &borrowed;
     struct block_node *n = block_node_open_over(file, &o, NULL, err);
@@ -139,6 +153,7 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
     const struct qcow2 *q = n->state;
     info->backing = *q->backing ? q->backing : NULL;
     info->backing_format = *q->backing_format ? q->backing_format : NULL;
+    info->encrypted = q->crypt_method;
     info->dirty = q->incompatible & QCOW2_INCOMPAT_DIRTY;
     info->data = json_object();
     if (!info->data)
@@ -146,6 +161,8 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
     json_object_set_new(info->data, "compat", json_string(q->version == 2 ? "0.10" : "1.1"));
     json_object_set_new(info->data, "compression-type", json_string(q->compression == QCOW2_ZSTD ? "zstd" : "zlib"));
     json_object_set_new(info->data, "refcount-bits", json_integer(1 << q->refcount_order));
+    if (q->crypt_method)
+        json_object_set_new(info->data, "encrypt", qcow2_crypt_info(q));
     if (q->version == 2)
         return 0;
     json_object_set_new(info->data, "lazy-refcounts", json_boolean(q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS));

@@ -68,7 +68,7 @@ int qcow2_measure(const struct block_create_options *o, struct block_node *sourc
     r = m->has_bitmaps ? qcow2_bitmaps_size(from, cluster, &m->bitmaps_bytes) : 0;
     if (r)
         return error_set(err, "cannot read the dirty bitmaps of '%s': %s", source->filename, strerror(-r));
-    m->fully_allocated_bytes = full_bytes(size, &q);
+    m->fully_allocated_bytes = full_bytes(size, &q) + (q.encrypted ? ALIGN_UP(luks_header_bytes(&q.luks), cluster) : 0);
     m->required_bytes = m->fully_allocated_bytes - ALIGN_UP(size, cluster) + data;
     return 0;
 }

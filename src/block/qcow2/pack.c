@@ -101,7 +101,7 @@ static int packed_write(struct qcow2 *q, uint64_t offset, const uint8_t *data, s
 int qcow2_write_compressed(struct block_node *n, uint64_t offset, const void *data, size_t length)
 {
     struct qcow2 *q = n->state;
-    if (q->data_external)
+    if (q->data_external || q->crypt_method)
         return -ENOTSUP;
     if (offset & (q->cluster_size - 1) || length > q->cluster_size ||
         (length < q->cluster_size && offset + length != n->size))

@@ -41,6 +41,17 @@ static int place(struct qcow2 *q, uint64_t at, uint64_t wanted, uint64_t *host, 
     return q->data_external ? 0 : qcow2_allocate_locked(q, wanted, host, count);
 }
 
+/* Zeroes in the file would not be zeroes of an encrypted disk: there a flag says that they are. */
+static struct qcow2_entry placed_entry(const struct qcow2 *q, uint64_t host)
+{
+    struct qcow2_entry e = { .word = host | QCOW2_COPIED };
+    if (q->extended)
+        e.bitmap = q->crypt_method ? 0xffffffffull << 32 : 0xffffffffu;
+    else if (q->crypt_method)
+        e.word |= QCOW2_ZERO;
+    return e;
+}
+
 /* Some clusters in a row; 0 in *count: the first is placed already. */
 static int run_place_locked(struct qcow2 *q, uint64_t at, uint64_t wanted, uint64_t *host, uint64_t *count)
 {
@@ -56,9 +67,7 @@ static int run_place_locked(struct qcow2 *q, uint64_t at, uint64_t wanted, uint6
     if (!r)
         r = place(q, at, free_run, host, count);
     for (uint64_t i = 0; !r && i < *count; i++)
-        r = qcow2_entry_set_locked(q, at + (i << q->cluster_bits),
-                                   (struct qcow2_entry){ .word = (*host + (i << q->cluster_bits)) | QCOW2_COPIED,
-                                                         .bitmap = q->extended ? 0xffffffffu : 0 });
+        r = qcow2_entry_set_locked(q, at + (i << q->cluster_bits), placed_entry(q, *host + (i << q->cluster_bits)));
     return r;
 }
 

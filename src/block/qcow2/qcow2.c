@@ -4,7 +4,7 @@
  * Before the first write an image has its unknown autoclear bits cleared, one that was not closed (lazy
  * refcounts) its references counted anew; an image that is marked corrupt is only opened for reading.
  */
-#include "block/qcow2/qcow2_private.h"
+#include "block/qcow2/crypt.h"
 
 #include "base/log.h"
 
@@ -62,6 +62,8 @@ static int backing_open(struct qcow2 *q, struct error *err)
 {
     struct block_node *n = q->node;
     int r = -1;
+    if (!*q->backing && n->opening->backing_options)
+        return error_set(err, "it has no backing file for 'backing.%s'", n->opening->backing_options->item[0].key);
     if (!*q->backing || n->backing || n->opening->no_backing)
         return 0;
     char *path = block_path_join(n->filename, q->backing);
@@ -69,6 +71,7 @@ static int backing_open(struct qcow2 *q, struct error *err)
         return error_set(err, "out of memory");
     const struct block_open_options o = {
         .filename = path, .format = *q->backing_format ? q->backing_format : NULL, .readonly = true,
+        .options = n->opening->backing_options, .no_key = n->opening->no_key,
         .no_lock = n->no_lock, .force_share = n->force_share, .objects = n->opening->objects,
         .cache = n->direct ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK,
     };
@@ -164,6 +167,7 @@ static void state_free(struct qcow2 *q)
 {
     if (q->data && q->data != q->file)
         q->data->ops->close(q->data);
+    qcow2_crypt_close(q);
     qcow2_cache_destroy(&q->l2);
     qcow2_cache_destroy(&q->refcounts);
     free(q->l1);
@@ -194,6 +198,8 @@ static int qcow2_open(struct block_node *n, struct error *err)
     int r = qcow2_header_read(q, err);
     if (!r)
         r = data_file_open(q, err);
+    if (!r)
+        r = qcow2_crypt_open(q, err);
     if (!r)
         r = qcow2_tables_read(q, err);
     if (!r && caches_init(q))
@@ -239,6 +245,6 @@ const struct block_format block_format_qcow2 = {
     .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,
     .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
     .resize = qcow2_resize, .make_empty = qcow2_make_empty, .write_compressed = qcow2_write_compressed,
-    .measure = qcow2_measure, .amend = qcow2_amend,
+    .measure = qcow2_measure, .amend = qcow2_amend, .amend_options = qcow2_amend_options_table, .open_options = qcow2_open_options,
     .snapshot_apply = qcow2_snapshot_apply, .snapshot_delete = qcow2_snapshot_delete,
 };

@@ -7,6 +7,7 @@
 #define BLOCK_QCOW2_QCOW2_H
 
 #include "block/block_private.h"
+#include "block/crypt/luks.h"
 
 struct qcow2_create_options {
     uint64_t size_bytes;            /* a multiple of 512 */
@@ -16,6 +17,8 @@ struct qcow2_create_options {
     bool extended_l2, lazy_refcounts, zstd;
     const char *data_file;          /* recorded as it is; NULL: none */
     bool data_raw;
+    bool encrypted;
+    struct luks_options luks;       /* then */
     enum block_preallocation preallocation;     /* qcow2_create leaves this to its caller */
     const char *backing, *backing_format;   /* recorded as they are; NULL: none */
 };

@@ -48,6 +48,7 @@ struct qcow2_header {
     uint8_t compression, padding[7];
 } __attribute__((packed));
 
+enum qcow2_crypt_method { QCOW2_CRYPT_NONE, QCOW2_CRYPT_AES, QCOW2_CRYPT_LUKS };
 enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
 
 struct qcow2_slice {
@@ -92,6 +93,10 @@ struct qcow2_bitmaps_extension {
     be64 directory_bytes, directory_offset;
 } __attribute__((packed));
 
+struct qcow2_crypt_extension {
+    be64 offset, bytes;
+} __attribute__((packed));
+
 /* bitmap.c: the dirty bitmaps that the header says are valid. */
 struct qcow2_bitmap_entry {
     uint64_t table;
@@ -125,6 +130,11 @@ struct qcow2 {
     uint64_t incompatible, compatible, autoclear;
     uint64_t backing_offset;
     uint32_t backing_length;
+    uint32_t crypt_method;
+    uint64_t crypt_offset, crypt_bytes;     /* of the LUKS header; see crypt.c */
+    struct luks *luks;              /* NULL: none */
+    struct crypt_cipher *aes;       /* NULL: none */
+    const struct crypt_cipher *cipher;      /* of one of both; NULL: not encrypted, or locked */
     char backing[1024], backing_format[32], data_filename[1024];
 
     pthread_mutex_t lock;
@@ -248,6 +258,10 @@ struct qcow2_extent qcow2_packed_extent(const struct qcow2 *q, uint64_t word);
 int qcow2_packed_read(struct qcow2 *q, uint64_t word, uint32_t from, const struct iovec *iov, int iovcnt, size_t skip,
                       size_t length);
 
+/* crypt.c: data in the file, guest: where on the disk. */
+int qcow2_data_preadv(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iovcnt);
+int qcow2_data_pwritev(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iovcnt);
+
 /* range.c */
 void qcow2_range_lock(struct qcow2 *q, struct qcow2_range *r, uint64_t offset, uint64_t length, bool exclusive);
 void qcow2_range_unlock(struct qcow2 *q, struct qcow2_range *r);
@@ -267,7 +281,7 @@ int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct blo
 int qcow2_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err);
 
 /* image.c: what the tools ask for */
-extern const struct block_option qcow2_create_options_table[];
+extern const struct block_option qcow2_create_options_table[], qcow2_amend_options_table[];
 int qcow2_create_check(const struct block_create_options *o, struct error *err);
 int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err);
 int qcow2_info(struct block_node *n, struct block_info *info, struct error *err);

@@ -82,7 +82,7 @@ static int run_read(struct qcow2 *q, const struct run *run, uint64_t offset, con
     switch (run->kind) {
     case QCOW2_DATA: {
         int used = block_iov_slice(scratch, iov, iovcnt, skip, run->length);
-        return q->data->ops->preadv(q->data, run->host, scratch, used);
+        return qcow2_data_preadv(q, run->host, offset, scratch, used);
     }
     case QCOW2_ZEROES:
         block_iov_zero(iov, iovcnt, skip, run->length);
@@ -166,7 +166,7 @@ int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct blo
     map->zero = run.kind == QCOW2_ZEROES;
     map->data = run.kind == QCOW2_DATA || run.kind == QCOW2_PACKED;
     map->compressed = run.kind == QCOW2_PACKED;
-    map->has_offset = run.kind == QCOW2_DATA;
+    map->has_offset = run.kind == QCOW2_DATA && !q->crypt_method;
     map->offset = run.host;
     return run.kind == QCOW2_INVALID ? -EIO : 0;
 }

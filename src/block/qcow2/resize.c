@@ -173,6 +173,8 @@ int qcow2_resize(struct block_node *n, uint64_t size, enum block_preallocation m
     if (size > BIT(62) || (size + per_l1 - 1) / per_l1 * 8 > QCOW2_MAX_L1_BYTES)
         return error_set(err, "'%s': %llu bytes are too many for clusters of %llu; convert it with larger ones",
                          n->filename, (unsigned long long)size, (unsigned long long)q->cluster_size);
+    if (mode != BLOCK_PREALLOCATION_OFF && q->crypt_method && q->version < 3)
+        return error_set(err, "'%s': an encrypted image of version 2 cannot be preallocated; use preallocation=off", n->filename);
     if (mode != BLOCK_PREALLOCATION_OFF && n->backing)
         return error_set(err, "'%s': preallocation would hide its backing file; use preallocation=off", n->filename);
     int r = size > n->size ? grow(q, size, mode) : size < n->size ? shrink(q, size) : 0;

@@ -161,6 +161,7 @@ int qcow2_map_build(struct qcow2 *q, struct error *err)
     if (range_protect(q, 0, q->cluster_size, "header", err) ||
         range_protect(q, q->l1_offset, q->l1_entries * 8ull, "L1 table", err) ||
         range_protect(q, q->reftable_offset, (uint64_t)q->reftable_clusters << q->cluster_bits, "refcount table", err) ||
+        range_protect(q, q->crypt_offset, q->luks ? q->crypt_bytes : 0, "LUKS header", err) ||
         range_protect(q, q->snapshots_offset, q->snapshots_bytes, "snapshot table", err))
         return -1;
     for (uint32_t i = 0; i < q->snapshots; i++)

@@ -52,7 +52,7 @@ static int in_place_find_locked(struct qcow2 *q, uint64_t offset, uint64_t max, 
 static int data_write(struct qcow2 *q, uint64_t host, const struct qcow2_io *io, size_t skip, size_t length)
 {
     int used = block_iov_slice(io->scratch, io->iov, io->iovcnt, skip, length);
-    return q->data->ops->pwritev(q->data, host, io->scratch, used);
+    return qcow2_data_pwritev(q, host, io->offset + skip, io->scratch, used);
 }
 
 /* Writes what can be written in place from *done on and moves *done. */
@@ -169,7 +169,7 @@ static int window_write(struct qcow2 *q, const struct qcow2_io *io, const struct
 {
     size_t head = p->from - p->window_from, tail = p->window_to - p->to;
     uint64_t host = p->host + (p->window_from - p->cluster);
-    if (zero_around && head + tail >= ZERO_RANGE_MIN_BYTES &&
+    if (zero_around && !q->crypt_method && head + tail >= ZERO_RANGE_MIN_BYTES &&
         !q->data->ops->write_zeroes(q->data, host, p->window_to - p->window_from, false))
         return data_write(q, host + head, io, p->from - io->offset, p->to - p->from);
     uint8_t *around = head + tail ? malloc(head + tail) : NULL;
@@ -186,7 +186,7 @@ static int window_write(struct qcow2 *q, const struct qcow2_io *io, const struct
         used += block_iov_slice(io->scratch + used, io->iov, io->iovcnt, p->from - io->offset, p->to - p->from);
         if (tail)
             io->scratch[used++] = t;
-        r = q->data->ops->pwritev(q->data, host, io->scratch, used);
+        r = qcow2_data_pwritev(q, host, p->window_from, io->scratch, used);
     }
     free(around);
     return r;

@@ -38,9 +38,9 @@ static int amend_run(void *args, struct error *err)
         return -1;
     if (help) {
         const char *format = a->c.format ? a->c.format : "qcow2";
-        char title[64];
-        snprintf(title, sizeof(title), "Amend options for '%s'", format);
-        img_options_list(block_create_table(format), title, true);
+        printf("Amend options for '%s':\n", format);
+        img_options_list(block_create_table(format), true);
+        img_options_list(block_amend_table(format), true);
         return 0;
     }
     if (img_files_check(&a->c, &img_verb_amend, 1, 1, err))

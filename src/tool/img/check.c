@@ -128,7 +128,7 @@ static int check_run(void *args, struct error *err)
     if (fix && a->c.force_share)
         return error_set(err, "-r and -U do not go together: nobody else may use an image that is being repaired");
     const struct img_open o = { .filename = a->c.file[0], .format = a->c.format, .image_opts = a->c.image_opts,
-                                .writable = fix, .no_backing = true, .for_check = true, .cache = a->cache };
+                                .writable = fix, .no_backing = true, .for_check = true, .no_key = true, .cache = a->cache };
     struct block_node *n = img_open(&a->c, &o, err);
     if (!n)
         return -1;

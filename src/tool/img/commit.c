@@ -43,7 +43,7 @@ static int base_find(struct commit_args *a, struct views *v, struct error *err)
                          a->c.file[0]);
     v->layers = 1;
     if (a->base) {
-        const struct img_open o = { .filename = a->base, .no_lock = true, .no_backing = true };
+        const struct img_open o = { .filename = a->base, .no_lock = true, .no_backing = true, .no_key = true };
         wanted = img_open(&a->c, &o, err);
         if (!wanted)
             return -1;
@@ -56,7 +56,7 @@ static int base_find(struct commit_args *a, struct views *v, struct error *err)
     if (!n)
         return error_set(err, "'%s' is not in the chain of backing files of '%s'", a->base, a->c.file[0]);
     const struct img_open o = { .filename = block_filename(n), .format = block_format_name(n), .writable = true,
-                                .cache = a->cache };
+                                .cache = a->cache, .keys_of = n };
     v->base = img_open(&a->c, &o, err);
     return v->base ? 0 : -1;
 }
@@ -81,8 +81,7 @@ static int commit(struct commit_args *a, struct views *v, struct error *err)
                              .target = v->base, .layers = v->layers, .sparse_bytes = 4096, .progress = &progress };
     if (a->rate && img_size_parse("-r", a->rate, &copy.rate_bytes, err))
         return -1;
-    if (block_size_bytes(v->base) < copy.length_bytes &&
-        block_resize(v->base, copy.length_bytes, BLOCK_PREALLOCATION_OFF, err))
+    if (block_size_bytes(v->base) < copy.length_bytes && block_grow(v->base, copy.length_bytes, err))
         return error_prefix(err, "the base is smaller than the image");
     img_progress_begin(&progress, &a->c);
     int r = img_copy_run(&copy, err);

@@ -123,7 +123,7 @@ static int layers_find(struct convert_args *a, struct error *err)
     if (!o->backing)
         return 0;
     char *path = block_path_join(o->filename, o->backing);
-    const struct img_open open = { .filename = path, .format = o->backing_format };
+    const struct img_open open = { .filename = path, .format = o->backing_format, .no_key = true };
     struct block_node *base = path ? img_open(&a->c, &open, err) : NULL;
     free(path);
     if (!base)
@@ -150,6 +150,8 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
         return *listed ? 0 : -1;
     if (a->compress && !block_format_has_compression(a->create.format) && !a->no_create)
         return error_set(err, "%s images cannot be compressed; use -O qcow2", a->create.format);
+    if (a->compress && block_option_get(&a->set, "encrypt.format"))
+        return error_set(err, "an encrypted image cannot be compressed: leave out -c or encrypt.format");
     if (size && img_size_parse("size", size, &a->create.size_bytes, err))
         return -1;
     if (size)
@@ -157,12 +159,25 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
     return 0;
 }
 
+/* A new image that is encrypted is opened with the secret it was made with. */
+static struct block_option_set target_keys(const struct convert_args *a, struct block_option_value item[2])
+{
+    static const char *const keys[] = { "key-secret", "encrypt.key-secret" };
+    struct block_option_set set = { item, 0 };
+    for (unsigned i = 0; !a->no_create && i < ARRAY_SIZE(keys); i++)
+        if (block_option_get(&a->set, keys[i]))
+            item[set.count++] = (struct block_option_value){ keys[i], block_option_get(&a->set, keys[i]) };
+    return set;
+}
+
 static int target_open(struct convert_args *a, struct error *err)
 {
     const char *filename = a->c.file[a->c.files - 1];
+    struct block_option_value key[2];
+    const struct block_option_set keys = target_keys(a, key);
     const struct img_open o = { .filename = filename, .format = a->target_format ? a->target_format : a->no_create &&
                                 a->target_image_opts ? NULL : a->create.format, .image_opts = a->target_image_opts,
-                                .writable = true, .cache = a->target_cache };
+                                .writable = true, .cache = a->target_cache, .options = &keys };
     a->create.filename = filename;
     a->create.size_bytes = a->copy.length_bytes;
     if (!a->no_create && (layers_find(a, err) || img_target_create(&a->c, &a->create, err)))
@@ -176,8 +191,10 @@ static int target_open(struct convert_args *a, struct error *err)
                          (unsigned long long)block_size_bytes(a->copy.target), (unsigned long long)a->copy.length_bytes);
     if (a->compress && !block_format_has_compression(format))
         return error_set(err, "%s images cannot be compressed", format);
+    if (a->compress && block_is_encrypted(a->copy.target))
+        return error_set(err, "'%s' is encrypted and cannot be compressed: leave out -c", filename);
     a->copy.target_is_zero = a->target_is_zero || (!a->no_create && !a->create.backing &&
-                             (strcmp(format, "raw") || !block_is_device(a->copy.target)));
+                             block_format_new_is_zero(format) && (strcmp(format, "raw") || !block_is_device(a->copy.target)));
     return 0;
 }
 

@@ -29,7 +29,7 @@ static const struct img_option options[] = {
 static int backing_look(struct create_args *a, struct block_create_options *o, bool size_known, struct error *err)
 {
     char *path = block_path_join(o->filename, o->backing);
-    const struct img_open open = { .filename = path, .format = o->backing_format };
+    const struct img_open open = { .filename = path, .format = o->backing_format, .no_key = true };
     bool shared = a->c.force_share;
     a->c.force_share = true;        /* it is only looked at */
     struct block_node *n = path ? img_open(&a->c, &open, err) : NULL;

@@ -76,7 +76,7 @@ static int dd(struct dd_args *a, const struct operands *o, struct img_copy *c, s
     c->length_bytes = ALIGN_UP(c->length_bytes, 512ull);
     if (img_target_create(&a->c, &create, err) || !(c->target = img_open(&a->c, &out, err)))
         return -1;
-    c->target_is_zero = strcmp(create.format, "raw") || !block_is_device(c->target);
+    c->target_is_zero = block_format_new_is_zero(create.format) && (strcmp(create.format, "raw") || !block_is_device(c->target));
     c->sparse_bytes = 4096;
     c->progress = &progress;
     img_progress_begin(&progress, &a->c);

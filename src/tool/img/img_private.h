@@ -85,7 +85,7 @@ int img_options_set(struct img_common *c, const struct img_texts *texts, struct 
                     struct error *err);
 /* Takes keys that have a place elsewhere out of the set; NULL: not there. */
 const char *img_options_take(struct block_option_set *set, const char *key);
-void img_options_list(const struct block_option *table, const char *title, bool amend);
+void img_options_list(const struct block_option *table, bool amend);
 int img_size_parse(const char *what, const char *text, uint64_t *bytes, struct error *err);
 int img_json_wanted(const struct img_common *c, bool *json, struct error *err);
 
@@ -97,7 +97,9 @@ void img_objects_free(struct img_common *c);
 /* open.c */
 struct img_open {
     const char *filename, *format;
-    bool image_opts, writable, no_backing, for_check, no_lock;
+    bool image_opts, writable, no_backing, for_check, no_lock, no_key;
+    const struct block_option_set *options;     /* besides a filename; NULL: none */
+    const struct block_node *keys_of;
     const char *internal_snapshot;
     enum block_cache cache;
 };

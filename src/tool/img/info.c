@@ -182,7 +182,7 @@ static bool is_in(const json_t *list, const char *name)
 static int chain_collect(struct info_args *a, json_t *list, struct error *err)
 {
     struct img_open o = { .filename = a->c.file[0], .format = a->c.format, .image_opts = a->c.image_opts,
-                          .no_backing = true, .no_lock = true, .for_check = true };
+                          .no_backing = true, .no_lock = true, .for_check = true, .no_key = true };
     char *next = NULL, *current = NULL;
     int r = 0;
     do {
@@ -195,7 +195,8 @@ static int chain_collect(struct info_args *a, json_t *list, struct error *err)
             return current ? free(current), -1 : -1;
         json_array_append_new(list, item);
         const char *format = text_of(item, "backing-filename-format");
-        o = (struct img_open){ .filename = current, .format = format, .no_backing = true, .no_lock = true, .for_check = true };
+        o = (struct img_open){ .filename = current, .format = format, .no_backing = true, .no_lock = true, .for_check = true,
+                               .no_key = true };
         if (a->chain && current && (is_in(list, current) || json_array_size(list) > 128))
             r = error_set(err, "the chain of backing files loops at '%s'; set another with 'ospite img rebase -u'", current);
     } while (!r && a->chain && current);

@@ -7,44 +7,14 @@
 #include "block/nbd_tls.h"
 #include "tool/nbd_options.h"
 
-enum { SECRETS = IMG_OBJECTS };
-
 struct img_objects {
-    struct block_objects interface;
     struct nbd_tool tool;           /* holds the objects as given */
-    struct { const char *id; char *data; size_t length; } secret[SECRETS];
     struct { const char *id; struct nbd_tls *tls; } tls[IMG_OBJECTS];
 };
 
 static struct img_objects *objects_of(const struct block_objects *o)
 {
-    return container_of((struct block_objects *)(uintptr_t)o, struct img_objects, interface);
-}
-
-static const uint8_t *secret_get(const struct block_objects *interface, const char *id, size_t *length, struct error *err)
-{
-    struct img_objects *o = objects_of(interface);
-    unsigned i = 0;
-    while (i < SECRETS && o->secret[i].id && strcmp(o->secret[i].id, id))
-        i++;
-    if (i == SECRETS) {
-        error_set(err, "more than %d secrets", SECRETS);
-        return NULL;
-    }
-    if (!o->secret[i].id) {
-        char *data = NULL;
-        if (nbd_objects_secret(&o->tool, id, &data, length, err))
-            return NULL;
-        o->secret[i].id = id;
-        o->secret[i].data = data;
-        o->secret[i].length = *length;
-        /* The caller's id may not live as long. */
-        for (unsigned k = 0; k < o->tool.objects; k++)
-            if (!strcmp(o->tool.object[k].id, id))
-                o->secret[i].id = o->tool.object[k].id;
-    }
-    *length = o->secret[i].length;
-    return (const uint8_t *)o->secret[i].data;
+    return container_of((struct block_objects *)(uintptr_t)o, struct img_objects, tool.secrets.interface);
 }
 
 static struct nbd_tls *tls_get(const struct block_objects *interface, const char *id, struct error *err)
@@ -69,7 +39,7 @@ int img_objects_make(struct img_common *c, struct error *err)
     struct img_objects *o = c->objects = calloc(1, sizeof(*o));
     if (!o)
         return error_set(err, "out of memory");
-    o->interface = (struct block_objects){ secret_get, tls_get };
+    o->tool.secrets.interface.tls = tls_get;
     o->tool.arena = c->arena;
     for (unsigned i = 0; i < c->object.count; i++) {
         struct nbd_object *item = &o->tool.object[o->tool.objects++];
@@ -85,18 +55,16 @@ int img_objects_make(struct img_common *c, struct error *err)
 
 const struct block_objects *img_objects_of(struct img_common *c)
 {
-    return c->objects ? &c->objects->interface : NULL;
+    return c->objects ? &c->objects->tool.secrets.interface : NULL;
 }
 
 void img_objects_free(struct img_common *c)
 {
     struct img_objects *o = c->objects;
-    for (unsigned i = 0; o && i < IMG_OBJECTS; i++) {
-        if (o->secret[i].data)
-            explicit_bzero(o->secret[i].data, o->secret[i].length);
-        free(o->secret[i].data);
+    for (unsigned i = 0; o && i < IMG_OBJECTS; i++)
         nbd_tls_free(o->tls[i].tls);
-    }
+    if (o)
+        secrets_free(&o->tool.secrets);
     free(o);
     c->objects = NULL;
 }

@@ -2,6 +2,8 @@
 /* How the verbs open images: what -f, --image-opts, -U, -t and -T mean for block_open. */
 #include "tool/img/img_private.h"
 
+#include "tool/image_options.h"
+
 #include <string.h>
 
 int img_cache_parse(const char *option, const char *text, enum block_cache *cache, struct error *err)
@@ -14,21 +16,6 @@ int img_cache_parse(const char *option, const char *text, enum block_cache *cach
     return 0;
 }
 
-static int image_options(struct img_common *c, const char *text, struct block_option_set *set, struct error *err)
-{
-    struct option_list l;
-    if (option_list_parse(&l, c->arena, text, NULL, err))
-        return error_prefix(err, "--image-opts");
-    struct block_option_value *item = arena_room(c->arena, OPTION_PAIRS * sizeof(*item));
-    for (unsigned i = 0; i < l.count; i++) {
-        if (l.pair[i].bare)
-            return error_set(err, "--image-opts: '%s' has no '='; write driver=qcow2,file.filename=NAME", l.pair[i].key);
-        item[i] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
-    }
-    *set = (struct block_option_set){ item, l.count };
-    return 0;
-}
-
 struct block_node *img_open(struct img_common *c, const struct img_open *o, struct error *err)
 {
     struct block_option_set set = { 0 };
@@ -36,10 +23,10 @@ struct block_node *img_open(struct img_common *c, const struct img_open *o, stru
         .filename = o->filename, .format = o->format, .readonly = !o->writable, .cache = o->cache, .discard = true,
         .no_backing = o->no_backing, .for_check = o->for_check, .no_lock = o->no_lock,
         .force_share = c->force_share && !o->writable, .internal_snapshot = o->internal_snapshot,
-        .objects = img_objects_of(c),
+        .objects = img_objects_of(c), .options = o->options, .keys_of = o->keys_of, .no_key = o->no_key,
     };
     if (o->image_opts) {
-        if (image_options(c, o->filename, &set, err))
+        if (image_options_parse(c->arena, o->filename, false, &set, err))
             return NULL;
         open.filename = NULL;
         open.options = &set;

@@ -221,10 +221,9 @@ const char *img_options_take(struct block_option_set *set, const char *key)
     return value;
 }
 
-void img_options_list(const struct block_option *table, const char *title, bool amend)
+void img_options_list(const struct block_option *table, bool amend)
 {
     static const char *const types[] = { "<str>", "<bool (on/off)>", "<num>", "<size>" };
-    printf("%s:\n", title);
     for (; table && table->name; table++) {
         char left[80];
         if (amend && !table->amends)

@@ -8,7 +8,6 @@ int img_target_options(struct img_common *c, const struct img_texts *texts, stru
                        struct block_option_set *set, const char **size, bool *listed, struct error *err)
 {
     bool help;
-    char title[64];
     *listed = false;
     if (!block_format_exists(o->format))
         return error_set(err, "unknown format '%s'; 'ospite img -h' lists the known ones", o->format);
@@ -18,8 +17,8 @@ int img_target_options(struct img_common *c, const struct img_texts *texts, stru
     if (img_options_set(c, texts, set, &help, err))
         return -1;
     if (help) {
-        snprintf(title, sizeof(title), "Supported %s options", o->format);
-        img_options_list(table, title, false);
+        printf("Supported %s options:\n", o->format);
+        img_options_list(table, false);
         *listed = true;
         return 0;
     }

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* --image-opts: an image as key=value items instead of a name. */
+#ifndef TOOL_IMAGE_OPTIONS_H
+#define TOOL_IMAGE_OPTIONS_H
+
+#include "block/option.h"
+#include "tool/option_list.h"
+
+struct error;
+
+/* For block_open_options.options; the texts live in the arena. name_first: the first item may be a file's name alone. 0,
+ * or -1 with *err. */
+int image_options_parse(struct arena *arena, const char *text, bool name_first, struct block_option_set *set,
+                        struct error *err);
+/* The file that they name, for messages; text itself when they name none. */
+const char *image_options_name(const struct block_option_set *set, const char *text);
+
+#endif
