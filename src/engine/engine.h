@@ -67,6 +67,7 @@ struct engine_config {
     unsigned max_vcpus;
     uint64_t tb_cache_bytes;      /* bt: 0 default */
     bool perf;                    /* bt: /tmp/perf-PID.map for the host's perf */
+    bool no_windows;              /* bt: memory always through the softmmu */
     bool want_irqchip;            /* kvm: in-kernel PIC, IOAPIC, LAPIC, PIT */
 };
 

@@ -31,6 +31,7 @@ struct machine_config {
     enum accel accel;
     uint64_t tb_cache_bytes;
     bool perf_map;                     /* names of blocks for the host's perf */
+    bool no_windows;                   /* bt: memory always through the softmmu */
     const char *cpu;                   /* -cpu text or NULL */
     uint64_t ram_bytes;
     struct ram_config ram;             /* where it comes from; size and merging are those of ram_bytes and mem_merge */
@@ -63,7 +64,7 @@ struct machine_config {
     } vga;
     bool has_hpet, has_acpi;
     bool no_reboot, no_shutdown, start_paused;
-    bool mem_merge;
+    bool mem_merge, mem_merge_asked;
     enum { RTC_UTC, RTC_LOCALTIME, RTC_DATE } rtc_base;
     enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } rtc_clock;
     bool rtc_slew;

@@ -51,6 +51,8 @@ int pc_ram_create(struct machine *m, struct error *err)
         return error_set(err, "-m: starting a kernel needs at least 2 MiB of memory");
     ram.size_bytes = size;
     ram.mergeable &= m->config.mem_merge;
+    ram.merge_asked = m->config.mem_merge_asked;
+    ram.shareable = m->ops == &engine_bt && !m->config.no_windows && ram.kind == RAM_ANONYMOUS && !ram.id;
     if (ram_create(&m->ram, &ram, err) < 0) return -1;
     m->ram_below_4g = MIN(size, PC_LOW_MAX);
     m->ram_above_4g = size - m->ram_below_4g;

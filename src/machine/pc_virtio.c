@@ -45,7 +45,7 @@ static struct virtio *balloon_create(struct machine *m, struct virtio_device_con
     c.options = d->options;
     c.ram_hva = m->ram.hva;
     c.ram_bytes = m->ram.size_bytes;
-    c.ram_shared = m->config.ram.share;
+    c.ram_shared = m->ram.shared;
     return virtio_balloon_new(&c, err);
 }
 

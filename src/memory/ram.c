@@ -68,7 +68,7 @@ static int map_failed(const struct ram_config *c, const struct ram_file *file, i
 /* Addresses are reserved first, so that memory starts on a huge page, which the kernel can then use, and a file at its beginning. */
 static int memory_map_try(struct ram_block *ram, const struct ram_config *c, const struct ram_file *file, struct error *err)
 {
-    int flags = (c->share ? MAP_SHARED : MAP_PRIVATE) | (file->fd < 0 ? MAP_ANONYMOUS : 0) | (c->no_reserve ? MAP_NORESERVE : 0);
+    int flags = (ram->shared ? MAP_SHARED : MAP_PRIVATE) | (file->fd < 0 ? MAP_ANONYMOUS : 0) | (c->no_reserve ? MAP_NORESERVE : 0);
     size_t align = file->page_bytes > HUGE_PAGE ? file->page_bytes : HUGE_PAGE, slack = c->size_bytes >= align || file->page_bytes > 4096 ? align : 0, head;
     uint8_t *whole = mmap(NULL, c->size_bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -91,7 +91,7 @@ static int memory_map_try(struct ram_block *ram, const struct ram_config *c, con
 /* A kernel without one of them loses nothing but the saving. */
 static void hints_give(const struct ram_block *ram, const struct ram_config *c)
 {
-    bool mergeable = c->mergeable && !c->share;                  /* KSM merges private memory only */
+    bool mergeable = c->mergeable && !ram->shared;               /* KSM merges private memory only */
 
     if (!c->dump) madvise(ram->hva, ram->size_bytes, MADV_DONTDUMP);
     if (mergeable) madvise(ram->hva, ram->size_bytes, MADV_MERGEABLE);
@@ -118,7 +118,7 @@ int ram_create(struct ram_block *ram, const struct ram_config *c, struct error *
     uint64_t host = host_memory_bytes();
     int result = -1;
 
-    *ram = (struct ram_block){ 0 };
+    *ram = (struct ram_block){ .shared = c->share || (c->shareable && !(c->mergeable && (c->merge_asked || ksm_is_on()))) };
     if (c->size_bytes > host)
         return error_set(err, "cannot give the guest %llu MiB of memory: this machine has %llu MiB with swap; use a smaller -m", mib(c->size_bytes), mib(host));
     if (c->kind != RAM_ANONYMOUS && ram_file_open(&file, c, err) < 0) return -1;

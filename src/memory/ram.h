@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest RAM: private anonymous memory by default, mergeable by KSM, huge-page hints, not dumped into core files; or from a file or memfd. */
+/* Guest RAM: anonymous memory by default, mergeable by KSM or mapped twice by the bt engine, huge-page hints, not dumped into core files; or from a file or memfd. */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
 
@@ -10,6 +10,7 @@ struct error;
 struct ram_block {
     void *hva;
     uint64_t size_bytes;
+    bool shared;                       /* it can be mapped again elsewhere; giving pages back takes MADV_REMOVE */
 };
 
 enum ram_kind { RAM_ANONYMOUS, RAM_MEMFD, RAM_FILE };
@@ -22,6 +23,8 @@ struct ram_config {
     bool hugetlb, unsealed;            /* RAM_MEMFD */
     bool share;                        /* writes reach the file, or who else maps the memory */
     bool mergeable, dump, no_reserve;
+    bool merge_asked;                  /* the user wants merging, whatever the host does at the moment */
+    bool shareable;                    /* share it too if that costs nothing: unless it is to be merged */
     bool prealloc, lock;               /* have all of it from the start; and keep it from being swapped */
 };
 

@@ -81,6 +81,15 @@ static int accel_tb_size(void *t, const char *value, struct error *err)
     return 0;
 }
 
+static int accel_windows(void *t, const char *value, struct error *err)
+{
+    bool on;
+
+    if (value_bool("windows", value, &on, err) < 0) return -1;
+    config_of(t)->no_windows = !on;
+    return 0;
+}
+
 static int accel_perf(void *t, const char *value, struct error *err)
 {
     return value_bool("perf", value, &config_of(t)->perf_map, err);
@@ -102,6 +111,7 @@ static int accel_irqchip(void *t, const char *value, struct error *err)
 static const struct option_key accel_keys[] = {
     { "accel", accel_set, NULL },
     { "tb-size", accel_tb_size, NULL },
+    { "windows", accel_windows, NULL },
     { "perf", accel_perf, NULL },
     { "thread", accel_thread, NULL },
     { "split-wx", accel_split_wx, NULL },
@@ -150,6 +160,7 @@ static int machine_type(void *t, const char *value, struct error *err)
 
 static int machine_mem_merge(void *t, const char *value, struct error *err)
 {
+    config_of(t)->mem_merge_asked = true;
     return value_bool("mem-merge", value, &config_of(t)->mem_merge, err);
 }
 

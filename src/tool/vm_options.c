@@ -102,7 +102,7 @@ static const struct row rows[] = {
     { "version", NULL, "show the version", option_version },
     { "machine", "TYPE[,PROP=V...]", "machine type: pc; accel=, mem-merge=, acpi=, hpet= ('help' lists types)", option_machine },
     { "M", "TYPE", NULL, option_machine },
-    { "accel", "kvm|bt|tcg[,tb-size=MIB][,perf=on]", "engine; tcg means bt; kvm:bt tries both (default); perf: names for perf", option_accel },
+    { "accel", "kvm|bt|tcg[,tb-size=MIB][,windows=on|off][,perf=on]", "engine; tcg means bt; kvm:bt tries both (default); perf: names for perf", option_accel },
     { "enable-kvm", NULL, "the same as -accel kvm", option_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG]", "CPU model ('help' lists models and flags)", option_cpu },
     { "smp", "N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", "number of CPUs (1 to 255) and how they lie", option_smp },

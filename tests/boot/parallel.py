@@ -48,7 +48,7 @@ def tool(name, package):
 def boot(a, cpus, initrd, seconds, memory=512):
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
     return Machine(a.vmm, ['-m', str(memory), '-smp', str(cpus), '-kernel', kernel, '-initrd', initrd, '-append',
-                           'console=ttyS0 quiet panic=-1', '-no-reboot'], seconds * a.scale, log=a.log)
+                           'console=ttyS0 quiet panic=-1 nosoftlockup', '-no-reboot'], seconds * a.scale, log=a.log)
 
 
 def end(m):

@@ -47,12 +47,17 @@ def settled(p, size):
 
 
 # Arguments; size in MiB; flags of smaps that must be there, that must not; what the line must hold; all of it resident?
+# bt wants to map RAM twice, KSM wants it private: the latter wins while it is on.
+ONE, OTHER = ('mg', 'sh') if open('/sys/kernel/mm/ksm/run').read().strip() == '1' else ('sh', 'mg')
 BACKENDS = [
-    ('-m 67', 67, 'mg dd', 'sh lo', '', False),
-    ('-m size=67M,maxmem=67M', 67, 'mg', 'sh', '', False),
-    ('-m 67 -machine mem-merge=off', 67, '', 'mg sh', '', False),
-    ('-m 67 -mem-prealloc', 67, 'mg', 'sh', '', True),
-    ('-m 67 -overcommit mem-lock=on', 67, 'lo', 'sh', '', True),
+    ('-m 67', 67, f'{ONE} dd', f'{OTHER} lo', '', False),
+    ('-m size=67M,maxmem=67M', 67, ONE, OTHER, '', False),
+    ('-m 67 -machine mem-merge=on', 67, 'mg dd', 'sh lo', '', False),
+    ('-m 67 -machine mem-merge=off', 67, 'sh', 'mg', '', False),
+    ('-m 67 -accel bt,windows=off', 67, 'mg', 'sh', '', False),
+    ('-m 67 -accel bt,windows=off -machine mem-merge=off', 67, '', 'mg sh', '', False),
+    ('-m 67 -mem-prealloc', 67, ONE, OTHER, '', True),
+    ('-m 67 -overcommit mem-lock=on', 67, 'lo', '', '', True),
     ('-object memory-backend-ram,id=m,size=67M -machine memory-backend=m', 67, 'mg dd', 'sh', '', False),
     ('-object memory-backend-ram,id=m,size=67M,merge=off,dump=on -machine pc,memory-backend=m', 67, '', 'mg dd sh', '', False),
     ('-object memory-backend-ram,id=m,size=67M,share=on -machine memory-backend=m -m 67', 67, 'sh', 'mg', '/dev/zero', False),

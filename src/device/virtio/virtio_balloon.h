@@ -10,7 +10,7 @@ struct virtio_balloon_config {
     const char *id;
     void *ram_hva;                       /* pages given up are taken from this block only */
     uint64_t ram_bytes;
-    bool ram_shared;                     /* with a file, which is what gives the memory back then */
+    bool ram_shared;                     /* MADV_REMOVE gives the memory back then */
     bool deflate_on_oom, free_page_reporting;
     uint32_t poll_s;                     /* ask for statistics so often; 0: only when they are shown */
     struct virtio_options options;

@@ -132,8 +132,21 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
     return miss;
 }
 
+/* S2 = addend of the window that the address in a register selects. */
+void t_window_addend(struct trans *t, int address)
+{
+    e_pext(&t->e, S2, address, vm(VOFF(window_mask)));
+    e_load(&t->e, S2, hmi(H_RSP, S2, 8, VOFF(window[0])));
+}
+
 void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op)
 {
+    if (t->windows && op.kind != OP_MASKMOV) {      /* that one has no guest RDI when it faults */
+        if (!is_flat(t, seg)) segment(t, seg, what, size);
+        t_window_addend(t, S1);
+        t_op(t, &op, hmi(S1, S2, 1, 0));
+        return;
+    }
     if (t->cold_count == MAX_COLD) {
         t->e.full = true;
         return;

@@ -323,6 +323,7 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
     v->xsave_mask = e->cpuid.xcr0_allowed | 3;
     if (getrandom(&v->generation, sizeof(v->generation), 0) < 0) v->generation = __builtin_ia32_rdtsc();
     bt_mmu_init(v);
+    bt_windows_init(v);
     x86_state_reset(&v->s, false, e->cpuid.signature);
     bt_mode_update(v);
     e->vcpu[index] = v;
@@ -335,6 +336,7 @@ static void bt_vcpu_destroy(struct engine_vcpu *base)
     v->engine->vcpu[base->index] = NULL;
     bt_profile_vcpu_end(v);
     free(v->signal_stack);
+    bt_windows_free(v);
     munmap(v->write_place[0], 2 * PAGES_MAX * sizeof(uint64_t));
     munmap(v->region, v->region_bytes);
 }

@@ -23,7 +23,8 @@ enum {
     RET_BITS = 8, RET_SIZE = 1 << RET_BITS,        /* entries of the return stack */
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
-    TB_MAX_INSNS = 64, TB_GROUPS = 8, TB_SOFT = 4,
+    TB_MAX_INSNS = 64, TB_GROUPS = 7, TB_SOFT = 4,
+    WINDOWS = 48, WINDOW_PIECES = 512, WINDOW_PAGES = 20000, WINDOW_SPACES = 64,     /* of a vCPU, see window.c */
     BOUNCE_BYTES = 256,
     VCPUS_MAX = 256,
 };
@@ -55,6 +56,7 @@ enum {
 #define TBF_FIXED       (1u << 18)     /* key_base counts: RIP of the page is a constant of the translation */
 #define TBF_TRACE       (1u << 19)
 #define TBF_NOGROUP     (1u << 20)     /* the rest of a block, where a group's check failed (group.c) */
+#define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c) */
 
 struct tb;
 
@@ -140,12 +142,31 @@ struct tlb_second {
     unsigned rights;
 };
 
+#define WINDOW_BYTES (1ull << 39)
+#define WINDOW_BORDER (8ull << 30)
+struct window { uint64_t asid, used; uint32_t pages; uint16_t piece; };
+struct window_space { uint64_t asid, since; int64_t debt; int heat; unsigned backoff; };
+struct windows {
+    int lock;                          /* mappings; others take it to make pages read-only */
+    unsigned count;                    /* 0: there are none; the first stays empty */
+    bool always;                       /* in every address space, whatever it costs */
+    uint8_t *base;
+    uint64_t bytes, clock, asid;       /* whose addends are in place */
+    uint32_t pages;
+    uint64_t *place;                   /* by physical page: where it may be mapped for writing */
+    uint64_t *mapped;                  /* a bit for each page of each window */
+    unsigned window_count;
+    struct window window[WINDOWS];
+    struct window_space space[WINDOW_SPACES];
+};
+
 struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
 
 /* What is counted all the time; info.c has their names. */
 enum bt_counter {
     COUNT_MISS, COUNT_GROUP_MISS, COUNT_WALK, COUNT_BOUNCE_CROSSING, COUNT_BOUNCE_DEVICE, COUNT_BOUNCE_CODE, COUNT_CODE_WRITE,
     COUNT_TLB_FLUSH, COUNT_TLB_SWITCH, COUNT_PAGE_FLUSH, COUNT_TLB_GROW,
+    COUNT_WINDOW_PAGE, COUNT_WINDOW_FAULT, COUNT_WINDOW_SPECIAL, COUNT_WINDOW_COSTLY,
     COUNT_CHAIN, COUNT_RETURN, COUNT_LOOKUP, COUNT_NEXT, COUNT_CODE_CHANGED, COUNT_TRANSLATE,
     COUNT_PIO, COUNT_MMIO, COUNT_APIC, COUNT_TPR, COUNT_CPUID, COUNT_ACKNOWLEDGE,
     COUNT_IRQ, COUNT_NMI, COUNT_REST, COUNT_EXCLUSIVE, COUNT_YIELD,
@@ -165,6 +186,7 @@ struct bt_vcpu {
     uint32_t unused;
     uint64_t scratch[2];
     uint64_t group_addend[TB_GROUPS];
+    uint64_t window_mask;              /* for pext: bits of an address that select its addend */
     struct x86_state s;
     uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
     uint64_t sign_mask;                /* bit 63 */
@@ -176,6 +198,7 @@ struct bt_vcpu {
     uint64_t thunk_raise;
     uint64_t ret_mask;                 /* of the return stack, see branch.c */
     uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
+    uint64_t window[WINDOW_PIECES];    /* addends: host minus linear address */
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
     /* Used by C only. */
@@ -225,6 +248,7 @@ struct bt_vcpu {
     bool fetch_local;                  /* a page of the last look-up is not global */
     bool kernel_local;                 /* the jump cache leads to a page that is not global, for the kernel */
     uint64_t kernel_generation;
+    struct windows windows;
     struct bt_debug_state debug;
     uint64_t tsc_khz;
     char error[256];
@@ -269,6 +293,7 @@ struct bt_engine {
     uint8_t *page_watch;               /* enum page_watch of each page */
     uint64_t *page_lines;              /* by page: which of its 64 lines may hold code of page_tbs; a line has 64 bytes */
     uint8_t heat[1 << TB_HEAT_BITS];   /* by hash of the address: how often blocks there were written to */
+    uint8_t window_special[1 << TB_HEAT_BITS];     /* by hash of the page of code: accesses that windows could not serve */
     uint64_t page_count;
     bool flush_all;
     /* Locks (parallel.c). */
@@ -340,6 +365,16 @@ uint8_t *bt_ram(struct bt_engine *e, gpa_t gpa, bool *readonly);   /* host addre
 void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write);
 void bt_code_forget(struct bt_vcpu *v, gva_t linear, unsigned size);
 bool bt_is_watching(const struct bt_vcpu *v);          /* data breakpoints are set */
+/* window.c */
+void bt_windows_init(struct bt_vcpu *v);
+void bt_windows_free(struct bt_vcpu *v);
+bool bt_windows_wanted(struct bt_vcpu *v);
+void bt_windows_tick(struct bt_vcpu *v);
+void bt_windows_inherit(struct bt_vcpu *v, uint64_t from, uint64_t to);
+bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, uint64_t addend, bool write);
+bool bt_window_is_special(struct bt_engine *e, gpa_t pc);
+void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear);
+void bt_windows_drop_write(struct bt_vcpu *v, gpa_t page);
 /* walk.c */
 struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, global; unsigned shift; uint32_t error; };
 struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);

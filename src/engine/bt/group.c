@@ -64,7 +64,7 @@ static void group_join(struct trans *t, struct open_group *o, const struct acces
     if (o->group >= 0) {
         struct group *g = &t->group[o->group];
         int32_t low = MIN(g->low, at), high = MAX(g->high, at + a->size);
-        if (high - low <= SPAN_MAX) {
+        if (high - low <= SPAN_MAX || t->windows) {
             g->low = low;
             g->high = high;
             g->write |= a->write;
@@ -111,7 +111,7 @@ void t_find_groups(struct trans *t)
         registers_written(i, open);
     }
     for (unsigned n = 0; n < t->count; n++)
-        if (t->group_of[n] >= 0 && t->group[t->group_of[n]].members < 2) t->group_of[n] = -1;
+        if (t->group_of[n] >= 0 && t->group[t->group_of[n]].members < 2 && !(t->windows)) t->group_of[n] = -1;
 }
 
 /* Does S2 keep its value during the current instruction, up to its own access if that is in a group? */
@@ -140,7 +140,10 @@ bool t_group_access(struct trans *t, int32_t disp, struct mem_op op)
     const struct group *g = &t->group[n];
     struct emitter *e = &t->e;
     struct host_mem slot = hm(H_RSP, VOFF(group_addend[0]) + 8 * n);
-    if (g->first == t->current) {
+    if (g->first == t->current && t->windows) {
+        t_window_addend(t, host_of(g->base));
+        if (g->members > 1) e_store(e, slot, S2);
+    } else if (g->first == t->current) {
         e_lea(e, S1, hm(host_of(g->base), g->low));
         t_group_check(t, g->high - g->low, g->write);
         e_store(e, slot, S2);

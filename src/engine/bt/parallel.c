@@ -167,6 +167,7 @@ bool bt_page_watch(struct bt_vcpu *v, gpa_t page)
     __atomic_store_n(state, PAGE_CLOSING, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < e->vcpu_count; i++) {
         struct bt_vcpu *w = e->vcpu[i];
+        if (w) bt_windows_drop_write(w, page);
         if (!w || !(bt_tlb_drop_write(w, page) || bt_is_watching(w)) || w == v) continue;
         who[i / 64] |= 1ull << i % 64;
         others = true;

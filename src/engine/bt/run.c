@@ -128,6 +128,7 @@ void bt_mode_update(struct bt_vcpu *v)
     if (exec_break) f |= TBF_FIXED;
     if (exec_break || bt_is_watching(v)) f |= TBF_NOGROUP;
     if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) f |= TBF_TRACE;
+    if (cpl == 3 && code64 && !(f & (TBF_ALIGN | TBF_FIXED | TBF_NOGROUP | TBF_TRACE)) && bt_windows_wanted(v)) f |= TBF_WINDOW;
     v->tbflags = f;
     bt_salt_update(v);
 }
@@ -178,6 +179,7 @@ static void take_interrupts(struct bt_vcpu *v)
         struct acknowledge a;
         bt_host_call(v, acknowledge_in_host, &a);
         if (a.vector < 0) return;
+        if (x86_cpl(s) == 3) bt_windows_tick(v);
         v->count[COUNT_IRQ]++;
         s->halted = 0;
         bt_event_deliver(v, &(struct bt_event){ .kind = BT_EVENT_EXTERNAL, .vector = a.vector });
@@ -342,7 +344,7 @@ static uint64_t enter_step(struct bt_vcpu *v, bool trap)
     uint32_t flags = v->tbflags;
     v->stepping_shadow = 1;
     v->step_tf = trap;
-    v->tbflags |= TBF_STEP;
+    v->tbflags = (flags & ~TBF_WINDOW) | TBF_STEP;
     struct tb *tb = find_or_translate(v);
     uint64_t code = enter_tb(v, tb);
     v->tbflags = flags;

@@ -17,7 +17,7 @@
 static __thread struct bt_vcpu *current;
 
 /* Places in the frame's register array (sys/ucontext.h). */
-enum { GREG_RDI = 8, GREG_RSP = 15, GREG_RIP = 16, GREG_EFL = 17, GREG_TRAPNO = 20 };
+enum { GREG_RDI = 8, GREG_RSP = 15, GREG_RIP = 16, GREG_EFL = 17, GREG_ERR = 19, GREG_TRAPNO = 20 };
 static int64_t *greg(ucontext_t *uc, int host)
 {
     static const int index[16] = { 13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7 };
@@ -30,7 +30,9 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
     struct x86_state *s = &v->s;
     struct tb *tb = bt_tb_of_host(v->engine, pc);
     if (!tb) return false;
-    if (sig == SIGBUS || (sig == SIGSEGV && info->si_code != SI_KERNEL)) return false;
+    bool in_window = sig == SIGSEGV && tb->flags & TBF_WINDOW, has_address = info->si_code != SI_KERNEL;
+    if (in_window && has_address && bt_window_fault(v, tb, (uint64_t)info->si_addr, *greg(uc, S2), uc->uc_mcontext.gregs[GREG_ERR] & 2)) return true;
+    if (sig == SIGBUS || (sig == SIGSEGV && has_address && !in_window)) return false;
     const struct tb_insn *i = bt_tb_insn_at(v->engine, tb, pc);
     for (int g = 0; g < 16; g++)
         if (host_of(g) >= 0) s->gpr[g] = *greg(uc, host_of(g));
@@ -38,7 +40,10 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
     s->rip = bt_rip_mask(v, v->pcbase + i->guest);
     v->event = (struct bt_event){ .kind = BT_EVENT_EXCEPTION };
     v->event_pending = true;
-    if (sig == SIGILL) {
+    if (in_window) {                                   /* whatever it is, the softmmu finds out */
+        v->event_pending = false;
+        v->single_tb = true;
+    } else if (sig == SIGILL) {
         v->event.vector = VECTOR_UD;
     } else if (sig == SIGSEGV) {
         v->event.vector = VECTOR_GP;

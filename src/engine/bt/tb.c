@@ -229,6 +229,7 @@ void bt_tb_flush(struct bt_engine *e)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(e->hash); i++) e->hash[i] = NULL;
     bt_fill(e->heat, 0, sizeof(e->heat));
+    bt_fill(e->window_special, 0, sizeof(e->window_special));
     e->tb_count = 0;
     e->cache_used = e->thunk_bytes;
     e->cold_used = e->cold_base;

@@ -99,6 +99,7 @@ void bt_tlb_flush(struct bt_vcpu *v, bool global_too)
     v->count[COUNT_TLB_FLUSH]++;
     first_flush(v, global_too);
     v->asid_stale = v->asid_last;
+    bt_windows_inherit(v, v->asid, v->asid_last + 1);
     v->asid = ++v->asid_last;
     v->pcid_asid[v->pcid] = v->asid;
     if (global_too) {
@@ -152,6 +153,7 @@ void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear)
     struct tlb_second *set = second_set(v, page);
     for (unsigned way = 0; way < SECOND_WAYS; way++)
         if (PAGE_OF(set[way].key) == page) set[way].asid = 0;
+    bt_windows_drop_linear(v, linear);
     bt_returns_forget(v);
     if (filter_has(v->fetch_pages, linear >> 12)) bt_new_salt(v);
 }

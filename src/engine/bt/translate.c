@@ -262,6 +262,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
         *unwatched = tb->page2;
         return NULL;
     }
+    t->windows = t->flags & TBF_WINDOW && !(t->flags & TBF_STEP) && !bt_window_is_special(en, pc);
     t->soft_page = !io && !t->crossing && !(t->flags & TBF_STEP) && bt_is_hot(en, pc) ? at - PAGE_OFFSET(pc) : NULL;
     find_labels(t);
     find_live_flags(t);

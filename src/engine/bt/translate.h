@@ -70,6 +70,7 @@ struct trans {
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
     int8_t s2_group;                   /* whose addend S2 holds, -1: nobody's */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
+    bool windows;                      /* memory is accessed through windows */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;
@@ -87,6 +88,7 @@ void t_stack_adjust(struct trans *t, int delta);
 void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op);
 /* S1 is the start of bytes that are to lie in one page: S2 = its addend, or the block is left for one without groups. */
 void t_group_check(struct trans *t, unsigned bytes, bool write);
+void t_window_addend(struct trans *t, int address);
 void t_emit_cold(struct trans *t);
 /* group.c */
 void t_find_groups(struct trans *t);

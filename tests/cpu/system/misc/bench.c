@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "base/error.h"
 
 enum {
@@ -114,8 +115,8 @@ struct bench *bench_new(void)
     static struct cpuid_model model;
     struct error err = { 0 };
     struct bench *b = calloc(1, sizeof(*b));
-    b->ram = aligned_alloc(BENCH_PAGE, BENCH_RAM_BYTES);
-    memset(b->ram, 0, BENCH_RAM_BYTES);
+    b->ram = mmap(NULL, BENCH_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);    /* shared: for windows */
+    if (b->ram == MAP_FAILED) exit(1);
     struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
     if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) == 0) {
@@ -145,7 +146,7 @@ void bench_free(struct bench *b)
     engine_bt.vcpu_destroy(b->vcpu);
     engine_bt.destroy(b->engine);
     memory_map_free(b->map);
-    free(b->ram);
+    munmap(b->ram, BENCH_RAM_BYTES);
     free(b);
 }
 

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Windows: user programs that run for long reach their memory without any check by the translator. A window is 512 GiB of the
+ * host's address space, as much as one entry of the guest's topmost page table covers, with room on both sides that
+ * nothing is ever mapped in. Pages of guest RAM are mapped a second time in it, where the guest's linear addresses want them and with
+ * the guest's rights. Generated code adds an addend that nine bits of the address select (struct bt_vcpu's window[]), and the host's MMU
+ * does the rest: what is not mapped, or not writable, faults, and the handler (signal.c) asks here.
+ *
+ * So a window is one more TLB, and holds what a TLB may hold: it belongs to an address space number (tlb.c), is left behind with it
+ * when that is flushed, and loses a page at INVLPG. Pages with translated code are never writable in one.
+ *
+ * An address that is not canonical, or lies beyond a window and its borders, cannot reach anything: the addend of a piece is right for
+ * its canonical addresses, all others differ from those in bits 48 and up, and so does the sum, which the host refuses. Pieces without a window
+ * have the addend of a window that stays empty.
+ *
+ * A page costs some microseconds to map (a signal, mremap, a page fault of the host), as much as hundreds of misses of the softmmu
+ * TLB. Only address spaces that timer interrupts find at work get windows, and those that spend too much on them lose them for a while.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "engine/bt/bt_private.h"
+
+#define WINDOW_STRIDE (WINDOW_BYTES + WINDOW_BORDER)
+#define POOL_BYTES (64ull << 40)
+/* Cycles: a signal and what it brings with it, of an access that could be done then, and of one that could not; the debt that takes the
+ * windows away; which part of the time may be spent on them in the long run. */
+enum { HOT_TICKS = 3, PLACE_MANY = 1, COST_MAPPED = 15000, COST_IN_VAIN = 40000, SPECIAL_MAX = 16, DEBT_MAX = 25000000, CREDIT = 10 };
+
+static void lock(struct bt_vcpu *v) { while (__atomic_exchange_n(&v->windows.lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause(); }
+static void unlock(struct bt_vcpu *v) { __atomic_store_n(&v->windows.lock, 0, __ATOMIC_RELEASE); }
+
+static uint8_t *window_start(const struct bt_vcpu *v, unsigned n) { return v->windows.base + WINDOW_BORDER + n * WINDOW_STRIDE; }
+
+static uint64_t addend_of(const struct bt_vcpu *v, unsigned n, unsigned piece)
+{
+    uint64_t linear = (uint64_t)((int64_t)((uint64_t)piece << 39 << 16) >> 16);
+    return (uint64_t)window_start(v, n) - linear;
+}
+
+static void nothing_mapped(void *at, uint64_t bytes)
+{
+    if (mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) __builtin_trap();
+}
+
+/* At the start of a vCPU's life. Without windows it works as well. */
+void bt_windows_init(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    unsigned count = MIN(POOL_BYTES / v->engine->vcpu_count / WINDOW_STRIDE, (uint64_t)WINDOWS);
+    const char *wish = getenv("OSPITE_BT_WINDOWS");
+    v->window_mask = 511ull << 39;
+    w->always = wish && !strcmp(wish, "always");
+    if (count < 4 || v->engine->config.no_windows) return;
+    w->window_count = count;
+    w->bytes = count * WINDOW_STRIDE + WINDOW_BORDER;
+    w->base = mmap(NULL, w->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    w->place = mmap(NULL, v->engine->page_count * sizeof(*w->place), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    w->mapped = mmap(NULL, count * (WINDOW_BYTES / PAGE_BYTES / 8), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w->base == MAP_FAILED || w->place == MAP_FAILED || w->mapped == MAP_FAILED) return;
+    w->count = count;
+    for (unsigned i = 0; i < WINDOW_PIECES; i++) v->window[i] = addend_of(v, 0, i);
+}
+
+/* Which pages of the windows are mapped: a bit each. */
+static uint64_t *mapped_word(const struct bt_vcpu *v, unsigned n, uint64_t offset, uint64_t *bit)
+{
+    uint64_t page = offset / PAGE_BYTES;
+    *bit = 1ull << page % 64;
+    return v->windows.mapped + n * (WINDOW_BYTES / PAGE_BYTES / 64) + page / 64;
+}
+
+static void page_unmap(struct bt_vcpu *v, unsigned n, uint64_t offset)
+{
+    uint64_t bit, *word = mapped_word(v, n, offset, &bit);
+    if (!(*word & bit)) return;
+    *word &= ~bit;
+    v->windows.window[n].pages--;
+    v->windows.pages--;
+    nothing_mapped(window_start(v, n) + offset, PAGE_BYTES);
+}
+
+static void window_empty(struct bt_vcpu *v, unsigned n)
+{
+    struct window *w = &v->windows.window[n];
+    uint64_t bit;
+    if (!w->pages) return;
+    nothing_mapped(window_start(v, n), WINDOW_BYTES);
+    madvise(mapped_word(v, n, 0, &bit), WINDOW_BYTES / PAGE_BYTES / 8, MADV_DONTNEED);
+    v->windows.pages -= w->pages;
+    w->pages = 0;
+}
+
+static void all_empty(struct bt_vcpu *v)
+{
+    for (unsigned n = 1; n < v->windows.count; n++) window_empty(v, n);
+}
+
+/* Addends for the present address space. */
+static void install(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    for (unsigned n = 1; n < w->count; n++)
+        if (w->window[n].asid == w->asid && w->asid) v->window[w->window[n].piece] = addend_of(v, 0, w->window[n].piece);
+    w->asid = v->asid;
+    for (unsigned n = 1; n < w->count; n++) {
+        if (w->window[n].asid != w->asid) continue;
+        v->window[w->window[n].piece] = addend_of(v, n, w->window[n].piece);
+        w->window[n].used = ++w->clock;
+    }
+}
+
+static struct window_space *space_of(struct bt_vcpu *v, uint64_t asid)
+{
+    struct window_space *s = &v->windows.space[asid % WINDOW_SPACES];
+    if (s->asid != asid) *s = (struct window_space){ .asid = asid };
+    return s;
+}
+
+/* Does the user's code now run with windows? Called whenever it is entered. */
+bool bt_windows_wanted(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    if (!w->count) return false;
+    const struct window_space *s = &w->space[v->asid % WINDOW_SPACES];
+    if (!w->always && (s->asid != v->asid || s->heat < HOT_TICKS)) return false;
+    if (w->asid != v->asid) {
+        lock(v);
+        install(v);
+        unlock(v);
+    }
+    return true;
+}
+
+/* An interrupt came while the user's code ran. What windows cost is a debt that is paid off in the course of time. */
+void bt_windows_tick(struct bt_vcpu *v)
+{
+    if (!v->windows.count) return;
+    struct window_space *s = space_of(v, v->asid);
+    uint64_t now = __builtin_ia32_rdtsc(), since = now - s->since;
+    s->since = now;
+    s->debt = MAX(s->debt - (int64_t)MIN(since / CREDIT, (uint64_t)DEBT_MAX), 0);
+    if (s->heat < HOT_TICKS) {
+        s->heat++;
+    } else if (s->debt > DEBT_MAX && !v->windows.always) {
+        s->backoff = MIN(s->backoff * 2 + 8, 4096u);
+        s->heat = HOT_TICKS - (int)s->backoff;
+        s->debt = 0;
+        v->count[COUNT_WINDOW_COSTLY]++;
+    }
+}
+
+/* The same address space has got a new number. */
+void bt_windows_inherit(struct bt_vcpu *v, uint64_t from, uint64_t to)
+{
+    if (!v->windows.count) return;
+    struct window_space old = *space_of(v, from), *s = space_of(v, to);
+    *s = old;
+    s->asid = to;
+}
+
+/* A window for a piece of the present address space; the block that runs may know the addends of all that it has. 0: none is free. */
+static unsigned window_new(struct bt_vcpu *v, unsigned piece)
+{
+    struct windows *w = &v->windows;
+    unsigned best = 0;
+    for (unsigned n = 1; n < w->count; n++)
+        if (w->window[n].asid != v->asid && (!best || w->window[n].used < w->window[best].used)) best = n;
+    if (!best) return 0;
+    window_empty(v, best);
+    w->window[best] = (struct window){ .asid = v->asid, .piece = piece, .used = ++w->clock };
+    v->window[piece] = addend_of(v, best, piece);
+    return best;
+}
+
+static bool map_page(struct bt_vcpu *v, unsigned n, uint64_t offset, const struct tlb_second *t, bool writable)
+{
+    struct windows *w = &v->windows;
+    uint8_t *at = window_start(v, n) + offset;
+    if (mremap(t->hva, 0, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
+        nothing_mapped(at, PAGE_BYTES);
+        w->count = 0;
+        v->mode_dirty = true;
+        return false;
+    }
+    if (!writable) mprotect(at, PAGE_BYTES, PROT_READ);
+    uint64_t bit, *word = mapped_word(v, n, offset, &bit);
+    if (!(*word & bit)) {
+        *word |= bit;
+        w->window[n].pages++;
+        w->pages++;
+    }
+    uint64_t *place = &w->place[t->gpa >> 12], here = ((uint64_t)n << 40 | offset) + 2;
+    if (writable) *place = *place && *place != here ? PLACE_MANY : here;
+    return true;
+}
+
+/* Where in the windows is this address? false: nowhere, or in a border. */
+static bool find(const struct bt_vcpu *v, uint64_t address, unsigned *n, uint64_t *offset)
+{
+    const struct windows *w = &v->windows;
+    uint64_t from = address - (uint64_t)w->base - WINDOW_BORDER;
+    if (!w->count || address < (uint64_t)w->base + WINDOW_BORDER || from >= w->count * WINDOW_STRIDE) return false;
+    *n = from / WINDOW_STRIDE;
+    *offset = from % WINDOW_STRIDE;
+    return *offset < WINDOW_BYTES;
+}
+
+/* addend: of a piece without a window. */
+static bool piece_of_addend(const struct bt_vcpu *v, uint64_t addend, unsigned *piece)
+{
+    *piece = ((uint64_t)window_start(v, 0) - addend) >> 39 & (WINDOW_PIECES - 1);
+    return addend_of(v, 0, *piece) == addend;
+}
+
+/* Mapped, the access can be done again; mapped, but the block has the old addend; the guest's own fault, or none yet; nothing that a window
+ * could show. */
+enum outcome { MAPPED, MAPPED_ANEW, FAULTS, SPECIAL };
+
+static enum outcome fault(struct bt_vcpu *v, uint64_t address, uint64_t addend, bool write)
+{
+    struct windows *w = &v->windows;
+    unsigned n, piece;
+    uint64_t offset;
+    if (!find(v, address, &n, &offset) || w->asid != v->asid) return FAULTS;
+    if (n) piece = w->window[n].piece;
+    else if (!piece_of_addend(v, addend, &piece)) return FAULTS;
+    gva_t linear = (uint64_t)((int64_t)((uint64_t)piece << 39 << 16) >> 16) + offset;
+    const struct tlb_second *t = bt_tlb_look(v, MMU_USER, linear, write ? BT_WRITE : BT_READ);
+    if (!t) return FAULTS;
+    if (!t->hva || (write && t->rights & TLB_IS_ROM)) return SPECIAL;
+    bool code = bt_page_is_watched(v->engine, t->gpa) &&
+                (!write || __atomic_load_n(&v->engine->page_tbs[t->gpa >> 12], __ATOMIC_ACQUIRE) || !bt_page_unwatch(v, t->gpa));
+    bool writable = (t->rights & (TLB_MAY_WRITE | TLB_IS_ROM)) == TLB_MAY_WRITE && !code;
+    if (write && !writable) return SPECIAL;
+    lock(v);
+    if (writable && bt_page_is_watched(v->engine, t->gpa)) writable = false;       /* since just now */
+    if (w->pages >= WINDOW_PAGES / v->engine->vcpu_count) all_empty(v);
+    bool fresh = !n;
+    if (fresh) n = window_new(v, piece);
+    bool ok = n && (!write || writable) && map_page(v, n, PAGE_OF(offset), t, writable);
+    unlock(v);
+    return !ok ? SPECIAL : fresh ? MAPPED_ANEW : MAPPED;
+}
+
+static uint8_t *special_count(struct bt_engine *e, gpa_t pc)
+{
+    return &e->window_special[(pc >> 12) * 0x9e3779b97f4a7c15ull >> (64 - TB_HEAT_BITS)];
+}
+
+/* Is the code at pc one that keeps accessing what no window can show? It does without. */
+bool bt_window_is_special(struct bt_engine *e, gpa_t pc) { return *special_count(e, pc) >= SPECIAL_MAX; }
+
+/* Block tb faulted at a host address, having added this addend perhaps. true: the page is mapped, the access can be done
+ * again. false: do the instruction without windows. */
+bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, uint64_t addend, bool write)
+{
+    enum outcome o = fault(v, address, addend, write);
+    space_of(v, v->asid)->debt += o <= MAPPED_ANEW ? COST_MAPPED : COST_IN_VAIN;
+    v->count[o <= MAPPED_ANEW ? COUNT_WINDOW_PAGE : o == FAULTS ? COUNT_WINDOW_FAULT : COUNT_WINDOW_SPECIAL]++;
+    if (o == SPECIAL && !bt_window_is_special(v->engine, tb->pc) && ++*special_count(v->engine, tb->pc) == SPECIAL_MAX) {
+        bt_code_lock(v);
+        bt_invalidate(v->engine, PAGE_OF(tb->pc), PAGE_BYTES);
+        bt_code_unlock(v);
+    }
+    return o == MAPPED;
+}
+
+/* INVLPG. */
+void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear)
+{
+    struct windows *w = &v->windows;
+    if (!w->pages) return;
+    lock(v);
+    for (unsigned n = 1; n < w->count; n++)
+        if (w->window[n].asid == v->asid && w->window[n].pages && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
+            page_unmap(v, n, PAGE_OF(linear) & (WINDOW_BYTES - 1));
+    unlock(v);
+}
+
+/* A physical page is to be written no more without the engine seeing it. Any thread. */
+void bt_windows_drop_write(struct bt_vcpu *v, gpa_t page)
+{
+    struct windows *w = &v->windows;
+    if (!w->count || !w->place[page >> 12]) return;
+    lock(v);
+    uint64_t place = w->place[page >> 12];
+    if (place == PLACE_MANY) {
+        all_empty(v);
+    } else if (place) {
+        page_unmap(v, (place - 2) >> 40, (place - 2) & (WINDOW_BYTES - 1));
+    }
+    w->place[page >> 12] = 0;
+    unlock(v);
+}
+
+void bt_windows_free(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    if (w->base && w->base != MAP_FAILED) munmap(w->base, w->bytes);
+    if (w->place && w->place != MAP_FAILED) munmap(w->place, v->engine->page_count * sizeof(*w->place));
+    if (w->mapped && w->mapped != MAP_FAILED) munmap(w->mapped, w->window_count * (WINDOW_BYTES / PAGE_BYTES / 8));
+}
