@@ -293,14 +293,17 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
     if (!assign(&r, scratch, count) && has_mem) {
         merged = hm(S1, 0);
         e_lea(&t->e, S1, *m);
+        t->s1_group = -1;
         m = &merged;
         scratch[count++] = S2;
         r.count = 0;
         r.force_rex = false;
         assign(&r, scratch, count);
     }
-    for (unsigned k = 0; k < r.count; k++)
+    for (unsigned k = 0; k < r.count; k++) {
         if (r.place[k].host == S2) t->s2_group = -1;
+        if (r.place[k].host == S1) t->s1_group = -1;
+    }
     load_places(t, &r);
     if (insn->encoding == ENCODING_VEX) emit_vex(t, &r, bytes, m);
     else emit_legacy(t, &r, bytes, m);

@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Groups: several accesses of a block off one base register, a few bytes apart: a stack frame, a structure. The first
- * checks the whole range, which must lie in one page and may be written if any of them writes, and keeps the page's
- * addend in the vCPU; the others only add it. The check says nothing to the guest: if it fails, the block goes on in a
- * translation of its rest that has no groups (TBF_NOGROUP), where each access faults, crosses a page or reaches a device
- * in its turn.
+ * Groups: several accesses of a block whose addresses differ by constants: a stack frame, a structure, an element that is read and
+ * written again. The first finds out the addend (host minus linear address), the others add it and are done.
  *
- * A group ends where a jump from within the block leads to, where its base register is changed, unless that is the stack pointer by a known amount, and at every
- * helper, since that may change what is mapped. 64-bit code only.
+ * Without windows the accesses go off one base register. The first checks the whole range, which must lie in one page and may be written if any of
+ * them writes. The check says nothing to the guest: if it fails, the block goes on in a
+ * translation of its rest that has no groups (TBF_NOGROUP), where each access faults, crosses a page or reaches a device
+ * in its turn. With windows there is nothing to check, and any address will do: base and index, RIP, none.
+ *
+ * A group ends where a jump from within the block leads to, where one of its registers is changed, unless that is the stack pointer by a known
+ * amount, and at every helper, since that may change what is mapped. 64-bit code only.
  */
 #include "engine/bt/translate.h"
 
 enum { SPAN_MAX = 128 };
 
-struct access { int8_t base; int32_t disp; uint8_t size; bool write; };
+struct access { struct address at; int32_t disp; uint8_t size; bool write; };
 /* shift: what was added to the base since the group began. */
-struct open_group { int8_t group; int32_t shift; };
+struct open_group { bool is_open; int32_t shift; };
 
 static bool stack_access(const struct x86_insn *i, struct access *a)
 {
     const struct x86_operand *o = &i->operand[0];
-    *a = (struct access){ .base = REG_RSP, .size = 8 };
+    *a = (struct access){ .at = { REG_RSP, -1, 0 }, .size = 8 };
     switch (i->mnemonic) {
     case X86_PUSH:
         a->disp = -8;
@@ -36,13 +38,16 @@ static bool stack_access(const struct x86_insn *i, struct access *a)
     }
 }
 
-static bool copy_access(const struct x86_insn *i, struct access *a)
+/* Constants that the base has been given, and displacements, stay far within the border of a window. */
+static bool copy_access(const struct trans *t, unsigned n, struct access *a)
 {
+    const struct x86_insn *i = &t->insn[n];
     const struct x86_operand *m = t_plain_operand(i);
-    if (!m || i->base < 0 || i->index >= 0 || i->rip_relative || i->addrsize != 8 || host_of(i->base) < 0) return false;
-    if (i->seg == SEG_FS || i->seg == SEG_GS || i->disp != (int16_t)i->disp || !m->size || m->size > 32) return false;
-    *a = (struct access){ i->base, (int32_t)i->disp, m->size, m->access & ACCESS_WRITE };
-    return true;
+    if (!m || i->addrsize != 8 || i->seg == SEG_FS || i->seg == SEG_GS || !m->size || i->disp != (int32_t)i->disp) return false;
+    int64_t disp = i->disp + (i->rip_relative ? t->offset[n] + i->len : 0);
+    *a = (struct access){ { i->rip_relative ? ADDRESS_RIP : i->base, i->index, i->index >= 0 ? i->scale : 0 }, (int32_t)disp, m->size, m->access & ACCESS_WRITE };
+    if (t->windows) return disp == (int32_t)disp;
+    return i->base >= 0 && i->index < 0 && !i->rip_relative && host_of(i->base) >= 0 && disp == (int16_t)disp && m->size <= 32;
 }
 
 /* Does RSP change by an amount that is known? */
@@ -58,60 +63,72 @@ static bool stack_shift(const struct x86_insn *i, int32_t *by)
     return true;
 }
 
-static void group_join(struct trans *t, struct open_group *o, const struct access *a, unsigned n)
+static bool is_same(const struct address *a, const struct address *b)
 {
-    int32_t at = a->disp + o->shift;
-    if (o->group >= 0) {
-        struct group *g = &t->group[o->group];
-        int32_t low = MIN(g->low, at), high = MAX(g->high, at + a->size);
-        if (high - low <= SPAN_MAX || t->windows) {
-            g->low = low;
-            g->high = high;
-            g->write |= a->write;
-            g->members++;
-            t->group_of[n] = o->group;
-            return;
-        }
-    }
-    o->group = -1;
-    if (t->group_count == TB_GROUPS) return;
-    o->group = t->group_count++;
-    o->shift = 0;
-    t->group[o->group] = (struct group){ a->base, a->disp, a->disp + a->size, a->write, n, 1 };
-    t->group_of[n] = o->group;
+    return a->base == b->base && a->index == b->index && a->scale == b->scale;
 }
 
-static void registers_written(const struct x86_insn *i, struct open_group *open)
+/* Makes access a of instruction n one of an open group. */
+static bool group_join(struct trans *t, struct open_group *open, const struct access *a, unsigned n)
 {
-    int32_t by;
-    for (unsigned r = 0; r < 16; r++) {
-        if (!(i->gpr_written >> r & 1)) continue;
-        if (r == REG_RSP && stack_shift(i, &by)) open[r].shift += by;
-        else open[r].group = -1;
+    for (unsigned k = 0; k < t->group_count; k++) {
+        struct group *g = &t->group[k];
+        if (!open[k].is_open || !is_same(&g->at, &a->at)) continue;
+        int32_t at = a->disp + open[k].shift, low = MIN(g->low, at), high = MAX(g->high, at + a->size);
+        bool fits = t->windows || high - low <= SPAN_MAX;
+        if (fits && g->slot < 0 && t->group_slots < TB_GROUPS) g->slot = t->group_slots++;
+        if (!fits || g->slot < 0) {
+            open[k].is_open = false;
+            return false;
+        }
+        g->low = low;
+        g->high = high;
+        g->write |= a->write;
+        t->group_of[n] = k;
+        return true;
+    }
+    return false;
+}
+
+static void group_begin(struct trans *t, struct open_group *open, const struct access *a, unsigned n)
+{
+    if (t->group_count == TB_MAX_GROUPS) return;
+    unsigned k = t->group_count++;
+    open[k] = (struct open_group){ .is_open = true };
+    t->group[k] = (struct group){ a->at, a->disp, a->disp + a->size, a->write, n, -1 };
+    t->group_of[n] = k;
+}
+
+static void registers_written(const struct trans *t, const struct x86_insn *i, struct open_group *open)
+{
+    int32_t by = 0;
+    bool shifts = stack_shift(i, &by);
+    for (unsigned k = 0; k < t->group_count && i->gpr_written; k++) {
+        const struct address *a = &t->group[k].at;
+        bool base = a->base >= 0 && a->base < 16 && i->gpr_written >> a->base & 1, index = a->index >= 0 && i->gpr_written >> a->index & 1;
+        if (index || (base && !(shifts && a->base == REG_RSP && a->index < 0))) open[k].is_open = false;
+        else if (base) open[k].shift += by;
     }
 }
 
 /* Fills t->group and t->group_of. */
 void t_find_groups(struct trans *t)
 {
-    struct open_group open[16];
-    t->group_count = 0;
+    struct open_group open[TB_MAX_GROUPS];
+    t->group_count = t->group_slots = 0;
     bt_fill(t->group_of, 0xff, sizeof(t->group_of));
     if (t->mode != X86_CODE64 || t->flags & (TBF_STEP | TBF_TRACE | TBF_ALIGN | TBF_NOGROUP)) return;
-    bt_fill(open, 0xff, sizeof(open));
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
         struct access a;
-        if (t->is_label[n]) bt_fill(open, 0xff, sizeof(open));
-        if (!t_is_plain(t, i)) {
-            bt_fill(open, 0xff, sizeof(open));
-            continue;
-        }
-        if (stack_access(i, &a) || copy_access(i, &a)) group_join(t, &open[a.base], &a, n);
-        registers_written(i, open);
+        bool ends = t->is_label[n] || !t_is_plain(t, i);
+        for (unsigned k = 0; k < t->group_count && ends; k++) open[k].is_open = false;
+        if (!t_is_plain(t, i)) continue;
+        if ((stack_access(i, &a) || copy_access(t, n, &a)) && !group_join(t, open, &a, n)) group_begin(t, open, &a, n);
+        registers_written(t, i, open);
     }
-    for (unsigned n = 0; n < t->count; n++)
-        if (t->group_of[n] >= 0 && t->group[t->group_of[n]].members < 2 && !(t->windows)) t->group_of[n] = -1;
+    for (unsigned n = 0; n < t->count && !t->windows; n++)
+        if (t->group_of[n] >= 0 && t->group[t->group_of[n]].slot < 0) t->group_of[n] = -1;
 }
 
 /* Does S2 keep its value during the current instruction, up to its own access if that is in a group? */
@@ -129,28 +146,89 @@ static bool keeps_s2(const struct trans *t)
 /* A new instruction begins. */
 void t_group_begin(struct trans *t)
 {
-    if (t->is_label[t->current] || !keeps_s2(t)) t->s2_group = -1;
+    if (!t->is_label[t->current] && keeps_s2(t)) return;
+    t->s2_group = t->s1_group = -1;
 }
 
-/* The access of the current instruction, if it is in a group, at disp off the base as it is now. false: it is not. */
+static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(group_addend[0]) + 8 * g->slot); }
+
+/* The addend of the current instruction's group in S2. address: a register with an address of it. */
+static void addend_to_s2(struct trans *t, int n, int address)
+{
+    const struct group *g = &t->group[n];
+    struct emitter *e = &t->e;
+    if (t->s2_group == n) return;
+    if (g->first != t->current) {
+        e_load(e, S2, slot_of(g));
+        return;
+    }
+    if (g->at.base < 0 && g->at.index < 0) e_load(e, S2, hm(H_RSP, VOFF(window[0]) + (g->low < 0 ? 8 * (WINDOW_PIECES - 1) : 0)));
+    else t_window_addend(t, address);
+    if (g->slot >= 0) e_store(e, slot_of(g), S2);
+}
+
+/* An address that is more than a register, without its displacement, in S1. */
+static void address_to_s1(struct trans *t, int n)
+{
+    const struct address *a = &t->group[n].at;
+    struct emitter *e = &t->e;
+    if (t->s1_group == n) return;
+    if (a->base == ADDRESS_RIP) {
+        e_load(e, S1, hm(H_RSP, VOFF(pcbase)));
+        return;
+    }
+    int index = a->index, base = a->base < 0 ? -1 : host_of(a->base);
+    if (index >= 0 && host_of(index) < 0) {
+        t_gpr_load(t, S1, index);
+        index = S1;
+    } else if (index >= 0) {
+        index = host_of(index);
+    }
+    if (a->base >= 0 && base < 0) {
+        base = index == S1 ? T0 : S1;
+        t_gpr_load(t, base, a->base);
+    }
+    if (index >= 0 && base >= 0) e_lea(e, S1, hmi(base, index, a->scale, 0));
+    else if (index >= 0) e_lea_scaled(e, S1, index, a->scale, 0);
+}
+
+static void access_in_window(struct trans *t, int n, int32_t disp, const struct mem_op *op)
+{
+    const struct address *a = &t->group[n].at;
+    int address = S1;
+    if (a->base < 0 && a->index < 0) {
+        addend_to_s2(t, n, -1);
+        t->s2_group = n;
+        t_op(t, op, hm(S2, disp));
+        return;
+    }
+    if (a->index < 0 && a->base < 16 && host_of(a->base) >= 0) address = host_of(a->base);
+    else address_to_s1(t, n);
+    addend_to_s2(t, n, address);
+    if (address == S1) t->s1_group = n;
+    t->s2_group = n;
+    t_op(t, op, hmi(S2, address, 1, disp));
+}
+
+/* The access of the current instruction, if it is in a group, at disp off its address as that is now. false: it is not. */
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op)
 {
     int n = t->group_of[t->current];
     if (n < 0) return false;
     const struct group *g = &t->group[n];
     struct emitter *e = &t->e;
-    struct host_mem slot = hm(H_RSP, VOFF(group_addend[0]) + 8 * n);
-    if (g->first == t->current && t->windows) {
-        t_window_addend(t, host_of(g->base));
-        if (g->members > 1) e_store(e, slot, S2);
-    } else if (g->first == t->current) {
-        e_lea(e, S1, hm(host_of(g->base), g->low));
+    if (t->windows) {
+        access_in_window(t, n, disp, &op);
+        return true;
+    }
+    if (g->first == t->current) {
+        e_lea(e, S1, hm(host_of(g->at.base), g->low));
         t_group_check(t, g->high - g->low, g->write);
-        e_store(e, slot, S2);
+        e_store(e, slot_of(g), S2);
     } else if (t->s2_group != n) {
-        e_load(e, S2, slot);
+        e_load(e, S2, slot_of(g));
     }
     t->s2_group = n;
-    t_op(t, &op, hmi(S2, host_of(g->base), 1, disp));
+    t_op(t, &op, hmi(S2, host_of(g->at.base), 1, disp));
     return true;
 }

@@ -372,7 +372,7 @@ static void copy_rule(struct trans *t, const struct x86_insn *i)
         if (i->attr & (IA_MMX | IA_FWAIT_CHECK)) what |= MISS_X87;
         if (i->lock || i->mnemonic == X86_XCHG) what |= MISS_LOCKED;
         if (i->attr & IA_X87) what |= MISS_READ;       /* an unmasked exception keeps a store from happening */
-        if (t_group_access(t, (int32_t)i->disp, (struct mem_op){ OP_COPY, 0, 0, 0 })) return;
+        if (t_group_access(t, (int32_t)i->disp + (i->rip_relative ? t_next_offset(t) : 0), (struct mem_op){ OP_COPY, 0, 0, 0 })) return;
         t_effective_offset(t, i, 0);
         t_access(t, i->seg, what, m->size, (struct mem_op){ OP_COPY, 0, 0, 0 });
     }

@@ -235,7 +235,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->mode = v->tbflags & TBF_MODE;
     t->key_base = rip - PAGE_OFFSET(pc);
     t->count = t->current = t->cold_count = t->jump_count = t->side_count = t->inner_count = 0;
-    t->s2_group = -1;
+    t->s1_group = t->s2_group = -1;
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));

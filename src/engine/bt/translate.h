@@ -37,8 +37,13 @@ enum { MAX_COLD = 4 * TB_MAX_INSNS };
 struct side_exit { uint8_t *from; int64_t target; uint16_t insn; };
 enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 3 + TB_GROUPS };       /* the end of a block has two, and a return */
 
-/* Accesses off one base register (group.c): the range, from the base as it is at the first of them. */
-struct group { int8_t base; int32_t low, high; bool write; uint16_t first; uint16_t members; };
+/* Guest registers of an address, -1: none. */
+enum { ADDRESS_RIP = 16 };
+struct address { int8_t base, index, scale; };
+/* Accesses whose addresses differ by constants (group.c): the range, from the base as it is at the first of them. slot: where the
+ * addend is kept, -1: there is only one access. */
+enum { TB_MAX_GROUPS = 48 };
+struct group { struct address at; int32_t low, high; bool write; uint16_t first; int8_t slot; };
 
 struct trans {
     struct bt_vcpu *v;
@@ -65,10 +70,11 @@ struct trans {
     unsigned side_count;
     struct { uint8_t *from; uint16_t insn; } inner[TB_MAX_SIDES];  /* jumps to instructions further on in the block */
     unsigned inner_count;
-    struct group group[TB_GROUPS];
+    struct group group[TB_MAX_GROUPS];
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
-    int8_t s2_group;                   /* whose addend S2 holds, -1: nobody's */
+    unsigned group_slots;
+    int8_t s1_group, s2_group;         /* whose address S1, whose addend S2 holds, -1: nobody's */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool windows;                      /* memory is accessed through windows */
     bool crossing;                     /* its only instruction continues on the next page */
