@@ -153,6 +153,8 @@ struct windows {
     uint8_t *base;
     uint64_t bytes, clock, asid;       /* whose addends are in place */
     uint32_t pages;
+    gva_t wanted;                      /* where the guest faulted last, 0: nowhere */
+    bool wants_write;
     uint64_t *place;                   /* by physical page: where it may be mapped for writing */
     uint64_t *mapped;                  /* a bit for each page of each window */
     unsigned window_count;

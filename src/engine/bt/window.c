@@ -117,21 +117,6 @@ static struct window_space *space_of(struct bt_vcpu *v, uint64_t asid)
     return s;
 }
 
-/* Does the user's code now run with windows? Called whenever it is entered. */
-bool bt_windows_wanted(struct bt_vcpu *v)
-{
-    struct windows *w = &v->windows;
-    if (!w->count) return false;
-    const struct window_space *s = &w->space[v->asid % WINDOW_SPACES];
-    if (!w->always && (s->asid != v->asid || s->heat < HOT_TICKS)) return false;
-    if (w->asid != v->asid) {
-        lock(v);
-        install(v);
-        unlock(v);
-    }
-    return true;
-}
-
 /* An interrupt came while the user's code ran. What windows cost is a debt that is paid off in the course of time. */
 void bt_windows_tick(struct bt_vcpu *v)
 {
@@ -217,17 +202,17 @@ static bool piece_of_addend(const struct bt_vcpu *v, uint64_t addend, unsigned *
  * could show. */
 enum outcome { MAPPED, MAPPED_ANEW, FAULTS, SPECIAL };
 
-static enum outcome fault(struct bt_vcpu *v, uint64_t address, uint64_t addend, bool write)
+/* Maps the page of an offset in a piece of the present address space, whose window is n, 0: it has none yet. */
+static enum outcome show(struct bt_vcpu *v, unsigned n, unsigned piece, uint64_t offset, bool write)
 {
     struct windows *w = &v->windows;
-    unsigned n, piece;
-    uint64_t offset;
-    if (!find(v, address, &n, &offset) || w->asid != v->asid) return FAULTS;
-    if (n) piece = w->window[n].piece;
-    else if (!piece_of_addend(v, addend, &piece)) return FAULTS;
     gva_t linear = (uint64_t)((int64_t)((uint64_t)piece << 39 << 16) >> 16) + offset;
     const struct tlb_second *t = bt_tlb_look(v, MMU_USER, linear, write ? BT_WRITE : BT_READ);
-    if (!t) return FAULTS;
+    if (!t) {
+        w->wanted = linear;
+        w->wants_write = write;
+        return FAULTS;
+    }
     if (!t->hva || (write && t->rights & TLB_IS_ROM)) return SPECIAL;
     bool code = bt_page_is_watched(v->engine, t->gpa) &&
                 (!write || __atomic_load_n(&v->engine->page_tbs[t->gpa >> 12], __ATOMIC_ACQUIRE) || !bt_page_unwatch(v, t->gpa));
@@ -241,6 +226,51 @@ static enum outcome fault(struct bt_vcpu *v, uint64_t address, uint64_t addend, 
     bool ok = n && (!write || writable) && map_page(v, n, PAGE_OF(offset), t, writable);
     unlock(v);
     return !ok ? SPECIAL : fresh ? MAPPED_ANEW : MAPPED;
+}
+
+static enum outcome fault(struct bt_vcpu *v, uint64_t address, uint64_t addend, bool write)
+{
+    unsigned n, piece;
+    uint64_t offset;
+    if (!find(v, address, &n, &offset) || v->windows.asid != v->asid) return FAULTS;
+    if (n) piece = v->windows.window[n].piece;
+    else if (!piece_of_addend(v, addend, &piece)) return FAULTS;
+    return show(v, n, piece, offset, write);
+}
+
+/* What the guest faulted at, it will access when it comes back, having mapped it. */
+static void show_wanted(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    gva_t linear = w->wanted;
+    unsigned piece = linear >> 39 & (WINDOW_PIECES - 1);
+    w->wanted = 0;
+    for (unsigned n = 1; n < w->count; n++) {
+        if (w->window[n].asid != v->asid || w->window[n].piece != piece) continue;
+        enum outcome o = show(v, n, piece, linear & (WINDOW_BYTES - 1), w->wants_write);
+        w->wanted = 0;
+        if (o != MAPPED) return;
+        v->count[COUNT_WINDOW_PAGE]++;
+        space_of(v, v->asid)->debt += COST_MAPPED / 2;
+    }
+}
+
+/* Does the user's code now run with windows? Called whenever it is entered. */
+bool bt_windows_wanted(struct bt_vcpu *v)
+{
+    struct windows *w = &v->windows;
+    if (!w->count) return false;
+    const struct window_space *s = &w->space[v->asid % WINDOW_SPACES];
+    if (!w->always && (s->asid != v->asid || s->heat < HOT_TICKS)) return false;
+    if (w->asid != v->asid) {
+        lock(v);
+        install(v);
+        unlock(v);
+        w->wanted = 0;
+    } else if (w->wanted) {
+        show_wanted(v);
+    }
+    return true;
 }
 
 static uint8_t *special_count(struct bt_engine *e, gpa_t pc)
