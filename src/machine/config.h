@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "block/block.h"
+#include "display/vnc.h"
 #include "block/on_error.h"
 #include "machine/virtio_config.h"
 #include "memory/ram.h"
@@ -62,6 +63,8 @@ struct machine_config {
         unsigned width, height;        /* preferred mode; 0: the device's default */
         int devfn;                     /* -1: slot 2 */
     } vga;
+    bool has_vnc;
+    struct vnc_config vnc;
     bool has_hpet, has_acpi;
     bool no_reboot, no_shutdown, start_paused;
     bool mem_merge, mem_merge_asked;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/qkeycode.h"
 #include "device/display/vga.h"
 #include "device/input/i8042.h"
 #include "machine/machine_private.h"
@@ -18,7 +19,7 @@
 enum { KEYS_AT_ONCE = 16, HOLD_DEFAULT_MS = 100, HOLD_MAX_MS = 60000, QUEUE_MAX = 1024 };
 #define NS_PER_MS 1000000LL
 
-static const char *const key_names[] = {
+static const char *const key_names[QKEY_COUNT] = {
     "unmapped", "shift", "shift_r", "alt", "alt_r", "ctrl", "ctrl_r", "menu", "esc", "1", "2", "3", "4",
     "5", "6", "7", "8", "9", "0", "minus", "equal", "backspace", "tab", "q", "w", "e", "r", "t", "y", "u",
     "i", "o", "p", "bracket_left", "bracket_right", "ret", "a", "s", "d", "f", "g", "h", "j", "k", "l",
@@ -151,8 +152,6 @@ void keys_destroy(struct machine *m)
     timer_free(m->key_timer);
     m->key_timer = NULL;
 }
-
-struct display *machine_display(struct machine *m) { return m->display; }
 
 bool machine_text_screen(struct machine *m, char *buf, size_t size)
 {

@@ -49,6 +49,8 @@ bool machine_text_screen(struct machine *m, char *buf, size_t size);
 /* What the graphic card shows; NULL: there is none. */
 struct display;
 struct display *machine_display(struct machine *m);
+struct vnc_server;
+struct vnc_server *machine_vnc(struct machine *m);     /* or NULL */
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
 /* The PCI host's bus, for 'info pci'. */

@@ -25,6 +25,7 @@ struct chardev;
 struct display;
 struct net_backend;
 struct pci_bus;
+struct vnc_server;
 
 /* One vCPU and its thread. Everything under lock unless it says otherwise. */
 struct vcpu {
@@ -116,6 +117,7 @@ struct machine {
     struct device *devices;            /* newest first */
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3;
     struct display *display;           /* NULL: no graphic card */
+    struct vnc_server *vnc;
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;

@@ -33,6 +33,7 @@
 #include "device/timer/mc146818.h"
 #include "device/timer/port61.h"
 #include "display/display.h"
+#include "display/vnc.h"
 #include "machine/pc_private.h"
 
 void pc_device_add(struct machine *m, struct device *d)
@@ -180,7 +181,7 @@ int pc_create(struct machine *m, struct error *err)
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
     if (pc_networks_create(m, err) < 0 || drives_open(m, err) < 0) return -1;
     pc_disks_inspect(m);
-    if (pc_pci_create(m, err) < 0) return -1;
+    if (pc_pci_create(m, err) < 0 || pc_display_create(m, err) < 0) return -1;
     pc_networks_check(m);
     return 0;
 }
@@ -203,6 +204,7 @@ void pc_destroy(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.drive_count; i++)
         if (m->drive[i]) block_drain(m->drive[i]);
+    vnc_server_free(m->vnc);
     for (struct device *d = m->devices, *next; d; d = next) {
         next = d->next;
         device_destroy(d);

@@ -42,6 +42,9 @@ void pc_pci_reset(struct machine *m);
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
 
+/* pc_display.c: keyboard and mouse of those who look at the screen, and the VNC server. */
+int pc_display_create(struct machine *m, struct error *err);
+
 /* pc_virtio.c: devices, and what to do when the machine runs again. */
 int pc_virtio_create(struct machine *m, struct error *err);
 void pc_virtio_started(struct machine *m);

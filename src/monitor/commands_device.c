@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "block/image.h"
 #include "display/display.h"
+#include "display/vnc.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 
@@ -80,11 +81,26 @@ static int cmd_eject(struct monitor *mon, const struct command_line *c, struct e
     return machine_drive_change(mon->m, i, NULL, force, err);
 }
 
+static int vnc_password(struct monitor *mon, const char *password, struct error *err)
+{
+    if (!machine_vnc(mon->m)) return error_set(err, "there is no VNC server; start the machine with -vnc HOST:N,password=on");
+    if (!*password) return error_set(err, "a password is wanted");
+    return vnc_password_set(machine_vnc(mon->m), password, err);
+}
+
+static int cmd_set_password(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 3) return error_set(err, "vnc PASSWORD is wanted");
+    if (strcmp(c->argv[1], "vnc")) return error_set(err, "'%s' has no password in this version; only vnc has", c->argv[1]);
+    return vnc_password(mon, c->argv[2], err);
+}
+
 static int cmd_change(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     struct block_open_options o = { .readonly = true };
     unsigned i;
 
+    if (c->argc == 4 && !strcmp(c->argv[1], "vnc") && !strcmp(c->argv[2], "password")) return vnc_password(mon, c->argv[3], err);
     if (c->argc < 3 || c->argc > 4) return error_set(err, "DRIVE FILE [FORMAT] is wanted");
     if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
     o.filename = c->argv[2];
@@ -175,7 +191,8 @@ const struct command device_commands[] = {
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "screendump", "FILE [ppm|png]", "write the screen's picture to a file", cmd_screendump, NULL },
     { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },
-    { "change", "DRIVE FILE [FORMAT]", "put another medium in", cmd_change, NULL },
+    { "change", "DRIVE FILE [FORMAT]", "put another medium in; 'change vnc password WORD' sets the VNC server's", cmd_change, NULL },
+    { "set_password", "vnc PASSWORD", "what VNC clients must know (-vnc ...,password=on)", cmd_set_password, NULL },
     { "commit", "DRIVE|all", "write changes kept apart (-snapshot, a backing file) into the image below", cmd_commit, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

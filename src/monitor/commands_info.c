@@ -10,6 +10,7 @@
 #include "bus/pci.h"
 #include "chardev/chardev.h"
 #include "engine/engine.h"
+#include "display/vnc.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 #include "monitor/registers_print.h"
@@ -358,6 +359,13 @@ static int info_network(struct monitor *mon, const struct command_line *c, struc
     return 0;
 }
 
+static int info_vnc(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (!machine_vnc(mon->m)) return error_set(err, "there is no VNC server; start the machine with -vnc HOST:N");
+    vnc_info(machine_vnc(mon->m), monitor_print_line, mon);
+    return 0;
+}
+
 static int info_usernet(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     machine_usernet_info(mon->m, monitor_print_line, mon);
@@ -381,6 +389,7 @@ const struct command info_commands[] = {
     { "balloon", "", "the memory balloon and the guest's statistics", info_balloon, NULL },
     { "network", "", "network cards and networks", info_network, NULL },
     { "usernet", "", "connections through user networks", info_usernet, NULL },
+    { "vnc", "", "the VNC server and who looks", info_vnc, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
     { "jit", "", "what the engine counts", info_jit, NULL },
     { "profile", "[-d] [COUNT]", "where time goes, and the hottest blocks (-d: disassembled), see 'profile'", info_profile, NULL },

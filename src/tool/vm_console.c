@@ -53,12 +53,12 @@ int option_parallel(struct vm_options *o, const char *arg, struct error *err)
 int option_display(struct vm_options *o, const char *arg, struct error *err)
 {
     if (!strcmp(arg, "help")) {
-        printf("Available display backend types:\nnone\n");
+        printf("Available display backend types:\nnone\nvnc\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
+    if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
     if (strcmp(arg, "none"))
-        return error_set(err, "-display %s: there is no graphical display in this version; use -display none or -nographic",
-                         arg);
+        return error_set(err, "-display %s: there is no window in this version; use -display vnc=HOST:N, -display none or -nographic", arg);
     o->display_given = true;
     return 0;
 }

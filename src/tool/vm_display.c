@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The graphic card: -vga, -device VGA and bochs-display. A machine has one of them. */
+/* The screen: -vga, -device VGA and bochs-display (a machine has one of them), and the VNC server. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -127,4 +128,114 @@ int global_vga(struct vm_options *o, const char *property, struct error *err)
 
     if (option_list_parse(&l, o->arena, property, NULL, err) < 0) return -1;
     return option_list_apply(&l, "-global VGA", vga_keys, o, err);
+}
+
+/* ---- -vnc ---- */
+
+enum { VNC_PORT = 5900, WEB_PORT = 5700 };
+
+static struct vnc_config *vnc_of(void *target) { return &((struct vm_options *)target)->config.vnc; }
+
+static int vnc_password(void *t, const char *v, struct error *err) { return value_bool("password", v, &vnc_of(t)->password, err); }
+
+static int vnc_to(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("to", v, 65535 - VNC_PORT, &n, err) < 0) return -1;
+    vnc_of(t)->port_to = VNC_PORT + (unsigned)n;
+    return 0;
+}
+
+/* "ADDR:PORT", "[ADDR6]:PORT"; the address without brackets. */
+static int address_cut(struct vm_options *o, const char *text, const char **host, const char **port, struct error *err)
+{
+    const char *colon = strrchr(text, ':');
+    size_t n;
+
+    if (!colon) return error_set(err, "'%s' has no colon", text);
+    n = (size_t)(colon - text);
+    *port = colon + 1;
+    if (n > 1 && text[0] == '[' && text[n - 1] == ']') *host = arena_copy(o->arena, text + 1, n - 2);
+    else *host = arena_copy(o->arena, text, n);
+    return 0;
+}
+
+static int vnc_websocket(void *t, const char *v, struct error *err)
+{
+    struct vnc_config *c = vnc_of(t);
+    const char *port = v;
+    uint64_t n;
+
+    if (!strcmp(v, "off")) return 0;
+    c->web_host = c->host;
+    if (!strcmp(v, "on")) {
+        if (c->unix_path) return error_set(err, "websocket=on: beside a Unix socket it needs a port, websocket=127.0.0.1:5700");
+        c->web_port = c->port - VNC_PORT + WEB_PORT;
+        return 0;
+    }
+    if (strchr(v, ':') && address_cut(t, v, &c->web_host, &port, err) < 0) return -1;
+    if (value_unsigned("websocket", port, 65535, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "websocket=%s: a port from 1 to 65535 is wanted", v);
+    c->web_port = (unsigned)n;
+    return 0;
+}
+
+static int vnc_share(void *t, const char *v, struct error *err)
+{
+    unsigned which;
+
+    if (value_choice("share", v, (const char *const[]){ "allow-exclusive", "force-shared", "ignore", NULL }, &which, err) < 0) return -1;
+    vnc_of(t)->share = (enum vnc_share)which;
+    return 0;
+}
+
+static int vnc_off(void *t, const char *v, struct error *err)
+{
+    bool on = false;
+
+    if (value_bool("it", v, &on, err) < 0) return -1;
+    return on ? error_set(err, "it is not supported in this version; leave it out") : 0;
+}
+
+static int vnc_accept(void *t, const char *v, struct error *err) { return 0; }
+
+static const struct option_key vnc_keys[] = {
+    { "vnc", vnc_accept, NULL }, { "id", vnc_accept, NULL }, { "password", vnc_password, NULL }, { "to", vnc_to, NULL },
+    { "websocket", vnc_websocket, NULL }, { "share", vnc_share, NULL }, { "lossy", vnc_off, NULL },
+    { "tls-creds", NULL, "TLS is not in this version; tunnel the port through ssh, or use password=on in a trusted network" },
+    { "sasl", vnc_off, NULL }, { "reverse", vnc_off, NULL }, { "power-control", vnc_off, NULL },
+    { "password-secret", NULL, "use password=on, and set_password in the monitor" },
+    { NULL, NULL, NULL },
+};
+
+static int vnc_address(struct vm_options *o, const char *text, struct error *err)
+{
+    struct vnc_config *c = &o->config.vnc;
+    const char *number;
+    uint64_t n;
+
+    if (!strncmp(text, "unix:", 5)) {
+        if (!text[5]) return error_set(err, "-vnc unix: wants a path");
+        c->unix_path = text + 5;
+        return 0;
+    }
+    if (address_cut(o, text, &c->host, &number, err) < 0) return error_set(err, "-vnc %s: HOST:N or unix:PATH is wanted; N = 0 is port 5900", text);
+    if (value_unsigned("-vnc", number, 65535 - VNC_PORT, &n, err) < 0) return -1;
+    c->port = VNC_PORT + (unsigned)n;
+    return 0;
+}
+
+int option_vnc(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "vnc", err) < 0) return -1;
+    if (!l.count || strcmp(l.pair[0].key, "vnc")) return error_set(err, "-vnc begins with an address: HOST:N or unix:PATH");
+    o->display_given = true;
+    o->config.has_vnc = strcmp(l.pair[0].value, "none") != 0;
+    o->config.vnc = (struct vnc_config){ 0 };
+    if (!o->config.has_vnc) return l.count == 1 ? 0 : error_set(err, "-vnc none takes nothing else");
+    if (vnc_address(o, l.pair[0].value, err) < 0) return -1;
+    return option_list_apply(&l, "-vnc", vnc_keys, o, err);
 }

@@ -137,6 +137,7 @@ static const struct row rows[] = {
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
     { "display", "none", "no display (the default in this version)", option_display },
     { "vga", "std|none", "graphic card", option_vga },
+    { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
       "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
@@ -166,13 +167,12 @@ static const struct row rows[] = {
 };
 
 static const struct { const char *name, *why; } refused[] = {
-    { "k", "there is no display in this version, so no keyboard layout either" },
-    { "vnc", "there is no graphical display in this version; use -nographic, or 'screen' in the monitor" },
-    { "spice", "there is no graphical display in this version; use -nographic" },
+    { "k", "keys are those of an American keyboard; viewers that send scan codes (TigerVNC, gtk-vnc, noVNC) need no layout" },
+    { "spice", "use -vnc HOST:N, or -nographic" },
     { "curses", "use -nographic, or 'screen' in the monitor" },
-    { "full-screen", "there is no graphical display in this version" },
-    { "g", "there is no graphical display in this version" },
-    { "sdl", "there is no graphical display in this version; use -nographic" },
+    { "full-screen", "there is no window in this version; use -vnc HOST:N" },
+    { "g", "there is no window in this version; use -vnc HOST:N" },
+    { "sdl", "use -vnc HOST:N, or -nographic" },
     { "fda", "there is no floppy drive in this version" },
     { "fdb", "there is no floppy drive in this version" },
     { "usb", "there is no USB in this version" },

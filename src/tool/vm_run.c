@@ -40,7 +40,7 @@ static int traces_start(const struct vm_options *o, struct error *err)
 static void display_hint(const struct vm_options *o)
 {
     if (!o->quiet_display)
-        log_message("there is no graphical display in this version; -nographic shows the serial port and the monitor "
+        log_message("there is no window in this version; -vnc 127.0.0.1:0 shows the screen to VNC clients, -nographic the serial port and the monitor "
                     "here, -monitor stdio with its command 'screen' the text screen");
 }
 

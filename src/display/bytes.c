@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Queues of bytes. */
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "display/vnc_private.h"
+
+uint8_t *bytes_grow(struct bytes *b, size_t n)
+{
+    uint8_t *data;
+
+    if (b->broken) return NULL;
+    if (b->at && (b->at == b->end || b->end + n > b->room)) {
+        memmove(b->data, b->data + b->at, bytes_size(b));
+        b->end -= b->at;
+        b->at = 0;
+    }
+    if (b->end + n > b->room) {
+        size_t room = (b->end + n) * 3 / 2 + 256;
+
+        data = realloc(b->data, room);
+        if (!data) {
+            b->broken = true;
+            return NULL;
+        }
+        b->data = data;
+        b->room = room;
+    }
+    b->end += n;
+    return b->data + b->end - n;
+}
+
+void bytes_add(struct bytes *b, const void *data, size_t n)
+{
+    uint8_t *to = bytes_grow(b, n);
+
+    if (to && n) memcpy(to, data, n);
+}
+
+void bytes_add_u8(struct bytes *b, unsigned value) { bytes_add(b, &(uint8_t){ (uint8_t)value }, 1); }
+void bytes_add_u16(struct bytes *b, unsigned value) { bytes_add(b, &(uint16_t){ htobe16((uint16_t)value) }, 2); }
+void bytes_add_u32(struct bytes *b, uint32_t value) { bytes_add(b, &(uint32_t){ htobe32(value) }, 4); }
+
+void bytes_drop(struct bytes *b, size_t n)
+{
+    enum { KEEP = 64 << 10 };
+
+    b->at += n;
+    if (b->at != b->end) return;
+    b->at = b->end = 0;
+    if (b->room <= KEEP) return;       /* one big picture is no reason to keep megabytes */
+    free(b->data);
+    b->data = NULL;
+    b->room = 0;
+}
+
+void bytes_clear(struct bytes *b) { b->at = b->end = 0; }
+
+void bytes_free(struct bytes *b)
+{
+    free(b->data);
+    memset(b, 0, sizeof(*b));
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The server: sockets to listen on, the list of clients, and what a display tells its viewers. All in the main thread;
+ * no socket is ever waited for. A client that does not read gets no more updates; one that does not finish its handshake in
+ * ten seconds is closed, and so is whoever comes when all places are taken.
+ *
+ * Own code, since the one maintained library, libvncserver 0.9.14, did not serve when measured: in a main loop a single
+ * client that does not read stops it for 25 s (writes wait), in its threaded mode threads of its own read the
+ * surface while it changes; it has no scan code keys and no TLS for servers.
+ * Sources: RFC 6143; github.com/rfbproto (pseudo-encodings, Tight, QEMU's extensions).
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "display/vnc_private.h"
+
+enum { CLIENTS_MAX = 64, HANDSHAKE_S = 10 };
+
+/* ---- clients ---- */
+
+static bool in_handshake(const struct vnc_server *s)
+{
+    for (const struct vnc_client *c = s->clients; c; c = c->next)
+        if (!c->ready) return true;
+    return false;
+}
+
+void vnc_clients_sweep(struct vnc_server *s)
+{
+    for (struct vnc_client **at = &s->clients; *at;) {
+        struct vnc_client *c = *at;
+
+        if (!c->gone) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        s->count--;
+        vnc_client_free(c);
+    }
+    vnc_interest_update(s);
+}
+
+void vnc_others_drop(struct vnc_client *c)
+{
+    for (struct vnc_client *o = c->server->clients; o; o = o->next)
+        if (o != c && o->ready) o->gone = true;
+}
+
+void vnc_interest_update(struct vnc_server *s)
+{
+    bool wanted = false;
+
+    for (const struct vnc_client *c = s->clients; c; c = c->next) wanted |= c->wants && !c->gone;
+    if (s->viewer.paused == !wanted) return;
+    s->viewer.paused = !wanted;
+    display_viewer_wake(s->display);
+}
+
+static void handshakes_check(void *opaque)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (!c->ready && clock_host_ns() - c->since_ns > HANDSHAKE_S * NS_PER_SECOND) c->gone = true;
+    vnc_clients_sweep(s);
+    if (in_handshake(s)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
+}
+
+static void peer_name(int fd, char *name, size_t size)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof(a);
+    char host[48], port[8];
+
+    snprintf(name, size, "unix");
+    if (getpeername(fd, (struct sockaddr *)&a, &n) < 0 || a.ss_family == AF_UNIX) return;
+    if (getnameinfo((struct sockaddr *)&a, n, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(name, size, "%s:%s", host, port);
+}
+
+static void accept_one(struct vnc_server *s, int listener, bool web)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct vnc_client *c;
+    char peer[72];
+
+    if (fd < 0) return;
+    peer_name(fd, peer, sizeof(peer));
+    c = s->count < CLIENTS_MAX ? vnc_client_new(s, fd, peer, web) : NULL;
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->next = s->clients;
+    s->clients = c;
+    s->count++;
+    if (!timer_is_armed(s->timer)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
+    vnc_clients_sweep(s);
+}
+
+static void plain_ready(void *opaque, int fd, unsigned events) { accept_one(opaque, fd, false); }
+static void web_ready(void *opaque, int fd, unsigned events) { accept_one(opaque, fd, true); }
+
+/* ---- the display ---- */
+
+static void on_resized(void *opaque)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (c->ready) vnc_size_tell(c, 0, 0);
+}
+
+static void on_changed(void *opaque, unsigned x, unsigned y, unsigned width)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (c->ready && !c->gone) vnc_dirty_mark(c, x, y, width, 1);
+}
+
+static void on_updated(void *opaque, bool any)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (c->ready && !c->gone) vnc_update_send(c);
+    vnc_clients_sweep(s);
+}
+
+static void on_cursor(void *opaque)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next) c->cursor_due = true;
+}
+
+/* ---- listening ---- */
+
+static int unix_listen(const char *path, struct error *err)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd;
+
+    if (strlen(path) >= sizeof(a.sun_path)) return error_set(err, "the socket's path '%s' is longer than %zu characters", path, sizeof(a.sun_path) - 1);
+    strcpy(a.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    unlink(path);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 64) == 0) return fd;
+    error_set(err, "cannot listen on '%s': %s; name another path", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+static int address_listen(const struct addrinfo *a)
+{
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0, saved;
+
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (a->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 64) == 0) return fd;
+    saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+static int tcp_listen(const char *host, unsigned port, unsigned to, char *where, size_t size, struct error *err)
+{
+    struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM }, *list;
+    bool any = !host || !*host;
+    int fd = -1, failure = 0;
+
+    for (unsigned p = port; fd < 0 && p <= MAX(to, port); p++) {
+        char text[8];
+
+        snprintf(text, sizeof(text), "%u", p);
+        failure = getaddrinfo(any ? NULL : host, text, &hints, &list);
+        if (failure) break;
+        /* "::" takes both kinds of addresses, so it comes first where any will do. */
+        for (int want6 = any; fd < 0 && want6 >= 0; want6--)
+            for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+                if (!any || (a->ai_family == AF_INET6) == want6) fd = address_listen(a);
+        freeaddrinfo(list);
+        snprintf(where, size, "%s:%u", any ? "*" : host, p);
+    }
+    if (failure) return error_set(err, "unknown host '%s': %s", host ? host : "", gai_strerror(failure));
+    if (fd >= 0) return fd;
+    return error_set(err, "cannot listen on %s: %s; use another display number, or to=N to try some more", where, strerror(errno));
+}
+
+static int listen_all(struct vnc_server *s, struct error *err)
+{
+    const struct vnc_config *c = &s->config;
+
+    if (c->unix_path) {
+        s->fd = unix_listen(c->unix_path, err);
+        snprintf(s->where, sizeof(s->where), "unix:%s", c->unix_path);
+    } else s->fd = tcp_listen(c->host, c->port, c->port_to, s->where, sizeof(s->where), err);
+    if (s->fd < 0) return -1;
+    if (c->unix_path) s->unix_path = strdup(c->unix_path);
+    loop_fd_watch(s->fd, LOOP_READ, plain_ready, s);
+    if (!c->web_port) return 0;
+    s->web_fd = tcp_listen(c->web_host, c->web_port, c->web_port, s->web_where, sizeof(s->web_where), err);
+    if (s->web_fd < 0) return error_prefix(err, "websocket");
+    loop_fd_watch(s->web_fd, LOOP_READ, web_ready, s);
+    return 0;
+}
+
+struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *config, struct error *err)
+{
+    struct vnc_server *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        error_set(err, "no memory");
+        return NULL;
+    }
+    s->display = d;
+    s->config = *config;
+    s->fd = s->web_fd = -1;
+    s->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor,
+                                         .opaque = s, .paused = true };
+    display_viewer_add(d, &s->viewer);
+    if (asprintf(&s->name, config->name ? "ospite (%s)" : "ospite", config->name) < 0) s->name = NULL;
+    s->timer = timer_new(TIMER_HOST, handshakes_check, s);
+    if (!s->name || !s->timer) error_set(err, "no memory");
+    else if (listen_all(s, err) == 0) return s;
+    vnc_server_free(s);
+    return NULL;
+}
+
+void vnc_server_free(struct vnc_server *s)
+{
+    if (!s) return;
+    for (struct vnc_client *c = s->clients; c; c = c->next) c->gone = true;
+    vnc_clients_sweep(s);
+    display_viewer_remove(s->display, &s->viewer);
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = i ? s->web_fd : s->fd;
+
+        if (fd < 0) continue;
+        loop_fd_unwatch(fd);
+        close(fd);
+    }
+    if (s->unix_path) unlink(s->unix_path);
+    free(s->unix_path);
+    free(s->name);
+    if (s->timer) timer_free(s->timer);
+    explicit_bzero(s->key, sizeof(s->key));
+    free(s);
+}
+
+/* ---- for the monitor ---- */
+
+int vnc_password_set(struct vnc_server *s, const char *password, struct error *err)
+{
+    if (!s->config.password) return error_set(err, "this VNC server asks for no password; start it with -vnc ...,password=on");
+    s->has_password = password && *password;
+    if (s->has_password) vnc_key_make(s->key, password);
+    return 0;
+}
+
+void vnc_info(const struct vnc_server *s, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    char line[320];
+
+    snprintf(line, sizeof(line), "Server: %s (auth: %s)", s->where, !s->config.password ? "none" : s->has_password ? "vnc" : "vnc, no password is set yet");
+    print(opaque, line);
+    if (s->web_fd >= 0) {
+        snprintf(line, sizeof(line), "Websocket: %s", s->web_where);
+        print(opaque, line);
+    }
+    for (const struct vnc_client *c = s->clients; c; c = c->next) {
+        snprintf(line, sizeof(line), "Client: %s%s%s", c->peer, c->web ? " (websocket)" : "", c->ready ? "" : " (handshake)");
+        print(opaque, line);
+    }
+    if (!s->clients) print(opaque, "Clients: none");
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Keys and pointers. A viewer without scan codes says which character it means: if that takes Shift on an American keyboard
+ * and none is held (or one is in the way), Shift goes down or up for that key. What a client holds is let go of when it
+ * leaves. Positions become movements where the guest has no device that takes positions.
+ */
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/qkeycode.h"
+#include "display/vnc_private.h"
+
+_Static_assert(QKEY_COUNT <= 256, "key_down");
+enum { WHEEL_UP = 8, WHEEL_DOWN = 16, ABSOLUTE_MAX = 32767, RELATIVE_ZERO = 0x7fff };
+
+static void key_send(struct vnc_client *c, unsigned key, bool down)
+{
+    const struct display_input *input = display_input(c->server->display);
+
+    if (input->key) input->key(input->opaque, key, down);
+}
+
+static bool is_down(const struct vnc_client *c, unsigned key) { return c->key_down[key / 8] >> (key % 8) & 1; }
+
+static void key_change(struct vnc_client *c, unsigned key, bool down)
+{
+    if (!down && !is_down(c, key)) return;
+    if (down) c->key_down[key / 8] |= (uint8_t)(1 << key % 8);
+    else c->key_down[key / 8] &= (uint8_t)~(1 << key % 8);
+    if (key == QKEY_CAPS_LOCK && down) c->caps = !c->caps;
+    key_send(c, key, down);
+}
+
+void vnc_key(struct vnc_client *c, bool down, uint32_t keysym)
+{
+    int wants_shift;
+    unsigned key = keysym_key(keysym, &wants_shift), held = is_down(c, QKEY_SHIFT) ? QKEY_SHIFT : QKEY_SHIFT_R;
+    bool has_shift = is_down(c, QKEY_SHIFT) || is_down(c, QKEY_SHIFT_R);
+    bool letter = (keysym | 0x20) >= 'a' && (keysym | 0x20) <= 'z';
+    bool other = is_down(c, QKEY_CTRL) || is_down(c, QKEY_CTRL_R) || is_down(c, QKEY_ALT) || is_down(c, QKEY_ALT_R);
+    bool mends;
+
+    if (key == QKEY_UNMAPPED) return;
+    mends = down && wants_shift >= 0 && wants_shift != has_shift && !(letter && c->caps) && !other;
+    if (mends) key_send(c, has_shift ? held : QKEY_SHIFT, !has_shift);
+    key_change(c, key, down);
+    if (mends) key_send(c, has_shift ? held : QKEY_SHIFT, has_shift);
+}
+
+void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t scancode)
+{
+    unsigned key = scancode_key(scancode);
+
+    if (key == QKEY_UNMAPPED) vnc_key(c, down, keysym);
+    else key_change(c, key, down);
+}
+
+static unsigned buttons_of(unsigned mask)
+{
+    return (mask & 1 ? POINTER_LEFT : 0) | (mask & 2 ? POINTER_MIDDLE : 0) | (mask & 4 ? POINTER_RIGHT : 0);
+}
+
+void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y)
+{
+    const struct display_input *input = display_input(c->server->display);
+    unsigned came = mask & ~c->buttons;
+    int wheel = (came & WHEEL_DOWN ? 1 : 0) - (came & WHEEL_UP ? 1 : 0);
+    int dx = c->has_pointer ? (int)x - c->last_x : 0, dy = c->has_pointer ? (int)y - c->last_y : 0;
+
+    c->buttons = mask;
+    c->last_x = (int)x;
+    c->last_y = (int)y;
+    c->has_pointer = true;
+    if (input->pointer_absolute) {
+        unsigned right = MAX(c->width, 2u) - 1, bottom = MAX(c->height, 2u) - 1;
+
+        input->pointer_absolute(input->opaque, MIN(x, right) * ABSOLUTE_MAX / right, MIN(y, bottom) * ABSOLUTE_MAX / bottom, wheel,
+                                buttons_of(mask));
+        return;
+    }
+    if (c->told_pointer_type) {                                    /* such a client sends movements now */
+        dx = (int)x - RELATIVE_ZERO;
+        dy = (int)y - RELATIVE_ZERO;
+    }
+    if (input->pointer_relative) input->pointer_relative(input->opaque, dx, dy, wheel, buttons_of(mask));
+}
+
+void vnc_input_release(struct vnc_client *c)
+{
+    const struct display_input *input = display_input(c->server->display);
+
+    for (unsigned key = 0; key < QKEY_COUNT; key++)
+        if (is_down(c, key)) key_send(c, key, false);
+    memset(c->key_down, 0, sizeof(c->key_down));
+    if (!(c->buttons & 7)) return;
+    if (input->pointer_relative) input->pointer_relative(input->opaque, 0, 0, 0, 0);
+    c->buttons = 0;
+}

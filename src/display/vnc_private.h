@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside of the VNC server. A client's bytes go this way:
+ *   socket -> (vnc_web.c: frames) -> in -> vnc_client.c: messages -> vnc_input.c, vnc_update.c
+ *   vnc_update.c, vnc_encode.c ... -> out -> (frames) -> socket
+ */
+#ifndef DISPLAY_VNC_PRIVATE_H
+#define DISPLAY_VNC_PRIVATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+
+#include "display/display.h"
+#include "display/vnc.h"
+
+/* A queue of bytes. One that could not grow is broken: what is added is lost, and its client is to be dropped. */
+struct bytes {
+    uint8_t *data;
+    size_t at, end, room;              /* data[at..end) is in it */
+    bool broken;
+};
+static inline size_t bytes_size(const struct bytes *b) { return b->end - b->at; }
+/* Room for n bytes, counted as added; NULL: broken. */
+uint8_t *bytes_grow(struct bytes *b, size_t n);
+void bytes_add(struct bytes *b, const void *data, size_t n);
+void bytes_add_u8(struct bytes *b, unsigned value);
+void bytes_add_u16(struct bytes *b, unsigned value);           /* big-endian, as all of RFB */
+void bytes_add_u32(struct bytes *b, uint32_t value);
+void bytes_drop(struct bytes *b, size_t n);
+void bytes_clear(struct bytes *b);
+void bytes_free(struct bytes *b);
+
+struct pixel_format {
+    uint8_t bits, depth;
+    bool big_endian, true_color;
+    uint16_t max[3];                   /* red, green, blue */
+    uint8_t shift[3];
+    bool is_ours;                      /* pixels go as they are */
+    uint8_t short_bytes, short_at;     /* of ZRLE's compressed pixels: how many bytes, from which on */
+    bool is_tight;                     /* three bytes in Tight */
+};
+
+enum { ENC_RAW = 0, ENC_TIGHT = 7, ENC_ZRLE = 16 };
+enum { VNC_STREAMS = 4 };              /* Tight's zlib streams; ZRLE's is one more */
+
+/* Dirty tiles of TILE_WIDTH x TILE_HEIGHT pixels. */
+enum { TILE_WIDTH = 64, TILE_HEIGHT = 16 };
+
+struct vnc_web;
+struct vnc_client {
+    struct vnc_server *server;
+    struct vnc_client *next;
+    int fd;
+    bool gone;                         /* to be freed at the next occasion */
+    bool closing;                      /* after what is in out, as far as it goes */
+    bool ready;                        /* past the handshake */
+    char peer[72];
+    int64_t since_ns;
+    struct vnc_web *web;               /* NULL: plain RFB */
+    struct bytes in, out;
+    size_t framed;                     /* websocket: bytes at the head of out that are frames already */
+    size_t skip;                       /* bytes of in that nobody wants */
+
+    /* Returns how many bytes it used; 0: it needs more, c->need says how many in all. */
+    size_t (*step)(struct vnc_client *c, const uint8_t *data, size_t size);
+    size_t need;
+    unsigned minor;                    /* RFB 3.minor */
+    uint8_t challenge[16];
+
+    struct pixel_format format;
+    int encoding, compress;
+    bool can_resize, can_resize_ext, can_cursor, can_pointer_type, can_ext_key;
+    bool told_ext_key, told_pointer_type, resize_due, map_due, cursor_due;
+    uint16_t size_status;              /* reason << 8 | status, of the next ExtendedDesktopSize */
+    bool wants;                        /* asked for an update */
+    unsigned told_width, told_height;  /* the size that the client was told */
+    unsigned width, height;            /* of what it is shown: one that cannot be told another size sees a part */
+    unsigned columns, rows;            /* of tiles */
+    uint8_t *dirty;
+    bool any_dirty;
+    z_stream stream[VNC_STREAMS + 1];
+    bool stream_is_open[VNC_STREAMS + 1];
+    struct bytes scratch;
+
+    /* Input. */
+    uint8_t key_down[(256 + 7) / 8];   /* keys that this client holds */
+    bool caps, has_pointer;
+    unsigned buttons;
+    int last_x, last_y;
+};
+
+struct vnc_server {
+    struct display *display;
+    struct display_viewer viewer;
+    struct vnc_config config;
+    char *name, *unix_path;
+    char where[128], web_where[128];
+    int fd, web_fd;
+    struct timer *timer;               /* handshakes that take too long */
+    struct vnc_client *clients;
+    unsigned count;
+    bool has_password;
+    uint8_t key[8];                    /* DES */
+};
+
+/* vnc.c */
+void vnc_clients_sweep(struct vnc_server *s);
+/* c takes the screen for itself. */
+void vnc_others_drop(struct vnc_client *c);
+/* Somebody wants an update, or nobody any more. */
+void vnc_interest_update(struct vnc_server *s);
+
+/* vnc_client.c */
+struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, bool web);
+void vnc_client_free(struct vnc_client *c);
+void vnc_client_flush(struct vnc_client *c);
+/* The handshake is over. */
+void vnc_client_begin(struct vnc_client *c);
+
+/* vnc_auth.c: from the version to ClientInit. */
+void vnc_handshake_begin(struct vnc_client *c);
+void vnc_key_make(uint8_t key[8], const char *password);
+
+/* vnc_update.c */
+int vnc_dirty_reset(struct vnc_client *c);                     /* everything; -1: no memory */
+void vnc_dirty_mark(struct vnc_client *c, unsigned x, unsigned y, unsigned width, unsigned height);
+void vnc_update_send(struct vnc_client *c);
+void vnc_size_tell(struct vnc_client *c, unsigned reason, unsigned status);
+
+/* vnc_encode.c, vnc_zrle.c, vnc_tight.c: a rectangle of the surface into out, at most so many pixels; the number of rectangles it became. */
+enum { RECT_HEIGHT = 64 };
+struct rect { unsigned x, y, width, height; };
+unsigned vnc_rect_encode(struct vnc_client *c, const struct rect *r);
+void vnc_rect_header(struct vnc_client *c, const struct rect *r, int32_t encoding);
+void vnc_zrle_encode(struct vnc_client *c, const struct rect *r);
+unsigned vnc_tight_encode(struct vnc_client *c, const struct rect *r);
+/* scratch through one of the client's streams to the end of out. */
+void vnc_deflate(struct vnc_client *c, unsigned stream);
+void vnc_streams_free(struct vnc_client *c);
+/* What the client sent, or our own. -1: it makes no sense. */
+int vnc_format_set(struct pixel_format *f, const uint8_t data[16]);
+void vnc_format_default(struct pixel_format *f);
+void vnc_format_put(struct bytes *b);
+void vnc_color_map_put(struct bytes *b);
+uint32_t vnc_pixel(const struct pixel_format *f, uint32_t rgb);
+void vnc_pixels_put(const struct pixel_format *f, uint8_t *to, const uint32_t *from, unsigned count);
+/* Up to max colours of some pixels in the order of their appearance, and each pixel's number; 0: there are more. */
+enum { PALETTE_MAX = 256 };
+unsigned vnc_palette_make(const uint32_t *pixel, unsigned count, unsigned max, uint32_t *color, uint8_t *number);
+
+/* vnc_input.c */
+void vnc_key(struct vnc_client *c, bool down, uint32_t keysym);
+void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t scancode);
+void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y);
+/* Lets go of all that the client held. */
+void vnc_input_release(struct vnc_client *c);
+/* keysym.c: a key of an American keyboard, 0: none; *shift: it takes Shift (1), does not (0), does not matter (-1). */
+unsigned keysym_key(uint32_t keysym, int *shift);
+unsigned scancode_key(uint32_t scancode);
+
+/* vnc_web.c: the handshake over HTTP, then frames. Both return -1 when the connection is to be closed. */
+struct vnc_web *vnc_web_new(void);
+void vnc_web_free(struct vnc_web *w);
+int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply);
+/* n bytes of payload: a frame's head. */
+size_t vnc_web_head(uint8_t head[10], size_t n);
+bool vnc_web_is_open(const struct vnc_web *w);
+
+#endif
