@@ -38,7 +38,7 @@ static struct cpuid_entry *entry_of(struct cpuid_model *m, uint32_t leaf, uint32
         if (m->entry[n].leaf == leaf && m->entry[n].subleaf == subleaf) return &m->entry[n];
     if (m->count == ARRAY_SIZE(m->entry)) abort();     /* the table below is fixed: cannot happen */
     m->entry[m->count] = (struct cpuid_entry){ .leaf = leaf, .subleaf = subleaf,
-                                               .has_subleaf = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x8000001d };
+                                               .has_subleaf = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d };
     return &m->entry[m->count++];
 }
 
@@ -409,6 +409,13 @@ static void topology_leaves(struct cpuid_model *m, bool amd)
 
     put(m, 0xb, 0, bits_for(t->threads), t->threads, 0x100, 0);
     put(m, 0xb, 1, package_bits(t), package_size(t), 0x201, 0);
+    if (!amd && t->dies > 1) {
+        unsigned die_bits = bits_for(t->threads) + bits_for(t->cores);
+
+        put(m, 0x1f, 0, bits_for(t->threads), t->threads, 0x100, 0);
+        put(m, 0x1f, 1, die_bits, t->threads * t->cores, 0x201, 0);
+        put(m, 0x1f, 2, package_bits(t), package_size(t), 0x502, 0);
+    }
     if (!amd) return;
     for (unsigned n = 0; n < 4; n++) {
         struct host_leaf l = host(0x8000001d, n);
@@ -427,7 +434,7 @@ static void cache_leaves(struct cpuid_model *m, bool amd)
     put(m, 0x80000005, 0, l5.r[0], l5.r[1], l5.r[2], l5.r[3]);
     put(m, 0x80000006, 0, l6.r[0], l6.r[1], l6.r[2], l6.r[3]);
     for (unsigned n = 0; n < 4 && !amd; n++) {
-        struct host_leaf l = host(4, n);
+        struct host_leaf l = host(host(4, 0).r[0] & 31 ? 4 : 0x8000001d, n);      /* a host by AMD has it there, laid out alike */
         unsigned with = sharing(t, l.r[0] >> 5 & 7), cores = (1u << (bits_for(t->cores) + bits_for(t->dies))) - 1;
         if (l.r[0] & 31) put(m, 4, n, (l.r[0] & 0x3fff) | with << 14 | cores << 26, l.r[1], l.r[2], l.r[3]);
     }
@@ -443,7 +450,7 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
     if (physical < 36 || !width.r[0]) physical = 36;
     if (engine == CPUID_FOR_BT && physical > 46) physical = 46;
     if (id->phys_bits) physical = MIN(physical, id->phys_bits);
-    vendor_leaf(m, 0, id->level, id->vendor);
+    vendor_leaf(m, 0, !amd && m->topology.dies > 1 ? MAX(id->level, 0x1fu) : id->level, id->vendor);      /* leaf 1F tells of dies */
     if (id->migratable) flags_clear(m, "invtsc");
     settle_flags(m);
     m->signature = signature_of(id->family, id->model, id->stepping);
@@ -530,7 +537,7 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
     /* Beyond the last leaf AMD answers with zeros, as here for leaves that are not kept. */
     if (!e || (first && leaf > first->eax)) {
         memset(out, 0, 16);
-        if (leaf == 0xb) {
+        if (leaf == 0xb || (leaf == 0x1f && lookup(m, leaf, 0))) {
             out[2] = subleaf & 0xff;
             out[3] = id;
         }
@@ -545,7 +552,8 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
         out[1] |= id << 24;
         if (cr4 & 1u << 18) out[2] |= 1u << 27;        /* OSXSAVE */
         break;
-    case 0xb: out[3] = id; break;
+    case 0xb:
+    case 0x1f: out[3] = id; break;
     case 0xd:
         if (subleaf == 0) {
             out[1] = xsave_size(m, xcr0, false);
