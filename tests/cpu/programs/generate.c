@@ -207,7 +207,8 @@ static void statement(struct gen *g, unsigned depth)
     g->statements++;
     if (g->fault_in && one_in(g, g->fault_in)) statement_fault(g);
     else if (depth >= DEPTH_MAX || g->statements > 40 || kind < 10) statement_simple(g);
-    else if (kind < 14) statement_group(g);
+    else if (kind < 12) statement_group(g);
+    else if (kind < 14) statement_indexed(g);
     else if (kind < 16) either(g);
     else if (kind < 18) pushes(g, depth);
     else if (kind < 20) frame(g, depth);

@@ -286,22 +286,46 @@ static void flags_used(struct gen *g)
     }
 }
 
+static void access_to(struct gen *g, struct operand at)
+{
+    unsigned size = size_of(g), wide = size > 1;
+
+    switch (below(g, 8)) {
+    case 0: code_op(g->c, 0x01, 8, operand_any_register(g), at, 0, 0); break;
+    case 1: code_op(g->c, 0x03, 4, operand_data_register(g), at, 0, 0); break;
+    case 2: code_op(g->c, 0x0f10 | below(g, 2), 4, (int)below(g, 4), at, 0, 0); break;
+    case 3: case 4: code_op(g->c, 0x88 | wide, size, operand_any_register(g), at, 0, 0); break;
+    case 5: code_op(g->c, 0x0fb6, 4, operand_data_register(g), at, 0, 0); break;
+    default: code_op(g->c, 0x8a | wide, size, operand_data_register(g), at, 0, 0); break;
+    }
+}
+
+/* Accesses off one register and an index, while RSP moves. */
+void statement_indexed(struct gen *g)
+{
+    int index = operand_data_register(g), value = (int)below(g, 4), base = g->frame && one_in(g, 2) ? REG_RSP : operand_pointer(g);
+    unsigned busy = g->busy;
+
+    code_op_reg(g->c, 0xb8, 4, index, 4, value);
+    g->busy |= 1u << index;
+    for (unsigned n = 2 + below(g, 5); n; n--) {
+        int disp = base == REG_RSP ? g->pushed + (int)below(g, (unsigned)g->frame - 15) : (int)below(g, 64) - 24;
+        bool pushes = one_in(g, 3);
+        if (pushes) code_op_reg(g->c, 0x50, 4, operand_any_register(g), 0, 0);
+        access_to(g, (struct operand){ true, base, index, disp - 8 * value + (pushes && base == REG_RSP ? 8 : 0), NO_LABEL });
+        if (pushes) code_op_reg(g->c, 0x58, 4, operand_data_register(g), 0, 0);
+        if (one_in(g, 8)) statement_move(g);
+    }
+    g->busy = busy;
+}
+
 /* Accesses off one register, and it moves. */
 void statement_group(struct gen *g)
 {
     int base = operand_pointer(g);
 
     for (unsigned n = 2 + below(g, 5); n; n--) {
-        struct operand at = at_base(base, (int)below(g, one_in(g, 8) ? 160 : 64) - 24);
-        unsigned size = size_of(g), wide = size > 1;
-        switch (below(g, 8)) {
-        case 0: code_op(g->c, 0x01, 8, operand_any_register(g), at, 0, 0); break;
-        case 1: code_op(g->c, 0x03, 4, operand_data_register(g), at, 0, 0); break;
-        case 2: code_op(g->c, 0x0f10 | below(g, 2), 4, (int)below(g, 4), at, 0, 0); break;
-        case 3: case 4: code_op(g->c, 0x88 | wide, size, operand_any_register(g), at, 0, 0); break;
-        case 5: code_op(g->c, 0x0fb6, 4, operand_data_register(g), at, 0, 0); break;
-        default: code_op(g->c, 0x8a | wide, size, operand_data_register(g), at, 0, 0); break;
-        }
+        access_to(g, at_base(base, (int)below(g, one_in(g, 8) ? 160 : 64) - 24));
         if (one_in(g, 8)) code_op(g->c, 0x83, 8, below(g, 2) ? 0 : 5, in_register(base), 1, (int)below(g, 24));
     }
 }
