@@ -37,6 +37,39 @@ def fetched(a, arch, package, pattern):
 
 # ---- an initramfs with busybox ----
 
+def vmlinux(image, path):
+    """The ELF file that a bzImage holds packed (Linux Documentation/arch/x86/boot: payload_offset), unpacked to path."""
+    data = open(image, 'rb').read()
+    start = (data[0x1f1] + 1) * 512 + int.from_bytes(data[0x248:0x24c], 'little')
+    packed = data[start:start + int.from_bytes(data[0x24c:0x250], 'little') - 4]         # the last word is the unpacked size
+    for magic, tool in ((b'\x02\x21\x4c\x18', 'lz4'), (b'\xfd7zXZ', 'xz'), (b'\x28\xb5\x2f\xfd', 'zstd'), (b'\x1f\x8b', 'gzip')):
+        if packed.startswith(magic):
+            need(f'/usr/bin/{tool}', tool)
+            with open(path, 'wb') as f:
+                subprocess.run([tool, '-dc'], input=packed, stdout=f, stderr=subprocess.DEVNULL)      # gzip and xz miss their ends
+            return path
+    raise Failure(f'{image}: unknown packing {packed[:6].hex()}')
+
+
+def pvh_test(a):
+    """The ELF file in Debian's kernel by its PVH note, with an initramfs; and the same cut short."""
+    elf = vmlinux(need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64'), os.path.join(a.bin, 'vmlinux'))
+    initrd = initramfs(os.path.join(a.guests, 'pvh.cpio'), 'cat /proc/cmdline\necho hash $(seq 1 20000 | md5sum)\necho OSPITE-DONE')
+    with Machine(a.vmm, ['-m', '256', '-kernel', elf, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1 word=3', '-no-reboot'], scaled(a, 120),
+                 log=a.log) as m:
+        m.serial('word=3', PANIC)
+        m.serial('hash e071f707df7bbeee2a6a1eb48011ddd0', PANIC)
+        m.serial('OSPITE-DONE')
+        if m.end() != 0:
+            m.fail(f'the guest powered off, but the status is {m.process.returncode}')
+    os.truncate(elf, 1 << 20)
+    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', elf], capture_output=True, text=True, timeout=scaled(a, 30))
+    os.unlink(elf)
+    if r.returncode != 1 or len(r.stderr.splitlines()) != 1:
+        raise Failure(f'a truncated ELF file: status {r.returncode}, {r.stderr!r}')
+    return 'command line, checksum, power-off; a truncated one is refused'
+
+
 def initramfs_test(a):
     """Direct boot of Debian's cloud kernel with a busybox initramfs that computes, forks and powers off."""
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
@@ -475,7 +508,7 @@ def firmware_test(a):
 
 
 TESTS = {
-    'initramfs': initramfs_test, 'debian': debian_test, 'debian-i386': debian_i386_test,
+    'initramfs': initramfs_test, 'pvh': pvh_test, 'debian': debian_test, 'debian-i386': debian_i386_test,
     'live-cd': live_cd_test, 'install-cd': install_cd_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,

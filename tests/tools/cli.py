@@ -325,6 +325,20 @@ def kvm_group():
     check(p.returncode == 1 and one and 'usermod -aG kvm' in p.stderr, f'no right to /dev/kvm: {p.stderr!r}')
 
 
+def no_kvm():
+    """Without /dev/kvm at all, in a mount namespace of its own."""
+    hide = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec "$0" "$@"']
+    if os.getuid() or subprocess.run(hide + ['true'], capture_output=True).returncode:
+        print('cli: SKIP a machine without /dev/kvm: needs root and mount namespaces')
+        return
+    for args, status, want in (('-accel kvm', 1, 'there is no /dev/kvm'), ('-enable-kvm', 1, 'there is no /dev/kvm'), ('-M accel=kvm', 1, '-accel bt runs the guest'),
+                               ('-accel kvm:bt', 0, 'engine bt: KVM: there is no /dev/kvm'), ('', 0, 'engine bt: KVM: there is no /dev/kvm'),
+                               ('-M accel=kvm:tcg', 0, 'engine bt: KVM: there is no /dev/kvm'), ('-accel tcg', 0, '')):
+        p = subprocess.run(hide + [OSPITE, *args.split(), '-display', 'none', '-S', '-monitor', 'stdio'], input='quit\n', capture_output=True, text=True,
+                           timeout=60)
+        check(p.returncode == status and want in p.stderr and len(p.stderr.splitlines()) == (want != ''), f'{args}, no /dev/kvm: {p.returncode} {p.stderr!r}')
+
+
 def hints():
     """Old forms are accepted, with their modern form as a hint."""
     p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'],
@@ -390,6 +404,7 @@ def main():
         bad_rows()
         engines()
         kvm_group()
+        no_kvm()
         hints()
         accepted()
         signals()

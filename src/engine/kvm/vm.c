@@ -25,17 +25,16 @@ int kvm_open(struct error *err)
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), version;
 
     if (fd < 0 && errno == ENOENT)
-        return error_set(err, "KVM: there is no /dev/kvm; load kvm-intel or kvm-amd ('modprobe kvm-amd'), switch virtualization on in the "
-                         "firmware, or use -accel bt");
+        return error_set(err, "KVM: there is no /dev/kvm; load kvm-intel or kvm-amd ('modprobe kvm-amd'), or switch virtualization on in "
+                         "the firmware");
     if (fd < 0 && (errno == EACCES || errno == EPERM))
-        return error_set(err, "KVM: no permission on /dev/kvm; join its group ('sudo usermod -aG kvm $USER', then log in again), or use "
-                         "-accel bt");
-    if (fd < 0) return error_set(err, "KVM: cannot open /dev/kvm: %s; use -accel bt", strerror(errno));
+        return error_set(err, "KVM: no permission on /dev/kvm; join its group ('sudo usermod -aG kvm $USER', then log in again)");
+    if (fd < 0) return error_set(err, "KVM: cannot open /dev/kvm: %s", strerror(errno));
     version = ioctl(fd, KVM_GET_API_VERSION, 0);
     if (version == KVM_API_VERSION) return fd;
     close(fd);
-    if (version < 0) return error_set(err, "KVM: /dev/kvm does not answer (%s); use -accel bt", strerror(errno));
-    return error_set(err, "KVM: the kernel speaks API version %d, not %d; use -accel bt", version, KVM_API_VERSION);
+    if (version < 0) return error_set(err, "KVM: /dev/kvm does not answer (%s)", strerror(errno));
+    return error_set(err, "KVM: the kernel speaks API version %d, not %d", version, KVM_API_VERSION);
 }
 
 int kvm_vm_create(int kvm_fd, struct error *err)
@@ -44,7 +43,7 @@ int kvm_vm_create(int kvm_fd, struct error *err)
 
     do fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
     while (fd < 0 && errno == EINTR);
-    if (fd < 0) return error_set(err, "KVM: cannot create a virtual machine: %s; use -accel bt", strerror(errno));
+    if (fd < 0) return error_set(err, "KVM: cannot create a virtual machine: %s", strerror(errno));
     return fd;
 }
 
@@ -143,7 +142,7 @@ static int chips_create(struct kvm_engine *e, struct error *err)
     ioctl(e->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);      /* only some Intel processors need these two */
     ioctl(e->vm_fd, KVM_SET_TSS_ADDR, 0xfeffd000ul);
     if (ioctl(e->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0 || ioctl(e->vm_fd, KVM_CREATE_PIT2, &pit) < 0 || routing_set(e) < 0)
-        return error_set(err, "KVM: this kernel has no interrupt controllers for guests (%s); use -accel bt", strerror(errno));
+        return error_set(err, "KVM: this kernel has no interrupt controllers for guests (%s)", strerror(errno));
     for (unsigned n = 0; n < 3; n++) {
         e->chip[n].chip_id = n;
         ioctl(e->vm_fd, KVM_GET_IRQCHIP, &e->chip[n]);
