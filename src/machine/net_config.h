@@ -27,7 +27,7 @@ struct nic_common {                    /* what all cards have */
     const char *rom;                   /* file of the option ROM; NULL: the model's own; "": none */
 };
 
-enum nic_model { NIC_VIRTIO, NIC_E1000 };
+enum nic_model { NIC_VIRTIO, NIC_E1000, NIC_RTL8139, NIC_NE2K_PCI };
 struct nic_config {
     enum nic_model model;
     struct nic_common common;

@@ -15,6 +15,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "device/net/e1000.h"
+#include "device/net/ne2k_pci.h"
+#include "device/net/rtl8139.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
 #include "net/user.h"
@@ -89,9 +91,9 @@ static int rom_read(struct machine_nic *nic, const char *path, uint32_t *bytes, 
     return nic->rom ? 0 : error_set(err, "no memory for the option ROM '%s'", path);
 }
 
-/* iPXE's ROM for virtio names the modern device; firmware starts it only for the device it names. As QEMU does it: the ID is put right,
- * and a byte of the image that nobody reads makes up for it in the checksum (PCI firmware specification 3.0, 5.1). */
-void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t device)
+/* iPXE's ROM for virtio names the modern device, that for NE2000 none; firmware starts it only for the device it names. As QEMU does it: the
+ * IDs are put right, and a byte of the image that nobody reads makes up for it in the checksum (PCI firmware specification 3.0, 5.1). */
+void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device)
 {
     uint8_t *image = rom;
     size_t at;
@@ -99,7 +101,10 @@ void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t device)
     if (bytes < 0x20 || image[0] != 0x55 || image[1] != 0xaa) return;
     at = image[0x18] | image[0x19] << 8;
     if (at + 8 > bytes || memcmp(image + at, "PCIR", 4)) return;
-    image[6] += image[at + 6] + image[at + 7] - (device & 0xff) - (device >> 8);
+    for (unsigned i = 4; i < 8; i++) image[6] += image[at + i];
+    image[6] -= (uint8_t)((vendor & 0xff) + (vendor >> 8) + (device & 0xff) + (device >> 8));
+    image[at + 4] = (uint8_t)vendor;
+    image[at + 5] = (uint8_t)(vendor >> 8);
     image[at + 6] = (uint8_t)device;
     image[at + 7] = (uint8_t)(device >> 8);
 }
@@ -138,9 +143,11 @@ static struct device *virtio_create(struct machine *m, const struct nic_config *
 /* Those that are no virtio. */
 static const struct {
     const char *name, *rom;
+    uint16_t vendor, device;
     struct device *(*create)(const struct nic_device_config *config, struct error *err);
 } cards[] = {
-    [NIC_E1000] = { "e1000", "efi-e1000.rom", e1000_new },
+    [NIC_E1000] = { "e1000", "efi-e1000.rom", 0x8086, 0x100e, e1000_new }, [NIC_RTL8139] = { "rtl8139", "efi-rtl8139.rom", 0x10ec, 0x8139, rtl8139_new },
+    [NIC_NE2K_PCI] = { "ne2k_pci", "efi-ne2k_pci.rom", 0x10ec, 0x8029, ne2k_pci_new },
 };
 
 static int nic_create(struct machine *m, const struct nic_config *c, struct error *err)
@@ -151,6 +158,7 @@ static int nic_create(struct machine *m, const struct nic_config *c, struct erro
 
     if (c->model == NIC_VIRTIO) return virtio_create(m, c, err) ? 0 : -1;
     if (pc_nic_note(m, cards[c->model].name, &c->common, cards[c->model].rom, &nic, &d.rom_bytes, err) < 0) return -1;
+    if (nic->rom && !c->common.rom) pc_rom_device_set(nic->rom, d.rom_bytes, cards[c->model].vendor, cards[c->model].device);
     memcpy(d.mac, c->common.mac, sizeof(d.mac));
     d.backend = nic->backend;
     d.rom = nic->rom;

@@ -59,7 +59,7 @@ void pc_networks_check(const struct machine *m);
 void pc_networks_started(struct machine *m);
 void pc_networks_destroy(struct machine *m);
 /* The device that an option ROM says it is for. */
-void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t device);
+void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);
 /* Notes a card for the monitor and reads its option ROM, if any: nic->rom of *rom_bytes. default_rom is the model's own, without folder. */
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err);

@@ -113,7 +113,7 @@ static struct virtio *net_create(struct machine *m, struct virtio_device_config 
     c.backend = nic->backend;
     memcpy(c.mac, d->nic.mac, sizeof(c.mac));
     d->pci.rom = nic->rom;
-    if (nic->rom && !d->nic.rom && !d->pci.disable_legacy) pc_rom_device_set(nic->rom, d->pci.rom_bytes, 0x1000);
+    if (nic->rom && !d->nic.rom && !d->pci.disable_legacy) pc_rom_device_set(nic->rom, d->pci.rom_bytes, 0x1af4, 0x1000);
     if (!d->has_vectors) d->pci.vectors = 2 * (c.multiqueue ? net_queues(c.backend) : 1) + 2;
     v = virtio_net_new(&c, err);
     nic->v = v;

@@ -122,23 +122,22 @@ static unsigned offloads_needed(const struct net_header *h)
 }
 
 typedef bool frame_fn(struct net_backend *b, unsigned queue, const struct net_frame *f);
-struct way { struct net_backend *b; unsigned queue; frame_fn *fn; unsigned tried, taken; };
+struct way { struct net_backend *b; unsigned queue; frame_fn *fn; unsigned skip, taken; bool refused; };
 
 static bool emit(void *opaque, const struct net_frame *f)
 {
     struct way *w = opaque;
 
-    w->tried++;
-    if (!w->fn(w->b, w->queue, f)) return false;
-    w->taken++;
-    return true;
+    if (w->taken >= w->skip) w->refused = !w->fn(w->b, w->queue, f);
+    w->taken += !w->refused;
+    return !w->refused;
 }
 
-/* Hands f on by fn as one that needs no offloads, or as several. If there is room for some of them only, the rest is lost, as
- * on a wire. */
-static bool finish_and(struct net_backend *b, unsigned queue, const struct net_frame *f, frame_fn *fn)
+/* Hands f on by fn as one that needs no offloads, or as several, but for the first few. *taken: how many are through. false: there is
+ * no room for more. */
+static bool finish_and(struct net_backend *b, unsigned queue, const struct net_frame *f, frame_fn *fn, unsigned skip, unsigned *taken)
 {
-    struct way w = { b, queue, fn, 0, 0 };
+    struct way w = { .b = b, .queue = queue, .fn = fn, .skip = skip };
     bool good = false;
     size_t size;
 
@@ -153,20 +152,21 @@ static bool finish_and(struct net_backend *b, unsigned queue, const struct net_f
             emit(&w, &plain);
         }
     }
-    if (!good) b->dropped++;
-    return !good || w.taken;
+    if (!good && !w.refused) b->dropped++;
+    *taken = w.taken;
+    return !w.refused;
 }
 
 static bool send_plain(struct net_backend *b, unsigned queue, const struct net_frame *f) { return b->ops->send(b, queue, f); }
 
 bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
-    unsigned needed = offloads_needed(&f->header);
+    unsigned needed = offloads_needed(&f->header), taken;
 
     if (b->link_down || queue >= b->queues) return true;
     if (b->ops->is_busy && b->ops->is_busy(b, queue)) return false;
     if (needed & ~b->offloads) {
-        if (!finish_and(b, queue, f, send_plain)) return false;
+        if (!finish_and(b, queue, f, send_plain, 0, &taken) && !taken) return false;   /* the rest is lost, as on a wire */
     } else if (!b->ops->send(b, queue, f)) return false;
     b->sent++;
     if (b->dump) net_dump_frame(b->dump, f, false);
@@ -183,6 +183,19 @@ static bool receive_plain(struct net_backend *b, unsigned queue, const struct ne
     return b->frontend.receive(b->frontend.opaque, queue, f);
 }
 
+/* A small card has no room for all pieces of a large frame at once: which it has is kept until the frame comes again. */
+static bool deliver_pieces(struct net_backend *b, unsigned queue, const struct net_frame *f)
+{
+    bool again = b->given.pieces && b->given.queue == queue && b->given.bytes == f->bytes;
+    unsigned taken;
+    bool done = finish_and(b, queue, f, receive_plain, again ? b->given.pieces : 0, &taken);
+
+    b->given.queue = queue;
+    b->given.bytes = f->bytes;
+    b->given.pieces = done ? 0 : taken;
+    return done;
+}
+
 bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
     unsigned needed = offloads_needed(&f->header);
@@ -193,7 +206,7 @@ bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *
     }
     if (!clock_virtual_is_running()) return false;
     if (needed & ~b->frontend_offloads) {
-        if (!finish_and(b, queue, f, receive_plain)) return false;
+        if (!deliver_pieces(b, queue, f)) return false;
     } else if (!receive_plain(b, queue, f)) return false;
     b->received++;
     if (b->dump) net_dump_frame(b->dump, f, true);

@@ -36,6 +36,9 @@ struct net_frame {
     size_t bytes;
 };
 
+/* All bytes of f in one piece at to, at most NET_FRAME_MAX; the number of bytes. */
+size_t net_frame_copy(const struct net_frame *f, uint8_t *to);
+
 struct net_frontend {
     const char *name;                                    /* the card, for 'info network' */
     bool (*receive)(void *opaque, unsigned queue, const struct net_frame *f);

@@ -31,6 +31,7 @@ struct net_backend {
     bool has_frontend, link_down;
     unsigned frontend_offloads;
     struct net_dump *dump;
+    struct { unsigned queue, pieces; size_t bytes; } given;   /* of a frame that was cut and for which there was no room at some point */
     uint8_t *scratch;                                    /* for cutting; NET_FRAME_MAX bytes, made when needed */
     uint64_t sent, received, dropped;
 };
@@ -45,8 +46,6 @@ bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *
 void net_delivered(struct net_backend *b, unsigned queue);
 /* send has room again. */
 void net_send_ready(struct net_backend *b, unsigned queue);
-/* All bytes of f in one piece at to, at most NET_FRAME_MAX; the number of bytes. */
-size_t net_frame_copy(const struct net_frame *f, uint8_t *to);
 
 /* dump.c */
 void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest);

@@ -416,6 +416,8 @@ static const struct {
     { "virtio-balloon-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
     { "e1000", "PCI", "Intel Gigabit Ethernet (82540EM)", device_nic },
     { "e1000-82540em", "PCI", "another name for e1000", device_nic },
+    { "ne2k_pci", "PCI", "NE2000 (Realtek RTL8029AS)", device_nic },
+    { "rtl8139", "PCI", "Realtek RTL8139C+ Fast Ethernet", device_nic },
     { "virtio-net-pci", "PCI", "virtio network card", device_virtio },
     { "virtio-net", "PCI", "another name for virtio-net-pci", device_virtio },
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },

@@ -162,6 +162,7 @@ struct nic_request {
 
 static const struct { const char *name, *short_name; enum nic_model model; } models[] = {
     { "virtio-net-pci", "virtio", NIC_VIRTIO }, { "e1000", "e1000-82540em", NIC_E1000 },
+    { "rtl8139", "rtl8139", NIC_RTL8139 }, { "ne2k_pci", "ne2k_pci", NIC_NE2K_PCI },
 };
 
 static struct nic_request *nic(void *t) { return t; }
