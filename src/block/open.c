@@ -90,6 +90,7 @@ struct block_node *block_node_open_over(struct block_protocol *file, const struc
         return n;
     }
     file->ops->close(file);
+    free(n->key_secret);
     free(n->filename);
     free(n);
     return NULL;

@@ -216,8 +216,8 @@ static void slots_test(const void *image, size_t length)
     struct error err;
     struct block_protocol *p = block_fault_open(image, length, LIMIT);
     struct block_node *n = node_open(p, "luks", "0", &err);
-    void *both;
-    size_t size;
+    void *both = NULL;
+    size_t size = 0;
     slot_test(image, length, true);
     check(!change(n, true) && !block_fault_image(p, 0, &both, &size), "a second key");
     slot_test(both, size, false);

@@ -225,7 +225,57 @@ def keys(a):
     check(count('disk.raw') == 2, f'{count("disk.raw")} boots saved, not 2')
 
 
-TESTS = {'images': images, 'options': options, 'commit': commit, 'keys': keys}
+def encrypted(a):
+    """Boot disks that are encrypted, with passphrases from objects; wrong and missing ones."""
+    secrets = ['-object', 'secret,id=s,file=key', '-object', 'secret,id=t,data=dHdv,format=base64', '-object', 'secret,id=bad,data=x']
+    disk()
+    with open('key', 'w') as f:
+        f.write('one')
+    own = [a.vmm.split()[0], 'img']
+
+    def make(*args):
+        p = subprocess.run([*own, *args], capture_output=True, text=True)
+        check(p.returncode == 0, f'{args}: {p.stderr}')
+
+    def boots(drive, want):
+        with Boot(a.vmm, [*secrets, *drive]) as m:
+            m.letter(want)
+            m.quit()
+
+    def seen(options):
+        img('convert', *[o.replace('-object', '--object') for o in secrets], '--image-opts', options, '-O', 'raw', 'seen.raw')
+        return open('seen.raw', 'rb').read()[512]
+
+    two = [o.replace('-object', '--object') for o in secrets]
+    make('convert', *two, '-f', 'raw', '-O', 'luks', '-o', 'key-secret=s,iter-time=10', 'disk.raw', 'disk.luks')
+    make('convert', *two, '-f', 'raw', '-O', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', 'disk.raw',
+         'disk.qcow2')
+    make('create', *two, '-f', 'qcow2', '-b', 'disk.qcow2', '-F', 'qcow2', '-o',
+         'encrypt.format=luks,encrypt.key-secret=t,encrypt.iter-time=10', 'over.qcow2')
+    luks, qcow2 = 'file=disk.luks,format=luks,key-secret=s', 'file=disk.qcow2,encrypt.key-secret=s'
+    over = 'file=over.qcow2,encrypt.key-secret=t,backing.encrypt.key-secret=s'
+    for drive in (over, luks, qcow2):
+        for more in ('', ',if=virtio', ',cache=none'):
+            boots(['-drive', drive + more], chr(ord('A') + ['', ',if=virtio', ',cache=none'].index(more)))
+        options = drive.replace('file=', 'file.filename=').replace('format=luks', 'driver=luks').replace('file.filename=over', 'driver=qcow2,file.filename=over')
+        options = options if 'driver' in options else 'driver=qcow2,' + options
+        check(seen(options) == 3, f'{drive}: {seen(options)} boots written')
+        if 'over' in drive:
+            continue
+        with Boot(a.vmm, [*secrets, '-snapshot', '-drive', drive]) as m:
+            m.letter('D')
+            m.say('commit all', '')
+            m.quit()
+        check(seen(options) == 4, f'{drive}: {seen(options)} boots after commit')
+    for drive, words in ((luks.replace('=s', '=bad'), 'opens none of the 1 key slots'), (qcow2.replace('=s', '=bad'), 'opens none'),
+                         ('file=disk.luks', 'it is encrypted'), ('file=disk.qcow2', 'it is encrypted'), (luks.replace('=s', '=u'), "the id 'u'"),
+                         (over.replace(',backing.encrypt.key-secret=s', ''), 'it is encrypted'), ('file=disk.raw,format=raw,key-secret=s', 'no option')):
+        p = subprocess.run([*a.vmm.split(), '-display', 'none', *secrets, '-drive', drive], capture_output=True, text=True, timeout=60)
+        lines = [l for l in p.stderr.splitlines() if 'engine' not in l]
+        check(p.returncode == 1 and words in p.stderr and len(lines) == 1, f'{drive}: {p.returncode}, {p.stderr}')
+
+
+TESTS = {'images': images, 'encrypted': encrypted, 'options': options, 'commit': commit, 'keys': keys}
 
 
 def main():
