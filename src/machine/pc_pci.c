@@ -121,6 +121,17 @@ static int ide_create(struct machine *m, struct error *err)
     return add(m, &m->ide, ide_new(&c, err));
 }
 
+/* A kernel that is started without firmware finds the font that the video BIOS would have loaded. It is known by its
+ * second character, the white face. NULL: it is not in there. */
+static const uint8_t *font_find(const uint8_t *rom, size_t size)
+{
+    static const uint8_t face[VGA_FONT_HEIGHT] = { 0, 0, 0x7e, 0x81, 0xa5, 0x81, 0x81, 0xbd, 0x99, 0x81, 0x81, 0x7e };
+    const uint8_t *at = rom ? memmem(rom, size, face, sizeof(face)) : NULL;
+
+    if (!at || at - rom < VGA_FONT_HEIGHT || (size_t)(rom + size - at) < VGA_FONT_BYTES - VGA_FONT_HEIGHT) return NULL;
+    return at - VGA_FONT_HEIGHT;
+}
+
 static int vga_create(struct machine *m, struct error *err)
 {
     const struct vga_settings *s = &m->config.vga;
@@ -134,12 +145,15 @@ static int vga_create(struct machine *m, struct error *err)
     if (!m->config.has_vga) return 0;
     m->display = c.display = display_new();
     if (!m->display) return error_set(err, "no memory for the screen");
-    if (!m->is_direct && c.legacy) {
+    if (c.legacy) {
         rom = pc_file_read("video BIOS", VGA_ROM, 0x10000, &size, err);
         if (!rom) return error_prefix(err, "run 'apt install seabios' or use -vga none");
     }
-    c.rom = rom;
-    c.rom_bytes = (uint32_t)size;
+    if (m->is_direct) c.font = font_find(rom, size);
+    else {
+        c.rom = rom;
+        c.rom_bytes = (uint32_t)size;
+    }
     result = add(m, &m->vga, vga_new(&c, err));
     free(rom);
     return result;

@@ -311,7 +311,7 @@ class Client:
         while self.updates == n:
             self.message()
 
-    def settle(self, want, seconds=20):
+    def settle(self, want, seconds=120):
         """Takes updates until the picture is what want() says, or time is over."""
         end, n = time.time() + seconds, -1
         while time.time() < end:

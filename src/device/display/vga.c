@@ -70,6 +70,7 @@ static void vga_destroy(struct device *d)
     dirty_tracker_free(v->dirty);
     ram_free(&v->vram);
     free(v->rom);
+    free(v->font);
     free(v->row);
     free(v);
 }
@@ -158,6 +159,11 @@ static int rom_copy(struct vga *v, const struct vga_config *config, struct error
 {
     uint32_t size = 0x1000;            /* whole pages, for the memory map */
 
+    if (config->font) {
+        v->font = malloc(VGA_FONT_BYTES);
+        if (!v->font) return error_set(err, "VGA: no memory");
+        memcpy(v->font, config->font, VGA_FONT_BYTES);
+    }
     if (!config->rom) return 0;
     if (config->rom_bytes > 0x10000) return error_set(err, "VGA: the video BIOS is larger than 64 KiB");
     while (size < config->rom_bytes) size <<= 1;

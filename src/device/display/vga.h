@@ -14,6 +14,7 @@ struct display;
 struct error;
 struct pci_bus;
 
+enum { VGA_FONT_HEIGHT = 16, VGA_FONT_BYTES = 256 * VGA_FONT_HEIGHT };
 enum { VGA_MEMORY_MIN_MIB = 1, VGA_MEMORY_MAX_MIB = 256 };
 
 struct vga_config {
@@ -24,13 +25,14 @@ struct vga_config {
     unsigned width, height;            /* that the monitor likes best, by its EDID; 0: 1280x800 */
     struct display *display;           /* where the picture goes, or NULL; outlives the device */
     struct memory_map *memory, *ports; /* A0000h-BFFFFh; 3B4h.., 3C0h-3CFh, 3D4h.., 1CEh-1D1h */
+    const void *font;                  /* VGA_FONT_BYTES for vga_text_mode_set, copied; NULL: none */
     const void *rom;                   /* the video BIOS, copied; NULL: none */
     uint32_t rom_bytes;                /* at most 64 KiB */
 };
 /* Realized and reset; NULL with *err. */
 struct device *vga_new(const struct vga_config *config, struct error *err);
 
-/* What a video BIOS leaves behind: mode 3, 80x25 text, blank. For kernels that are started without firmware. */
+/* What a video BIOS leaves behind: mode 3, 80x25 text, blank, the font loaded. For kernels that are started without firmware. */
 void vga_text_mode_set(struct device *d);
 
 /* The text screen as UTF-8 lines without trailing blanks, at most size bytes with the NUL. False in graphics

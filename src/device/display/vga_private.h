@@ -75,7 +75,7 @@ struct vga {
     struct pci_device pci;
     struct memory_map *memory, *ports;
     struct ram_block vram;
-    uint8_t *rom;
+    uint8_t *rom, *font;               /* font: may be NULL */
     struct memory_range *window, *text, *port_range[6];
     bool text_is_mapped;
     gpa_t text_at;

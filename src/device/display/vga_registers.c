@@ -168,6 +168,7 @@ void vga_text_mode_set(struct device *d)
     struct vga *v = container_of(d, struct vga, pci.device);
     uint8_t *vram = v->vram.hva;
 
+    if (!v->has_legacy) return;
     v->misc = 0x67;
     memcpy(v->seq, seq, sizeof(seq));
     memcpy(v->gfx, gfx, sizeof(gfx));
@@ -181,5 +182,7 @@ void vga_text_mode_set(struct device *d)
         vram[i] = ' ';
         vram[i + 1] = 7;
     }
+    for (unsigned i = 0; v->font && i < VGA_FONT_BYTES; i++)       /* 32 rows a character */
+        vram[vga_plane_index(2, i / VGA_FONT_HEIGHT * 32 + i % VGA_FONT_HEIGHT)] = v->font[i];
     vga_mapping_update(v);
 }

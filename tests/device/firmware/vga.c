@@ -359,6 +359,17 @@ static unsigned lines_of(const char *text)
     return n;
 }
 
+static uint8_t font[VGA_FONT_BYTES];
+
+/* The font of kernels without firmware lies where the sequencer looks for font 0. */
+static void test_font(void)
+{
+    planar_defaults(5);
+    indexed(0x3ce, 4, 2);
+    for (unsigned n = 0; n < VGA_FONT_BYTES; n++)
+        CHECK(peek(0xa0000 + n / VGA_FONT_HEIGHT * 32 + n % VGA_FONT_HEIGHT) == font[n], "font byte %u", n);
+}
+
 static void test_text(void)
 {
     static const struct { unsigned columns, scan_lines, height, rows; } modes[] = {
@@ -384,6 +395,8 @@ static void test_text(void)
     vga_text_mode_set(vga);
     CHECK(vga_text_screen(vga, text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25,
           "mode 3 is blank");
+    test_font();
+    vga_text_mode_set(vga);
     text_put(0, "x");
     CHECK(vga_text_screen(vga, text, sizeof(text)) && text[0] == 'x', "and written to");
     text_mode(80, 400, 16);
@@ -400,8 +413,10 @@ static void test_text(void)
 
 int main(void)
 {
-    struct vga_config c = { .devfn = 0x10, .legacy = true, .vram_bytes = 16 << 20 };
+    struct vga_config c = { .devfn = 0x10, .legacy = true, .vram_bytes = 16 << 20, .font = font };
     struct error err;
+
+    for (unsigned n = 0; n < VGA_FONT_BYTES; n++) font[n] = (uint8_t)(n * 37 + n / 256);
 
     memory = c.memory = memory_map_new("memory", 1ull << 52);
     ports = c.ports = memory_map_new("ports", 0x10000);
