@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""recipes.py --vmm CMD --guests DIR TEST...   What people do with a machine, step by step.
+
+move      a Debian that never saw virtio, moved from IDE to virtio: started once on IDE with a second, empty virtio disk, so that it finds
+          the hardware and gets the driver into its initramfs, then with the same disk on virtio
+tunnel    ssh from the guest to an sshd on the host's loopback, through 10.0.2.2: a port of the host that leads into the guest and
+          a login through it, a port of the guest that leads to a service of the host
+
+What this machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import getpass
+import hashlib
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure, Machine                                   # noqa: E402
+from cpio import Skip                                               # noqa: E402
+from net import DATA, DHCP, free_port, servers                      # noqa: E402
+from virtio import BAD, SOURCE, Guest, finish, libraries            # noqa: E402
+
+
+# ---- from IDE to virtio ----
+
+def debian_disk(a):
+    base = os.path.join(a.guests, 'debian.qcow2')
+    if not os.path.exists(base):
+        for program in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
+            if not shutil.which(program):
+                raise Skip(f'{program} is missing; tools/setup guest installs it')
+        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), base], check=True)
+    disk = os.path.join(a.dir, 'windows.img')
+    shutil.copyfile(base, disk)
+    return disk
+
+
+def login(m):
+    m.serial('ospite login: ', BAD)
+    m.send('root\n')
+    m.serial('Password: ')
+    m.send('ospite\n')
+    m.serial('root@ospite:~# ')
+
+
+def shell(m, command):
+    m.send(command + '; echo END""MARK\n')
+    m.serial('MARK')
+    return m.serial(r'(.*?)END' + 'MARK', BAD).group(1)
+
+
+def off(m):
+    m.send('poweroff\n')
+    if m.end():
+        m.fail('poweroff did not end with status 0')
+
+
+MODULES = "lsinitramfs /boot/initrd.img-* | grep -Ec 'virtio_blk|piix'"
+
+
+def move(a):
+    disk, fake = debian_disk(a), os.path.join(a.dir, 'fake.img')
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', fake, '1G'], check=True)
+
+    def machine(*args):
+        return Machine(a.vmm, ['-m', '512', '-smp', '2', '-no-reboot', '-net', 'none', *args], 400 * a.scale, log=a.log)
+
+    ide = ['-drive', f'file={disk},if=ide,boot=on']
+    with machine(*ide) as m:                               # a guest without the driver
+        login(m)
+        shell(m, 'sed -i /virtio/d /etc/initramfs-tools/modules; update-initramfs -u')
+        if shell(m, MODULES).split()[-1] != '1':
+            m.fail('the initramfs still has virtio_blk')
+        off(m)
+    with machine(*ide, '-drive', f'file={fake},if=virtio') as m:
+        if 'boot=on is the old way' not in m.stderr():
+            m.fail('no hint about boot=on')
+        login(m)
+        if not re.search(r'/dev/sda\d? on / ', shell(m, 'mount')) or '2097152' not in shell(m, 'udevadm settle; cat /sys/block/vda/size'):
+            m.fail('the root is not on IDE, or the virtio disk is not found')
+        shell(m, 'printf "virtio_pci\\nvirtio_blk\\n" >> /etc/initramfs-tools/modules; update-initramfs -u')
+        if shell(m, MODULES).split()[-1] != '2':
+            m.fail('the initramfs lacks virtio_blk')
+        off(m)
+    with machine('-drive', f'file={disk},if=virtio', '-boot', 'order=c') as m:
+        login(m)
+        if not re.search(r'/dev/vda\d? on / ', shell(m, 'mount')):
+            m.fail('the root is not on the virtio disk')
+        off(m)
+    if subprocess.run(['qemu-img', 'check', '-q', disk]).returncode:
+        raise Failure('qemu-img check')
+    return 'no driver, IDE with an empty virtio disk, root on /dev/vda'
+
+
+# ---- a tunnel ----
+
+def key_make(path):
+    subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', path], check=True)
+    return path
+
+
+def config_write(path, key, authorized, address, port):
+    with open(path, 'w') as f:
+        f.write(f'Port {port}\nListenAddress {address}\nHostKey {key}\nAuthorizedKeysFile {authorized}\nStrictModes no\nUsePAM no\n'
+                'PermitRootLogin yes\nPasswordAuthentication no\nPidFile none\n')
+    return path
+
+
+def answers(port):
+    try:
+        with socket.create_connection(('127.0.0.1', port), 1):
+            return True
+    except OSError:
+        return False
+
+
+def tunnel(a):
+    for program in ('/usr/sbin/sshd', '/usr/bin/ssh', '/usr/bin/ssh-keygen'):
+        if not os.path.exists(program):
+            raise Skip(f'{program} is missing; install openssh-server')
+    d = a.dir
+    user, host, guest_host = (key_make(os.path.join(d, name)) for name in ('user', 'host', 'guest'))
+    os.chmod(d, 0o755)
+    port, back = free_port(), free_port()
+    if os.getuid() == 0:
+        os.makedirs('/run/sshd', mode=0o755, exist_ok=True)
+    config = config_write(os.path.join(d, 'config'), host, user + '.pub', '127.0.0.1', port)
+    files = {'etc/ssh-config': config_write(os.path.join(d, 'guest-config'), '/etc/host', '/etc/authorized', '127.0.0.1', 22), 'etc/host': guest_host,
+             'etc/authorized': user + '.pub', 'root/key': user, **libraries('/usr/sbin/sshd', '/usr/bin/ssh')}
+    script = DHCP + f'''
+printf 'root:x:0:0:root:/root:/bin/sh\\nsshd:x:100:65534::/run/sshd:/bin/false\\n' > /etc/passwd
+printf 'root:x:0:\\nnogroup:x:65534:\\n' > /etc/group; printf 'root:*:19000::::::\\n' > /etc/shadow
+mkdir -p /run/sshd /dev/pts /var/empty; mount -t devpts p /dev/pts; chmod 755 / /root /run /run/sshd; chmod 600 /root/key /etc/host; hostname in-the-guest
+/usr/sbin/sshd -f /etc/ssh-config || echo WRONG sshd
+/usr/bin/ssh -v -i /root/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ExitOnForwardFailure=yes -N -p {port} \\
+    -R {back}:127.0.0.1:22 -L 2345:127.0.0.1:WEB {getpass.getuser()}@10.0.2.2 > /tmp/ssh.log 2>&1 &
+i=0; until wget -q -O /tmp/got http://127.0.0.1:2345/{4 << 20} || [ $i = 60 ]; do sleep 0.5; i=$((i+1)); done
+[ -s /tmp/got ] || tail -20 /tmp/ssh.log
+echo sum $(md5sum < /tmp/got); until [ -f /tmp/seen ]; do sleep 0.2; done'''
+    sshd = subprocess.Popen(['/usr/sbin/sshd', '-D', '-e', '-f', config], stderr=open(os.path.join(d, 'sshd.log'), 'w'))
+    try:
+        with servers() as (web, sink), Guest(a, ['virtio_net', 'virtio_rng'], script.replace('WEB', str(web)), ['-nic', 'user,model=virtio', '-device', 'virtio-rng-pci'],
+                                             files, seconds=120) as m:
+            m.serial('bound', BAD)
+            m.serial('sum ' + hashlib.md5(DATA[:4 << 20]).hexdigest(), BAD)
+            while not answers(back):
+                time.sleep(0.1)
+                if time.time() > m.deadline:
+                    m.fail('the port that leads into the guest does not answer')
+            data = random.Random(3).randbytes(1 << 20)
+            got = subprocess.run(['/usr/bin/ssh', '-i', user, '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', '-p', str(back),
+                                  'root@127.0.0.1', 'hostname; cat > /tmp/data; md5sum < /tmp/data; touch /tmp/seen'], input=data, capture_output=True, timeout=90)
+            if got.stdout.decode().split() != ['in-the-guest', hashlib.md5(data).hexdigest(), '-']:
+                m.fail(f'a login through the tunnel: {got.stdout!r} {got.stderr.decode()}\n{open(os.path.join(d, "sshd.log")).read()[-800:]}')
+            finish(m)
+    finally:
+        sshd.terminate()
+        sshd.wait()
+    return 'a service of the host in the guest (4 MB), a login into the guest and 1 MB through a port of the host'
+
+
+TESTS = {'move': move, 'tunnel': tunnel}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--guests', required=True)
+    p.add_argument('--log')
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    for name in a.names:
+        start = time.time()
+        with tempfile.TemporaryDirectory(prefix='ospite-recipe-') as a.dir:
+            try:
+                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
+            except Skip as why:
+                print(f'SKIP {name}: {why}')
+                sys.exit(77)
+            except (Failure, subprocess.SubprocessError) as why:
+                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}')
+                sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
