@@ -343,6 +343,17 @@ static void cut_test(const void *image, size_t length, uint64_t *rng)
     free(after);
 }
 
+/* Whether these 512 bytes lie at a sector of the file. */
+static bool file_holds(struct block_protocol *p, const uint8_t *wanted)
+{
+    uint8_t sector[512];
+    int64_t size = p->ops->size(p);
+    for (int64_t at = 0; at < size; at += 512)
+        if (block_protocol_pread(p, (uint64_t)at, sector, sizeof(sector)) || !memcmp(sector, wanted, sizeof(sector)))
+            return true;
+    return false;
+}
+
 /* A running machine's commit opens the image below once more: with the same secrets. */
 static void commit_test(const char *format, uint64_t *rng)
 {
@@ -359,7 +370,8 @@ static void commit_test(const char *format, uint64_t *rng)
     over.snapshot = true;
     struct block_node *n = open_image(&over);
     rng_fill(rng, data, sizeof(data));
-    check(!block_pwrite(n, 0, data, DISK), "%s: write", format);
+    check(!block_pwrite(n, 0, data, DISK) && !block_flush_sync(n), "%s: write", format);
+    check(!file_holds(n->file, data + 4096), "%s: the temporary image shows what was written", format);
     check(!block_commit(n, &err), "%s: commit: %s", format, err.text);
     check(!block_pread(n, 0, found, DISK) && !memcmp(found, data, DISK), "%s: the disk after commit", format);
     block_close(n);

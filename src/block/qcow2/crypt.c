@@ -101,8 +101,22 @@ int qcow2_crypt_open(struct qcow2 *q, struct error *err)
     return 0;
 }
 
+int qcow2_crypt_temporary(struct qcow2 *q)
+{
+    const struct crypt_kind k = { .cipher = (unsigned)crypt_cipher_find("aes-256"), .mode = CRYPT_XTS, .ivgen = CRYPT_PLAIN64 };
+    uint8_t key[CRYPT_KEY_MAX_BYTES];
+    int r = crypt_random(key, sizeof(key));
+    if (r)
+        return r;
+    q->cipher = q->temporary = crypt_cipher_new(&k, key);
+    q->crypt_method = QCOW2_CRYPT_LUKS;
+    explicit_bzero(key, sizeof(key));
+    return q->cipher ? 0 : -ENOMEM;
+}
+
 void qcow2_crypt_close(struct qcow2 *q)
 {
+    crypt_cipher_free(q->temporary);
     crypt_cipher_free(q->aes);
     luks_close(q->luks);
 }

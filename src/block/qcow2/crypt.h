@@ -8,6 +8,8 @@
 extern const struct block_option qcow2_open_options[];
 /* Checks and unlocks what the header says; nothing to do for images that are not encrypted. */
 int qcow2_crypt_open(struct qcow2 *q, struct error *err);
+/* A temporary image over an encrypted one: its data are encrypted with a random key that nobody keeps. 0 or -errno. */
+int qcow2_crypt_temporary(struct qcow2 *q);
 void qcow2_crypt_close(struct qcow2 *q);
 /* "encrypt" of 'info --output=json'. */
 json_t *qcow2_crypt_info(const struct qcow2 *q);

@@ -153,7 +153,7 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
     const struct qcow2 *q = n->state;
     info->backing = *q->backing ? q->backing : NULL;
     info->backing_format = *q->backing_format ? q->backing_format : NULL;
-    info->encrypted = q->crypt_method;
+    info->encrypted = q->luks || q->crypt_method == QCOW2_CRYPT_AES;
     info->dirty = q->incompatible & QCOW2_INCOMPAT_DIRTY;
     info->data = json_object();
     if (!info->data)
@@ -161,7 +161,7 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
     json_object_set_new(info->data, "compat", json_string(q->version == 2 ? "0.10" : "1.1"));
     json_object_set_new(info->data, "compression-type", json_string(q->compression == QCOW2_ZSTD ? "zstd" : "zlib"));
     json_object_set_new(info->data, "refcount-bits", json_integer(1 << q->refcount_order));
-    if (q->crypt_method)
+    if (info->encrypted)
         json_object_set_new(info->data, "encrypt", qcow2_crypt_info(q));
     if (q->version == 2)
         return 0;

@@ -134,7 +134,8 @@ struct qcow2 {
     uint64_t crypt_offset, crypt_bytes;     /* of the LUKS header; see crypt.c */
     struct luks *luks;              /* NULL: none */
     struct crypt_cipher *aes;       /* NULL: none */
-    const struct crypt_cipher *cipher;      /* of one of both; NULL: not encrypted, or locked */
+    struct crypt_cipher *temporary; /* of an image that goes when it is closed, with a key of its own; NULL: none */
+    const struct crypt_cipher *cipher;      /* one of these; NULL: not encrypted, or locked */
     char backing[1024], backing_format[32], data_filename[1024];
 
     pthread_mutex_t lock;
