@@ -516,6 +516,7 @@ TESTS = {
     'grub-rescue': grub_rescue_test, 'ipxe': ipxe_test, 'ipxe-lkrn': ipxe_lkrn_test,
     'memdisk': memdisk_test, 'setup-code': setup_code_test, 'firmware': firmware_test,
     'memtest': memtest('/boot/memtest86+x64.bin', ['-kernel', 'FILE', '-append', 'nosmp']),
+    'memtest-kernel-ia32': memtest('/boot/memtest86+ia32.bin', ['-kernel', 'FILE', '-append', 'nosmp']),
     'memtest-cd': memtest('/usr/lib/memtest86+/memtest86+x64.iso', ['-cdrom', 'FILE', '-boot', 'd']),
     'memtest-ia32': memtest('/usr/lib/memtest86+/memtest86+ia32.iso', ['-cdrom', 'FILE', '-boot', 'd']),
     'kernel-amd64': kernel('amd64', 'linux-image-amd64*', 'boot/vmlinuz-*[0-9]-amd64'),
