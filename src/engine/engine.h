@@ -68,6 +68,7 @@ struct engine_config {
     uint64_t tb_cache_bytes;      /* bt: 0 default */
     bool perf;                    /* bt: /tmp/perf-PID.map for the host's perf */
     bool no_windows;              /* bt: memory always through the softmmu */
+    bool collapse_ram;            /* bt: ask for huge pages where the guest touches its memory (MADV_COLLAPSE) */
     bool want_irqchip;            /* kvm: in-kernel PIC, IOAPIC, LAPIC, PIT */
 };
 

@@ -124,6 +124,7 @@ int ram_create(struct ram_block *ram, const struct ram_config *c, struct error *
     if (c->kind != RAM_ANONYMOUS && ram_file_open(&file, c, err) < 0) return -1;
     if (memory_map_try(ram, c, &file, err) == 0) {
         hints_give(ram, c);
+        ram->wants_collapse = ram->shared && !c->share;
         if (c->prealloc && preallocate(ram, c, &file, err) < 0) goto out;
         /* Not mlock(): the address sanitizer makes that do nothing. */
         if (c->lock && syscall(SYS_mlock, ram->hva, ram->size_bytes) < 0) {

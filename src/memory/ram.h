@@ -11,6 +11,7 @@ struct ram_block {
     void *hva;
     uint64_t size_bytes;
     bool shared;                       /* it can be mapped again elsewhere; giving pages back takes MADV_REMOVE */
+    bool wants_collapse;               /* the kernel gives it no huge pages by itself; MADV_COLLAPSE may */
 };
 
 enum ram_kind { RAM_ANONYMOUS, RAM_MEMFD, RAM_FILE };

@@ -18,7 +18,7 @@
 #include "engine/bt/helper/helper.h"
 
 
-enum { STACK_BYTES = 1 << 20, PAGES_MAX = 1 << 26 };
+enum { STACK_BYTES = 1 << 20 };
 #define DEFAULT_CACHE_BYTES (256ull << 20)
 
 /* ---- Two worlds ---- */

@@ -24,11 +24,13 @@ enum {
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
     TB_MAX_INSNS = 64, TB_GROUPS = 7, TB_SOFT = 4,
-    WINDOWS = 48, WINDOW_PIECES = 512, WINDOW_PAGES = 20000, WINDOW_SPACES = 64,     /* of a vCPU, see window.c */
+    WINDOWS = 48, WINDOW_PIECES = 512, WINDOW_MAPPINGS = 20000, WINDOW_SPACES = 64,     /* of a vCPU, see window.c */
     BOUNCE_BYTES = 256,
     VCPUS_MAX = 256,
+    PAGES_MAX = 1 << 26,                           /* of guest-physical memory that is translated or written quickly */
 };
 #define PAGE_BYTES 4096ull
+#define HUGE_BYTES (2ull << 20)
 #define PAGE_OFFSET(a) ((a) & (PAGE_BYTES - 1))
 #define PAGE_OF(a) ((a) & ~(PAGE_BYTES - 1))
 
@@ -144,15 +146,15 @@ struct tlb_second {
 
 #define WINDOW_BYTES (1ull << 39)
 #define WINDOW_BORDER (8ull << 30)
-struct window { uint64_t asid, used; uint32_t pages; uint16_t piece; };
-struct window_space { uint64_t asid, since; int64_t debt; int heat; unsigned backoff; };
+struct window { uint64_t asid, used; uint32_t mappings; uint16_t piece; };
+struct window_space { uint64_t asid, since; int64_t credit; uint8_t heat; bool on; };
 struct windows {
     int lock;                          /* mappings; others take it to make pages read-only */
     unsigned count;                    /* 0: there are none; the first stays empty */
     bool always;                       /* in every address space, whatever it costs */
     uint8_t *base;
     uint64_t bytes, clock, asid;       /* whose addends are in place */
-    uint32_t pages;
+    uint32_t mappings;
     gva_t wanted;                      /* where the guest faulted last, 0: nowhere */
     bool wants_write;
     uint64_t *place;                   /* by physical page: where it may be mapped for writing */
@@ -298,6 +300,7 @@ struct bt_engine {
     uint8_t window_special[1 << TB_HEAT_BITS];     /* by hash of the page of code: accesses that windows could not serve */
     uint64_t page_count;
     bool flush_all;
+    uint64_t collapsed[PAGES_MAX / 512 / 64];      /* by 2 MiB of physical memory: huge pages have been asked for */
     /* Locks (parallel.c). */
     int code_lock, exclusive_lock, rest_wanted, rest_changes;
     /* Ranges written by others, to be invalidated by the vCPU. */
@@ -378,7 +381,7 @@ bool bt_window_is_special(struct bt_engine *e, gpa_t pc);
 void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear);
 void bt_windows_drop_write(struct bt_vcpu *v, gpa_t page);
 /* walk.c */
-struct walk_result { gpa_t gpa; bool ok, writable, user, executable, dirty, global; unsigned shift; uint32_t error; };
+struct walk_result { gpa_t gpa; bool ok, writable, user, executable, accessed, dirty, global; unsigned shift; uint32_t error; };
 struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);
 /* tb.c */
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);

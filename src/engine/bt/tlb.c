@@ -16,7 +16,12 @@
  * a filter of the pages that it may lead to.
  * Sources: Intel SDM 3A 4.10, AMD APM volume 2, 5.5.
  */
+#include <sys/mman.h>
 #include "engine/bt/bt_private.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25               /* Linux 6.1; not in glibc 2.36 */
+#endif
 
 /* A tag that no address which indexes this slot can hit, not even one that crosses into the next page. */
 static uint64_t invalid_tag(unsigned slot) { return -((uint64_t)(slot ^ 2) << 12); }
@@ -295,6 +300,18 @@ static struct tlb_second *second_find(struct bt_vcpu *v, unsigned idx, gva_t pag
     return NULL;
 }
 
+/* The guest touches this page, perhaps as the first of its 2 MiB: has the kernel put a huge page there. */
+static void collapse(struct bt_engine *e, gpa_t gpa, uint8_t *hva)
+{
+    uint64_t number = gpa / HUGE_BYTES, bit = 1ull << number % 64;
+    bool readonly;
+    if (!e->config.collapse_ram || __atomic_fetch_or(&e->collapsed[number / 64], bit, __ATOMIC_RELAXED) & bit) return;
+    uint8_t *start = bt_ram(e, gpa & ~(HUGE_BYTES - 1), &readonly);
+    if (!start || start != hva - (gpa & (HUGE_BYTES - 1)) || (uintptr_t)start & (HUGE_BYTES - 1)) return;
+    (void)*(volatile uint8_t *)hva;                    /* of nothing it makes nothing */
+    madvise(start, HUGE_BYTES, MADV_COLLAPSE);
+}
+
 /* found: the entry to be replaced, NULL: any of its set. */
 static struct tlb_second *second_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, struct tlb_second *found, const struct walk_result *w)
 {
@@ -302,6 +319,7 @@ static struct tlb_second *second_fill(struct bt_vcpu *v, unsigned idx, gva_t lin
     bool readonly = false;
     if (!found) found = &second_set(v, page)[v->second_victim++ % SECOND_WAYS];
     uint8_t *hva = bt_ram(v->engine, w->gpa, &readonly);
+    if (hva) collapse(v->engine, w->gpa, hva);
     *found = (struct tlb_second){ .key = page | idx, .asid = w->global ? v->asid_global : v->asid, .gpa = PAGE_OF(w->gpa),
         .hva = hva ? hva - PAGE_OFFSET(w->gpa) : NULL, .rights = rights_of(v, idx, w) | (readonly ? TLB_IS_ROM : 0) };
     if (w->shift > 12) large_note(v, linear, w->shift);

@@ -139,7 +139,7 @@ struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, boo
     struct walk_result r = { .ok = true };
     if (!(s->cr0 & CR0_PG)) {
         r.gpa = (uint32_t)linear;
-        r.writable = r.user = r.executable = r.dirty = true;
+        r.writable = r.user = r.executable = r.accessed = r.dirty = true;
         return r;
     }
     struct walk w;
@@ -164,6 +164,7 @@ again:
     r.writable = (w.write_ok & PTE_W) || (!user && !(s->cr0 & CR0_WP));
     r.user = w.user_ok & PTE_U;
     r.executable = !w.nx;
+    r.accessed = set || (leaf & PTE_A);
     r.dirty = access == BT_WRITE || (leaf & PTE_D);
     r.shift = shift;
     r.global = (leaf & PTE_G) && (s->cr4 & CR4_PGE);

@@ -21,11 +21,16 @@
 #include <sys/mman.h>
 #include "engine/bt/bt_private.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 #define WINDOW_STRIDE (WINDOW_BYTES + WINDOW_BORDER)
 #define POOL_BYTES (64ull << 40)
-/* Cycles: a signal and what it brings with it, of an access that could be done then, and of one that could not; the debt that takes the
- * windows away; which part of the time may be spent on them in the long run. */
-enum { HOT_TICKS = 3, PLACE_MANY = 1, COST_MAPPED = 15000, COST_IN_VAIN = 40000, SPECIAL_MAX = 16, DEBT_MAX = 25000000, CREDIT = 10 };
+/* Cycles: what a mapped page costs, and a fault that did not lead to one; which part of its time an address space may spend on that; how
+ * much it can save up, and what it must have to begin (again). */
+enum { HOT_TICKS = 3, PLACE_MANY = 1, COST_MAPPED = 15000, COST_IN_VAIN = 25000, SPECIAL_MAX = 16, CREDIT = 8, CREDIT_MAX = 10000000,
+       CREDIT_ON = 4000000 };
 
 static void lock(struct bt_vcpu *v) { while (__atomic_exchange_n(&v->windows.lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause(); }
 static void unlock(struct bt_vcpu *v) { __atomic_store_n(&v->windows.lock, 0, __ATOMIC_RELEASE); }
@@ -75,8 +80,6 @@ static void page_unmap(struct bt_vcpu *v, unsigned n, uint64_t offset)
     uint64_t bit, *word = mapped_word(v, n, offset, &bit);
     if (!(*word & bit)) return;
     *word &= ~bit;
-    v->windows.window[n].pages--;
-    v->windows.pages--;
     nothing_mapped(window_start(v, n) + offset, PAGE_BYTES);
 }
 
@@ -84,11 +87,11 @@ static void window_empty(struct bt_vcpu *v, unsigned n)
 {
     struct window *w = &v->windows.window[n];
     uint64_t bit;
-    if (!w->pages) return;
+    if (!w->mappings) return;
     nothing_mapped(window_start(v, n), WINDOW_BYTES);
     madvise(mapped_word(v, n, 0, &bit), WINDOW_BYTES / PAGE_BYTES / 8, MADV_DONTNEED);
-    v->windows.pages -= w->pages;
-    w->pages = 0;
+    v->windows.mappings -= w->mappings;
+    w->mappings = 0;
 }
 
 static void all_empty(struct bt_vcpu *v)
@@ -117,22 +120,29 @@ static struct window_space *space_of(struct bt_vcpu *v, uint64_t asid)
     return s;
 }
 
-/* An interrupt came while the user's code ran. What windows cost is a debt that is paid off in the course of time. */
+/* An interrupt came while the user's code ran. */
 void bt_windows_tick(struct bt_vcpu *v)
 {
     if (!v->windows.count) return;
     struct window_space *s = space_of(v, v->asid);
     uint64_t now = __builtin_ia32_rdtsc(), since = now - s->since;
     s->since = now;
-    s->debt = MAX(s->debt - (int64_t)MIN(since / CREDIT, (uint64_t)DEBT_MAX), 0);
     if (s->heat < HOT_TICKS) {
-        s->heat++;
-    } else if (s->debt > DEBT_MAX && !v->windows.always) {
-        s->backoff = MIN(s->backoff * 2 + 8, 4096u);
-        s->heat = HOT_TICKS - (int)s->backoff;
-        s->debt = 0;
-        v->count[COUNT_WINDOW_COSTLY]++;
+        if (++s->heat == HOT_TICKS) s->credit = CREDIT_MAX;
+    } else {
+        s->credit = MIN(s->credit + (int64_t)MIN(since / CREDIT, (uint64_t)CREDIT_MAX), (int64_t)CREDIT_MAX);
     }
+    if (s->credit >= CREDIT_ON) s->on = true;
+}
+
+static void pay(struct bt_vcpu *v, int64_t cost)
+{
+    struct window_space *s = space_of(v, v->asid);
+    s->credit -= cost;
+    if (s->credit >= 0 || !s->on) return;
+    s->on = false;
+    bt_poke(v);                                        /* out of loops, too */
+    v->count[COUNT_WINDOW_COSTLY]++;
 }
 
 /* The same address space has got a new number. */
@@ -158,25 +168,65 @@ static unsigned window_new(struct bt_vcpu *v, unsigned piece)
     return best;
 }
 
-static bool map_page(struct bt_vcpu *v, unsigned n, uint64_t offset, const struct tlb_second *t, bool writable)
+/* Pages of a window that become one mapping: first is mapped at an offset. */
+struct run { uint64_t offset, count; gpa_t gpa; uint8_t *hva; bool writable, large; };
+
+/* May the page beside a run be mapped with it? It has been accessed already, lies beside it in memory too and has the same rights. */
+static bool continues(struct bt_vcpu *v, unsigned n, gva_t start, const struct run *r, uint64_t offset)
+{
+    uint64_t bit;
+    bool readonly = false;
+    gpa_t gpa = r->gpa + (offset - r->offset);
+    if (*mapped_word(v, n, offset, &bit) & bit || bt_ram(v->engine, gpa, &readonly) != r->hva + (offset - r->offset) || readonly) return false;
+    bool watched = bt_page_is_watched(v->engine, gpa);
+    if (r->large) return r->writable == !watched;
+    struct walk_result w = bt_walk(v, start + offset, BT_READ, true, false, false);
+    return w.ok && PAGE_OF(w.gpa) == gpa && w.accessed && (w.writable && w.dirty && !watched) == r->writable;
+}
+
+/* Takes in what lies beside a page: within its large page, or some pages on both sides. */
+static void run_grow(struct bt_vcpu *v, unsigned n, gva_t start, struct run *r)
+{
+    enum { AROUND = 32 * PAGE_BYTES };
+    struct walk_result w = bt_walk(v, start + r->offset, BT_READ, true, false, false);
+    if (!w.ok) return;
+    r->large = w.shift > 12;
+    uint64_t size = r->large ? HUGE_BYTES : AROUND, low = r->offset & ~(size - 1), high = low + size;
+    while (r->offset + r->count * PAGE_BYTES < high && continues(v, n, start, r, r->offset + r->count * PAGE_BYTES)) r->count++;
+    while (r->offset > low && continues(v, n, start, r, r->offset - PAGE_BYTES)) {
+        r->offset -= PAGE_BYTES;
+        r->gpa -= PAGE_BYTES;
+        r->hva -= PAGE_BYTES;
+        r->count++;
+    }
+}
+
+static void note_mapped(struct bt_vcpu *v, unsigned n, const struct run *r)
 {
     struct windows *w = &v->windows;
-    uint8_t *at = window_start(v, n) + offset;
-    if (mremap(t->hva, 0, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
-        nothing_mapped(at, PAGE_BYTES);
-        w->count = 0;
+    for (uint64_t k = 0; k < r->count; k++) {
+        uint64_t offset = r->offset + k * PAGE_BYTES, here = ((uint64_t)n << 40 | offset) + 2, bit, *word = mapped_word(v, n, offset, &bit);
+        uint64_t *place = &w->place[(r->gpa >> 12) + k];
+        *word |= bit;
+        if (r->writable) *place = *place && *place != here ? PLACE_MANY : here;
+    }
+    w->window[n].mappings++;
+    w->mappings++;
+}
+
+static bool run_map(struct bt_vcpu *v, unsigned n, const struct run *r)
+{
+    uint8_t *at = window_start(v, n) + r->offset;
+    uint64_t bytes = r->count * PAGE_BYTES;
+    if (mremap(r->hva, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
+        nothing_mapped(at, bytes);
+        v->windows.count = 0;                          /* private memory; no more from now on */
         v->mode_dirty = true;
         return false;
     }
-    if (!writable) mprotect(at, PAGE_BYTES, PROT_READ);
-    uint64_t bit, *word = mapped_word(v, n, offset, &bit);
-    if (!(*word & bit)) {
-        *word |= bit;
-        w->window[n].pages++;
-        w->pages++;
-    }
-    uint64_t *place = &w->place[t->gpa >> 12], here = ((uint64_t)n << 40 | offset) + 2;
-    if (writable) *place = *place && *place != here ? PLACE_MANY : here;
+    if (!r->writable) mprotect(at, bytes, PROT_READ);
+    if (r->count > 1) madvise(at, bytes, r->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+    note_mapped(v, n, r);
     return true;
 }
 
@@ -220,10 +270,12 @@ static enum outcome show(struct bt_vcpu *v, unsigned n, unsigned piece, uint64_t
     if (write && !writable) return SPECIAL;
     lock(v);
     if (writable && bt_page_is_watched(v->engine, t->gpa)) writable = false;       /* since just now */
-    if (w->pages >= WINDOW_PAGES / v->engine->vcpu_count) all_empty(v);
+    if (w->mappings >= WINDOW_MAPPINGS / v->engine->vcpu_count) all_empty(v);
     bool fresh = !n;
     if (fresh) n = window_new(v, piece);
-    bool ok = n && (!write || writable) && map_page(v, n, PAGE_OF(offset), t, writable);
+    struct run r = { PAGE_OF(offset), 1, t->gpa, t->hva, writable, false };
+    if (n) run_grow(v, n, linear - offset, &r);
+    bool ok = n && (!write || writable) && run_map(v, n, &r);
     unlock(v);
     return !ok ? SPECIAL : fresh ? MAPPED_ANEW : MAPPED;
 }
@@ -251,7 +303,7 @@ static void show_wanted(struct bt_vcpu *v)
         w->wanted = 0;
         if (o != MAPPED) return;
         v->count[COUNT_WINDOW_PAGE]++;
-        space_of(v, v->asid)->debt += COST_MAPPED / 2;
+        pay(v, COST_MAPPED / 2);
     }
 }
 
@@ -261,7 +313,7 @@ bool bt_windows_wanted(struct bt_vcpu *v)
     struct windows *w = &v->windows;
     if (!w->count) return false;
     const struct window_space *s = &w->space[v->asid % WINDOW_SPACES];
-    if (!w->always && (s->asid != v->asid || s->heat < HOT_TICKS)) return false;
+    if (!w->always && (s->asid != v->asid || !s->on)) return false;
     if (w->asid != v->asid) {
         lock(v);
         install(v);
@@ -286,7 +338,7 @@ bool bt_window_is_special(struct bt_engine *e, gpa_t pc) { return *special_count
 bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, uint64_t addend, bool write)
 {
     enum outcome o = fault(v, address, addend, write);
-    space_of(v, v->asid)->debt += o <= MAPPED_ANEW ? COST_MAPPED : COST_IN_VAIN;
+    pay(v, o <= MAPPED_ANEW ? COST_MAPPED : COST_IN_VAIN);
     v->count[o <= MAPPED_ANEW ? COUNT_WINDOW_PAGE : o == FAULTS ? COUNT_WINDOW_FAULT : COUNT_WINDOW_SPECIAL]++;
     if (o == SPECIAL && !bt_window_is_special(v->engine, tb->pc) && ++*special_count(v->engine, tb->pc) == SPECIAL_MAX) {
         bt_code_lock(v);
@@ -300,10 +352,10 @@ bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, u
 void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear)
 {
     struct windows *w = &v->windows;
-    if (!w->pages) return;
+    if (!w->mappings) return;
     lock(v);
     for (unsigned n = 1; n < w->count; n++)
-        if (w->window[n].asid == v->asid && w->window[n].pages && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
+        if (w->window[n].asid == v->asid && w->window[n].mappings && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
             page_unmap(v, n, PAGE_OF(linear) & (WINDOW_BYTES - 1));
     unlock(v);
 }
