@@ -50,12 +50,14 @@ static bool is_shared_out(struct vnc_client *c, bool shared)
 
 static size_t step_init(struct vnc_client *c, const uint8_t *data, size_t size)
 {
-    const struct surface *s = display_surface(c->server->display);
+    const struct surface *s;
 
     if (!is_shared_out(c, data[0] & CLIENT_INIT_SHARED)) {
         c->gone = true;
         return 1;
     }
+    display_refresh(c->server->display);                           /* nobody may have looked for long: its size is old */
+    s = display_surface(c->server->display);
     bytes_add_u16(&c->out, s->width);
     bytes_add_u16(&c->out, s->height);
     vnc_format_put(&c->out);

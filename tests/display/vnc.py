@@ -103,14 +103,25 @@ def color_map(path):
     c.close()
 
 
-def fixed_size(m, path):
-    """A client that cannot be told another size gets what fits."""
+def fixed_size(ospite, image, where, path):
+    """The first client, before anybody looked, is told the size of now; one that cannot be told another gets what fits."""
+    m = ours(ospite, image, where, ['-vnc', f'unix:{path}'])
+    m.sync()
+    m.go_on()
+    m.sync()                                           # text, 720x400; the display began with 640x480
     c = Client(path)
     c.set_encodings(rfb.RAW)
-    w, h, _ = m.picture()
-    c.update(0)
-    check((c.width, c.height) == (w, h), 'its size')
+    check((c.width, c.height) == (720, 400) and c.settle(m.picture), f'the first client is told {c.width}x{c.height}')
+    for _ in range(2):
+        m.go_on()
+        m.sync()
+
+    def part():
+        w, h, pixels = m.picture()
+        return 720, 400, b''.join(pixels[y * w * 3:(y * w + 720) * 3] for y in range(400)) if w >= 720 else b''
+    check(m.picture()[0] == 1024 and c.settle(part) and not c.sizes, 'a part of a larger screen')
     c.close()
+    m.end()
 
 
 def size_wish(path):
@@ -480,13 +491,13 @@ def main():
         web_port = free.getsockname()[1]
     try:
         sharing(ospite, image, where, path)
+        fixed_size(ospite, image, where, path)
         passwords(ospite, image, where, path)
         keys(ospite, image, where, path)
         m = ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{web_port}'])
         pixels = pictures(m, path, web_port, steps)
         versions(path)
         color_map(path)
-        fixed_size(m, path)
         size_wish(path)
         cpu = idle(m, path)
         r = random.Random(SEED)

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Fuzzing of the VNC server: an input is what a client sends, plainly or through a websocket (its first byte says which, and
+ * what the screen does meanwhile). Whatever comes back is read, or not.
+ *
+ * Under clang 'ninja fuzzer-vnc' makes a libFuzzer program. The plain program changes sessions that make sense at random:
+ * 'fuzz-vnc COUNT SEED'; with 0 and file names it replays those.
+ */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/loop.h"
+#include "display/display.h"
+#include "display/vnc.h"
+
+enum { INPUT_MAX = 1 << 14, OVER_WEB = 1, RESIZES = 2, READS = 4, PASSWORD = 8 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct bench {
+    struct display *display;
+    struct vnc_server *server[2];      /* without and with a password */
+    char path[2][64];
+    unsigned port[2];
+    uint64_t keys, received;
+};
+
+static void key(void *opaque, unsigned qkeycode, bool down) { ((struct bench *)opaque)->keys++; }
+static void pointer(void *opaque, int dx, int dy, int wheel, unsigned buttons) { ((struct bench *)opaque)->keys++; }
+
+static void server_make(struct bench *b, unsigned i)
+{
+    struct vnc_config c = { .password = i, .web_host = "127.0.0.1" };
+    struct error err;
+
+    snprintf(b->path[i], sizeof(b->path[i]), "/tmp/ospite-fuzz-vnc-%d-%u", (int)getpid(), i);
+    c.unix_path = b->path[i];
+    for (unsigned n = 0; n < 200 && !b->server[i]; n++) {
+        b->port[i] = c.web_port = 20000 + ((unsigned)getpid() * 7 + n * 13 + i) % 30000;
+        b->server[i] = vnc_server_new(b->display, &c, &err);
+    }
+    if (!b->server[i]) {
+        printf("no server: %s\n", err.text);
+        exit(1);
+    }
+    if (i) vnc_password_set(b->server[i], "secret", &err);
+}
+
+static struct bench *bench(void)
+{
+    static struct bench *b;
+    struct display_input input = { .key = key, .pointer_relative = pointer };
+
+    if (b) return b;
+    b = calloc(1, sizeof(*b));
+    loop_init();
+    b->display = display_new();
+    input.opaque = b;
+    display_input_set(b->display, &input);
+    server_make(b, 0);
+    server_make(b, 1);
+    return b;
+}
+
+static int client(const struct bench *b, unsigned how)
+{
+    unsigned i = how & PASSWORD ? 1 : 0;
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htobe16((uint16_t)b->port[i]), .sin_addr.s_addr = htobe32(INADDR_LOOPBACK) };
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    struct linger now = { 1, 0 };
+    int fd = socket(how & OVER_WEB ? AF_INET : AF_UNIX, SOCK_STREAM, 0), result;
+
+    strcpy(un.sun_path, b->path[i]);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));      /* no ports left in TIME_WAIT */
+    result = how & OVER_WEB ? connect(fd, (struct sockaddr *)&in, sizeof(in)) : connect(fd, (struct sockaddr *)&un, sizeof(un));
+    if (result < 0) abort();
+    return fd;
+}
+
+static void screen_change(struct bench *b, unsigned how, unsigned seed)
+{
+    static const uint16_t sizes[][2] = { { 640, 480 }, { 80, 25 }, { 1, 1 }, { 1000, 65 }, { 720, 400 }, { 3000, 20 } };
+    uint32_t row[3000];
+    unsigned n = seed % ARRAY_SIZE(sizes);
+
+    if (how & RESIZES) display_resize(b->display, sizes[n][0], sizes[n][1]);
+    for (unsigned x = 0; x < ARRAY_SIZE(row); x++) row[x] = seed & 64 ? x * seed * 2654435761u >> 8 : x / 7 % (seed % 9 + 1);
+    for (unsigned y = seed % 16; y < 64; y += 3) display_row_put(b->display, y, row);
+    display_refresh(b->display);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bench *b = bench();
+    unsigned how;
+    int fd;
+
+    if (size < 2 || size > INPUT_MAX) return 0;
+    how = data[0];
+    fd = client(b, how);
+    loop_step(0);
+    for (size_t at = 1; at < size;) {
+        size_t n = MIN(size - at, (size_t)(how >> 4) * 97 + 61);
+        uint8_t scrap[65536];
+
+        if (send(fd, data + at, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) break;
+        at += n;
+        loop_step(0);
+        screen_change(b, how, data[at - 1]);
+        loop_step(0);
+        for (ssize_t got; how & READS && (got = recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT)) > 0; b->received += (uint64_t)got) loop_step(0);
+    }
+    close(fd);
+    loop_step(0);
+    loop_step(0);
+    return 0;
+}
+
+#ifndef FUZZER
+static uint64_t dice(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+static size_t put(uint8_t *to, const void *data, size_t length)
+{
+    memcpy(to, data, length);
+    return length;
+}
+
+static const struct { uint8_t bytes; uint8_t data[24]; } messages[] = {
+    { 20, { 0, 0, 0, 0, 32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0 } }, { 20, { 0, 0, 0, 0, 16, 16, 1, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0 } },
+    { 20, { 0, 0, 0, 0, 8, 8, 0, 0 } }, { 20, { 0, 0, 0, 0, 32, 24, 1, 1, 0, 255, 0, 255, 0, 255, 8, 16, 24 } },
+    { 8, { 2, 0, 0, 1, 0, 0, 0, 0 } }, { 8, { 2, 0, 0, 1, 0, 0, 0, 7 } }, { 8, { 2, 0, 0, 1, 0, 0, 0, 16 } },
+    { 20, { 2, 0, 0, 4, 0, 0, 0, 7, 255, 255, 255, 33, 255, 255, 254, 204, 255, 255, 254, 254 } }, { 12, { 2, 0, 0, 2, 0, 0, 0, 16, 255, 255, 254, 204 } },
+    { 10, { 3, 0, 0, 0, 0, 0, 4, 0, 4, 0 } }, { 10, { 3, 1, 0, 0, 0, 0, 4, 0, 4, 0 } }, { 8, { 4, 1, 0, 0, 0, 0, 0, 65 } },
+    { 6, { 5, 1, 0, 9, 0, 9 } }, { 12, { 6, 0, 0, 0, 0, 0, 0, 4, 't', 'e', 'x', 't' } }, { 24, { 251, 0, 4, 0, 3, 0, 1 } },
+    { 12, { 255, 0, 0, 1, 0, 0, 0, 65, 0, 0, 0, 30 } },
+};
+
+static size_t rfb_make(uint8_t *to, uint64_t *state, bool password)
+{
+    size_t n = put(to, dice(state) % 8 ? "RFB 003.008\n" : "RFB 003.003\n", 12);
+
+    n += put(to + n, password ? "\2" : "\1", 1);
+    for (unsigned i = 0; password && i < 16; i++) to[n++] = (uint8_t)dice(state);
+    to[n++] = dice(state) % 2;
+    for (unsigned count = dice(state) % 20; count--;) {
+        unsigned m = dice(state) % ARRAY_SIZE(messages);
+
+        n += put(to + n, messages[m].data, messages[m].bytes);
+    }
+    return n;
+}
+
+/* The session in masked frames of random lengths. */
+static size_t web_make(uint8_t *to, const uint8_t *rfb, size_t size, uint64_t *state)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\n\r\n";
+    size_t n = put(to, request, sizeof(request) - 1);
+
+    for (size_t at = 0; at < size;) {
+        size_t piece = MIN(size - at, (size_t)(1 + dice(state) % 125));
+        bool ping = dice(state) % 8 == 0;
+
+        if (ping) piece = MIN(piece, (size_t)20);
+        to[n++] = ping ? 0x89 : 0x82;
+        to[n++] = (uint8_t)(0x80 | piece);
+        for (unsigned i = 0; i < 4; i++) to[n++] = 0x11;
+        for (size_t i = 0; i < piece; i++) to[n++] = rfb[at + i] ^ 0x11;
+        if (!ping) at += piece;
+    }
+    return n;
+}
+
+static size_t input_make(uint8_t *to, uint64_t *state)
+{
+    uint8_t rfb[1024];
+    size_t n;
+
+    to[0] = (uint8_t)dice(state);
+    if (dice(state) % 4) to[0] &= (uint8_t)~PASSWORD;
+    n = rfb_make(rfb, state, to[0] & PASSWORD);
+    n = to[0] & OVER_WEB ? 1 + web_make(to + 1, rfb, n, state) : 1 + put(to + 1, rfb, n);
+    for (unsigned changes = dice(state) % 4; changes--;) {
+        size_t at = 1 + dice(state) % (n - 1);
+
+        switch (dice(state) % 3) {
+        case 0: to[at] = (uint8_t)dice(state); break;
+        case 1: to[at] ^= (uint8_t)(1 << dice(state) % 8); break;
+        default: n = MAX(at, (size_t)2); break;
+        }
+    }
+    return n;
+}
+
+static int replay(const char *path)
+{
+    static uint8_t data[INPUT_MAX];
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(data, 1, sizeof(data), f) : 0;
+
+    if (!f) return 1;
+    fclose(f);
+    LLVMFuzzerTestOneInput(data, n);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 4000;
+    uint64_t seed = argc > 2 && count ? strtoull(argv[2], NULL, 0) : 20261128, state = seed;
+    static uint8_t data[INPUT_MAX];
+    int failures = 0;
+
+    for (unsigned i = 0; i < count; i++) LLVMFuzzerTestOneInput(data, input_make(data, &state));
+    for (int i = 2; !count && i < argc; i++) failures += replay(argv[i]);
+    printf("fuzz-vnc: %u sessions, seed %llu, %llu keys and pointers came through, %llu MB came back\n", count,
+           (unsigned long long)seed, (unsigned long long)bench()->keys, (unsigned long long)bench()->received / 1000000);
+    vnc_server_free(bench()->server[0]);
+    vnc_server_free(bench()->server[1]);
+    display_free(bench()->display);
+    free(bench());
+    return failures != 0;
+}
+#endif
