@@ -106,6 +106,8 @@ struct block_format {
     int (*snapshot_delete)(struct block_node *n, const char *id_or_name, struct error *err);
     int (*bitmap_change)(struct block_node *n, const struct block_bitmap_change *c, struct error *err);
     int (*bitmap_list)(struct block_node *n, struct block_bitmap **list, unsigned *count, struct error *err);
+    int (*bitmap_status)(struct block_node *n, const char *name, uint64_t offset, uint64_t length,
+                         struct block_bitmap_status *status, struct error *err);
     int (*amend)(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
                  struct error *err);
     int (*make_empty)(struct block_node *n, struct error *err);

@@ -243,6 +243,16 @@ static int amend_keys_check(const struct block_format *f, const struct block_opt
     return 0;
 }
 
+int block_bitmap_status_get(struct block_node *n, const char *name, uint64_t offset_bytes, uint64_t length_bytes,
+                            struct block_bitmap_status *status, struct error *err)
+{
+    if (!n->format->bitmap_status)
+        return cannot(n, "hold dirty bitmaps", err);
+    if (!length_bytes || offset_bytes >= n->size || length_bytes > n->size - offset_bytes)
+        return error_set(err, "'%s': offset %llu lies outside of the disk", n->filename, (unsigned long long)offset_bytes);
+    return n->format->bitmap_status(n, name, offset_bytes, length_bytes, status, err);
+}
+
 int block_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,
                 struct error *err)
 {

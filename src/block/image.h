@@ -28,6 +28,7 @@ const struct block_option *block_amend_table(const char *format);
 bool block_format_new_is_zero(const char *format);
 bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
+bool block_format_has_bitmaps(const char *format);
 bool block_format_has_check(const char *format);
 bool block_format_has_make_empty(const char *format);
 
@@ -154,6 +155,14 @@ struct block_bitmap {
     bool in_use, automatic;
 };
 int block_bitmap_list(struct block_node *n, struct block_bitmap **list, unsigned *count, struct error *err);
+struct block_bitmap_status {
+    uint64_t length_bytes;          /* so much is alike, at least 1 byte */
+    bool dirty;
+    bool records;                   /* the bitmap itself: it records writes */
+};
+/* What the bitmap says about the disk from an offset on. Any thread. */
+int block_bitmap_status_get(struct block_node *n, const char *name, uint64_t offset_bytes, uint64_t length_bytes,
+                            struct block_bitmap_status *status, struct error *err);
 
 /* Changes options of an image; keys are those of the creation table whose row says amends. */
 int block_amend(struct block_node *n, const struct block_option_set *changes, bool force, struct block_progress *p,

@@ -619,6 +619,7 @@ static const struct block_option open_options[] = {
     { "export", BLOCK_OPTION_TEXT, "name of the export", "", false },
     { "tls-creds", BLOCK_OPTION_TEXT, "id of an --object tls-creds-...", NULL, false },
     { "tls-hostname", BLOCK_OPTION_TEXT, "name in the server's certificate", NULL, false },
+    { "x-dirty-bitmap", BLOCK_OPTION_TEXT, "the map shows this context of the server: dirty is no data", NULL, false },
     { "reconnect-delay", BLOCK_OPTION_NUMBER, "0: never", "0", false },
     { .name = NULL },
 };

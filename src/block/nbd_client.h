@@ -11,6 +11,7 @@ struct nbd_address {
     char *host, *port;
     char *export;                   /* "" is the default one */
     char *tls_creds, *tls_hostname, *tls_directory;
+    char *context;                  /* asked for instead of base:allocation: a dirty bitmap; NULL: none */
     bool tls;
 };
 /* nbd://host:port/export, nbd+unix:///export?socket=PATH, nbds..., nbd:host:port:exportname=E, nbd:unix:PATH, or options. */

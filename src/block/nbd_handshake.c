@@ -122,8 +122,9 @@ static size_t name_put(uint8_t *to, const char *name)
 static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct nbd_export_facts *f, struct reply *reply,
                        struct error *err)
 {
-    static const char context[] = "base:allocation";
-    uint8_t data[NBD_STRING_MAX + 64];
+    const char *context = a->context ? a->context : "base:allocation";
+    size_t length = strlen(context);
+    uint8_t data[2 * NBD_STRING_MAX + 64];
     const be32 one = be32_make(1);
     be32 id;
     size_t n = name_put(data, a->export);
@@ -135,9 +136,9 @@ static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct
     for (unsigned i = 0; i < REPLIES_MAX; i++) {
         if (reply_get(s, NBD_OPT_SET_META_CONTEXT, reply, err))
             return -1;
-        if (reply->type != NBD_REP_META_CONTEXT)
-            return 0;               /* the end, or a refusal: then there are none */
-        if (reply->length != sizeof(id) + sizeof(context) - 1 || memcmp(reply->data + sizeof(id), context, sizeof(context) - 1))
+        if (reply->type != NBD_REP_META_CONTEXT)    /* the end, or a refusal: then there are none */
+            return f->allocation || !a->context ? 0 : error_set(err, "x-dirty-bitmap: the server has no context '%.200s'", context);
+        if (reply->length != sizeof(id) + length || memcmp(reply->data + sizeof(id), context, length))
             continue;
         memcpy(&id, reply->data, sizeof(id));
         f->allocation_id = be32_get(id);
@@ -225,6 +226,8 @@ static int negotiate(struct nbd_stream *s, const struct nbd_address *a, struct n
         f->structured = r > 0;
         if (r > 0)
             r = context_ask(s, a, f, reply, err);
+        else if (!r && a->context)
+            r = error_set(err, "x-dirty-bitmap: the server has no structured replies");
         if (r >= 0)
             r = go(s, a, f, reply, err);
         if (r)

@@ -159,7 +159,7 @@ static int options_take(struct nbd_address *a, const struct block_option_set *o,
     const struct { const char *key; char **field; } keys[] = {
         { "host", &a->host }, { "port", &a->port }, { "path", &a->path }, { "server.host", &a->host },
         { "server.port", &a->port }, { "server.path", &a->path }, { "export", &a->export }, { "tls-creds", &a->tls_creds },
-        { "tls-hostname", &a->tls_hostname },
+        { "tls-hostname", &a->tls_hostname }, { "x-dirty-bitmap", &a->context },
     };
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         const char *value = block_option_get(o, keys[i].key);
@@ -185,6 +185,8 @@ int nbd_address_parse(struct nbd_address *a, const char *name, const struct bloc
         return out_of_memory(err);
     if (strlen(a->export) > NBD_STRING_MAX)
         return error_set(err, "the name of the export is longer than %d bytes", NBD_STRING_MAX);
+    if (a->context && strlen(a->context) > NBD_STRING_MAX)
+        return error_set(err, "x-dirty-bitmap is longer than %d bytes", NBD_STRING_MAX);
     if (a->path && a->host && *a->host)
         return error_set(err, "a unix socket and a host: give one of them");
     if (!a->path && (!a->host || !*a->host) && text_set(&a->host, "localhost", 9, err))
@@ -202,6 +204,7 @@ void nbd_address_free(struct nbd_address *a)
     free(a->export);
     free(a->tls_creds);
     free(a->tls_hostname);
+    free(a->context);
     free(a->tls_directory);
     *a = (struct nbd_address){ 0 };
 }

@@ -32,7 +32,7 @@ struct nbd_client {
     struct nbd_export *export;      /* chosen; fixed once requests are served */
     int64_t deadline_ns;            /* of the negotiation, CLOCK_MONOTONIC; 0: it is over */
     bool no_zeroes, structured;
-    bool allocation;                /* base:allocation was chosen ... */
+    unsigned contexts;              /* bits 1 << enum nbd_context: which were chosen ... */
     const struct nbd_export *context_export;    /* ... for this export */
     /* Requests (serve.c). */
     pthread_mutex_t receive, send;
@@ -41,7 +41,9 @@ struct nbd_client {
     uint64_t service_ns;            /* atomic: what small requests take of late */
 };
 
-enum { NBD_CONTEXT_ALLOCATION = 1 };
+/* Their numbers on the wire. */
+enum nbd_context { NBD_CONTEXT_ALLOCATION = 1, NBD_CONTEXT_BITMAP = 2 };
+#define NBD_CONTEXT_BITMAP_PREFIX "qemu:dirty-bitmap:"
 
 /* negotiate.c: 0 with c->export set, or -1 when the connection is to end; *err says why, empty: the client went. */
 int nbd_client_negotiate(struct nbd_client *c, struct error *err);

@@ -11,7 +11,8 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "block/block.h"
+#include "base/error.h"
+#include "block/image.h"
 
 enum { SECTOR = 512, BOUNCE = 1 << 20 };
 
@@ -149,4 +150,57 @@ int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, st
     }
     *count = used;
     return 0;
+}
+
+int nbd_export_dirty(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent, unsigned *count)
+{
+    uint64_t at = offset + x->offset, end = at + length, size = block_size_bytes(x->bitmap_node);
+    unsigned used = 0;
+    while (at < end) {
+        struct block_bitmap_status s = { .length_bytes = end - at };
+        struct error err;
+        if (at < size && block_bitmap_status_get(x->bitmap_node, x->bitmap, at, MIN(end, size) - at, &s, &err)) {
+            if (!used)
+                return -EIO;
+            break;
+        }
+        if (used && extent[used - 1].hole == s.dirty)
+            extent[used - 1].length += s.length_bytes;
+        else if (used < *count)
+            extent[used++] = (struct nbd_extent){ s.length_bytes, s.dirty, false };
+        else
+            break;
+        at += s.length_bytes;
+    }
+    *count = used;
+    return 0;
+}
+
+static bool has_bitmap(struct block_node *n, const char *name)
+{
+    struct block_bitmap *list;
+    unsigned count;
+    bool found = false;
+    if (block_bitmap_list(n, &list, &count, NULL))
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        found |= !strcmp(list[i].name, name);
+    free(list);
+    return found;
+}
+
+int nbd_export_bitmap_set(struct nbd_export *x, const char *bitmap, struct error *err)
+{
+    struct block_node *n = x->node;
+    struct block_bitmap_status s;
+    while (n && !has_bitmap(n, bitmap))
+        n = block_backing(n);
+    if (!n)
+        return error_set(err, "'%s' has no dirty bitmap '%.200s', nor have its backing files; 'ospite img info' lists them",
+                         block_filename(x->node), bitmap);
+    if (block_bitmap_status_get(n, bitmap, 0, block_size_bytes(n), &s, err))
+        return -1;
+    x->bitmap = strdup(bitmap);
+    x->bitmap_node = n;
+    return x->bitmap ? 0 : error_set(err, "out of memory");
 }

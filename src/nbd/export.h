@@ -16,6 +16,8 @@ struct nbd_export {
     uint64_t offset, length;
     bool readonly;
     enum nbd_detect_zeroes detect;
+    char *bitmap;                   /* its name, or NULL */
+    struct block_node *bitmap_node; /* who has it */
     pthread_rwlock_t partial;       /* writers of parts of a sector exclude all other writers */
 };
 
@@ -32,5 +34,10 @@ struct nbd_extent { uint64_t length; bool hole, zero; };
 /* What the bytes from offset on are, at most *count extents of at most length bytes in all, at least one. */
 int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent,
                       unsigned *count);
+
+/* The same for its dirty bitmap: hole means dirty. */
+int nbd_export_dirty(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent, unsigned *count);
+/* Finds o's bitmap in the node or its backing files. 0, or -1 with *err. */
+int nbd_export_bitmap_set(struct nbd_export *x, const char *bitmap, struct error *err);
 
 #endif

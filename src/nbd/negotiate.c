@@ -120,7 +120,8 @@ static enum step option_starttls(struct option *o)
     enum step step = reply(o, NBD_REP_ACK, NULL, 0);
     if (step == STEP_ON && nbd_stream_tls(&c->stream, c->server->options.tls, NULL, o->err))
         step = STEP_END;
-    c->structured = c->allocation = false;
+    c->structured = false;
+    c->contexts = 0;
     return step;
 }
 
@@ -206,33 +207,56 @@ static enum step option_info(struct option *o)
         return step;
     o->c->export = x;
     if (o->c->context_export != x)
-        o->c->allocation = false;
+        o->c->contexts = 0;
     return STEP_SERVE;
 }
 
-static bool query_is(const char *query, size_t length, const char *name)
+static void context_name(const struct nbd_export *x, enum nbd_context which, char *name, size_t room)
 {
-    return length == strlen(name) && !memcmp(query, name, length);
+    if (which == NBD_CONTEXT_ALLOCATION)
+        snprintf(name, room, "base:allocation");
+    else
+        snprintf(name, room, NBD_CONTEXT_BITMAP_PREFIX "%s", x->bitmap);
 }
 
-static enum step context_send(struct option *o, uint32_t id, const char *name)
+static enum step context_send(struct option *o, const struct nbd_export *x, enum nbd_context which, bool list)
 {
-    uint8_t data[64];
-    be32 wire = be32_make(id);
+    uint8_t data[4 + NBD_STRING_MAX];
+    be32 wire = be32_make(list ? 0 : which);
     memcpy(data, &wire, 4);
-    memcpy(data + 4, name, strlen(name));
-    return reply(o, NBD_REP_META_CONTEXT, data, 4 + strlen(name));
+    context_name(x, which, (char *)data + 4, sizeof(data) - 4);
+    return reply(o, NBD_REP_META_CONTEXT, data, 4 + strlen((char *)data + 4));
+}
+
+/* Which contexts a query means; a name space alone is a question what there is. */
+static unsigned query_match(const struct nbd_export *x, const char *query, size_t length, bool list)
+{
+    static const enum nbd_context all[] = { NBD_CONTEXT_ALLOCATION, NBD_CONTEXT_BITMAP };
+    static const char *const spaces[][2] = { { "base:", "base:" }, { "qemu:", NBD_CONTEXT_BITMAP_PREFIX } };
+    char name[NBD_STRING_MAX];
+    unsigned found = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        if (all[i] == NBD_CONTEXT_BITMAP && !x->bitmap)
+            continue;
+        context_name(x, all[i], name, sizeof(name));
+        bool same = length == strlen(name) && !memcmp(query, name, length);
+        for (size_t k = 0; list && !same && k < 2; k++)
+            same = length == strlen(spaces[i][k]) && !memcmp(query, spaces[i][k], length);
+        found |= same ? 1u << all[i] : 0;
+    }
+    return found;
 }
 
 /* LIST and SET_META_CONTEXT: export name, number of queries, queries. Unknown contexts are passed over. */
 static enum step option_context(struct option *o)
 {
     struct nbd_client *c = o->c;
-    bool list = o->number == NBD_OPT_LIST_META_CONTEXT, found = false;
+    bool list = o->number == NBD_OPT_LIST_META_CONTEXT;
+    unsigned found = 0;
     size_t at = 0, length = 0;
     be32 count;
     if (!list)
-        c->allocation = false;
+        c->contexts = 0;
     if (!c->structured)
         return refuse(o, NBD_REP_ERR_INVALID, "structured replies come first");
     const char *name = string_take(o, &at, &length);
@@ -245,16 +269,20 @@ static enum step option_context(struct option *o)
         const char *query = string_take(o, &at, &length);
         if (!query)
             return refuse(o, NBD_REP_ERR_INVALID, "the queries do not fit into the option");
-        found |= query_is(query, length, "base:allocation") || (list && query_is(query, length, "base:"));
+        found |= x ? query_match(x, query, length, list) : 0;
     }
     if (at != o->length)
         return refuse(o, NBD_REP_ERR_INVALID, "there is more than the queries in the option");
     if (!x)
         return refuse(o, NBD_REP_ERR_UNKNOWN, "no such export");
-    found |= list && !be32_get(count);
-    enum step step = found ? context_send(o, list ? 0 : NBD_CONTEXT_ALLOCATION, "base:allocation") : STEP_ON;
+    if (list && !be32_get(count))
+        found = 1u << NBD_CONTEXT_ALLOCATION | (x->bitmap ? 1u << NBD_CONTEXT_BITMAP : 0);
+    enum step step = STEP_ON;
+    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_BITMAP && step == STEP_ON; which++)
+        if (found >> which & 1)
+            step = context_send(o, x, which, list);
     if (!list) {
-        c->allocation = found;
+        c->contexts = found;
         c->context_export = x;
     }
     return step == STEP_ON ? reply(o, NBD_REP_ACK, NULL, 0) : step;

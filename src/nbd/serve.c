@@ -172,32 +172,43 @@ static void read_run(struct worker *w, const struct request *q)
         pthread_mutex_unlock(&c->send);
 }
 
-static void status_run(struct worker *w, const struct request *q)
+/* One context's answer as a chunk. False: it could not be found out, *r says why. */
+static bool context_status(struct worker *w, const struct request *q, enum nbd_context which, bool last, int *r)
 {
     enum { EXTENTS = 4096 };
     struct nbd_wire_extent *wire = (struct nbd_wire_extent *)(w->memory + 64);
     struct nbd_extent extent[64];
     unsigned limit = q->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : EXTENTS, count = 0;
     uint64_t done = 0;
-    int r = 0;
-    while (!r && done < q->length && count < limit) {
+    *r = 0;
+    while (!*r && done < q->length && count < limit) {
         unsigned got = MIN(limit - count, (unsigned)ARRAY_SIZE(extent));
-        r = nbd_export_status(w->c->export, q->offset + done, q->length - done, extent, &got);
-        for (unsigned i = 0; !r && i < got; i++, count++) {
+        *r = (which == NBD_CONTEXT_BITMAP ? nbd_export_dirty : nbd_export_status)(w->c->export, q->offset + done,
+                                                                                  q->length - done, extent, &got);
+        for (unsigned i = 0; !*r && i < got; i++, count++) {
             wire[count] = (struct nbd_wire_extent){ be32_make((uint32_t)extent[i].length),
                 be32_make((extent[i].hole ? NBD_STATE_HOLE : 0) | (extent[i].zero ? NBD_STATE_ZERO : 0)) };
             done += extent[i].length;
         }
     }
-    if (!count) {
-        reply(w, q, r);
-        return;
-    }
+    if (!count)
+        return false;
     struct { struct nbd_wire_chunk chunk; be32 context; } __attribute__((packed)) h;
-    chunk_fill(&h.chunk, q, NBD_CHUNK_FLAG_DONE, NBD_CHUNK_BLOCK_STATUS, 4 + count * sizeof(*wire));
-    h.context = be32_make(NBD_CONTEXT_ALLOCATION);
+    chunk_fill(&h.chunk, q, last ? NBD_CHUNK_FLAG_DONE : 0, NBD_CHUNK_BLOCK_STATUS, 4 + count * sizeof(*wire));
+    h.context = be32_make(which);
     struct iovec iov[2] = { { &h, sizeof(h) }, { wire, count * sizeof(*wire) } };
     send_all(w, iov, 2);
+    return true;
+}
+
+static void status_run(struct worker *w, const struct request *q)
+{
+    int r = 0;
+    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_BITMAP; which++)
+        if (w->c->contexts >> which & 1 && !context_status(w, q, which, !(w->c->contexts >> which >> 1), &r)) {
+            reply(w, q, r);
+            return;
+        }
 }
 
 static int prefetch(struct worker *w, const struct request *q)
@@ -230,7 +241,7 @@ static int request_check(const struct nbd_client *c, const struct request *q)
         return -EOVERFLOW;
     if (q->command <= NBD_CMD_WRITE && q->length > NBD_PAYLOAD_MAX)
         return -EINVAL;
-    if (q->command == NBD_CMD_BLOCK_STATUS && (!c->allocation || !c->structured || !q->length))
+    if (q->command == NBD_CMD_BLOCK_STATUS && (!c->contexts || !c->structured || !q->length))
         return -EINVAL;
     uint64_t size = nbd_export_size(c->export);
     if (q->offset > size || q->length > size - q->offset)

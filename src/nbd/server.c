@@ -116,6 +116,12 @@ int nbd_server_export_add(struct nbd_server *s, const struct nbd_export_options 
     }
     *x = (struct nbd_export){ .name = name, .description = description, .node = o->node, .offset = o->offset_bytes,
                               .length = o->length_bytes, .readonly = o->readonly || block_is_readonly(o->node), .detect = o->detect_zeroes };
+    if (o->bitmap && nbd_export_bitmap_set(x, o->bitmap, err)) {
+        free(name);
+        free(description);
+        free(x);
+        return -1;
+    }
     pthread_rwlock_init(&x->partial, NULL);
     while (*last)
         last = &(*last)->next;
@@ -362,6 +368,7 @@ void nbd_server_free(struct nbd_server *s)
         pthread_rwlock_destroy(&x->partial);
         free(x->name);
         free(x->description);
+        free(x->bitmap);
         free(x);
     }
     pthread_mutex_destroy(&s->lock);

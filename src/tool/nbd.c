@@ -155,14 +155,11 @@ static int export_open(struct running *u, struct nbd_image *i, struct error *err
     };
     struct nbd_export_options x = { .name = i->name, .description = i->description, .offset_bytes = i->offset,
                                     .length_bytes = UINT64_MAX, .readonly = i->readonly,
-                                    .detect_zeroes = u->t.detect_zeroes };
+                                    .detect_zeroes = u->t.detect_zeroes, .bitmap = i->bitmap };
     i->node = x.node = block_open(&o, err);
     if (!i->node)
         return -1;
     x.readonly |= block_is_readonly(i->node);
-    if (!i->format && !i->options && !strcmp(block_format_name(i->node), "raw") && !i->readonly)
-        log_message("'%s' looks like a raw image; writes that would make it look like another format are refused. Give "
-                    "-f raw to allow them", i->filename);
     if (i->partition) {
         struct partition_table table;
         if (partition_table_read(i->node, &table, err))
@@ -174,7 +171,12 @@ static int export_open(struct running *u, struct nbd_image *i, struct error *err
         x.offset_bytes = p->offset_bytes;
         x.length_bytes = p->length_bytes;
     }
-    return nbd_server_export_add(u->server, &x, err);
+    if (nbd_server_export_add(u->server, &x, err))
+        return -1;
+    if (!i->format && !i->options && !strcmp(block_format_name(i->node), "raw") && !i->readonly)
+        log_message("'%s' looks like a raw image; writes that would make it look like another format are refused. Give "
+                    "-f raw to allow them", i->filename);
+    return 0;
 }
 
 static int server_make(struct running *u, struct error *err)

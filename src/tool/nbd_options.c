@@ -31,6 +31,7 @@ SET_FLAG(persistent, persistent)
 SET_FLAG(verbose, verbose)
 SET_TEXT(name, plain.name)
 SET_TEXT(description, plain.description)
+SET_TEXT(bitmap, plain.bitmap)
 SET_TEXT(connect, connect)
 SET_TEXT(disconnect, disconnect)
 SET_FLAG(readonly, plain.readonly)
@@ -167,6 +168,7 @@ static int export_offset(void *i, const char *v, struct error *err)
 {
     return value_size("offset", v, 1, &((struct nbd_image *)i)->offset, err);
 }
+static int export_bitmap(void *i, const char *v, struct error *err) { ((struct nbd_image *)i)->bitmap = v; return 0; }
 static int export_partition(void *i, const char *v, struct error *err) { return partition_set(i, v, err); }
 
 static int image_add(struct nbd_tool *t, const struct nbd_image *i, struct error *err)
@@ -182,7 +184,7 @@ static int set_export(struct nbd_tool *t, const char *arg, struct error *err)
     static const struct option_key keys[] = {
         { "file", export_filename }, { "name", export_name }, { "format", export_format }, { "offset", export_offset },
         { "description", export_description }, { "read-only", export_readonly }, { "partition", export_partition },
-        { .name = NULL },
+        { "bitmap", export_bitmap }, { .name = NULL },
     };
     struct nbd_image i = { 0 };
     struct option_list l;
@@ -209,12 +211,12 @@ static const struct row {
     { 'v', "verbose", NULL, "say why connections end; stay in the foreground", set_verbose },
     { 'x', "export-name", "NAME", "name of the export (default: empty)", set_name },
     { 'D', "description", "TEXT", "what the export is, for people", set_description },
-    { 0, "export", "file=F,name=N,...", "one more image; also format=, read-only=, description=, offset=, partition=",
+    { 0, "export", "file=F,name=N,...", "one more image; also format=, read-only=, description=, offset=, partition=, bitmap=",
       set_export },
     { 'o', "offset", "OFFSET", "where in the image the export begins", set_offset },
     { 'P', "partition", "NUM", "only this partition (GPT, or MBR with logical ones from 5)", set_partition },
     { 'A', "allocation-depth", NULL, "the context qemu:allocation-depth is not in this version", NULL },
-    { 'B', "bitmap", "NAME", "dirty bitmaps are not in this version", NULL },
+    { 'B', "bitmap", "NAME", "show this dirty bitmap, as qemu:dirty-bitmap:NAME", set_bitmap },
     { 'L', "list", NULL, "list the exports of another server (with -k, or -b and -p)", set_list },
     { 0, "object", "TYPE,id=ID,...", "tls-creds-x509, tls-creds-psk, tls-creds-anon, secret, authz-simple", set_object },
     { 0, "tls-creds", "ID", "TLS with the credentials of that --object, and nothing without TLS", set_tls_creds },

@@ -16,7 +16,7 @@ struct nbd_tls;
 enum { NBD_TOOL_IMAGES = 64, NBD_TOOL_OBJECTS = 32 };
 
 struct nbd_image {
-    const char *filename, *format, *name, *description;
+    const char *filename, *format, *name, *description, *bitmap;
     bool readonly;
     uint64_t offset;
     unsigned partition;             /* 0: all */

@@ -356,7 +356,7 @@ def lives():
     for args, words in (
             ('nosuch', 'no such file'), ('', 'which image'), ('-k s -p 1000 h', 'give one of them'),
             ('-p 0 h', '1 to 65535'), ('-p 70000 h', 'too much'), ('-x a h h', '--export'), ('-P 9 h', 'no partition 9'),
-            ('-o 2M h', 'beyond'), ('--cache=foo h', 'unknown value'), ('-B map h', 'not in this version'),
+            ('-o 2M h', 'beyond'), ('--cache=foo h', 'unknown value'), ('-B map h', 'no dirty bitmap'),
             ('--snapshoot h', "did you mean '--snapshot'"), ('-y h', 'unknown option'), ('-k', 'wants a value'),
             ('--tls-creds=t h', 'no --object'), ('--object foo,id=a h', 'unknown type'), ('-n --cache=none h', 'once'),
             ('-c /dev/nbd0 h', 'nbd'), ('-d /dev/sda', 'no NBD device'), ('-b nosuch.invalid h', 'cannot find'),

@@ -58,10 +58,10 @@ static int zero_flags_remove(struct qcow2 *q, struct block_progress *p)
         uint64_t length = map.length_bytes;
         bool below = q->node->backing && at < q->node->backing->size;
         if (!r && map.zero && !below)
-            r = qcow2_discard(q->node, at, length);
+            r = qcow2_data_discard(q, at, length);
         for (uint64_t done = 0; !r && map.zero && below && done < length; done += chunk) {
             struct iovec iov = { zeroes, MIN(chunk, length - done) };
-            r = qcow2_pwritev(q->node, at + done, &iov, 1);
+            r = qcow2_data_write(q, at + done, &iov, 1);
         }
         at += length;
         if (p && p->report)
@@ -76,7 +76,7 @@ static int version_lower(struct qcow2 *q, struct block_progress *p, struct error
     const char *holds = q->refcount_order != 4 ? "refcounts that are not 16 bits wide (amend refcount_bits=16 first)"
                         : q->data_external ? "an external data file" : q->extended ? "extended L2 entries"
                         : q->compression != QCOW2_ZLIB ? "zstd compression" : q->snapshots ? "internal snapshots"
-                        : be32_get(q->bitmaps_raw.count) ? "dirty bitmaps" : NULL;
+                        : be32_get(q->bitmaps_raw.count) && q->autoclear & QCOW2_AUTOCLEAR_BITMAPS ? "dirty bitmaps" : NULL;
     if (holds)
         return error_set(err, "it cannot become version 2: it has %s", holds);
     int r = qcow2_write_begin(q);

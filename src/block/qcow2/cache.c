@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Caches of L2 tables and refcount blocks, in slices of at most 4 KiB: a hash table over file offsets and a
+ * Caches of L2 tables, refcount blocks and bits of dirty bitmaps, in slices of at most 4 KiB: a hash table over file offsets and a
  * list by last use. Slices are changed in memory and written back in the order that flush.c keeps; before a
  * changed L2 slice makes room for another, everything it relies on is written.
  */
@@ -117,12 +117,12 @@ int qcow2_cache_write_locked(struct qcow2 *q, struct qcow2_cache *c)
     return r;
 }
 
-/* A refcount slice alone may be written at any time: what it holds too much is only a leak. */
+/* A refcount slice alone may be written at any time: what it holds too much is only a leak. Nor has a bitmap in use any order. */
 static int make_clean(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_slice *s)
 {
     if (!s->dirty)
         return 0;
-    return c == &q->refcounts ? slice_write(q, c, s) : qcow2_tables_write_locked(q);
+    return c == &q->l2 ? qcow2_tables_write_locked(q) : slice_write(q, c, s);
 }
 
 int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset, struct qcow2_slice **slice)
@@ -153,7 +153,7 @@ int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offs
 
 void qcow2_cache_forget(struct qcow2_cache *c, uint64_t offset, uint64_t length)
 {
-    for (uint64_t at = offset; at < offset + length; at += c->slice_bytes) {
+    for (uint64_t at = offset; c->slices && at < offset + length; at += c->slice_bytes) {
         struct qcow2_slice *s = *bucket_of(c, at);
         while (s && s->offset != at)
             s = s->hash_next;

@@ -10,13 +10,15 @@
  */
 #include "block/qcow2/census.h"
 
+#include "block/qcow2/bitmap.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNKS = 2048, SLOTS = 8192, TABLES_MAX = 1 << 20, L1_PIECE_BYTES = 64 << 10, BITMAP_TABLE_MAX = 8 << 20 };
+enum { CHUNKS = 2048, SLOTS = 8192, TABLES_MAX = 1 << 20, L1_PIECE_BYTES = 64 << 10 };
 
 struct census_chunk {
     uint64_t number;
@@ -356,24 +358,41 @@ static int refcounts_count(struct qcow2_census *c)
     return r;
 }
 
-/* One bitmap's table and data. */
-static int bitmap_count(void *opaque, const struct qcow2_bitmap_entry *e)
+/* One bitmap's table and data. Tables do not overlap either: together they are no larger than the file. */
+static int bitmap_count(void *opaque, const struct qcow2_bitmap *b)
 {
     struct qcow2_census *c = opaque;
     struct qcow2 *q = c->q;
-    uint64_t *table = NULL, offset = e->table;
-    uint32_t entries = e->entries;
-    if (entries > BITMAP_TABLE_MAX || offset & (q->cluster_size - 1)) {
-        malformed(c, "bitmap table, entries and offset", entries, offset);
+    be64 *piece = malloc(L1_PIECE_BYTES);
+    c->bitmap_bytes += b->entries * 8ull;
+    if (c->bitmap_bytes > c->file_bytes) {
+        malformed(c, "bitmap tables overlap, entries and offset", b->entries, b->table);
+        free(piece);
         return 0;
     }
-    int r = qcow2_census_add(c, offset, entries * 8ull, 1);
-    if (!r)
-        r = qcow2_words_read(q, offset, entries, &table);
-    for (uint32_t i = 0; !r && i < entries; i++)
-        if (table[i] & QCOW2_OFFSET_MASK)
-            r = qcow2_census_add(c, table[i] & QCOW2_OFFSET_MASK, q->cluster_size, 1);
-    free(table);
+    int r = piece ? qcow2_census_add(c, b->table, b->entries * 8ull, 1) : -ENOMEM;
+    for (uint64_t at = 0; !r && at < b->entries * 8ull; at += L1_PIECE_BYTES) {
+        uint64_t take = MIN(b->entries * 8ull - at, (uint64_t)L1_PIECE_BYTES);
+        r = block_protocol_pread(q->file, b->table + at, piece, take);
+        for (uint64_t i = 0; !r && i < take / 8; i++) {
+            uint64_t word = be64_get(piece[i]), host = word & QCOW2_OFFSET_MASK;
+            if (host ? word != host || host & (q->cluster_size - 1) : word & ~QCOW2_BITMAP_ONES)
+                malformed(c, "bitmap table entry at", b->table + at + i * 8, word);
+            else if (host)
+                r = qcow2_census_add(c, host, q->cluster_size, 1);
+        }
+    }
+    free(piece);
+    return r;
+}
+
+static int inconsistent_say(void *opaque, const struct qcow2_bitmap *b)
+{
+    struct qcow2_census *c = opaque;
+    char name[QCOW2_BITMAP_NAME_MAX + 1];
+    int r = b->flags & QCOW2_BITMAP_IN_USE ? qcow2_bitmap_name_read(c->q, b, name) : 0;
+    if (!r && b->flags & QCOW2_BITMAP_IN_USE)
+        qcow2_check_say(c->check, "The dirty bitmap '%.160s' is in use, or inconsistent: the image was not closed", name);
     return r;
 }
 
@@ -383,7 +402,10 @@ static int bitmaps_count(struct qcow2_census *c)
     struct qcow2 *q = c->q;
     uint64_t bytes = be64_get(q->bitmaps_raw.directory_bytes), at = be64_get(q->bitmaps_raw.directory_offset);
     bool any = q->autoclear & QCOW2_AUTOCLEAR_BITMAPS && be32_get(q->bitmaps_raw.count);
+    c->bitmap_bytes = 0;
     int r = qcow2_bitmaps_walk(q, bitmap_count, c);
+    if (!r && c->findings)
+        r = qcow2_bitmaps_walk(q, inconsistent_say, c);
     if (r == -EINVAL) {
         malformed(c, "bitmap directory, bytes and offset", bytes, at);
         return 0;

@@ -16,6 +16,7 @@ struct qcow2_census {
     bool findings;                  /* say and count them: once, not in every window */
     bool no_refcounts;              /* leave out refcount table and blocks */
     bool refcounts_broken;          /* the refcount table or a block of it cannot be used */
+    uint64_t bitmap_bytes;          /* of all tables of dirty bitmaps */
     uint64_t malformed;             /* findings that no change of counts mends */
 
     struct census_chunk *chunk, *last;

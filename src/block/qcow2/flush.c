@@ -13,7 +13,7 @@
  * refcounts steps 1 and 2 wait until the image is closed; a bit in the header says so, set before the first
  * allocation, and whoever opens the image after a crash counts anew (repair.c).
  */
-#include "block/qcow2/qcow2_private.h"
+#include "block/qcow2/bitmap.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,8 +36,7 @@ int qcow2_barrier_locked(struct qcow2 *q)
     return r;
 }
 
-/* Entries [*from, *to) of a table of big-endian words. */
-static int words_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t *from, uint32_t *to)
+int qcow2_words_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t *from, uint32_t *to)
 {
     uint32_t count = *to - *from;
     be64 *out = malloc(count * sizeof(*out));
@@ -59,7 +58,7 @@ int qcow2_refcounts_write_locked(struct qcow2 *q)
         return r;
     r = qcow2_barrier_locked(q);
     if (!r)
-        r = words_write(q, q->reftable_offset, q->reftable, &q->reftable_dirty_from, &q->reftable_dirty_to);
+        r = qcow2_words_write(q, q->reftable_offset, q->reftable, &q->reftable_dirty_from, &q->reftable_dirty_to);
     qcow2_barrier_want(q);
     return r;
 }
@@ -80,7 +79,7 @@ int qcow2_tables_write_locked(struct qcow2 *q)
         qcow2_barrier_want(q);
         r = qcow2_barrier_locked(q);
         if (!r)
-            r = words_write(q, q->l1_offset, q->l1, &q->l1_dirty_from, &q->l1_dirty_to);
+            r = qcow2_words_write(q, q->l1_offset, q->l1, &q->l1_dirty_from, &q->l1_dirty_to);
     }
     return r;
 }
@@ -149,6 +148,8 @@ int qcow2_close_flush(struct qcow2 *q)
 {
     int r = qcow2_flush(q);
     pthread_mutex_lock(&q->lock);
+    if (!r && !q->corrupt)
+        r = qcow2_bitmaps_store_locked(q);
     if (!r && !q->corrupt)
         r = qcow2_refcounts_write_locked(q);
     if (!r)

@@ -307,7 +307,7 @@ static int header_make(struct qcow2 *q, const uint8_t *old, uint8_t *head)
     if (next != UINT64_MAX && *q->backing_format)
         next = extension_add(head, next, q->cluster_size, (uint32_t)EXT_BACKING_FORMAT, q->backing_format,
                              (uint32_t)strlen(q->backing_format));
-    if (next != UINT64_MAX && be32_get(q->bitmaps_raw.count))
+    if (next != UINT64_MAX && be32_get(q->bitmaps_raw.count) && q->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
         next = extension_add(head, next, q->cluster_size, EXT_BITMAPS, &q->bitmaps_raw, sizeof(q->bitmaps_raw));
     size_t name = strlen(q->backing);
     if (next == UINT64_MAX || next + 8 + name > q->cluster_size)

@@ -3,6 +3,8 @@
 #include "block/qcow2/crypt.h"
 #include "block/qcow2/whole.h"
 
+#include "base/log.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,6 +150,31 @@ int qcow2_image_create(struct block_protocol *file, const struct block_create_op
     return q.preallocation == BLOCK_PREALLOCATION_OFF || !q.size_bytes ? 0 : preallocate(file, &q, err);
 }
 
+static void bitmaps_describe(struct block_node *n, json_t *data, struct error *err)
+{
+    struct block_bitmap *list;
+    unsigned count;
+    if (qcow2_bitmap_list(n, &list, &count, err)) {
+        log_message("%s", err->text);   /* the rest can be told all the same */
+        return;
+    }
+    json_t *all = count ? json_array() : NULL;
+    for (unsigned i = 0; i < count; i++) {
+        json_t *flags = json_array(), *o = json_object();
+        if (list[i].in_use)
+            json_array_append_new(flags, json_string("in-use"));
+        if (list[i].automatic)
+            json_array_append_new(flags, json_string("auto"));
+        json_object_set_new(o, "flags", flags);
+        json_object_set_new(o, "name", json_string(list[i].name));
+        json_object_set_new(o, "granularity", json_integer(list[i].granularity_bytes));
+        json_array_append_new(all, o);
+    }
+    if (all)
+        json_object_set_new(data, "bitmaps", all);
+    free(list);
+}
+
 int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
 {
     const struct qcow2 *q = n->state;
@@ -165,6 +192,7 @@ int qcow2_info(struct block_node *n, struct block_info *info, struct error *err)
         json_object_set_new(info->data, "encrypt", qcow2_crypt_info(q));
     if (q->version == 2)
         return 0;
+    bitmaps_describe(n, info->data, err);
     json_object_set_new(info->data, "lazy-refcounts", json_boolean(q->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS));
     json_object_set_new(info->data, "corrupt", json_boolean(q->incompatible & QCOW2_INCOMPAT_CORRUPT));
     json_object_set_new(info->data, "extended-l2", json_boolean(q->extended));

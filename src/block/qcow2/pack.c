@@ -6,6 +6,8 @@
  */
 #include "block/qcow2/whole.h"
 
+#include "block/qcow2/bitmap.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +109,8 @@ int qcow2_write_compressed(struct block_node *n, uint64_t offset, const void *da
         (length < q->cluster_size && offset + length != n->size))
         return -EINVAL;
     int r = qcow2_write_begin(q);
+    if (!r)
+        r = qcow2_bitmaps_mark(q, offset, length);
     if (r)
         return r;
     uint8_t *buffer = calloc(2, q->cluster_size);
@@ -115,7 +119,7 @@ int qcow2_write_compressed(struct block_node *n, uint64_t offset, const void *da
     memcpy(buffer, data, length);
     size_t bytes = pack(q, buffer, buffer + q->cluster_size);
     struct iovec iov = { (void *)(uintptr_t)data, length };
-    r = bytes ? packed_write(q, offset, buffer + q->cluster_size, bytes) : qcow2_pwritev(n, offset, &iov, 1);
+    r = bytes ? packed_write(q, offset, buffer + q->cluster_size, bytes) : qcow2_data_write(q, offset, &iov, 1);
     free(buffer);
     return r;
 }

@@ -4,6 +4,7 @@
  * Before the first write an image has its unknown autoclear bits cleared, one that was not closed (lazy
  * refcounts) its references counted anew; an image that is marked corrupt is only opened for reading.
  */
+#include "block/qcow2/bitmap.h"
 #include "block/qcow2/crypt.h"
 
 #include "base/log.h"
@@ -131,10 +132,26 @@ static int writable_check(struct qcow2 *q, struct error *err)
     return 0;
 }
 
+/* What is said about bitmaps may be wrong; then they do not count any more, as after a program that knows none. */
+static int bitmaps_begin_locked(struct qcow2 *q, uint64_t *known)
+{
+    if (!(q->autoclear & QCOW2_AUTOCLEAR_BITMAPS) || q->version < 3)
+        return 0;
+    int r = qcow2_bitmaps_begin_locked(q);
+    if (r == -EINVAL)
+        log_message("'%s': the directory of its dirty bitmaps is not valid; they do not count from now on", q->node->filename);
+    else if (!r && q->bitmaps)
+        *known |= QCOW2_AUTOCLEAR_BITMAPS;
+    return r == -EINVAL ? 0 : r;
+}
+
 static int first_write_locked(struct qcow2 *q)
 {
     struct error err;
     uint64_t known = q->data_external ? QCOW2_AUTOCLEAR_DATA_RAW : 0;
+    int begun = bitmaps_begin_locked(q, &known);
+    if (begun)
+        return begun;
     if (q->autoclear & ~known) {
         q->autoclear &= known;
         int r = qcow2_header_features_write(q);
@@ -170,6 +187,9 @@ static void state_free(struct qcow2 *q)
     qcow2_crypt_close(q);
     qcow2_cache_destroy(&q->l2);
     qcow2_cache_destroy(&q->refcounts);
+    qcow2_cache_destroy(&q->bits);
+    qcow2_bitmaps_free(q);
+    free(q->bitmap_frees.item);
     free(q->l1);
     free(q->reftable);
     free(q->snapshot);
@@ -246,5 +266,6 @@ const struct block_format block_format_qcow2 = {
     .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
     .resize = qcow2_resize, .make_empty = qcow2_make_empty, .write_compressed = qcow2_write_compressed,
     .measure = qcow2_measure, .amend = qcow2_amend, .amend_options = qcow2_amend_options_table, .open_options = qcow2_open_options,
+    .bitmap_change = qcow2_bitmap_change, .bitmap_list = qcow2_bitmap_list, .bitmap_status = qcow2_bitmap_status,
     .snapshot_apply = qcow2_snapshot_apply, .snapshot_delete = qcow2_snapshot_delete,
 };

@@ -97,19 +97,7 @@ struct qcow2_crypt_extension {
     be64 offset, bytes;
 } __attribute__((packed));
 
-/* bitmap.c: the dirty bitmaps that the header says are valid. */
-struct qcow2_bitmap_entry {
-    uint64_t table;
-    uint32_t entries;
-    uint16_t name_length;
-    uint8_t granularity_bits;
-};
-typedef int qcow2_bitmap_fn(void *opaque, const struct qcow2_bitmap_entry *e);
-struct qcow2;
-/* Calls fn for each until it returns other than 0, and returns that; or -errno, -EINVAL: the directory cannot be right. */
-int qcow2_bitmaps_walk(struct qcow2 *q, qcow2_bitmap_fn *fn, void *opaque);
-/* Bytes that they take in an image with such clusters when every bit is stored. 0 or -errno. */
-int qcow2_bitmaps_size(struct qcow2 *q, uint64_t cluster_size, uint64_t *bytes);
+struct qcow2_bitmap;
 
 struct qcow2_range {
     uint64_t start, end;            /* cluster numbers, end excluded */
@@ -151,8 +139,13 @@ struct qcow2 {
     bool snapshots_bad;             /* their table is not valid; the image was opened to be read */
 
     struct qcow2_bitmaps_extension bitmaps_raw;
+    struct qcow2_bitmap *bitmap;    /* NULL: not read yet */
+    uint32_t bitmaps;
+    bool bitmaps_recording;         /* atomic: writes have to be marked */
+    bool bitmaps_marked, recorders_marked;      /* some, and all that record, are in use on the disk */
+    struct qcow2_extents bitmap_frees;          /* clusters that tables in memory do not lead to any more */
 
-    struct qcow2_cache l2, refcounts;
+    struct qcow2_cache l2, refcounts, bits;
     struct qcow2_meta meta;
     struct qcow2_extents frees;     /* references dropped, not yet safe to take back */
     uint64_t packed_at;             /* where the next compressed cluster may go; 0: to a new cluster */
@@ -234,6 +227,8 @@ int qcow2_refcounts_write_locked(struct qcow2 *q);
 int qcow2_flush(struct qcow2 *q);
 int qcow2_close_flush(struct qcow2 *q);
 int qcow2_dirty_mark_locked(struct qcow2 *q);
+/* Entries [*from, *to) of a table of big-endian words; then there are none. */
+int qcow2_words_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t *from, uint32_t *to);
 
 void qcow2_reftable_set_locked(struct qcow2 *q, uint32_t block, uint64_t offset);
 void qcow2_l1_set_locked(struct qcow2 *q, uint32_t index, uint64_t value);
@@ -275,8 +270,20 @@ int qcow2_extent(struct block_node *n, uint64_t offset, uint64_t length, struct 
 int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
 int qcow2_discard(struct block_node *n, uint64_t offset, uint64_t length);
 int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
+/* The same for changes that nobody sees: they are not marked in dirty bitmaps. */
+int qcow2_data_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iovcnt);
+int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool may_unmap);
+int qcow2_data_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
 
 int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
+
+/* bitmap_change.c */
+int qcow2_bitmap_change(struct block_node *n, const struct block_bitmap_change *c, struct error *err);
+int qcow2_bitmap_list(struct block_node *n, struct block_bitmap **list, unsigned *count, struct error *err);
+int qcow2_bitmap_status(struct block_node *n, const char *name, uint64_t offset, uint64_t length,
+                        struct block_bitmap_status *status, struct error *err);
+/* Bytes that they take in an image with such clusters when every bit is stored. 0 or -errno. */
+int qcow2_bitmaps_size(struct qcow2 *q, uint64_t cluster_size, uint64_t *bytes);
 
 /* backing.c */
 int qcow2_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err);

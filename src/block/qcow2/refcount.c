@@ -325,6 +325,7 @@ void qcow2_cluster_release_locked(struct qcow2 *q, uint64_t cluster)
         return;
     qcow2_cache_forget(&q->l2, cluster << q->cluster_bits, q->cluster_size);
     qcow2_cache_forget(&q->refcounts, cluster << q->cluster_bits, q->cluster_size);
+    qcow2_cache_forget(&q->bits, cluster << q->cluster_bits, q->cluster_size);
     q->free_hint = MIN(q->free_hint, cluster);
     if (q->packed_at >> q->cluster_bits == cluster)
         q->packed_at = 0;

@@ -7,6 +7,7 @@
  *
  * Emptying an image (for commit) is the same at offset 0, with the size kept.
  */
+#include "block/qcow2/bitmap.h"
 #include "block/qcow2/references.h"
 #include "block/qcow2/whole.h"
 
@@ -49,13 +50,13 @@ static int tail_clear(struct qcow2 *q, uint64_t from, uint64_t to)
 {
     uint64_t rest = MIN(ALIGN_UP(from, q->cluster_size), to), per_l1 = BIT(q->l2_bits + q->cluster_bits);
     struct block_node *b = q->node->backing;
-    int r = rest > from ? qcow2_write_zeroes(q->node, from, rest - from, false) : 0;
+    int r = rest > from ? qcow2_data_zero(q, from, rest - from, false) : 0;
     if (!r && b && b->size > rest)
-        r = qcow2_write_zeroes(q->node, rest, MIN(to, b->size) - rest, true);
+        r = qcow2_data_zero(q, rest, MIN(to, b->size) - rest, true);
     for (uint64_t at = rest; !r && at < to;) {
         uint64_t next = MIN(ALIGN_DOWN(at, per_l1) + per_l1, to);
         if (q->l1[at / per_l1] & QCOW2_OFFSET_MASK)
-            r = qcow2_discard(q->node, at, next - at);
+            r = qcow2_data_discard(q, at, next - at);
         at = next;
     }
     return r;
@@ -68,6 +69,14 @@ static int data_file_size(struct qcow2 *q, uint64_t size, enum block_preallocati
     return q->data->ops->truncate(q->data, size, mode);
 }
 
+/* The size is changed, or it could not be. */
+static int bitmaps_end_locked(struct qcow2 *q, int r)
+{
+    if (r)
+        qcow2_bitmaps_give_up_locked(q);
+    return r ? r : qcow2_bitmaps_store_locked(q);
+}
+
 static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
 {
     struct qcow2_range range;
@@ -75,7 +84,9 @@ static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return r;
-    r = l1_grow_locked(q, size);
+    r = qcow2_bitmaps_resize_locked(q, size);
+    if (!r)
+        r = l1_grow_locked(q, size);
     if (!r)
         r = data_file_size(q, size, mode);
     if (!r)
@@ -92,6 +103,7 @@ static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
         r = qcow2_header_disk_write(q, size, q->l1_offset, q->l1_entries);
     if (r)
         q->node->size = old;
+    r = bitmaps_end_locked(q, r);
     pthread_mutex_unlock(&q->lock);
     return r;
 }
@@ -150,13 +162,16 @@ static int shrink(struct qcow2 *q, uint64_t size)
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return r;
-    r = qcow2_header_disk_write(q, size, q->l1_offset, q->l1_entries);
+    r = qcow2_bitmaps_resize_locked(q, size);
+    if (!r)
+        r = qcow2_header_disk_write(q, size, q->l1_offset, q->l1_entries);
     if (!r) {
         q->node->size = size;
         r = content_drop_locked(q, ALIGN_UP(size, q->cluster_size));
     }
     if (!r)
         r = data_file_size(q, size, BLOCK_PREALLOCATION_OFF);
+    r = bitmaps_end_locked(q, r);
     if (!r)
         qcow2_tail_cut_locked(q);
     qcow2_whole_end(q, &range);
@@ -177,7 +192,11 @@ int qcow2_resize(struct block_node *n, uint64_t size, enum block_preallocation m
         return error_set(err, "'%s': an encrypted image of version 2 cannot be preallocated; use preallocation=off", n->filename);
     if (mode != BLOCK_PREALLOCATION_OFF && n->backing)
         return error_set(err, "'%s': preallocation would hide its backing file; use preallocation=off", n->filename);
-    int r = size > n->size ? grow(q, size, mode) : size < n->size ? shrink(q, size) : 0;
+    int r = qcow2_write_begin(q);
+    if (!r && size != n->size && qcow2_bitmaps_resize_check(q, size, err))
+        return error_prefix(err, "'%s'", n->filename);
+    if (!r)
+        r = size > n->size ? grow(q, size, mode) : size < n->size ? shrink(q, size) : 0;
     return r ? error_set(err, "'%s': cannot change its size: %s", n->filename, strerror(-r)) : 0;
 }
 

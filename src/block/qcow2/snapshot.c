@@ -13,6 +13,7 @@
  */
 #include "block/qcow2/snapshot.h"
 
+#include "block/qcow2/bitmap.h"
 #include "block/qcow2/references.h"
 #include "block/qcow2/whole.h"
 
@@ -115,6 +116,11 @@ int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct e
     return r ? error_set(err, "'%s': cannot delete the snapshot: %s", n->filename, strerror(-r)) : 0;
 }
 
+static uint64_t snapshot_disk_bytes(const struct qcow2 *q, const struct qcow2_snapshot *s)
+{
+    return s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size;
+}
+
 /* Its L1 table, long enough for its disk. */
 static int snapshot_l1_read(struct qcow2 *q, const struct qcow2_snapshot *s, uint64_t size, uint64_t **l1,
                             uint32_t *entries)
@@ -149,9 +155,16 @@ static int active_take(struct qcow2 *q, uint64_t *l1, uint32_t entries, uint64_t
     return 0;
 }
 
+/* Another disk: all of it is dirty in those that record. */
+static int bitmaps_prepare(struct qcow2 *q, uint64_t size)
+{
+    int r = size != q->node->size ? qcow2_bitmaps_resize_locked(q, size) : 0;
+    return r || !q->bitmaps_recording || !size ? r : qcow2_bitmaps_mark_locked(q, 0, size);
+}
+
 static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
 {
-    uint64_t size = s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size, *l1, offset;
+    uint64_t size = snapshot_disk_bytes(q, s), *l1, offset;
     uint64_t *old = q->l1, old_offset = q->l1_offset;
     uint32_t entries, old_entries = q->l1_entries;
     int r = snapshot_l1_read(q, s, size, &l1, &entries);
@@ -170,6 +183,8 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     if (!r) {
         r = qcow2_settle_locked(q);
         if (!r)
+            r = bitmaps_prepare(q, size);
+        if (!r)
             r = qcow2_header_disk_write(q, size, offset, entries);
         if (r && !q->corrupt)
             qcow2_l1_release_locked(q, offset, entries);
@@ -177,6 +192,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     if (r) {
         if (!q->corrupt)
             qcow2_references_drop_locked(q, l1, entries);
+        qcow2_bitmaps_give_up_locked(q);
         free(l1);
         return r;
     }
@@ -187,7 +203,14 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     if (r)
         return r;
     qcow2_l1_release_locked(q, old_offset, old_entries);
-    return qcow2_settle_locked(q);
+    r = qcow2_bitmaps_store_locked(q);
+    return r ? r : qcow2_settle_locked(q);
+}
+
+static int bitmaps_check_locked(struct qcow2 *q, const struct qcow2_snapshot *s, struct error *err)
+{
+    uint64_t size = snapshot_disk_bytes(q, s);
+    return size == q->node->size ? 0 : qcow2_bitmaps_resize_check_locked(q, size, err);
 }
 
 int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
@@ -198,7 +221,7 @@ int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct er
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
-    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
+    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err) && !bitmaps_check_locked(q, &q->snapshot[index], err);
     r = found ? apply(q, &q->snapshot[index]) : 0;
     qcow2_whole_end(q, &range);
     if (!found)
@@ -215,7 +238,7 @@ int qcow2_snapshot_use(struct qcow2 *q, const char *id_or_name, struct error *er
     if (!q->node->readonly)
         return error_set(err, "a snapshot can only be opened for reading; use 'ospite img snapshot -a' to go back to it");
     const struct qcow2_snapshot *s = &q->snapshot[index];
-    uint64_t size = s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size;
+    uint64_t size = snapshot_disk_bytes(q, s);
     int r = snapshot_l1_read(q, s, size, &l1, &entries);
     if (r) {
         free(l1);

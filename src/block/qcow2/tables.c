@@ -5,7 +5,7 @@
  * ever written to a cluster of the map, wherever a malformed pointer leads. (L2 tables that only snapshots
  * use are not in the map.)
  */
-#include "block/qcow2/qcow2_private.h"
+#include "block/qcow2/bitmap.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -170,7 +170,8 @@ int qcow2_map_build(struct qcow2 *q, struct error *err)
     if (entries_protect(q, q->reftable, q->reftable_entries, ~511ull, "refcount block", err) ||
         entries_protect(q, q->l1, q->l1_entries, QCOW2_OFFSET_MASK, "L2 table", err))
         return -1;
-    return 0;
+    int r = qcow2_bitmaps_protect(q);
+    return r ? error_set(err, "its dirty bitmaps overlap other metadata: %s", strerror(-r)) : 0;
 }
 
 int qcow2_tables_read(struct qcow2 *q, struct error *err)

@@ -2,6 +2,8 @@
 /* For changes that want the whole disk for themselves: everybody waits, everything is on the disk before they begin. */
 #include "block/qcow2/whole.h"
 
+#include "block/qcow2/bitmap.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -15,6 +17,8 @@ int qcow2_whole_begin(struct qcow2 *q, struct qcow2_range *range)
     pthread_mutex_lock(&q->lock);
     if (!r && q->corrupt)
         r = -EIO;
+    if (!r)
+        r = qcow2_bitmaps_store_locked(q);
     if (r)
         qcow2_whole_end(q, range);
     return r;

@@ -6,9 +6,9 @@
  * file, a snapshot's or a compressed cluster), and only then links the new clusters into the L2 table. A
  * failed write gives its clusters back.
  */
-#include "block/qcow2/qcow2_private.h"
-
 #include "block/qcow2/write.h"
+
+#include "block/qcow2/bitmap.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -264,15 +264,12 @@ int qcow2_write_exclusive(struct qcow2 *q, const struct qcow2_io *io, size_t don
     return r;
 }
 
-int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)
+int qcow2_data_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iovcnt)
 {
-    struct qcow2 *q = n->state;
     struct qcow2_range range;
     struct qcow2_io io = { .offset = offset, .length = block_iov_length(iov, iovcnt), .iov = iov, .iovcnt = iovcnt };
     size_t done = 0;
-    int r = qcow2_write_begin(q);
-    if (r)
-        return r;
+    int r;
     io.scratch = malloc(sizeof(*io.scratch) * ((size_t)iovcnt + 2));
     if (!io.scratch)
         return -ENOMEM;
@@ -286,4 +283,13 @@ int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov
     }
     free(io.scratch);
     return r;
+}
+
+int qcow2_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)
+{
+    struct qcow2 *q = n->state;
+    int r = qcow2_write_begin(q);
+    if (!r)
+        r = qcow2_bitmaps_mark(q, offset, block_iov_length(iov, iovcnt));
+    return r ? r : qcow2_data_write(q, offset, iov, iovcnt);
 }

@@ -5,9 +5,9 @@
  * there a cluster can only be dropped when no backing file would show through, else zeroes are written. An
  * external data file that is to be a raw image too gets the zeroes written.
  */
-#include "block/qcow2/qcow2_private.h"
-
 #include "block/qcow2/write.h"
+
+#include "block/qcow2/bitmap.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -144,15 +144,12 @@ static int clusters_zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool
 }
 
 /* Behind the end of the disk there is nothing to keep: a last cluster that is cut off counts as whole. */
-static int zero(struct block_node *n, uint64_t offset, uint64_t length, bool unmap, bool discard)
+static int zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool unmap, bool discard)
 {
-    struct qcow2 *q = n->state;
     struct qcow2_range range;
     uint64_t end = offset + length;
-    uint64_t whole_end = end == n->size ? ALIGN_UP(end, q->cluster_size) : ALIGN_DOWN(end, q->cluster_size);
-    int r = qcow2_write_begin(q);
-    if (r)
-        return r;
+    uint64_t whole_end = end == q->node->size ? ALIGN_UP(end, q->cluster_size) : ALIGN_DOWN(end, q->cluster_size);
+    int r = 0;
     qcow2_range_lock(q, &range, offset, length, true);
     for (uint64_t at = offset; !r && at < end;) {
         uint64_t next = ALIGN_DOWN(at, q->cluster_size) + q->cluster_size;
@@ -168,12 +165,30 @@ static int zero(struct block_node *n, uint64_t offset, uint64_t length, bool unm
     return r;
 }
 
+int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool may_unmap)
+{
+    return zero(q, offset, length, may_unmap, false);
+}
+
+int qcow2_data_discard(struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+    return zero(q, offset, length, true, true);
+}
+
+static int begin(struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+    int r = qcow2_write_begin(q);
+    return r ? r : qcow2_bitmaps_mark(q, offset, length);
+}
+
 int qcow2_discard(struct block_node *n, uint64_t offset, uint64_t length)
 {
-    return zero(n, offset, length, true, true);
+    int r = begin(n->state, offset, length);
+    return r ? r : qcow2_data_discard(n->state, offset, length);
 }
 
 int qcow2_write_zeroes(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap)
 {
-    return zero(n, offset, length, may_unmap, false);
+    int r = begin(n->state, offset, length);
+    return r ? r : qcow2_data_zero(n->state, offset, length, may_unmap);
 }

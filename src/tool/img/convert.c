@@ -148,6 +148,8 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
                                                .force = a->force, .objects = img_objects_of(&a->c) };
     if (img_target_options(&a->c, &a->options, &a->create, &a->set, &size, listed, err) || *listed)
         return *listed ? 0 : -1;
+    if (a->bitmaps && !block_format_has_bitmaps(a->create.format) && !a->no_create)
+        return error_set(err, "%s images hold no dirty bitmaps; use -O qcow2, or leave out --bitmaps", a->create.format);
     if (a->compress && !block_format_has_compression(a->create.format) && !a->no_create)
         return error_set(err, "%s images cannot be compressed; use -O qcow2", a->create.format);
     if (a->compress && block_option_get(&a->set, "encrypt.format"))
@@ -198,23 +200,37 @@ static int target_open(struct convert_args *a, struct error *err)
     return 0;
 }
 
+/* Before anything is made: bitmaps that cannot be copied. */
+static int bitmaps_check(struct convert_args *a, struct error *err)
+{
+    struct block_bitmap *list = NULL;
+    unsigned count = 0;
+    if (!a->bitmaps)
+        return 0;
+    if (a->copy.sources != 1)
+        return error_set(err, "--bitmaps works with one source image");
+    int r = block_bitmap_list(a->copy.source[0], &list, &count, err);
+    for (unsigned i = 0; !r && !a->skip_broken && i < count; i++)
+        if (list[i].in_use)
+            r = error_set(err, "the bitmap '%.200s' is inconsistent; use --skip-broken-bitmaps, or remove it with 'ospite img "
+                          "bitmap --remove'", list[i].name);
+    free(list);
+    return r;
+}
+
 static int bitmaps_copy(struct convert_args *a, struct error *err)
 {
     struct block_bitmap *list;
     unsigned count;
     int r = block_bitmap_list(a->copy.source[0], &list, &count, err);
     for (unsigned i = 0; !r && i < count; i++) {
-        if (list[i].in_use && a->skip_broken) {
+        if (list[i].in_use) {
             log_message("img: the bitmap '%s' is inconsistent and was left out", list[i].name);
             continue;
         }
-        if (list[i].in_use)
-            r = error_set(err, "the bitmap '%s' is inconsistent; use --skip-broken-bitmaps, or remove it with 'ospite img "
-                          "bitmap --remove'", list[i].name);
         struct block_bitmap_change c = { .action = BLOCK_BITMAP_ADD, .name = list[i].name, .disabled = !list[i].automatic,
                                          .granularity_bytes = list[i].granularity_bytes };
-        if (!r)
-            r = block_bitmap_change(a->copy.target, &c, err);
+        r = block_bitmap_change(a->copy.target, &c, err);
         c.action = BLOCK_BITMAP_MERGE;
         c.source = a->copy.source[0];
         c.source_name = list[i].name;
@@ -256,6 +272,8 @@ static int convert_run(void *args, struct error *err)
     r = together_check(a, err);
     if (!r)
         r = sources_open(a, err);
+    if (!r)
+        r = bitmaps_check(a, err);
     if (!r)
         r = target_open(a, err);
     if (!r)
