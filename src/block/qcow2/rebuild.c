@@ -2,7 +2,8 @@
 /*
  * A new refcount table with new blocks, written behind everything that is in use: for images whose refcount structure
  * cannot be used. Blocks are made from the census, window by window, and lie one behind the other, then come blocks for
- * the new clusters themselves, then the table. The header is switched over when all of it is on the disk.
+ * the new clusters themselves, then the table. The block in whose range the new clusters begin counts old ones too and waits
+ * until it is known how many there are. The header is switched over when all of it is on the disk.
  */
 #include "block/qcow2/census.h"
 
@@ -14,6 +15,7 @@ struct rebuild {
     struct qcow2_census *c;
     uint64_t *table, entries;
     uint64_t base, used;            /* the new clusters: from here on, so many */
+    uint8_t *shared;                /* the block that counts the last old clusters and the first new ones */
 };
 
 /* Windows end where a block ends. */
@@ -55,6 +57,10 @@ static int counts_write(struct rebuild *b, uint64_t block)
         return r;
     if (block >= b->entries)
         return -EFBIG;
+    if (block == b->base / qcow2_refcounts_per_block(q)) {
+        memcpy(b->shared, b->c->cluster, q->cluster_size);
+        return 0;
+    }
     b->table[block] = (b->base + b->used++) << q->cluster_bits;
     return block_protocol_pwrite(q->file, b->table[block], b->c->cluster, q->cluster_size);
 }
@@ -83,19 +89,21 @@ static int own_blocks_write(struct rebuild *b, uint64_t *table_clusters, uint64_
 {
     struct qcow2 *q = b->c->q;
     uint64_t per_block = qcow2_refcounts_per_block(q), per_cluster = q->cluster_size / 8;
-    uint64_t first = b->base / per_block, own = 1, total;
+    uint64_t first = b->base / per_block, skip = b->base % per_block, own = 1, total;
     int r = 0;
     for (;; own++) {
         *table_clusters = (first + own + per_cluster) / per_cluster;
         total = b->used + own + *table_clusters;
-        if (own * per_block >= total)
+        if (own * per_block >= skip + total)
             break;
     }
     if ((first + own) > b->entries || *table_clusters << q->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
         return -EFBIG;
     for (uint64_t k = 0; !r && k < own; k++) {
         memset(b->c->cluster, 0, q->cluster_size);
-        for (uint64_t i = 0; i < per_block && k * per_block + i < total; i++)
+        if (!k)
+            memcpy(b->c->cluster, b->shared, q->cluster_size);
+        for (uint64_t i = k ? 0 : skip; i < per_block && k * per_block + i < skip + total; i++)
             qcow2_refcount_put(b->c->cluster, i, q->refcount_order, 1);
         b->table[first + k] = (b->base + b->used + k) << q->cluster_bits;
         r = block_protocol_pwrite(q->file, b->table[first + k], b->c->cluster, q->cluster_size);
@@ -150,17 +158,21 @@ int qcow2_refcounts_replace(struct qcow2_census *c, struct error *err)
 {
     struct qcow2 *q = c->q;
     struct rebuild b = { .c = c, .entries = QCOW2_MAX_REFTABLE_BYTES / 8 };
-    uint64_t per_block = qcow2_refcounts_per_block(q);
     b.table = calloc(b.entries, sizeof(*b.table));
-    if (!b.table)
+    b.shared = calloc(1, q->cluster_size);
+    if (!b.table || !b.shared) {
+        free(b.table);
+        free(b.shared);
         return error_set(err, "out of memory");
-    b.base = (MAX(c->highest + 1, c->file_clusters) + per_block - 1) / per_block * per_block;
+    }
+    b.base = MAX(c->highest + 1, c->file_clusters);
     c->no_refcounts = true;
     c->findings = false;
     int r = rebuild_write(&b);
     c->no_refcounts = false;
     c->refcounts_broken = false;
     free(b.table);
+    free(b.shared);
     if (r)
         return error_set(err, "its refcounts cannot be written anew: %s", strerror(-r));
     int64_t end = q->file->ops->size(q->file);
