@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The qcow2 header and its extensions. Every field is checked before anything else uses it; afterwards the
- * header is only patched in place (feature bits, refcount table), so that extensions of others survive.
+ * The qcow2 header and its extensions. Every field is checked before anything else uses it; afterwards the header is
+ * patched in place (feature bits, refcount table, size), or made anew by header_write.c.
  */
 #include "block/qcow2/qcow2_private.h"
 
@@ -16,15 +16,6 @@
 #define KNOWN_INCOMPATIBLE (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_DATA_FILE | \
                             QCOW2_INCOMPAT_COMPRESSION | QCOW2_INCOMPAT_EXTENDED_L2)
 #define CHECK_HINT "run 'ospite img check -r all' on a copy, or restore a backup"
-
-enum {
-    EXT_END = 0,
-    EXT_BACKING_FORMAT = (int)0xe2792acau,
-    EXT_FEATURE_NAMES = 0x6803f857,
-    EXT_DATA_FILE = 0x44415441,
-    EXT_BITMAPS = 0x23852875,
-    EXT_CRYPT = 0x0537be77,
-};
 
 static int text_copy(char *to, size_t room, const uint8_t *from, uint32_t length, const char *what, struct error *err)
 {
@@ -70,19 +61,19 @@ static int extensions_read(struct qcow2 *q, const uint8_t *head, uint64_t end, s
         memcpy(raw, head + at, 8);
         uint32_t type = be32_get(raw[0]), length = be32_get(raw[1]);
         at += 8;
-        if (type == EXT_END)
+        if (type == QCOW2_EXT_END)
             break;
         if (length > end - at)
             return error_set(err, "a header extension (0x%08x) is longer than the header; " CHECK_HINT, type);
-        if (type == (uint32_t)EXT_BACKING_FORMAT &&
+        if (type == QCOW2_EXT_BACKING_FORMAT &&
             text_copy(q->backing_format, sizeof(q->backing_format), head + at, length, "backing format name", err))
             return -1;
-        if (type == EXT_DATA_FILE &&
+        if (type == QCOW2_EXT_DATA_FILE &&
             text_copy(q->data_filename, sizeof(q->data_filename), head + at, length, "data file name", err))
             return -1;
-        if (type == EXT_BITMAPS && length == sizeof(q->bitmaps_raw))
+        if (type == QCOW2_EXT_BITMAPS && length == sizeof(q->bitmaps_raw))
             memcpy(&q->bitmaps_raw, head + at, length);
-        if (type == EXT_CRYPT) {
+        if (type == QCOW2_EXT_CRYPT) {
             struct qcow2_crypt_extension x;
             if (length != sizeof(x))
                 return error_set(err, "its encryption header extension is %u bytes long, not %zu; " CHECK_HINT, length, sizeof(x));
@@ -90,7 +81,7 @@ static int extensions_read(struct qcow2 *q, const uint8_t *head, uint64_t end, s
             q->crypt_offset = be64_get(x.offset);
             q->crypt_bytes = be64_get(x.bytes);
         }
-        if (type == EXT_FEATURE_NAMES) {
+        if (type == QCOW2_EXT_FEATURE_NAMES) {
             names = head + at;
             names_length = length;
         }
@@ -252,95 +243,6 @@ int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clust
     h.reftable_clusters = be32_make(clusters);
     h.refcount_order = be32_make(q->refcount_order);
     return r ? r : block_protocol_pwrite(q->file, from, (uint8_t *)&h + from, length);
-}
-
-static uint64_t extension_add(uint8_t *head, uint64_t at, uint64_t end, uint32_t type, const void *data, uint32_t length)
-{
-    be32 raw[2] = { be32_make(type), be32_make(length) };
-    uint64_t next = at + 8 + ALIGN_UP((uint64_t)length, 8ull);
-    if (at > end || next > end)
-        return UINT64_MAX;
-    memcpy(head + at, raw, sizeof(raw));
-    memcpy(head + at + 8, data, length);
-    return next;
-}
-
-/* Extensions that are not made anew below. */
-static uint64_t extensions_keep(uint8_t *head, uint64_t at, const uint8_t *old, uint64_t from, uint64_t end)
-{
-    while (from + 8 <= end) {
-        be32 raw[2];
-        memcpy(raw, old + from, 8);
-        uint32_t type = be32_get(raw[0]), length = be32_get(raw[1]);
-        if (type == EXT_END || length > end - from - 8)
-            break;
-        if (type != (uint32_t)EXT_BACKING_FORMAT && type != EXT_BITMAPS)
-            at = extension_add(head, at, end, type, old + from + 8, length);
-        from += 8 + ALIGN_UP((uint64_t)length, 8ull);
-        if (at == UINT64_MAX)
-            break;
-    }
-    return at;
-}
-
-static int header_make(struct qcow2 *q, const uint8_t *old, uint8_t *head)
-{
-    struct qcow2_header h;
-    uint64_t at = q->version == 2 ? 72 : MAX(q->header_length, 112u), old_end = q->cluster_size;
-    memcpy(&h, old, sizeof(h));
-    unsigned old_length = be32_get(h.version) == 2 ? 72 : q->header_length;
-    if (be64_get(h.backing_offset) && be64_get(h.backing_offset) < old_end)
-        old_end = be64_get(h.backing_offset);
-    if (at > 112)
-        memcpy(head + 112, old + 112, at - 112);
-    h.version = be32_make(q->version);
-    h.incompatible = be64_make(q->incompatible);
-    h.compatible = be64_make(q->compatible);
-    h.autoclear = be64_make(q->autoclear);
-    h.refcount_order = be32_make(q->refcount_order);
-    h.header_length = be32_make((uint32_t)at);
-    h.compression = (uint8_t)q->compression;
-    memset(h.padding, 0, sizeof(h.padding));
-    h.backing_offset = be64_make(0);
-    h.backing_length = be32_make(0);
-    uint64_t next = extensions_keep(head, at, old, old_length, old_end);
-    if (next != UINT64_MAX && *q->backing_format)
-        next = extension_add(head, next, q->cluster_size, (uint32_t)EXT_BACKING_FORMAT, q->backing_format,
-                             (uint32_t)strlen(q->backing_format));
-    if (next != UINT64_MAX && be32_get(q->bitmaps_raw.count) && q->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
-        next = extension_add(head, next, q->cluster_size, EXT_BITMAPS, &q->bitmaps_raw, sizeof(q->bitmaps_raw));
-    size_t name = strlen(q->backing);
-    if (next == UINT64_MAX || next + 8 + name > q->cluster_size)
-        return -ENOSPC;
-    next += 8;
-    if (name) {
-        h.backing_offset = be64_make(next);
-        h.backing_length = be32_make((uint32_t)name);
-        memcpy(head + next, q->backing, name);
-    }
-    memcpy(head, &h, q->version == 2 ? 72 : sizeof(h));
-    q->header_length = (unsigned)at;
-    return 0;
-}
-
-int qcow2_header_rewrite(struct qcow2 *q)
-{
-    uint8_t *old = calloc(2, q->cluster_size), *head = old + q->cluster_size;
-    if (!old)
-        return -ENOMEM;
-    int r = block_protocol_pread(q->file, 0, old, q->cluster_size);
-    if (!r)
-        r = header_make(q, old, head);
-    qcow2_barrier_want(q);
-    if (!r)
-        r = qcow2_barrier_locked(q);
-    if (!r)
-        r = block_protocol_pwrite(q->file, 0, head, q->cluster_size);
-    qcow2_barrier_want(q);
-    if (!r)
-        r = qcow2_barrier_locked(q);
-    free(old);
-    return r;
 }
 
 int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries)

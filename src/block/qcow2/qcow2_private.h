@@ -33,6 +33,14 @@
 #define QCOW2_MAX_SNAPSHOTS 65536
 #define QCOW2_MAX_SNAPSHOT_BYTES (64u << 20)
 
+/* Header extensions. */
+#define QCOW2_EXT_END 0u
+#define QCOW2_EXT_BACKING_FORMAT 0xe2792acau
+#define QCOW2_EXT_FEATURE_NAMES 0x6803f857u
+#define QCOW2_EXT_DATA_FILE 0x44415441u
+#define QCOW2_EXT_BITMAPS 0x23852875u
+#define QCOW2_EXT_CRYPT 0x0537be77u
+
 struct qcow2_header {
     be32 magic, version;
     be64 backing_offset;
@@ -163,7 +171,7 @@ struct qcow2 {
     uint64_t unpacked_entry;        /* its L2 entry; 0: none */
 };
 
-/* header.c */
+/* header.c, header_write.c */
 int qcow2_header_read(struct qcow2 *q, struct error *err);
 int qcow2_header_features_write(struct qcow2 *q);
 /* 0 or -errno. */
@@ -172,7 +180,7 @@ int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clust
 int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries);
 /*
  * The header with its extensions from what *q says (version, features, backing file, bitmaps); unknown extensions stay.
- * In one write, between barriers. -ENOSPC: it does not fit into a cluster.
+ * A power cut leaves the old one or the new one. -ENOSPC: it does not fit into a cluster.
  */
 int qcow2_header_rewrite(struct qcow2 *q);
 /* Says it once, marks a writable image corrupt and stops writes. Returns -EIO. */
