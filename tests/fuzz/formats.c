@@ -5,8 +5,7 @@
  * changes get past them. Extents are looked for in an empty directory of the process's own, so no input opens files
  * of the host.
  *
- * 'fuzz-formats COUNT SEED' changes images of its own, 'fuzz-formats --seeds DIR' writes those, '--replay DIR' runs what is in
- * a directory (corpus/formats: what libFuzzer found worth keeping, the smallest of it), with file names it replays those.
+ * corpus/formats holds the smallest of what libFuzzer found worth keeping.
  */
 #include "base/bits.h"
 #include "base/error.h"
@@ -14,16 +13,13 @@
 #include "block/image.h"
 #include "block/vhdx/vhdx_private.h"
 
-#include <dirent.h>
-#include <limits.h>
-#include <stdio.h>
+#include "fuzz.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { SCRIPT = 32, LIMIT = 24 << 20, IMAGE_MAX = 4 << 20, FOOTER = 512, DYNAMIC = 1024 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void request(struct block_node *n, uint8_t what, uint8_t where, uint8_t *data)
 {
@@ -157,21 +153,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 }
 
 #ifndef FUZZER
-static uint64_t dice(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-    return z ^ z >> 31;
-}
-
 static const struct { const char *format, *key, *value; } seeds[] = {
     { "vdi", NULL, NULL }, { "vdi", "static", "on" }, { "vpc", NULL, NULL }, { "vpc", "subformat", "fixed" },
     { "vhdx", "block_size", "1M" }, { "vmdk", NULL, NULL }, { "vmdk", "zeroed_grain", "on" }, { "vmdk", "subformat", "streamOptimized" },
 };
 
 /* An image with some data in it, behind an empty script; its end is cut off if it is long. */
-static uint8_t *seed_make(size_t i, size_t *length)
+static uint8_t *seed_make(unsigned i, size_t *length)
 {
     struct error err;
     void *image;
@@ -205,111 +193,31 @@ static uint8_t *seed_make(size_t i, size_t *length)
 }
 
 /* Headers and tables lie in front, most of the changes too; a few are numbers of sectors or blocks. */
-static void change(uint64_t *rng, uint8_t *input, size_t length)
+static size_t change(uint64_t *rng, uint8_t *input, size_t length)
 {
     for (unsigned i = 0; i < SCRIPT; i++)
-        input[i] = (uint8_t)dice(rng);
-    for (unsigned k = (unsigned)(dice(rng) % 8); k; k--) {
-        size_t range = dice(rng) & 1 ? 512 : dice(rng) & 1 ? 4096 : dice(rng) & 1 ? 65536 : length - SCRIPT;
-        size_t at = SCRIPT + dice(rng) % MIN(range, length - SCRIPT);
-        if (dice(rng) % 8 == 0)
-            at = length - 1 - dice(rng) % MIN((size_t)512, length - SCRIPT);
-        if (dice(rng) & 1) {
-            input[at] ^= (uint8_t)(1u << dice(rng) % 8);
+        input[i] = (uint8_t)fuzz_dice(rng);
+    for (unsigned k = (unsigned)(fuzz_dice(rng) % 8); k; k--) {
+        size_t range = fuzz_dice(rng) & 1 ? 512 : fuzz_dice(rng) & 1 ? 4096 : fuzz_dice(rng) & 1 ? 65536 : length - SCRIPT;
+        size_t at = SCRIPT + fuzz_dice(rng) % MIN(range, length - SCRIPT);
+        if (fuzz_dice(rng) % 8 == 0)
+            at = length - 1 - fuzz_dice(rng) % MIN((size_t)512, length - SCRIPT);
+        if (fuzz_dice(rng) & 1) {
+            input[at] ^= (uint8_t)(1u << fuzz_dice(rng) % 8);
         } else if (at + 8 <= length) {
             at = SCRIPT + ALIGN_DOWN(at - SCRIPT, (size_t)4);
-            uint32_t v = (uint32_t)dice(rng) >> dice(rng) % 32;
-            v = dice(rng) & 1 ? v : __builtin_bswap32(v);
+            uint32_t v = (uint32_t)fuzz_dice(rng) >> fuzz_dice(rng) % 32;
+            v = fuzz_dice(rng) & 1 ? v : __builtin_bswap32(v);
             memcpy(input + at, &v, sizeof(v));
         }
     }
-}
-
-static int replay(const char *name)
-{
-    static uint8_t input[IMAGE_MAX];
-    FILE *f = fopen(name, "r");
-    if (!f) {
-        perror(name);
-        return 1;
-    }
-    size_t n = fread(input, 1, sizeof(input), f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(input, n);
-    return 0;
-}
-
-static int directory_replay(const char *directory)
-{
-    char *path = realpath(directory, NULL);     /* the first input changes the directory */
-    DIR *d = path ? opendir(path) : NULL;
-    unsigned count = 0;
-    if (!d) {
-        perror(directory);
-        return 1;
-    }
-    for (struct dirent *e; (e = readdir(d));) {
-        char name[PATH_MAX];
-        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
-        if (*e->d_name != '.' && replay(name))
-            return 1;
-        count += *e->d_name != '.';
-    }
-    closedir(d);
-    free(path);
-    printf("fuzz/formats: %u inputs of the corpus replayed\n", count);
-    return !count;
-}
-
-static int seeds_write(const char *directory)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
-        char name[512];
-        size_t length = 0;
-        uint8_t *s = seed_make(i, &length);
-        snprintf(name, sizeof(name), "%s/%s-%zu", directory, seeds[i].format, i);
-        FILE *f = s ? fopen(name, "w") : NULL;
-        if (!f || fwrite(s, MIN(length, strcmp(seeds[i].format, "vhdx") ? (size_t)140000 : length), 1, f) != 1 || fclose(f))
-            return 1;
-        free(s);
-    }
-    return 0;
+    return length;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned count = argc > 1 ? (unsigned)atoi(argv[1]) : 7000;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 7, rng = seed;
-    if (argc > 2 && !strcmp(argv[1], "--seeds"))
-        return seeds_write(argv[2]);
-    if (argc > 2 && !strcmp(argv[1], "--replay"))
-        return directory_replay(argv[2]);
-    if (argc > 1 && !count) {
-        for (int i = 1; i < argc; i++)  /* the first input changes the directory */
-            argv[i] = realpath(argv[i], NULL);
-        for (int i = 1; i < argc; i++)
-            if (!argv[i] || replay(argv[i]))
-                return 1;
-        printf("fuzz/formats: %d inputs replayed\n", argc - 1);
-        return 0;
-    }
-    stderr = fopen("/dev/null", "w");   /* the sanitizers' words still come through */
-    for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
-        size_t length;
-        uint8_t *s = seed_make(i, &length), *input = s ? malloc(length) : NULL;
-        if (!input) {
-            printf("FAILED: seed image %zu\n", i);
-            return 1;
-        }
-        for (unsigned k = 0; k < count / ARRAY_SIZE(seeds); k++) {
-            memcpy(input, s, length);
-            change(&rng, input, length);
-            LLVMFuzzerTestOneInput(input, length);
-        }
-        free(input);
-        free(s);
-    }
-    printf("fuzz/formats: %u inputs, seed %llu\n", count, (unsigned long long)seed);
-    return 0;
+    static const struct fuzz_target target = { .name = "formats", .count = 7000, .input_max = IMAGE_MAX, .seeds = ARRAY_SIZE(seeds),
+                                               .seed_make = seed_make, .change = change };
+    return fuzz_main(&target, argc, argv);
 }
 #endif

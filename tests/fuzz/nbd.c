@@ -3,14 +3,14 @@
  * Fuzzing of the NBD server: an input is what a client sends. Its first byte chooses whether the client has an export
  * already (then the rest are requests) or negotiates. The image lies in memory.
  *
- * Under clang 'ninja fuzzer-nbd' makes a libFuzzer program. The plain program changes sessions that make sense at random:
- * 'fuzz-nbd COUNT SEED'; with 0 and file names it replays those.
+ * The plain program changes sessions that make sense at random.
  */
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/fault.h"
 #include "block/nbd_wire.h"
 #include "nbd/server.h"
+#include "fuzz.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -23,8 +23,6 @@
 #include <unistd.h>
 
 enum { IMAGE = 1 << 20, INPUT_MAX = 1 << 16 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A listening socket in the abstract name space, so that nothing is left behind, and a client on it. */
 static int client_make(struct nbd_server *s)
@@ -109,14 +107,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 }
 
 #ifndef FUZZER
-static uint64_t dice(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-    return z ^ z >> 31;
-}
-
 static size_t put(uint8_t *to, const void *data, size_t length)
 {
     memcpy(to, data, length);
@@ -127,9 +117,9 @@ static size_t option_make(uint64_t *rng, uint8_t *to)
 {
     static const uint8_t numbers[] = { 1, 2, 3, 5, 6, 7, 8, 8, 8, 9, 10, 10, 7, 77 };
     static const char *const names[] = { "", "part", "none" };
-    const char *name = names[dice(rng) % 3];
+    const char *name = names[fuzz_dice(rng) % 3];
     uint8_t body[64];
-    uint32_t number = numbers[dice(rng) % sizeof(numbers)];
+    uint32_t number = numbers[fuzz_dice(rng) % sizeof(numbers)];
     be32 length = be32_make((uint32_t)strlen(name));
     size_t n = 0;
     if (number == 1 || number == 6 || number == 7 || number == 9 || number == 10) {
@@ -151,16 +141,16 @@ static size_t option_make(uint64_t *rng, uint8_t *to)
 static size_t request_make(uint64_t *rng, uint8_t *to)
 {
     static const uint32_t lengths[] = { 0, 1, 511, 512, 4096, 40000 };
-    unsigned command = (unsigned)(dice(rng) % 9);
-    uint32_t length = lengths[dice(rng) % 6];
+    unsigned command = (unsigned)(fuzz_dice(rng) % 9);
+    uint32_t length = lengths[fuzz_dice(rng) % 6];
     if (command == 1)
         length = MIN(length, 4096u);
-    else if (dice(rng) % 16 == 0)
-        length = (uint32_t)dice(rng);
+    else if (fuzz_dice(rng) % 16 == 0)
+        length = (uint32_t)fuzz_dice(rng);
     const struct nbd_wire_request q = {
-        be32_make(NBD_MAGIC_REQUEST), be16_make(dice(rng) % 4 ? 0 : (uint16_t)(1u << dice(rng) % 5)),
-        be16_make((uint16_t)(command == 2 && dice(rng) % 8 ? 0 : command)), be64_make(dice(rng)),
-        be64_make(dice(rng) % 8 ? dice(rng) % IMAGE : dice(rng)), be32_make(length),
+        be32_make(NBD_MAGIC_REQUEST), be16_make(fuzz_dice(rng) % 4 ? 0 : (uint16_t)(1u << fuzz_dice(rng) % 5)),
+        be16_make((uint16_t)(command == 2 && fuzz_dice(rng) % 8 ? 0 : command)), be64_make(fuzz_dice(rng)),
+        be64_make(fuzz_dice(rng) % 8 ? fuzz_dice(rng) % IMAGE : fuzz_dice(rng)), be32_make(length),
     };
     size_t at = put(to, &q, sizeof(q));
     for (uint32_t i = 0; command == 1 && i < length; i++)
@@ -171,49 +161,35 @@ static size_t request_make(uint64_t *rng, uint8_t *to)
 static size_t session_make(uint64_t *rng, uint8_t *to)
 {
     size_t at = 1;
-    to[0] = (uint8_t)dice(rng);
+    to[0] = (uint8_t)fuzz_dice(rng);
     if (!(to[0] & 1)) {
         at += put(to + at, "\0\0\0\3", 4);
-        for (unsigned k = (unsigned)(dice(rng) % 6); k; k--)
+        for (unsigned k = (unsigned)(fuzz_dice(rng) % 6); k; k--)
             at += option_make(rng, to + at);
     }
-    for (unsigned k = (unsigned)(dice(rng) % 12); k; k--)
+    for (unsigned k = (unsigned)(fuzz_dice(rng) % 12); k; k--)
         at += request_make(rng, to + at);
-    for (unsigned k = (unsigned)(dice(rng) % 4); k; k--)
-        to[1 + dice(rng) % MAX(at - 1, (size_t)1)] ^= (uint8_t)(1u << dice(rng) % 8);
+    for (unsigned k = (unsigned)(fuzz_dice(rng) % 4); k; k--)
+        to[1 + fuzz_dice(rng) % MAX(at - 1, (size_t)1)] ^= (uint8_t)(1u << fuzz_dice(rng) % 8);
     return at;
 }
 
-static int replay(const char *name)
+/* Every input is made anew. */
+static uint8_t *nothing_make(unsigned i, size_t *length)
 {
-    static uint8_t input[INPUT_MAX];
-    FILE *f = fopen(name, "r");
-    if (!f) {
-        perror(name);
-        return 1;
-    }
-    size_t n = fread(input, 1, sizeof(input), f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(input, n);
-    return 0;
+    *length = 1;
+    return calloc(1, 1);
+}
+
+static size_t input_make(uint64_t *rng, uint8_t *input, size_t length)
+{
+    return session_make(rng, input);
 }
 
 int main(int argc, char **argv)
 {
-    static uint8_t input[INPUT_MAX];
-    unsigned count = argc > 1 ? (unsigned)atoi(argv[1]) : 4000;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 11, rng = seed;
-    if (argc > 1 && !count) {
-        for (int i = 2; i < argc; i++)
-            if (replay(argv[i]))
-                return 1;
-        printf("fuzz/nbd: %d inputs replayed\n", argc - 2);
-        return 0;
-    }
-    alarm(150);                         /* a session that hangs is a finding */
-    for (unsigned i = 0; i < count; i++)
-        LLVMFuzzerTestOneInput(input, session_make(&rng, input));
-    printf("fuzz/nbd: %u sessions, seed %llu\n", count, (unsigned long long)seed);
-    return 0;
+    static const struct fuzz_target target = { .name = "nbd", .count = 4000, .input_max = INPUT_MAX, .seeds = 1,
+                                               .seed_make = nothing_make, .change = input_make, .alarm_s = 150 };
+    return fuzz_main(&target, argc, argv);
 }
 #endif

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "device/net/e1000_private.h"
+#include "fuzz.h"
 #include "mirror.h"
 
 enum { RAM_BYTES = 512 << 10, RING_RX = 0x1000, RING_TX = 0x2000, DATA = 0x4000, MMIO = 0x10000000, PORT = 0xc000, DEVFN = 8, ENTRIES = 64 };
@@ -25,10 +26,7 @@ static uint64_t state, sum, interrupts;
 
 static uint32_t below(uint32_t n)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state * 0x2545f4914f6cdd1d >> 32) % n;
+    return (uint32_t)(fuzz_next(&state) >> 32) % n;
 }
 
 static void intx(void *opaque, int n, int level) { interrupts += (unsigned)level; }

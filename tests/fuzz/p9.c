@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "p9/server.h"
 #include "p9/wire.h"
+#include "fuzz.h"
 
 enum { ROOM = 16384, TLOPEN = 12, TLCREATE = 14, TSYMLINK = 16, TGETATTR = 24, TSETATTR = 26, TXATTRCREATE = 32, TLINK = 70, TMKDIR = 72, TRENAMEAT = 74, TUNLINKAT = 76,
        TVERSION = 100, TATTACH = 104, TWALK = 110, TCLUNK = 120, RLERROR = 7 };
@@ -38,10 +39,7 @@ static void check(bool ok, const char *what)
 
 static uint32_t next(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state * 0x2545f4914f6cdd1d >> 32);
+    return (uint32_t)(fuzz_next(&state) >> 32);
 }
 
 static uint32_t below(uint32_t n) { return next() % n; }

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "machine/machine.h"
+#include "fuzz.h"
 
 enum { BURST = 400, RAM_BYTES = 16 << 20, DISK_BYTES = 4 << 20 };
 
@@ -27,10 +28,7 @@ static unsigned machines;
 
 static uint64_t next_random(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state * 0x2545f4914f6cdd1d;
+    return fuzz_next(&state);
 }
 
 static unsigned below(unsigned n) { return (next_random() >> 20) % n; }

@@ -25,6 +25,7 @@
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
+#include "fuzz.h"
 #include "mirror.h"
 
 enum { RAM_BYTES = 256 << 10, DEVICES = 9, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
@@ -41,10 +42,7 @@ static uint64_t state, sum, messages, requests, broken;
 
 static uint32_t next(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state * 0x2545f4914f6cdd1d >> 32);
+    return (uint32_t)(fuzz_next(&state) >> 32);
 }
 
 static uint32_t below(uint32_t n) { return next() % n; }

@@ -12,6 +12,7 @@
 
 #include "base/bits.h"
 #include "device/virtio/virtqueue.h"
+#include "fuzz.h"
 
 enum { RAM_BYTES = 64 << 10, RINGS_BYTES = 0x3000, TABLES = 0x3000, IN_FLIGHT = 64, NEXT = 1, WRITE = 2, INDIRECT = 4 };
 
@@ -35,10 +36,7 @@ static uint32_t next(void)
         input_left -= n;
         return v;
     }
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state * 0x2545f4914f6cdd1d >> 32);
+    return (uint32_t)(fuzz_next(&state) >> 32);
 }
 
 static uint32_t below(uint32_t n) { return next() % n; }
