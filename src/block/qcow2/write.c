@@ -175,7 +175,7 @@ static int window_write(struct qcow2 *q, const struct qcow2_io *io, const struct
     uint8_t *around = head + tail ? malloc(head + tail) : NULL;
     if (head + tail && !around)
         return -ENOMEM;
-    struct iovec h = { around, head }, t = { around + head, tail };
+    struct iovec h = { around, head }, t = { tail ? around + head : NULL, tail };
     int r = head ? qcow2_read_unlocked(q, p->window_from, &h, 1, 0, head) : 0;
     if (!r && tail)
         r = qcow2_read_unlocked(q, p->to, &t, 1, 0, tail);
