@@ -193,7 +193,7 @@ static size_t change(uint64_t *rng, uint8_t *input, size_t length)
 
 int main(int argc, char **argv)
 {
-    static const struct fuzz_target target = { .name = "qcow2", .count = 30000, .input_max = IMAGE_MAX, .seeds = ARRAY_SIZE(seeds),
+    static const struct fuzz_target target = { .name = "qcow2", .count = 6000, .input_max = IMAGE_MAX, .seeds = ARRAY_SIZE(seeds),
                                                .seed_make = seed_make, .change = change };
     return fuzz_main(&target, argc, argv);
 }

@@ -66,7 +66,7 @@ class Raw:
             try:
                 self.s.connect(path)
                 break
-            except BlockingIOError:         # the backlog is full
+            except (BlockingIOError, ConnectionRefusedError):     # the backlog is full, or not there yet
                 time.sleep(.01)
         if negotiate is None:
             return

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNKS = 2048, SLOTS = 8192, TABLES_MAX = 1 << 20, L1_PIECE_BYTES = 64 << 10 };
+enum { CHUNKS = 2048, CHUNKS_MIN = 64, SLOTS = 8192, TABLES = 1 << 20, L1_PIECE_BYTES = 64 << 10 };
 
 struct census_chunk {
     uint64_t number;
@@ -46,10 +46,13 @@ int qcow2_census_init(struct qcow2_census *c, struct qcow2 *q, struct block_chec
         return error_set(err, "its size cannot be read: %s", strerror((int)-end));
     c->file_bytes = (uint64_t)end;
     c->file_clusters = (c->file_bytes + q->cluster_size - 1) >> q->cluster_bits;
-    c->chunks_max = (uint32_t)MAX((uint64_t)CHUNKS, per_block / QCOW2_CENSUS_CHUNK + 1);
+    /* No more than a small file needs; a window has to hold what a refcount block counts. */
+    c->chunks_max = (uint32_t)MIN(MAX((uint64_t)CHUNKS, per_block / QCOW2_CENSUS_CHUNK + 1),
+                                  c->file_clusters / QCOW2_CENSUS_CHUNK + CHUNKS_MIN);
+    c->tables_max = (uint32_t)MIN((uint64_t)TABLES, c->file_clusters + CHUNKS_MIN) + c->chunks_max;
     c->slot = calloc(SLOTS, sizeof(*c->slot));
     c->chunk = calloc(c->chunks_max, sizeof(*c->chunk));
-    c->table = malloc(TABLES_MAX * sizeof(*c->table));
+    c->table = malloc(c->tables_max * sizeof(*c->table));
     c->cluster = malloc(MAX(q->cluster_size, (uint64_t)L1_PIECE_BYTES));
     if (c->slot && c->chunk && c->table && c->cluster)
         return 0;
@@ -102,7 +105,7 @@ static int number_compare(const void *a, const void *b)
 
 static void chunks_drop(struct qcow2_census *c)
 {
-    uint64_t *number = c->table + TABLES_MAX - c->chunks;   /* never in use here, see gather */
+    uint64_t *number = c->table + c->tables_max - c->chunks;   /* never in use here, see gather */
     uint32_t kept = 0;
     for (uint32_t i = 0; i < c->chunks; i++)
         number[i] = c->chunk[i].number;
@@ -292,7 +295,7 @@ static int gather(struct qcow2_census *c, uint64_t entry, uint64_t where, bool a
         return 0;
     }
     c->table[c->tables++] = offset | active;
-    return c->tables < TABLES_MAX - c->chunks_max ? 0 : tables_count(c);
+    return c->tables < c->tables_max - c->chunks_max ? 0 : tables_count(c);
 }
 
 static int l1_gather(struct qcow2_census *c, uint64_t offset, uint32_t entries, bool active)

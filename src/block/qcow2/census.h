@@ -23,7 +23,7 @@ struct qcow2_census {
     uint32_t chunks, chunks_max;
     uint16_t *slot;                 /* hash of chunk numbers: 1 + index, 0: empty */
     uint64_t *table;                /* tables gathered: offset | 1 when the active image has it */
-    size_t tables;
+    size_t tables, tables_max;
     uint8_t *cluster;               /* one cluster of scratch */
 };
 
