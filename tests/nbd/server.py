@@ -361,7 +361,7 @@ def lives():
             ('--tls-creds=t h', 'no --object'), ('--object foo,id=a h', 'unknown type'), ('-n --cache=none h', 'once'),
             ('-c /dev/nbd0 h', 'nbd'), ('-d /dev/sda', 'no NBD device'), ('-b nosuch.invalid h', 'cannot find'),
             ('--detect-zeroes=unmap h', '--discard=unmap'), ('-k ' + 'x' * 200 + ' h', 'more than 107'), ('-k h h', 'no socket'),
-            ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts driver=raw,foo=h', 'unknown item')):
+            ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts driver=raw,file.filename=h,foo=h', 'foo')):
         if args.startswith('-c') and os.path.exists('/sys/module/nbd'):
             continue
         status, out, err = run(OSPITE, 'nbd', *args.split())
