@@ -121,6 +121,8 @@ static void put_mnemonic(struct text *t, const struct x86_insn *i)
     if (i->mnemonic == X86_JCC || i->mnemonic == X86_SETCC || i->mnemonic == X86_CMOVCC) {
         name[n - 2] = 0;
         put(t, "%s%s", name, cc_names[i->cc]);
+    } else if (i->mnemonic == X86_JCXZ) {              /* named by the register that it looks at */
+        put(t, "%s", i->addrsize == 8 ? "jrcxz" : i->addrsize == 4 ? "jecxz" : "jcxz");
     } else {
         put(t, "%s%s", name, i->attr & IA_STRING ? suffixes[i->operand[0].kind == OPND_STRING ? i->operand[0].size & 15
                                                                                              : i->operand[1].size & 15] : "");
