@@ -24,6 +24,7 @@ struct display {
     struct display_viewer *viewers;
     struct display_input input;
     struct timer *timer;
+    int64_t round_ns;                  /* host time of the last one */
     unsigned quiet_rounds;
     bool any;                          /* something changed in this round */
     bool has_cursor;
@@ -38,15 +39,17 @@ static bool is_watched(const struct display *d)
     return false;
 }
 
+/* The next round, so long after the last: a viewer that asks faster gets no more of them. */
 static void timer_set(struct display *d, int ms)
 {
-    if (is_watched(d)) timer_arm_ns(d->timer, clock_host_ns() + ms * 1000000LL);
+    if (is_watched(d)) timer_arm_ns(d->timer, MAX(clock_host_ns(), d->round_ns + ms * 1000000LL));
     else timer_disarm(d->timer);
 }
 
 void display_refresh(struct display *d)
 {
     d->any = false;
+    d->round_ns = clock_host_ns();
     if (d->update) d->update(d->source);
     d->quiet_rounds = d->any ? 0 : d->quiet_rounds + 1;
     for (struct display_viewer *v = d->viewers, *next; v; v = next) {
@@ -186,7 +189,7 @@ void display_viewer_remove(struct display *d, struct display_viewer *v)
 void display_viewer_wake(struct display *d)
 {
     if (!is_watched(d)) timer_disarm(d->timer);
-    else if (!timer_is_armed(d->timer) || d->quiet_rounds > IDLE_ROUNDS) timer_set(d, 0);
+    else if (!timer_is_armed(d->timer) || d->quiet_rounds > IDLE_ROUNDS) timer_set(d, BUSY_MS);
     d->quiet_rounds = 0;
 }
 

@@ -84,6 +84,22 @@ def idle(m, path):
     return cpu
 
 
+def rate(m, path):
+    """A client that asks without end, on a screen that changes all the time: some thirty pictures a second, no more."""
+    c = Client(path)
+    c.set_encodings(rfb.TIGHT, rfb.SIZE)             # a picture is one update: it is shorter than a megabyte
+    c.settle(m.picture)
+    end, n, start = time.time() + 3, c.updates, time.time()
+    while time.time() < end:
+        m.command('o /b 0x3d4 0x0c')
+        m.command(f'o /b 0x3d5 {c.updates & 3:#x}')    # another start address
+        c.update()
+    per_second = (c.updates - n) / (time.time() - start)
+    check(per_second < 40, f'{per_second:.0f} pictures a second')
+    m.command('o /b 0x3d5 0')
+    c.close()
+
+
 def versions(path):
     for version in (b'RFB 003.003\n', b'RFB 003.007\n', b'RFB 003.889\n', b'RFB 003.005\n'):
         c = Client(path, version=version)
@@ -496,6 +512,7 @@ def main():
         keys(ospite, image, where, path)
         m = ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{web_port}'])
         pixels = pictures(m, path, web_port, steps)
+        rate(m, path)
         versions(path)
         color_map(path)
         size_wish(path)
