@@ -177,6 +177,8 @@ struct block_protocol *block_file_temporary(struct error *err);
 
 /* nbd_client.c */
 extern const struct block_protocol_driver block_protocol_nbd;
+/* http.c */
+extern const struct block_protocol_driver block_protocol_http, block_protocol_https;
 /* protocol.c: the driver whose prefix a file name has; the file driver when it has none, or when there is a file of that
  * name. NULL: unknown. */
 const struct block_protocol_driver *block_protocol_find(const char *filename);

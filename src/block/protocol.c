@@ -41,10 +41,11 @@ static const char *const no_prefixes[] = { NULL };
 
 static const struct block_protocol_driver files = { "file", file_prefixes, file_options, file_driver_open },
                                           devices = { "host_device", no_prefixes, file_options, file_driver_open };
-static const struct block_protocol_driver *const drivers[] = { &files, &devices, &block_protocol_nbd };
+static const struct block_protocol_driver *const drivers[] = { &files, &devices, &block_protocol_nbd,
+                                                              &block_protocol_http, &block_protocol_https };
 
 /* Names of protocols that are not here, so that they are not taken for files. */
-static const char *const foreign[] = { "nbd+", "ssh:", "http:", "https:", "ftp:", "ftps:", "iscsi:", "rbd:",
+static const char *const foreign[] = { "nbd+", "ssh:", "ftp:", "ftps:", "iscsi:", "rbd:",
                                        "gluster", "nfs:", "vvfat:", "fat:", "blkdebug:", "blkverify:", "null-co:", "nvme:" };
 
 const struct block_protocol_driver *block_protocol_driver_find(const char *name)
