@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "memory/map.h"
+#include "memory/ram.h"
 #include "x86/cpuid.h"
 #include "x86/state.h"
 
@@ -68,7 +69,7 @@ struct engine_config {
     uint64_t tb_cache_bytes;      /* bt: 0 default */
     bool perf;                    /* bt: /tmp/perf-PID.map for the host's perf */
     bool no_windows;              /* bt: memory always through the softmmu */
-    bool collapse_ram;            /* bt: ask for huge pages where the guest touches its memory (MADV_COLLAPSE) */
+    const struct ram_block *ram;  /* bt: made before the vCPUs are; NULL: nothing is known about it */
     bool want_irqchip;            /* kvm: in-kernel PIC, IOAPIC, LAPIC, PIT */
 };
 

@@ -305,7 +305,7 @@ static void collapse(struct bt_engine *e, gpa_t gpa, uint8_t *hva)
 {
     uint64_t number = gpa / HUGE_BYTES, bit = 1ull << number % 64;
     bool readonly;
-    if (!e->config.collapse_ram || __atomic_fetch_or(&e->collapsed[number / 64], bit, __ATOMIC_RELAXED) & bit) return;
+    if (!e->config.ram || !e->config.ram->wants_collapse || __atomic_fetch_or(&e->collapsed[number / 64], bit, __ATOMIC_RELAXED) & bit) return;
     uint8_t *start = bt_ram(e, gpa & ~(HUGE_BYTES - 1), &readonly);
     if (!start || start != hva - (gpa & (HUGE_BYTES - 1)) || (uintptr_t)start & (HUGE_BYTES - 1)) return;
     (void)*(volatile uint8_t *)hva;                    /* of nothing it makes nothing */

@@ -53,10 +53,11 @@ void bt_windows_init(struct bt_vcpu *v)
 {
     struct windows *w = &v->windows;
     unsigned count = MIN(POOL_BYTES / v->engine->vcpu_count / WINDOW_STRIDE, (uint64_t)WINDOWS);
+    const struct ram_block *ram = v->engine->config.ram;
     const char *wish = getenv("OSPITE_BT_WINDOWS");
     v->window_mask = 511ull << 39;
     w->always = wish && !strcmp(wish, "always");
-    if (count < 4 || v->engine->config.no_windows) return;
+    if (count < 4 || v->engine->config.no_windows || (ram && !ram->shared)) return;
     w->window_count = count;
     w->bytes = count * WINDOW_STRIDE + WINDOW_BORDER;
     w->base = mmap(NULL, w->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -219,9 +220,7 @@ static bool run_map(struct bt_vcpu *v, unsigned n, const struct run *r)
     uint8_t *at = window_start(v, n) + r->offset;
     uint64_t bytes = r->count * PAGE_BYTES;
     if (mremap(r->hva, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
-        nothing_mapped(at, bytes);
-        v->windows.count = 0;                          /* private memory; no more from now on */
-        v->mode_dirty = true;
+        nothing_mapped(at, bytes);                     /* private memory, of a frame buffer say */
         return false;
     }
     if (!r->writable) mprotect(at, bytes, PROT_READ);
