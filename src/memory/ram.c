@@ -21,6 +21,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25               /* Linux 6.1 */
+#endif
 enum { HUGE_PAGE = 2 << 20 };
 
 static unsigned long long mib(uint64_t bytes) { return bytes >> 20; }
@@ -105,7 +108,11 @@ static int preallocate(const struct ram_block *ram, const struct ram_config *c, 
 
     if (file->page_bytes <= 4096 && ram->size_bytes > available)
         return error_set(err, "cannot have %llu MiB of memory at once: %llu MiB are free; use a smaller -m, or leave out prealloc", mib(ram->size_bytes), mib(available));
-    if (madvise(ram->hva, ram->size_bytes, MADV_POPULATE_WRITE) == 0) return 0;
+    bool populated = madvise(ram->hva, ram->size_bytes, MADV_POPULATE_WRITE) == 0;
+    /* Which takes pages out of the page table for a moment. */
+    if (populated && ram->shared && !c->share && madvise(ram->hva, ram->size_bytes, MADV_COLLAPSE) == 0)
+        populated = madvise(ram->hva, ram->size_bytes, MADV_POPULATE_WRITE) == 0;
+    if (populated) return 0;
     if (errno != EINVAL || file->fd >= 0)
         return error_set(err, "cannot have %llu MiB of memory at once: %s; use a smaller -m, or leave out prealloc", mib(ram->size_bytes), strerror(errno));
     for (uint64_t at = 0; at < ram->size_bytes; at += 4096) ((volatile uint8_t *)ram->hva)[at] = 0;     /* kernels of before 5.14 */
@@ -124,7 +131,7 @@ int ram_create(struct ram_block *ram, const struct ram_config *c, struct error *
     if (c->kind != RAM_ANONYMOUS && ram_file_open(&file, c, err) < 0) return -1;
     if (memory_map_try(ram, c, &file, err) == 0) {
         hints_give(ram, c);
-        ram->wants_collapse = ram->shared && !c->share;
+        ram->wants_collapse = ram->shared && !c->share && !c->prealloc && !c->lock;
         if (c->prealloc && preallocate(ram, c, &file, err) < 0) goto out;
         /* Not mlock(): the address sanitizer makes that do nothing. */
         if (c->lock && syscall(SYS_mlock, ram->hva, ram->size_bytes) < 0) {
