@@ -58,14 +58,13 @@ static void fail(const struct both *b, const char *what, const char *detail)
 
 static const struct { const char *ours, *theirs; } names[] = {
     { "MOV_SREG", "mov" }, { "MOV_CR", "mov" }, { "MOV_DR", "mov" }, { "PUSH_SREG", "push" }, { "POP_SREG", "pop" },
-    { "WAIT", "fwait" }, { "JMPF", "jmp" }, { "CALLF", "call" }, { "RETF", "ret" }, { "JCXZ", "jcxz jecxz jrcxz" },
+    { "WAIT", "fwait" }, { "JMPF", "jmp" }, { "CALLF", "call" }, { "RETF", "ret" },
     { "PUSHF", "pushf pushfd pushfq" }, { "POPF", "popf popfd popfq" }, { "PUSHA", "pusha pushad" }, { "POPA", "popa popad" },
     { "IRET", "iret iretd iretq" }, { "MOVS", "movsb movsw movsd movsq" }, { "CMPS", "cmpsb cmpsw cmpsd cmpsq" },
     { "STOS", "stosb stosw stosd stosq" }, { "LODS", "lodsb lodsw lodsd lodsq" }, { "SCAS", "scasb scasw scasd scasq" },
     { "INS", "insb insw insd" }, { "OUTS", "outsb outsw outsd" }, { "FXSAVE", "fxsave fxsave64" },
     { "FXRSTOR", "fxrstor fxrstor64" }, { "XSAVE", "xsave xsave64" }, { "XRSTOR", "xrstor xrstor64" },
     { "XSAVEOPT", "xsaveopt xsaveopt64" }, { "XSAVEC", "xsavec xsavec64" }, { "INT1", "int1" }, { "XLAT", "xlat" },
-    { "JCC", "jo jno jb jnb jz jnz jbe jnbe js jns jp jnp jl jnl jle jnle" },
     { "SETCC", "seto setno setb setnb setz setnz setbe setnbe sets setns setp setnp setl setnl setle setnle" },
     { "CMOVCC", "cmovo cmovno cmovb cmovnb cmovz cmovnz cmovbe cmovnbe cmovs cmovns cmovp cmovnp cmovl cmovnl cmovle cmovnle" },
     /* Zydis tells the NOPs apart by what they are prefixes of; to us they do nothing. */
@@ -78,7 +77,12 @@ static bool same_mnemonic(const struct both *b)
 {
     const char *ours = x86_mnemonic_name(b->ours.mnemonic), *theirs = ZydisMnemonicGetString(b->theirs.mnemonic);
     size_t n = strlen(theirs);
+    char text[160];
 
+    if (b->ours.mnemonic == X86_JCXZ || b->ours.mnemonic == X86_JCC) {       /* the text must name these exactly */
+        x86_format(&b->ours, 0, text, sizeof text);
+        return !strncmp(text, theirs, n) && text[n] == ' ';
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
         if (strcmp(names[i].ours, ours)) continue;
         for (const char *p = names[i].theirs; (p = strstr(p, theirs)); p++)
