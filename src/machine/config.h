@@ -12,10 +12,10 @@
 #include "memory/ram.h"
 #include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255 };
+enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
-enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI };
+enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI };
 
 struct drive_config {
     const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor */
@@ -25,6 +25,7 @@ struct drive_config {
     struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
     const char *serial;
     enum block_error_action on_read_error, on_write_error;
+    unsigned ahci;                     /* AHCI: which controller; index is the port */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
 };
 struct machine_config {
@@ -45,6 +46,8 @@ struct machine_config {
     const char *kernel, *initrd, *append;
     struct drive_config drive[CONFIG_DRIVES];
     unsigned drive_count;
+    struct { const char *id; int devfn; } ahci[CONFIG_AHCI];     /* -device ahci; devfn -1: the next free slot */
+    unsigned ahci_count;
     char boot_order[8], boot_once[8];
     bool boot_menu, boot_strict;
     int boot_menu_timeout_ms;

@@ -14,6 +14,7 @@
 #include "device/chipset/piix3.h"
 #include "device/chipset/piix4_pm.h"
 #include "device/display/vga.h"
+#include "device/storage/ahci.h"
 #include "device/storage/ide.h"
 #include "display/display.h"
 #include "machine/pc_private.h"
@@ -66,6 +67,8 @@ void pc_power_button(struct machine *m)
 void pc_started(struct machine *m)
 {
     if (m->ide) ide_retry(m->ide);
+    for (unsigned i = 0; i < m->config.ahci_count; i++)
+        if (m->ahci[i]) ahci_retry(m->ahci[i]);
     pc_virtio_started(m);
     pc_networks_started(m);
 }
@@ -100,6 +103,28 @@ static int chipset_create(struct machine *m, struct error *err)
     return m->config.has_acpi ? add(m, &m->pm, piix4_pm_new(&pm, err)) : 0;
 }
 
+static struct ide_drive_config drive_config(struct machine *m, unsigned i)
+{
+    const struct drive_config *d = &m->config.drive[i];
+
+    return (struct ide_drive_config){
+        .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
+        .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC, .on_error = pc_error_policy(m, i),
+    };
+}
+
+int pc_ahci_create(struct machine *m, struct error *err)
+{
+    for (unsigned n = 0; n < m->config.ahci_count; n++) {
+        struct ahci_config c = { .bus = m->pci, .devfn = m->config.ahci[n].devfn, .memory = m->memory, .id = m->config.ahci[n].id };
+
+        for (unsigned i = 0; i < m->config.drive_count; i++)
+            if (m->config.drive[i].interface == DRIVE_IF_AHCI && m->config.drive[i].ahci == n) c.drive[m->config.drive[i].index] = drive_config(m, i);
+        if (add(m, &m->ahci[n], ahci_new(&c, err)) < 0) return -1;
+    }
+    return 0;
+}
+
 static int ide_create(struct machine *m, struct error *err)
 {
     struct ide_config c = { .bus = m->pci, .devfn = DEVFN_IDE, .memory = m->memory, .ports = m->ports,
@@ -112,11 +137,7 @@ static int ide_create(struct machine *m, struct error *err)
         if (c.drive[d->index].kind != IDE_NONE)
             return error_set(
                 err, "%s: IDE drive %d was given twice; use another index=", d->id ? d->id : "drive", d->index);
-        c.drive[d->index] = (struct ide_drive_config){
-            .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
-            .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC,
-            .on_error = pc_error_policy(m, i),
-        };
+        c.drive[d->index] = drive_config(m, i);
     }
     return add(m, &m->ide, ide_new(&c, err));
 }

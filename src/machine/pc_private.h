@@ -38,6 +38,7 @@ void pc_direct_boot_place(struct machine *m);
 /* pc_pci.c: the bus, its chip set functions, IDE and VGA. */
 int pc_pci_create(struct machine *m, struct error *err);
 void pc_pci_reset(struct machine *m);
+int pc_ahci_create(struct machine *m, struct error *err);
 
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);

@@ -160,7 +160,7 @@ struct device *pc_virtio_add(struct machine *m, const struct virtio_device_confi
 
 int pc_virtio_create(struct machine *m, struct error *err)
 {
-    if (pc_nics_create(m, NIC_LEGACY, err) < 0) return -1;
+    if (pc_nics_create(m, NIC_LEGACY, err) < 0 || pc_ahci_create(m, err) < 0) return -1;
     for (unsigned i = 0; i < m->config.virtio_count; i++) {
         if (pc_nics_create(m, (int)i, err) < 0) return -1;
         m->virtio[i] = pc_virtio_add(m, &m->config.virtio[i], err);

@@ -297,8 +297,8 @@ void *memory_ram_pointer(struct memory_map *m, gpa_t address, size_t size)
     do {
         struct flat_range r = memory_map_find(m, address);
         uint64_t here = r.start + r.size - address;
-        uint8_t *p = r.hva + (address - r.start);
-        if (r.kind != RANGE_RAM || (first && p != expected)) return NULL;
+        uint8_t *p = r.kind == RANGE_RAM ? r.hva + (address - r.start) : NULL;
+        if (!p || (first && p != expected)) return NULL;
         if (!first) first = p;
         if (here >= size) break;
         expected = p + here;

@@ -414,6 +414,8 @@ static const struct {
     { "virtio-balloon", "PCI", "another name for virtio-balloon-pci", device_virtio },
     { "virtio-balloon-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-balloon-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "ich9-ahci", "PCI", "AHCI Serial ATA controller", device_ahci },
+    { "ahci", "PCI", "another name for ich9-ahci", device_ahci },
     { "e1000", "PCI", "Intel Gigabit Ethernet (82540EM)", device_nic },
     { "e1000-82540em", "PCI", "another name for e1000", device_nic },
     { "ne2k_pci", "PCI", "NE2000 (Realtek RTL8029AS)", device_nic },
@@ -442,8 +444,6 @@ static const struct { const char *name, *instead; } devices_later[] = {
     { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
     { "virtio-keyboard-pci", "there is a PS/2 keyboard" }, { "virtio-mouse-pci", "there is a PS/2 mouse" }, { "virtio-tablet-pci", "there is a PS/2 mouse" },
-    { "ich9-ahci", "use ide-hd and ide-cd at the IDE controller that is there, or virtio-blk-pci" },
-    { "ahci", "use ide-hd and ide-cd at the IDE controller that is there, or virtio-blk-pci" },
 };
 
 int option_device(struct vm_options *o, const char *arg, struct error *err)

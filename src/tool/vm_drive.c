@@ -7,7 +7,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "block/image.h"
-#include "tool/vm_options_private.h"
+#include "device/storage/ahci.h"
+#include "tool/vm_virtio_private.h"
 
 enum { IDE_UNITS = 4, DRIVE_KEYS = 4 };
 
@@ -348,7 +349,7 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
 
 struct ide_request {
     struct drive_request r;
-    const char *drive;
+    const char *drive, *bus;
     struct drive_errors errors;
 };
 
@@ -359,8 +360,7 @@ static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
 
 static int ide_bus(void *t, const char *v, struct error *err)
 {
-    if (strcmp(v, "ide.0") && strcmp(v, "ide.1")) return error_set(err, "bus '%s' is not there; known are ide.0 and ide.1", v);
-    ((struct ide_request *)t)->r.bus = v[4] - '0';
+    ((struct ide_request *)t)->bus = v;
     return 0;
 }
 
@@ -385,6 +385,40 @@ static struct drive_config *drive_by_id(struct vm_options *o, const char *id)
     return NULL;
 }
 
+/* bus=ID.N: port N of an AHCI controller; ide.0 and ide.1 are the board's channels. */
+static int bus_place(struct ide_request *q, struct error *err)
+{
+    struct vm_options *o = q->r.o;
+    const char *dot = q->bus ? strrchr(q->bus, '.') : NULL;
+
+    if (q->bus && (!strcmp(q->bus, "ide.0") || !strcmp(q->bus, "ide.1"))) q->r.bus = q->bus[4] - '0';
+    else if (q->bus) {
+        for (unsigned n = 0; n < o->config.ahci_count; n++) {
+            const char *id = o->config.ahci[n].id;
+
+            if (!dot || strlen(id) != (size_t)(dot - q->bus) || strncmp(id, q->bus, (size_t)(dot - q->bus))) continue;
+            if (dot[1] < '0' || dot[1] >= '0' + AHCI_PORTS || dot[2]) return error_set(err, "bus '%s' is not there; '%s' has %s.0 to %s.%d", q->bus, id, id, id, AHCI_PORTS - 1);
+            if (q->r.unit > 0) return error_set(err, "unit=%d: a Serial ATA port has one drive", q->r.unit);
+            q->r.d.interface = DRIVE_IF_AHCI;
+            q->r.d.ahci = n;
+            q->r.d.index = dot[1] - '0';
+            return 0;
+        }
+        return error_set(err, "bus '%s' is not there; known are ide.0, ide.1, and ID.0 to ID.%d of a -device ahci,id=ID", q->bus, AHCI_PORTS - 1);
+    }
+    return request_place(&q->r, err);
+}
+
+static bool place_is_taken(const struct vm_options *o, const struct drive_config *d)
+{
+    for (unsigned i = 0; i < o->config.drive_count; i++) {
+        const struct drive_config *c = &o->config.drive[i];
+
+        if (c->interface == d->interface && c->index == d->index && (d->interface == DRIVE_IF_IDE || c->ahci == d->ahci)) return true;
+    }
+    return false;
+}
+
 static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, struct error *err)
 {
     struct ide_request q = { .r = { .o = o, .bus = -1, .unit = -1, .d.interface = DRIVE_IF_IDE } };
@@ -393,8 +427,9 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
 
     if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
     if (option_list_apply(&l, cdrom ? "-device ide-cd" : "-device ide-hd", ide_keys, &q, err) < 0) return -1;
-    if (request_place(&q.r, err) < 0) return -1;
-    if (drive_at(o, q.r.d.index)) return error_set(err, "-device: IDE bus %d unit %d is taken", q.r.d.index / 2, q.r.d.index % 2);
+    if (bus_place(&q, err) < 0) return error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd");
+    if (place_is_taken(o, &q.r.d) && q.bus && q.r.d.interface == DRIVE_IF_AHCI) return error_set(err, "-device: bus %s is taken", q.bus);
+    if (place_is_taken(o, &q.r.d)) return error_set(err, "-device: IDE bus %d unit %d is taken", q.r.d.index / 2, q.r.d.index % 2);
     if (!q.drive) {
         if (!cdrom) return error_set(err, "-device ide-hd needs drive=ID of a -drive if=none");
         q.r.d.media = MEDIA_CDROM;
@@ -403,12 +438,37 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     d = drive_by_id(o, q.drive);
     if (!d) return error_set(err, "-device: no -drive has the id '%s'", q.drive);
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "-device: drive '%s' is in use already; give it if=none", q.drive);
-    d->interface = DRIVE_IF_IDE;
+    d->interface = q.r.d.interface;
     d->index = q.r.d.index;
+    d->ahci = q.r.d.ahci;
     d->media = cdrom ? MEDIA_CDROM : MEDIA_DISK;
     if (cdrom) d->open.readonly = true;
     if (q.r.d.serial) d->serial = q.r.d.serial;
     return drive_errors_set(d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
+}
+
+/* ---- -device ahci ---- */
+
+static int ahci_accept(void *t, const char *v, struct error *err) { return 0; }
+static int ahci_id(void *t, const char *v, struct error *err) { ((struct virtio_request *)t)->d.id = v; return 0; }
+
+static const struct option_key ahci_keys[] = {
+    { "driver", ahci_accept, NULL }, { "id", ahci_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL },
+    { "multifunction", virtio_set_off_only, NULL }, { NULL, NULL, NULL },
+};
+
+int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
+    struct machine_config *c = &o->config;
+
+    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show("ich9-ahci", ahci_keys);
+    if (c->ahci_count == CONFIG_AHCI) return error_set(err, "-device %s: more than %d controllers", l->pair[0].value, CONFIG_AHCI);
+    r.d.id = arena_format(o->arena, "ahci%u", c->ahci_count);
+    if (option_list_apply(l, arena_format(o->arena, "-device %s", l->pair[0].value), ahci_keys, &r, err) < 0) return -1;
+    c->ahci[c->ahci_count].id = r.d.id;
+    c->ahci[c->ahci_count++].devfn = r.d.pci.devfn;
+    return 0;
 }
 
 int drives_finish(struct vm_options *o, struct error *err)

@@ -26,6 +26,7 @@ int object_memory(struct vm_options *o, const struct option_list *l, struct erro
 int memory_finish(struct vm_options *o, struct error *err);
 /* vm_drive.c */
 option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
+int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int drives_finish(struct vm_options *o, struct error *err);
 /* What a device said about errors goes before what its drive said. */
 int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Serial ATA controller (AHCI, the ICH9's) with up to six drives. PCI 8086:2922. */
+#ifndef DEVICE_STORAGE_AHCI_H
+#define DEVICE_STORAGE_AHCI_H
+
+#include "device/storage/ide.h"
+
+enum { AHCI_PORTS = 6 };
+
+struct ahci_config {
+    struct pci_bus *bus;
+    int devfn;                           /* -1: the next free slot */
+    struct memory_map *memory;
+    const char *id;
+    struct ide_drive_config drive[AHCI_PORTS];
+};
+/* NULL with *err. */
+struct device *ahci_new(const struct ahci_config *config, struct error *err);
+/* Goes on with requests that failed and stopped the machine. */
+void ahci_retry(struct device *d);
+
+#endif
