@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Hashes, PBKDF2 and random numbers by the names that LUKS headers have: from GnuTLS; its PBKDF2 lacks RIPEMD-160, nettle's
- * has it. */
+/* Hashes, PBKDF2 and random numbers by the names that LUKS headers have: from GnuTLS, but RIPEMD-160, which it lacks,
+ * from nettle. */
 #include "block/crypt/cipher.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <gnutls/gnutls.h>
 #include <nettle/hmac.h>
 #include <nettle/pbkdf2.h>
+#include <nettle/ripemd160.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -53,6 +54,14 @@ void crypt_hash_names(char *out, size_t room)
 
 int crypt_hash(unsigned hash, const void *data, size_t length, uint8_t *digest)
 {
+    if (hashes[hash].mac == GNUTLS_MAC_RMD160) {
+        struct ripemd160_ctx c;
+        ripemd160_init(&c);
+        ripemd160_update(&c, length, data);
+        ripemd160_digest(&c, RIPEMD160_DIGEST_SIZE, digest);
+        explicit_bzero(&c, sizeof(c));
+        return 0;
+    }
     return gnutls_hash_fast(hashes[hash].digest, data, length, digest) < 0 ? -EIO : 0;
 }
 
