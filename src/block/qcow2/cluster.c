@@ -45,6 +45,21 @@ int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry 
     return 0;
 }
 
+uint64_t qcow2_entry_repeats_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e)
+{
+    struct place p = { 0 };
+    struct qcow2_slice *s;
+    uint64_t count = 0;
+    if (place_find(q, offset, &p) || !p.slice || qcow2_cache_get_locked(q, &q->l2, p.slice, &s))
+        return 0;
+    for (uint32_t at = p.at; at < q->l2.slice_bytes && be64_get(*(const be64 *)(s->data + at)) == e.word; at += q->entry_bytes) {
+        if (q->extended && be64_get(*(const be64 *)(s->data + at + 8)) != e.bitmap)
+            break;
+        count++;
+    }
+    return count;
+}
+
 int qcow2_entry_set_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e)
 {
     struct place p = { 0 };

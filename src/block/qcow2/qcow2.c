@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define L2_CACHE_MAX_BYTES (32ull << 20)
+/* Of the image that is opened; each backing file below has half of what is above it. */
+#define L2_CACHE_MAX_BYTES (8ull << 20)
+#define L2_CACHE_LEAST_BYTES (256ull << 10)
 #define REFCOUNT_CACHE_BYTES (1ull << 20)
 
 static bool qcow2_probe(const uint8_t *head, size_t length)
@@ -116,8 +118,10 @@ int qcow2_refcount_cache_init(struct qcow2 *q)
 static int caches_init(struct qcow2 *q)
 {
     uint32_t slice = (uint32_t)MIN(q->cluster_size, 4096ull);
-    uint64_t l2 = qcow2_virtual_clusters(q) * q->entry_bytes;
-    if (qcow2_cache_init(&q->l2, slice, MIN(l2 + 16 * slice, L2_CACHE_MAX_BYTES)))
+    uint64_t l2 = qcow2_virtual_clusters(q) * q->entry_bytes, most = L2_CACHE_MAX_BYTES;
+    for (const struct block_node *n = q->node->overlay_of; n && most > L2_CACHE_LEAST_BYTES; n = n->overlay_of)
+        most /= 2;
+    if (qcow2_cache_init(&q->l2, slice, MIN(l2 + 16 * slice, most)))
         return -ENOMEM;
     return qcow2_refcount_cache_init(q);
 }

@@ -247,6 +247,8 @@ struct qcow2_entry {
     uint64_t word, bitmap;
 };
 int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e);
+/* How many entries from offset on are the same as e, as far as one piece of the table goes. */
+uint64_t qcow2_entry_repeats_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e);
 int qcow2_entry_set_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e);
 /* Makes the L2 table for offset one that only the active image uses. */
 int qcow2_l2_own_locked(struct qcow2 *q, uint64_t offset);

@@ -36,6 +36,16 @@ static uint64_t empty_length(const struct qcow2 *q, uint64_t offset, uint64_t ma
     return MIN(end - offset, max);
 }
 
+/* Whole clusters from offset on that go on like e, which has no place in the file, without a look at each. */
+static uint64_t same_length(struct qcow2 *q, uint64_t offset, struct qcow2_entry e, enum qcow2_kind kind, uint64_t max)
+{
+    uint64_t empty = kind == QCOW2_UNALLOCATED ? empty_length(q, offset, max) : 0;
+    bool uniform = !q->extended || !e.bitmap || e.bitmap == 0xffffffffull << 32;
+    if (empty || qcow2_entry_host(q, e) || !uniform || (kind != QCOW2_UNALLOCATED && kind != QCOW2_ZEROES))
+        return empty;
+    return MIN(qcow2_entry_repeats_locked(q, offset, e) << q->cluster_bits, max);
+}
+
 static int run_find_locked(struct qcow2 *q, uint64_t offset, uint64_t max, struct run *run)
 {
     struct qcow2_entry e;
@@ -53,6 +63,11 @@ static int run_find_locked(struct qcow2 *q, uint64_t offset, uint64_t max, struc
     while (run->length < max && run->kind != QCOW2_PACKED && run->kind != QCOW2_INVALID &&
            !((offset + run->length) & (q->cluster_size - 1))) {
         struct run next;
+        uint64_t same = same_length(q, offset + run->length, e, run->kind, max - run->length);
+        if (same) {
+            run->length += same;
+            continue;
+        }
         r = qcow2_entry_get_locked(q, offset + run->length, &e);
         if (r)
             return 0;               /* this run is good; the error comes with the next */

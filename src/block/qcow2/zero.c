@@ -122,10 +122,29 @@ static bool can_flag(const struct qcow2 *q, uint64_t cluster, bool unmap)
     return q->version >= 3 || (unmap && qcow2_below_is_zero(q, cluster));
 }
 
+/* What has no L2 table and no backing file below is zero already: where that ends. Huge empty disks go by in one step. */
+static uint64_t empty_end_locked(const struct qcow2 *q, uint64_t cluster, uint64_t end)
+{
+    unsigned shift = q->cluster_bits + q->l2_bits;
+    uint64_t index = cluster >> shift;
+    if (!qcow2_below_is_zero(q, cluster))
+        return cluster;
+    while (cluster < end && index < q->l1_entries && !(q->l1[index] & QCOW2_OFFSET_MASK))
+        cluster = ++index << shift;
+    return MIN(cluster, end);
+}
+
 static int clusters_zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool unmap, bool discard)
 {
     int r = 0;
     for (uint64_t c = offset; !r && c < offset + length; c += q->cluster_size) {
+        pthread_mutex_lock(&q->lock);
+        uint64_t next = q->data_external ? c : empty_end_locked(q, c, offset + length);
+        pthread_mutex_unlock(&q->lock);
+        if (next > c) {
+            c = next - q->cluster_size;
+            continue;
+        }
         if (!can_flag(q, c, unmap)) {
             if (!discard)
                 r = zeroes_write(q, c, MIN(q->cluster_size, q->node->size - c));

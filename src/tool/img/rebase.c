@@ -38,7 +38,17 @@ struct job {
     struct block_node *image, *old, *new;
 };
 
-/* What the image does not hold itself is looked at. */
+/* Bytes from `at` on that read as zeroes in one of the backing files, at most length; 0: there are data, or it is not known. */
+static uint64_t zero_length(struct block_node *n, uint64_t at, uint64_t length)
+{
+    struct block_map m;
+    uint64_t size = n ? block_size_bytes(n) : 0;
+    if (at >= size)
+        return length;
+    return block_map_get(n, at, MIN(length, size - at), 0, &m) || !m.zero ? 0 : m.length_bytes;
+}
+
+/* What the image does not hold itself is looked at, unless both have zeroes there: huge empty disks go by in one step. */
 static int next(struct img_walk *w, struct img_piece *piece)
 {
     struct job *j = container_of(w, struct job, walk);
@@ -48,6 +58,13 @@ static int next(struct img_walk *w, struct img_piece *piece)
         return r;
     piece->length = m.length_bytes;
     piece->kind = m.present ? KEEP : LOOK;
+    uint64_t zero = m.present ? 0 : zero_length(j->old, piece->offset, piece->length);
+    if (zero)
+        zero = zero_length(j->new, piece->offset, zero);
+    if (zero) {
+        piece->kind = KEEP;
+        piece->length = zero;
+    }
     if (piece->kind == LOOK)
         piece->length = MIN(piece->length, CHUNK_BYTES - piece->offset % CHUNK_BYTES);
     return 0;
