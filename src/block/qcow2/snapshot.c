@@ -100,22 +100,6 @@ static int delete(struct qcow2 *q, uint32_t index)
     return r ? r : qcow2_settle_locked(q);
 }
 
-int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err)
-{
-    struct qcow2 *q = n->state;
-    struct qcow2_range range;
-    uint32_t index;
-    int r = qcow2_whole_begin(q, &range);
-    if (r)
-        return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
-    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err);
-    r = found ? delete(q, index) : 0;
-    qcow2_whole_end(q, &range);
-    if (!found)
-        return error_prefix(err, "'%s'", n->filename);
-    return r ? error_set(err, "'%s': cannot delete the snapshot: %s", n->filename, strerror(-r)) : 0;
-}
-
 static uint64_t snapshot_disk_bytes(const struct qcow2 *q, const struct qcow2_snapshot *s)
 {
     return s->disk_bytes ? ALIGN_UP(s->disk_bytes, 512ull) : q->node->size;
@@ -213,7 +197,8 @@ static int bitmaps_check_locked(struct qcow2 *q, const struct qcow2_snapshot *s,
     return size == q->node->size ? 0 : qcow2_bitmaps_resize_check_locked(q, size, err);
 }
 
-int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
+/* Finds the snapshot and runs a change with the whole disk to itself. */
+static int snapshot_change(struct block_node *n, const char *id_or_name, bool applies, struct error *err)
 {
     struct qcow2 *q = n->state;
     struct qcow2_range range;
@@ -221,12 +206,23 @@ int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct er
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
-    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err) && !bitmaps_check_locked(q, &q->snapshot[index], err);
-    r = found ? apply(q, &q->snapshot[index]) : 0;
+    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err) &&
+                 !(applies && bitmaps_check_locked(q, &q->snapshot[index], err));
+    r = !found ? 0 : applies ? apply(q, &q->snapshot[index]) : delete(q, index);
     qcow2_whole_end(q, &range);
     if (!found)
         return error_prefix(err, "'%s'", n->filename);
-    return r ? error_set(err, "'%s': cannot go back to the snapshot: %s", n->filename, strerror(-r)) : 0;
+    return r ? error_set(err, "'%s': cannot %s the snapshot: %s", n->filename, applies ? "go back to" : "delete", strerror(-r)) : 0;
+}
+
+int qcow2_snapshot_apply(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    return snapshot_change(n, id_or_name, true, err);
+}
+
+int qcow2_snapshot_delete(struct block_node *n, const char *id_or_name, struct error *err)
+{
+    return snapshot_change(n, id_or_name, false, err);
 }
 
 int qcow2_snapshot_use(struct qcow2 *q, const char *id_or_name, struct error *err)
