@@ -129,23 +129,27 @@ static void dirty_images(uint64_t *rng)
     }
 }
 
-/* A bitmap's autoclear bit is cleared by the first write, and not by opening. */
-static void bitmaps(uint64_t *rng)
+/* An unknown autoclear bit is cleared by the first write, and not by opening; the bitmaps', which are kept, stays. */
+static void autoclear_bits(uint64_t *rng)
 {
     uint8_t sector[512] = { 1 };
     run("rm -f *.x; qemu-img create -q -f qcow2 image.x 8M && qemu-img bitmap --add image.x b0");
     const struct block_open_options o = { .filename = "image.x" };
-    struct block_node *n = open_image(&o);
-    block_close(n);
     size_t length;
     uint8_t *head = file_read("image.x", &length);
-    check(head[95] == 1, "opening cleared an autoclear bit");
+    head[95] |= 32;
+    file_write("image.x", head, length);
+    free(head);
+    struct block_node *n = open_image(&o);
+    block_close(n);
+    head = file_read("image.x", &length);
+    check(head[95] == 33, "opening cleared an autoclear bit");
     free(head);
     n = open_image(&o);
     check(!block_pwrite(n, 0, sector, 512), "write");
     block_close(n);
     head = file_read("image.x", &length);
-    check(head[95] == 0, "a write left an autoclear bit");
+    check(head[95] == 1, "a write left an unknown autoclear bit, or dropped the bitmaps");
     free(head);
     image_compare(rng, "image with a bitmap", "image.x", NULL);
 }
@@ -158,6 +162,6 @@ int main(int argc, char **argv)
     compressed_images(&rng);
     chains(&rng);
     dirty_images(&rng);
-    bitmaps(&rng);
+    autoclear_bits(&rng);
     return report("block/read", seed);
 }
