@@ -194,7 +194,7 @@ struct bt_vcpu {
     struct x86_state s;
     uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
     uint64_t sign_mask;                /* bit 63 */
-    uint64_t not_df_mask;
+    uint64_t not_df_mask, df_mask;
     uint64_t bit_mask[3];              /* 15, 31, 63 */
     uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */

@@ -287,6 +287,68 @@ static void direction(struct trans *t, bool set)
     e_store(e, hm(H_RSP, VOFF(s.rflags)), T0);
 }
 
+/* ---- MOVS, STOS, LODS without a repeat prefix: byte-wise copy loops of boot loaders ---- */
+
+static void string_offset(struct trans *t, int reg)
+{
+    unsigned size = t_insn(t)->addrsize;
+    if (size == 8) e_mov_rr(&t->e, S1, host_of(reg));
+    else if (size == 4) e_mov32_rr(&t->e, S1, host_of(reg));
+    else e_movzx16(&t->e, S1, host_of(reg));
+}
+
+static void string_add(struct trans *t, int reg, int by)
+{
+    struct emitter *e = &t->e;
+    int host = host_of(reg);
+    switch (t_insn(t)->addrsize) {
+    case 8: e_lea(e, host, hm(host, by)); break;
+    case 4: e_lea32(e, host, hm(host, by)); break;
+    default:
+        e_lea32(e, S1, hm(host, by));
+        e_mov16_rr(e, host, S1);
+    }
+}
+
+static void string_advance(struct trans *t, int size)
+{
+    struct emitter *e = &t->e;
+    bool rsi = t_insn(t)->mnemonic != X86_STOS, rdi = t_insn(t)->mnemonic != X86_LODS;
+    e_load(e, T0, hm(H_RSP, VOFF(s.rflags)));
+    e_pext(e, T0, T0, hm(H_RSP, VOFF(df_mask)));
+    uint8_t *up = e_jrcxz_fwd(e);
+    if (rsi) string_add(t, REG_RSI, -size);
+    if (rdi) string_add(t, REG_RDI, -size);
+    uint8_t *done = e_jmp8_fwd(e);
+    e_bind8(e, up);
+    if (rsi) string_add(t, REG_RSI, size);
+    if (rdi) string_add(t, REG_RDI, size);
+    e_bind8(e, done);
+}
+
+static void string(struct trans *t, const struct x86_insn *i)
+{
+    unsigned size = i->opcode & 1 ? i->opsize : 1;
+    struct mem_op store = { OP_STORE_GPR, size, REG_RAX, 0 };
+    if (i->mnemonic == X86_MOVS) {
+        string_offset(t, REG_RSI);
+        t_access(t, i->seg, MISS_READ, size, (struct mem_op){ OP_LOAD_SCRATCH, size, 0, 0 });
+        store.kind = OP_STORE_SCRATCH;
+    }
+    if (i->mnemonic == X86_LODS) {
+        string_offset(t, REG_RSI);
+        t_access(t, i->seg, MISS_READ, size, (struct mem_op){ size == 1 ? OP_LOAD_T0 : OP_LOAD_GPR, size, REG_RAX, 0 });
+        if (size == 1) {
+            e8(&t->e, 0x88);                           /* mov al, cl */
+            e8(&t->e, 0xc8);
+        }
+    } else {
+        string_offset(t, REG_RDI);
+        t_access(t, SEG_ES, MISS_WRITE, size, store);
+    }
+    string_advance(t, size);
+}
+
 static uint32_t what_of(unsigned access)
 {
     return (access & ACCESS_READ ? MISS_READ : 0) | (access & ACCESS_WRITE ? MISS_WRITE : 0) |
@@ -396,6 +458,7 @@ bool t_has_rule(const struct x86_insn *i)
     switch (i->mnemonic) {
     case X86_PUSH: case X86_POP: case X86_LEAVE: case X86_LEA: case X86_CLD: case X86_STD:
     case X86_MASKMOVQ: case X86_MASKMOVDQU: case X86_VMASKMOVDQU: return true;
+    case X86_MOVS: case X86_STOS: case X86_LODS: return !i->rep;
     default: return false;
     }
 }
@@ -416,6 +479,10 @@ static bool own_rule(struct trans *t, const struct x86_insn *i)
     case X86_LEA: lea(t, i); return true;
     case X86_CLD: direction(t, false); return true;
     case X86_STD: direction(t, true); return true;
+    case X86_MOVS: case X86_STOS: case X86_LODS:
+        if (i->rep) return false;
+        string(t, i);
+        return true;
     case X86_MASKMOVQ: case X86_MASKMOVDQU: case X86_VMASKMOVDQU: maskmov_rule(t, i); return true;
     default: return t_branch(t);
     }

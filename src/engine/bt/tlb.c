@@ -44,6 +44,7 @@ void bt_mmu_init(struct bt_vcpu *v)
     v->jc_mask = JC_SIZE - 1;
     v->ret_mask = (RET_SIZE - 1) << 3;
     v->not_df_mask = ~(uint64_t)RFLAGS_DF;
+    v->df_mask = RFLAGS_DF;
     v->bit_mask[0] = 15;
     v->bit_mask[1] = 31;
     v->bit_mask[2] = 63;
