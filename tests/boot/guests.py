@@ -236,6 +236,24 @@ def debian_i386_test(a):
     return f'login after {at_login:.0f} s, apt, poweroff'
 
 
+def powerdown_test(a):
+    """The monitor's power button ends Debian, as the guest's logind or a listener of its own wishes."""
+    with Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', debian_disk(a), '-no-reboot'], scaled(a, 400), log=a.log) as m:
+        login(m)
+        shell(m, 'modprobe button; modprobe evdev; sleep 1')
+        event = re.search(r'event\d+', shell(m, 'grep -A4 "Power Button" /proc/bus/input/devices'))
+        if not event:
+            m.fail('the guest has no power button')
+        # Disks made before dbus was on them have no logind that listens.
+        shell(m, f'(head -c 24 /dev/input/{event.group()} > /dev/null; poweroff) > /dev/null 2>&1 & sleep 1')
+        pressed = m.seconds()
+        m.command('system_powerdown')
+        status = m.end()
+        if status != 0:
+            m.fail(f'the power button ended it with status {status}')
+        return f'off {m.seconds() - pressed:.0f} s after system_powerdown'
+
+
 # ---- Debian from CDs ----
 
 def live_iso(a, name):
@@ -508,7 +526,7 @@ def firmware_test(a):
 
 
 TESTS = {
-    'initramfs': initramfs_test, 'pvh': pvh_test, 'debian': debian_test, 'debian-i386': debian_i386_test,
+    'initramfs': initramfs_test, 'pvh': pvh_test, 'debian': debian_test, 'debian-i386': debian_i386_test, 'powerdown': powerdown_test,
     'live-cd': live_cd_test, 'install-cd': install_cd_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
     'long64': sector('long64', 0x12 << 1 | 1, 'LONG64-OK'), 'triple': triple_test, 'screen': screen_test,
