@@ -3,9 +3,10 @@
 """'ospite nbd' against libnbd's and QEMU's clients, and against clients that mean harm: server.py OSPITE
 
 Images are made by qemu-img, written through our server and read by qemu-img, and the other way round. Fixed seeds."""
-import json, os, random, shutil, signal, socket, struct, subprocess, sys, tempfile, time
+import json, os, random, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 
 OSPITE = os.path.abspath(sys.argv[1])
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-nbd.1')
 SEED = 20
 checks, failures = 0, []
 rng = random.Random(SEED)
@@ -419,6 +420,18 @@ def tls():
         check(run(*client('tls-creds-psk,id=c,endpoint=client,dir=psk2'))[0] != 0, 'a wrong key')
 
 
+def options_in(text):
+    return set(re.findall(r'(?<![\w-])--?[A-Za-z][\w-]*', text))
+
+
+def manual_page():
+    with open(PAGE) as f:
+        page = f.read().replace('\\-', '-').replace('\\fR', '').replace('\\fB', '').replace('\\fI', '')
+    in_page = set().union(*(options_in(line) for line in re.findall(r'^\.TP\n(.*)', page, re.M)))
+    in_help = set().union(*(options_in(line[:35]) for line in good(OSPITE, 'nbd', '-h').splitlines() if line.startswith('  ')))
+    check(in_page == in_help, f'-h and the manual page differ: {in_page ^ in_help}')
+
+
 def main():
     if MISSING:
         print('SKIP nbd/server: not installed:', *MISSING)
@@ -427,7 +440,7 @@ def main():
         os.chdir(d)
         with open('want1.raw', 'wb') as f:
             f.write(rng.randbytes(1 << 20))
-        for part in tools, model, bad_requests, bad_options, lives, tls:
+        for part in manual_page, tools, model, bad_requests, bad_options, lives, tls:
             began, before = time.time(), checks
             part()
             print(f'{part.__name__}: {checks - before} checks, {time.time() - began:.1f} s')
