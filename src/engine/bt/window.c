@@ -43,9 +43,10 @@ static uint64_t addend_of(const struct bt_vcpu *v, unsigned n, unsigned piece)
     return (uint64_t)window_start(v, n) - linear;
 }
 
-static void nothing_mapped(void *at, uint64_t bytes)
+/* false: the process has as many mappings as the host allows. */
+static bool nothing_mapped(void *at, uint64_t bytes)
 {
-    if (mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) __builtin_trap();
+    return mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
 /* At the start of a vCPU's life. Without windows it works as well. */
@@ -76,12 +77,10 @@ static uint64_t *mapped_word(const struct bt_vcpu *v, unsigned n, uint64_t offse
     return v->windows.mapped + n * (WINDOW_BYTES / PAGE_BYTES / 64) + page / 64;
 }
 
-static void page_unmap(struct bt_vcpu *v, unsigned n, uint64_t offset)
+static void count_mappings(struct bt_vcpu *v, unsigned n, unsigned more)
 {
-    uint64_t bit, *word = mapped_word(v, n, offset, &bit);
-    if (!(*word & bit)) return;
-    *word &= ~bit;
-    nothing_mapped(window_start(v, n) + offset, PAGE_BYTES);
+    v->windows.window[n].mappings += more;
+    v->windows.mappings += more;
 }
 
 static void window_empty(struct bt_vcpu *v, unsigned n)
@@ -89,7 +88,7 @@ static void window_empty(struct bt_vcpu *v, unsigned n)
     struct window *w = &v->windows.window[n];
     uint64_t bit;
     if (!w->mappings) return;
-    nothing_mapped(window_start(v, n), WINDOW_BYTES);
+    if (!nothing_mapped(window_start(v, n), WINDOW_BYTES)) __builtin_trap();       /* one mapping instead of many */
     madvise(mapped_word(v, n, 0, &bit), WINDOW_BYTES / PAGE_BYTES / 8, MADV_DONTNEED);
     v->windows.mappings -= w->mappings;
     w->mappings = 0;
@@ -98,6 +97,17 @@ static void window_empty(struct bt_vcpu *v, unsigned n)
 static void all_empty(struct bt_vcpu *v)
 {
     for (unsigned n = 1; n < v->windows.count; n++) window_empty(v, n);
+}
+
+/* A hole in a mapping makes two of it. */
+static void page_unmap(struct bt_vcpu *v, unsigned n, uint64_t offset)
+{
+    uint64_t bit, *word = mapped_word(v, n, offset, &bit);
+    if (!(*word & bit)) return;
+    *word &= ~bit;
+    count_mappings(v, n, 2);
+    if (!nothing_mapped(window_start(v, n) + offset, PAGE_BYTES)) window_empty(v, n);
+    if (v->windows.mappings >= WINDOW_MAPPINGS / v->engine->vcpu_count) all_empty(v);
 }
 
 /* Addends for the present address space. */
@@ -190,7 +200,8 @@ static void run_grow(struct bt_vcpu *v, unsigned n, gva_t start, struct run *r)
 {
     enum { AROUND = 32 * PAGE_BYTES };
     struct walk_result w = bt_walk(v, start + r->offset, BT_READ, true, false, false);
-    if (!w.ok) return;
+    /* The page may come from a TLB whose entry is older than the tables: nothing follows for its neighbours then. */
+    if (!w.ok || PAGE_OF(w.gpa) != r->gpa || (r->writable && !(w.writable && w.dirty))) return;
     r->large = w.shift > 12;
     uint64_t size = r->large ? HUGE_BYTES : AROUND, low = r->offset & ~(size - 1), high = low + size;
     while (r->offset + r->count * PAGE_BYTES < high && continues(v, n, start, r, r->offset + r->count * PAGE_BYTES)) r->count++;
@@ -204,26 +215,27 @@ static void run_grow(struct bt_vcpu *v, unsigned n, gva_t start, struct run *r)
 
 static void note_mapped(struct bt_vcpu *v, unsigned n, const struct run *r)
 {
-    struct windows *w = &v->windows;
     for (uint64_t k = 0; k < r->count; k++) {
         uint64_t offset = r->offset + k * PAGE_BYTES, here = ((uint64_t)n << 40 | offset) + 2, bit, *word = mapped_word(v, n, offset, &bit);
-        uint64_t *place = &w->place[(r->gpa >> 12) + k];
+        uint64_t *place = &v->windows.place[(r->gpa >> 12) + k];
         *word |= bit;
         if (r->writable) *place = *place && *place != here ? PLACE_MANY : here;
     }
-    w->window[n].mappings++;
-    w->mappings++;
 }
 
 static bool run_map(struct bt_vcpu *v, unsigned n, const struct run *r)
 {
     uint8_t *at = window_start(v, n) + r->offset;
     uint64_t bytes = r->count * PAGE_BYTES;
-    if (mremap(r->hva, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
-        nothing_mapped(at, bytes);                     /* private memory, of a frame buffer say */
+    count_mappings(v, n, 1);
+    if (mremap(r->hva, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {       /* private memory, of a frame buffer say */
+        if (!nothing_mapped(at, bytes)) window_empty(v, n);
         return false;
     }
-    if (!r->writable) mprotect(at, bytes, PROT_READ);
+    if (!r->writable && mprotect(at, bytes, PROT_READ) < 0) {
+        window_empty(v, n);
+        return false;
+    }
     if (r->count > 1) madvise(at, bytes, r->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
     note_mapped(v, n, r);
     return true;
@@ -347,14 +359,14 @@ bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, u
     return o == MAPPED;
 }
 
-/* INVLPG. */
+/* INVLPG: other address spaces' too, as the page may be global. */
 void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear)
 {
     struct windows *w = &v->windows;
     if (!w->mappings) return;
     lock(v);
     for (unsigned n = 1; n < w->count; n++)
-        if (w->window[n].asid == v->asid && w->window[n].mappings && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
+        if (w->window[n].mappings && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
             page_unmap(v, n, PAGE_OF(linear) & (WINDOW_BYTES - 1));
     unlock(v);
 }
