@@ -35,21 +35,23 @@ def disk(a):
         raise Skip('blkdiscard is missing; install util-linux')
     half = len(data) // 2 // 65536
     script = f'''
-i=0; while [ ! -b /dev/sdb -o ! -b /dev/sr0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
-echo ro $(cat /sys/block/sda/ro) $(cat /sys/block/sdb/ro) depth $(cat /sys/block/sdb/device/queue_depth) cache $(cat /sys/block/sdb/queue/write_cache)
-echo sum $(dd if=/dev/sda bs=1M iflag=direct 2>/dev/null | md5sum)
+i=0; while [ ! -b /dev/sda -o ! -b /dev/sdb -o ! -b /dev/sr0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+# Linux names disks as they come; ports are certain.
+f=$(basename /sys/devices/pci*/*/ata1/host*/target*/*/block/sd*); s=$(basename /sys/devices/pci*/*/ata2/host*/target*/*/block/sd*)
+echo ro $(cat /sys/block/$f/ro) $(cat /sys/block/$s/ro) depth $(cat /sys/block/$s/device/queue_depth) cache $(cat /sys/block/$s/queue/write_cache)
+echo sum $(dd if=/dev/$f bs=1M iflag=direct 2>/dev/null | md5sum)
 echo cd $(dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum) $(cat /sys/block/sr0/size)
-dd if=/dev/sda of=/dev/sdb bs=64k count={half} oflag=direct 2>/dev/null &
-dd if=/dev/sda of=/dev/sdb bs=64k skip={half} seek={half} 2>/dev/null &
+dd if=/dev/$f of=/dev/$s bs=64k count={half} oflag=direct 2>/dev/null &
+dd if=/dev/$f of=/dev/$s bs=64k skip={half} seek={half} 2>/dev/null &
 wait
 sync
-/{tool} -o 1048576 -l 1048576 /dev/sdb || echo WRONG discard
-type=$(echo /sys/block/sdb/device/scsi_disk/*/cache_type); echo "write through" > $type; echo cache $(cat $type)
-dd if=/dev/zero of=/dev/sdb bs=4k seek=2000 count=8 oflag=direct 2>/dev/null
-echo 1 > /sys/block/sdb/device/queue_depth
-dd if=/dev/zero of=/dev/sdb bs=4k seek=3000 count=8 oflag=direct 2>/dev/null
-echo queue $(cat /sys/block/sdb/device/queue_depth)
-if dd if=/dev/zero of=/dev/sda bs=4k count=1 oflag=direct 2>/dev/null; then echo WRONG written; fi
+/{tool} -o 1048576 -l 1048576 /dev/$s || echo WRONG discard
+type=$(echo /sys/block/$s/device/scsi_disk/*/cache_type); echo "write through" > $type; echo cache $(cat $type)
+dd if=/dev/zero of=/dev/$s bs=4k seek=2000 count=8 oflag=direct 2>/dev/null
+echo 1 > /sys/block/$s/device/queue_depth
+dd if=/dev/zero of=/dev/$s bs=4k seek=3000 count=8 oflag=direct 2>/dev/null
+echo queue $(cat /sys/block/$s/device/queue_depth)
+if dd if=/dev/zero of=/dev/$f bs=4k count=1 oflag=direct 2>/dev/null; then echo WRONG written; fi
 dmesg -c > /dev/null'''
     args = ['-device', 'ahci,id=a', '-net', 'none', '-drive', f'file={paths["first"]},if=none,format=raw,id=f,readonly=on', '-device', 'ide-hd,drive=f,bus=a.0',
             '-drive', f'file={paths["second"]},if=none,format=raw,id=s,discard=unmap', '-device', 'ide-hd,drive=s,bus=a.1',
