@@ -276,15 +276,17 @@ def balloon(a, options):
     script = '''
 mount -t tmpfs -o size=300m t /tmp
 dd if=/dev/urandom of=/tmp/a bs=1M count=220 2>/dev/null; md5sum /tmp/a > /sum
-rm /tmp/a
 echo full; read x
+rm /tmp/a; echo freed; read x
 echo total $(grep MemTotal /proc/meminfo); read x
 dd if=/dev/urandom of=/tmp/b bs=1M count=200 2>/dev/null; md5sum /tmp/b > /sum; md5sum -c /sum || echo WRONG sum
 rm /tmp/b; sleep 4; echo reported; read x'''
     args = ['-device', 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,guest-stats-polling-interval=1' + options]
     with Guest(a, ['virtio_balloon'], script, args, memory=512) as m:
         m.serial('full', BAD)
-        full = resident_mib(m)
+        full = resident_mib(m)                              # before the guest may report any of it as free
+        m.send('\n')
+        m.serial('freed', BAD)
         m.command('balloon 200')
         deadline = time.time() + 20 * a.scale
         while 'actual=200 MiB' not in m.command('info balloon'):
