@@ -52,7 +52,24 @@ static void tsc_release(struct machine *m)
     }
 }
 
-static void stop_for(struct machine *m, enum run_state why, unsigned vcpu)
+static bool is_by_guest(enum machine_cause cause)
+{
+    return cause == CAUSE_GUEST_RESET || cause == CAUSE_GUEST_SHUTDOWN;
+}
+
+/* "RESET" or "SHUTDOWN". */
+static void cause_tell(struct machine *m, const char *event, enum machine_cause cause)
+{
+    static const char *const reasons[] = {
+        [CAUSE_GUEST_RESET] = "guest-reset", [CAUSE_GUEST_SHUTDOWN] = "guest-shutdown", [CAUSE_MONITOR_RESET] = "host-qmp-system-reset",
+        [CAUSE_MONITOR_QUIT] = "host-qmp-quit", [CAUSE_SIGNAL] = "host-signal", [CAUSE_UI] = "host-ui",
+    };
+
+    machine_event(m, event, json_pack("{s:b, s:s}", "guest", is_by_guest(cause), "reason", reasons[cause]));
+}
+
+/* tell: as an event too. */
+static void stop_for(struct machine *m, enum run_state why, unsigned vcpu, bool tell)
 {
     bool was_running = m->state == RUN_RUNNING;
 
@@ -62,14 +79,20 @@ static void stop_for(struct machine *m, enum run_state why, unsigned vcpu)
     m->state = why;
     if (was_running) tsc_hold(m);
     if (was_running) listeners_tell(m, why, vcpu);
+    if (was_running && tell) machine_event(m, "STOP", NULL);
 }
 
 void machine_stop(struct machine *m, enum run_state why)
 {
-    stop_for(m, why, 0);
+    stop_for(m, why, 0, true);
 }
 
-void machine_start(struct machine *m)
+void machine_pause(struct machine *m)
+{
+    stop_for(m, RUN_PAUSED, 0, false);
+}
+
+static void start(struct machine *m, bool tell)
 {
     if (m->state == RUN_RUNNING) return;
     /* What was powered off starts anew. */
@@ -79,7 +102,18 @@ void machine_start(struct machine *m)
     tsc_release(m);
     clock_virtual_start();
     pc_started(m);
+    if (tell) machine_event(m, "RESUME", NULL);
     vcpus_release(m);
+}
+
+void machine_start(struct machine *m)
+{
+    start(m, true);
+}
+
+void machine_unpause(struct machine *m)
+{
+    start(m, false);
 }
 
 enum run_state machine_state(const struct machine *m)
@@ -101,23 +135,32 @@ void machine_on_stop(struct machine *m, void (*fn)(void *opaque, enum run_state 
 
 static void end(struct machine *m, int status)
 {
-    stop_for(m, RUN_SHUTDOWN, 0);
+    stop_for(m, RUN_SHUTDOWN, 0, false);
     m->exit_status = status;
     loop_quit();
 }
 
+/* The guest's wish to be off, or to start anew where that counts as one. */
+static void shutdown_carry_out(struct machine *m, enum machine_cause cause)
+{
+    cause_tell(m, "SHUTDOWN", cause);
+    if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0, true);
+    else end(m, 0);
+}
+
 static void reset_carry_out(struct machine *m)
 {
+    enum machine_cause cause = atomic_exchange(&m->reset_cause, CAUSE_GUEST_RESET);
     bool goes_on = m->state == RUN_RUNNING;
 
     if (m->config.no_reboot && m->state == RUN_RUNNING) {
-        if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0);
-        else end(m, 0);
+        shutdown_carry_out(m, cause);
         return;
     }
     vcpus_hold(m);
     vcpus_wait(m);
     pc_reset(m);
+    cause_tell(m, "RESET", cause);
     if (m->state == RUN_SHUTDOWN || m->state == RUN_INTERNAL_ERROR) m->state = RUN_PAUSED;
     if (goes_on && m->runs) vcpus_release(m);
 }
@@ -128,13 +171,13 @@ static void requests_carry_out(void *opaque)
     struct machine *m = opaque;
     unsigned what = atomic_exchange(&m->requests, 0);
 
-    if (what & REQUEST_QUIT) end(m, m->exit_status);
-    else if (what & REQUEST_SHUTDOWN) {
-        if (m->config.no_shutdown) stop_for(m, RUN_SHUTDOWN, 0);
-        else end(m, 0);
-    } else if (what & REQUEST_ERROR) stop_for(m, RUN_INTERNAL_ERROR, m->stop_vcpu);
+    if (what & REQUEST_QUIT) {
+        cause_tell(m, "SHUTDOWN", m->quit_cause);
+        end(m, m->exit_status);
+    } else if (what & REQUEST_SHUTDOWN) shutdown_carry_out(m, CAUSE_GUEST_SHUTDOWN);
+    else if (what & REQUEST_ERROR) stop_for(m, RUN_INTERNAL_ERROR, m->stop_vcpu, true);
     else if (what & REQUEST_RESET) reset_carry_out(m);
-    else if (what & REQUEST_DEBUG) stop_for(m, RUN_DEBUG, m->stop_vcpu);
+    else if (what & REQUEST_DEBUG) stop_for(m, RUN_DEBUG, m->stop_vcpu, true);
 }
 
 void machine_request(struct machine *m, unsigned what)
@@ -143,8 +186,9 @@ void machine_request(struct machine *m, unsigned what)
     if (!atomic_fetch_or(&m->requests, what)) loop_post(requests_carry_out, m);
 }
 
-void machine_request_reset(struct machine *m)
+void machine_request_reset(struct machine *m, enum machine_cause cause)
 {
+    atomic_store(&m->reset_cause, cause);
     machine_request(m, REQUEST_RESET);
 }
 
@@ -156,7 +200,10 @@ void machine_request_shutdown(struct machine *m, const char *why)
 
 static void powerdown_carry_out(void *opaque)
 {
-    pc_power_button(opaque);
+    struct machine *m = opaque;
+
+    pc_power_button(m);
+    machine_event(m, "POWERDOWN", NULL);
 }
 
 void machine_request_powerdown(struct machine *m)
@@ -164,15 +211,22 @@ void machine_request_powerdown(struct machine *m)
     loop_post(powerdown_carry_out, m);
 }
 
-void machine_request_quit(struct machine *m, int status)
+void machine_actions_set(struct machine *m, bool no_reboot, bool no_shutdown)
+{
+    m->config.no_reboot = no_reboot;
+    m->config.no_shutdown = no_shutdown;
+}
+
+void machine_request_quit(struct machine *m, int status, enum machine_cause cause)
 {
     m->exit_status = status;
+    m->quit_cause = cause;
     machine_request(m, REQUEST_QUIT);
 }
 
 static void on_signal(void *opaque)
 {
-    machine_request_quit(opaque, 0);
+    machine_request_quit(opaque, 0, CAUSE_SIGNAL);
 }
 
 /* ---- made and freed ---- */

@@ -10,6 +10,7 @@
 #include "machine/config.h"
 
 struct machine;
+/* event.h tells of each change: STOP, RESUME, RESET, SHUTDOWN, POWERDOWN. */
 enum run_state { RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_SHUTDOWN, RUN_INTERNAL_ERROR, RUN_IO_ERROR };
 
 /* Builds everything, opens images, loads firmware or kernel; nothing runs yet. NULL with *err. */
@@ -20,12 +21,18 @@ int machine_run(struct machine *m);
 
 void machine_start(struct machine *m);           /* 'cont' */
 void machine_stop(struct machine *m, enum run_state why);
+/* For a look at registers: as those, but nobody is told by an event. */
+void machine_pause(struct machine *m);
+void machine_unpause(struct machine *m);
 enum run_state machine_state(const struct machine *m);
 /* Requests from devices (any thread, machine lock held) and the monitor; carried out by the main loop. */
-void machine_request_reset(struct machine *m);
+enum machine_cause { CAUSE_GUEST_RESET, CAUSE_GUEST_SHUTDOWN, CAUSE_MONITOR_RESET, CAUSE_MONITOR_QUIT, CAUSE_SIGNAL, CAUSE_UI };
+void machine_request_reset(struct machine *m, enum machine_cause cause);
 void machine_request_shutdown(struct machine *m, const char *why);      /* guest power-off: honours -no-shutdown */
 void machine_request_powerdown(struct machine *m);                      /* press the power button */
-void machine_request_quit(struct machine *m, int status);
+void machine_request_quit(struct machine *m, int status, enum machine_cause cause);
+/* What a reset and a power-off by the guest do from now on. */
+void machine_actions_set(struct machine *m, bool no_reboot, bool no_shutdown);
 
 struct memory_map *machine_memory(struct machine *m);
 struct memory_map *machine_ports(struct machine *m);

@@ -11,6 +11,7 @@
 #include "bus/device.h"
 #include "bus/irq.h"
 #include "engine/engine.h"
+#include "machine/event.h"
 #include "machine/machine.h"
 #include "device/firmware/acpi.h"
 #include "device/firmware/smbios.h"
@@ -61,6 +62,11 @@ struct stop_listener {
     void *opaque;
 };
 
+struct event_listener {
+    machine_event_fn *fn;              /* NULL: free */
+    void *opaque;
+};
+
 /* A network card, for the monitor. */
 struct machine_nic {
     char name[64];
@@ -94,11 +100,14 @@ struct machine {
     _Atomic unsigned requests;         /* enum machine_request */
     unsigned stop_vcpu;                /* which vCPU asked for REQUEST_DEBUG */
     int exit_status;
+    enum machine_cause quit_cause;
+    _Atomic enum machine_cause reset_cause;     /* a triple fault leaves it as it is */
     unsigned resets;                   /* the first is power-on */
     bool boot_once_used;
     struct engine_debug debug;
     struct stop_listener listener[8];
     unsigned listener_count;
+    struct event_listener event_listener[CONFIG_MONITORS];
     struct timer *key_timer;
     struct key_event *key_first, *key_last;
 

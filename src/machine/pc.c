@@ -61,12 +61,12 @@ static void a20_set(void *opaque, bool enabled)
 
 static void reset_request(void *opaque)
 {
-    machine_request_reset(opaque);
+    machine_request_reset(opaque, CAUSE_GUEST_RESET);
 }
 
 static void quit_request(void *opaque, int status)
 {
-    machine_request_quit(opaque, status);
+    machine_request_quit(opaque, status, CAUSE_GUEST_SHUTDOWN);
 }
 
 static int timers_create(struct machine *m, struct error *err)

@@ -51,7 +51,7 @@ static void reset_control_write(void *opaque, uint8_t value)
 
 static void reset_request(void *opaque)
 {
-    machine_request_reset(opaque);
+    machine_request_reset(opaque, CAUSE_GUEST_RESET);
 }
 
 static void power_off(void *opaque)

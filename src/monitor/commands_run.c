@@ -27,7 +27,7 @@ static int cmd_cont(struct monitor *mon, const struct command_line *c, struct er
 
 static int cmd_reset(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    machine_request_reset(mon->m);
+    machine_request_reset(mon->m, CAUSE_MONITOR_RESET);
     return 0;
 }
 
@@ -42,7 +42,7 @@ static int cmd_quit(struct monitor *mon, const struct command_line *c, struct er
     uint64_t status = 0;
 
     if (c->argc > 1 && expression_value(mon, c->rest[1], NULL, &status, err) < 0) return -1;
-    machine_request_quit(mon->m, status & 0xff);
+    machine_request_quit(mon->m, status & 0xff, CAUSE_MONITOR_QUIT);
     return 0;
 }
 

@@ -371,7 +371,7 @@ static void packet_v(struct gdbstub *g, const char *args)
     }
     if (!strncmp(args, "Kill", 4)) {
         reply(g, "OK");
-        machine_request_quit(g->m, 0);
+        machine_request_quit(g->m, 0, CAUSE_UI);
         return;
     }
     if (strncmp(args, "Cont;", 5)) {
@@ -391,7 +391,7 @@ static void packet_v(struct gdbstub *g, const char *args)
 
 static void packet_kill(struct gdbstub *g, const char *args)
 {
-    machine_request_quit(g->m, 0);
+    machine_request_quit(g->m, 0, CAUSE_UI);
 }
 
 static void packet_detach(struct gdbstub *g, const char *args)

@@ -10,13 +10,13 @@ bool peek_begin(struct machine *m)
     bool running = machine_state(m) == RUN_RUNNING;
 
     depth++;
-    if (running) machine_stop(m, RUN_PAUSED);
+    if (running) machine_pause(m);
     return running;
 }
 
 void peek_end(struct machine *m, bool was_running)
 {
-    if (was_running) machine_start(m);
+    if (was_running) machine_unpause(m);
     depth--;
 }
 

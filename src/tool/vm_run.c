@@ -18,7 +18,7 @@
 
 static void quit_key(void *opaque)
 {
-    machine_request_quit(opaque, 0);
+    machine_request_quit(opaque, 0, CAUSE_UI);
 }
 
 static void save_key(void *opaque, char *says, size_t size)

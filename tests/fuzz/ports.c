@@ -266,7 +266,7 @@ static void burst(void *opaque)
 {
     for (unsigned n = 0; n < BURST && pokes_left; n++, pokes_left--, pokes_done++) poke();
     if (pokes_left) timer_arm_ns(timer, clock_host_ns() + 1000);
-    else machine_request_quit(m, 0);
+    else machine_request_quit(m, 0, CAUSE_SIGNAL);
 }
 
 static void run_one(char *const *files)

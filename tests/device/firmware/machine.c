@@ -45,7 +45,7 @@ static struct machine_config config_for(const char *what)
 }
 
 /* Runs one machine to its end. A guest that hangs is ended with status 99. */
-static void too_long(void *opaque) { machine_request_quit(m, 99); }
+static void too_long(void *opaque) { machine_request_quit(m, 99, CAUSE_SIGNAL); }
 
 static int run(const struct machine_config *c)
 {
@@ -136,13 +136,13 @@ static void control(void *opaque)
         break;
     case 2:
         CHECK(counter() > last && clock_virtual_ns() > frozen && machine_state(m) == RUN_RUNNING, "it goes on");
-        machine_request_reset(m);
+        machine_request_reset(m, CAUSE_MONITOR_RESET);
         break;
     case 3:
         last = counter();
         CHECK(last > 1000 && machine_state(m) == RUN_RUNNING, "running after reset: %u", last);
         machine_stop(m, RUN_PAUSED);
-        machine_request_reset(m);
+        machine_request_reset(m, CAUSE_MONITOR_RESET);
         break;
     case 4:
         CHECK(counter() == 0 && machine_state(m) == RUN_PAUSED, "reset while stopped: %u", counter());
@@ -152,7 +152,7 @@ static void control(void *opaque)
         break;
     case 5:
         CHECK(counter() > 1000, "runs again");
-        machine_request_quit(m, 9);
+        machine_request_quit(m, 9, CAUSE_SIGNAL);
         return;
     }
     timer_arm_ns(timer, clock_host_ns() + NS_PER_SECOND / 20);
@@ -162,7 +162,7 @@ static void control(void *opaque)
 static void check_off(void *opaque)
 {
     CHECK(machine_state(m) == RUN_SHUTDOWN, "state %d", machine_state(m));
-    machine_request_quit(m, 5);
+    machine_request_quit(m, 5, CAUSE_SIGNAL);
 }
 
 static void test_control(void)
