@@ -91,6 +91,7 @@ static const struct kind {
     { "file", true, file_open },
     { "unix", true, unix_open },
     { "tcp", true, tcp_open },
+    { "fd", true, fd_open },
 };
 
 static const struct kind *kind_find(const char *spec, struct error *err)
@@ -116,13 +117,27 @@ static const struct kind *kind_find(const char *spec, struct error *err)
     return NULL;
 }
 
-static struct chardev *backend_open(const char *spec, struct error *err)
+/* Takes ",id=NAME" out of the text: any kind may have it. */
+static int label_take(const char *spec, char *text, size_t text_size, char *label, size_t label_size, struct error *err)
 {
-    const struct kind *kind = kind_find(spec, err);
-    struct chardev *c;
+    const char *id = strstr(spec, ",id="), *name = id ? id + 4 : "", *end = name + strcspn(name, ",");
+
+    if (strlen(spec) >= text_size) return error_set(err, "'%.60s...' is too long", spec);
+    snprintf(text, text_size, "%.*s%s", id ? (int)(id - spec) : (int)text_size, spec, id ? end : "");
+    snprintf(label, label_size, "%.*s", (int)(end - name), name);
+    return 0;
+}
+
+static struct chardev *backend_open(const char *whole, struct error *err)
+{
     const char *rest, *options;
-    char path[512];
+    const struct kind *kind;
+    struct chardev *c;
+    char spec[1024], label[sizeof(c->label)], path[512];
     size_t len;
+
+    if (label_take(whole, spec, sizeof(spec), label, sizeof(label), err) < 0) return NULL;
+    kind = kind_find(spec, err);
 
     if (!kind) return NULL;
     rest = spec + strlen(kind->name);
@@ -137,7 +152,8 @@ static struct chardev *backend_open(const char *spec, struct error *err)
     path[len] = 0;
     c = kind->open(path, options, err);
     if (!c) return NULL;
-    if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%s", spec);
+    if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%.159s", spec);
+    snprintf(c->label, sizeof(c->label), "%s", label);
     c->next_open = backends;
     backends = c;
     return c;
@@ -149,10 +165,12 @@ static struct { char spec[200]; struct chardev *mux; } muxes[4];
 static struct chardev *muxed_open(const char *spec, struct error *err)
 {
     struct chardev *backend;
+    char stdio[200];
 
+    snprintf(stdio, sizeof(stdio), "%s,signal=off", spec);
     for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++)
         if (muxes[i].mux && !strcmp(muxes[i].spec, spec)) return chardev_mux_second(muxes[i].mux);
-    backend = backend_open(!strcmp(spec, "stdio") ? "stdio,signal=off" : spec, err);
+    backend = backend_open(!strncmp(spec, "stdio", 5) && !strstr(spec, ",signal=") ? stdio : spec, err);
     if (!backend) return NULL;
     for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++) {
         if (muxes[i].mux || strlen(spec) >= sizeof(muxes[i].spec)) continue;
@@ -209,6 +227,26 @@ bool chardev_is_connected(const struct chardev *c)
 const char *chardev_description(const struct chardev *c)
 {
     return c ? c->description : "none";
+}
+
+struct chardev *chardev_next(const struct chardev *c)
+{
+    return c ? c->next_open : backends;
+}
+
+void chardev_label_set(struct chardev *c, const char *label)
+{
+    if (c && !c->label[0]) snprintf(c->label, sizeof(c->label), "%s", label);
+}
+
+const char *chardev_label(const struct chardev *c)
+{
+    return c->label;
+}
+
+bool chardev_has_frontend(const struct chardev *c)
+{
+    return c->frontend.receive != NULL;
 }
 
 void chardev_list(void (*print)(void *opaque, const char *line), void *opaque)

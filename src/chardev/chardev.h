@@ -17,10 +17,11 @@ struct chardev_frontend {
     void *opaque;
     void (*focus)(void *opaque, bool has_focus);                /* muxed: the keyboard is (not) yours; may be NULL */
     void (*send_break)(void *opaque);                           /* a BREAK condition came in; may be NULL */
+    void (*writable)(void *opaque);                             /* all that was queued is out; may be NULL */
 };
 
 /* spec as in -serial: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off],
- * null, none (returns NULL without error), vc. */
+ * fd:NUMBER[,server=on] (an inherited socket), null, none (returns NULL without error), vc. ',id=NAME' behind any names it. */
 struct chardev *chardev_open(const char *spec, struct error *err);
 void chardev_close(struct chardev *c);
 void chardev_attach(struct chardev *c, const struct chardev_frontend *f);
@@ -40,6 +41,11 @@ void chardev_on_save(void (*fn)(void *opaque, char *says, size_t size), void *op
 void chardev_terminal_restore(void);
 /* All open ones, for 'info chardev'; a frontend of a mux is not listed by itself. */
 void chardev_list(void (*print)(void *opaque, const char *line), void *opaque);
+struct chardev *chardev_next(const struct chardev *c);          /* of all open ones; NULL: the first; NULL behind the last */
+/* What it is called in lists; a name that it has stays. */
+void chardev_label_set(struct chardev *c, const char *label);
+const char *chardev_label(const struct chardev *c);             /* "" without one */
+bool chardev_has_frontend(const struct chardev *c);
 /* Is anybody at the other end? Sockets have a peer or none; everything else is always there. NULL: nobody. */
 bool chardev_is_connected(const struct chardev *c);
 const char *chardev_description(const struct chardev *c);       /* "pty:/dev/pts/3" */

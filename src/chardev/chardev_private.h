@@ -16,6 +16,7 @@ struct chardev {
     struct chardev_frontend frontend;
     struct chardev *next_open;                 /* list of backends */
     char description[160];
+    char label[64];
 };
 
 /* Bytes over descriptors, with a queue for what the peer does not take at once. */
@@ -39,6 +40,7 @@ struct chardev *stdio_open(const char *path, const char *options, struct error *
 struct chardev *pty_open(const char *path, const char *options, struct error *err);
 struct chardev *unix_open(const char *path, const char *options, struct error *err);
 struct chardev *tcp_open(const char *address, const char *options, struct error *err);
+struct chardev *fd_open(const char *number, const char *options, struct error *err);
 struct chardev *mux_open(struct chardev *backend);
 
 void chardev_quit(void);

@@ -145,6 +145,15 @@ static void mux_event(void *opaque, bool opened)
             m->front[i].base.frontend.event(m->front[i].base.frontend.opaque, opened);
 }
 
+static void mux_writable(void *opaque)
+{
+    struct mux *m = opaque;
+
+    for (unsigned i = 0; i < MUX_FRONTS; i++)
+        if (m->front[i].used && m->front[i].base.frontend.writable)
+            m->front[i].base.frontend.writable(m->front[i].base.frontend.opaque);
+}
+
 /* With timestamps on, "[seconds.milliseconds] " begins each line. */
 static size_t write_stamped(struct mux *m, const uint8_t *data, size_t size)
 {
@@ -214,7 +223,7 @@ static struct chardev *front_new(struct mux *m)
 struct chardev *mux_open(struct chardev *backend)
 {
     struct mux *m = calloc(1, sizeof(*m));
-    struct chardev_frontend f = { mux_can_receive, mux_receive, mux_event, m };
+    struct chardev_frontend f = { .can_receive = mux_can_receive, .receive = mux_receive, .event = mux_event, .opaque = m, .writable = mux_writable };
 
     if (!m) return NULL;
     m->backend = backend;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * unix:PATH and tcp:HOST:PORT, as client or (server=on) as server for one peer at a time. A server waits for its
+ * unix:PATH, tcp:HOST:PORT and fd:NUMBER (a socket that whoever started us has made), as client or (server=on) as server for one peer at a time. A server waits for its
  * first peer before the machine starts, unless wait=off; when a peer goes, the next may come. Output while nobody is
  * there is dropped. A client whose peer goes stays disconnected.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -218,5 +219,29 @@ struct chardev *tcp_open(const char *text, const char *options, struct error *er
         return NULL;
     }
     tcp_describe(fd, o.server, address, sizeof(address));
+    return socket_chardev_new(fd, &o, address, NULL, err);
+}
+
+/* libvirt listens before it starts us, so that nobody misses the monitor. */
+struct chardev *fd_open(const char *number, const char *options, struct error *err)
+{
+    struct socket_options o;
+    int fd = -1, listens = 0;
+    socklen_t len = sizeof(listens);
+    char address[130], *end;
+
+    if (options_read("fd", options, &o, err) < 0) return NULL;
+    fd = (int)strtol(number, &end, 10);
+    if (!*number || *end || fd < 3 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0) {
+        error_set(err, "'fd:%s' is no socket that was handed over; a number from 3 on is wanted", number);
+        return NULL;
+    }
+    if (o.server != (listens != 0)) {
+        error_set(err, "the socket 'fd:%s' is %s; %s server=on", number, listens ? "one to listen on" : "connected", listens ? "add" : "leave out");
+        return NULL;
+    }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (o.server) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    snprintf(address, sizeof(address), "fd:%d", fd);
     return socket_chardev_new(fd, &o, address, NULL, err);
 }

@@ -124,7 +124,10 @@ static void stream_ready(void *opaque, int fd, unsigned events)
 
     if (fd == s->out_fd && (events & (LOOP_WRITE | LOOP_HANGUP))) {
         if ((events & LOOP_HANGUP) && fd != s->in_fd) output_fail(s);
-        else queue_send(s);
+        else {
+            queue_send(s);
+            if (!s->queue_used && s->out_fd >= 0 && s->base.frontend.writable) s->base.frontend.writable(s->base.frontend.opaque);
+        }
     }
     if (fd == s->in_fd && (events & (LOOP_READ | LOOP_HANGUP))) input_read(s);
     stream_watch(s);

@@ -28,6 +28,11 @@ struct drive_config {
     unsigned ahci;                     /* AHCI: which controller; index is the port */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
 };
+struct monitor_config {
+    const char *spec;                  /* a chardev's */
+    const char *option;                /* who asked for it, for messages */
+    bool is_control, is_pretty;        /* QMP, and with line breaks */
+};
 struct machine_config {
     const char *machine;               /* "pc" */
     enum accel accel;
@@ -54,7 +59,8 @@ struct machine_config {
     int boot_retry_ms;                           /* -1: the firmware stays where it is when nothing starts */
     const char *serial[CONFIG_SERIALS]; /* chardev specs; NULL: none */
     unsigned serial_count;
-    const char *monitor;               /* chardev spec or NULL */
+    struct monitor_config monitor[CONFIG_MONITORS];
+    unsigned monitor_count;
     const char *debugcon;              /* chardev spec for port 0x402 or NULL */
     const char *gdb;                   /* "tcp::1234" or NULL */
     bool isa_debug_exit;

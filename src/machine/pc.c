@@ -15,6 +15,7 @@
  *       00:02.0 1234:1111 VGA (or bochs-display), A0000h, 3B0h-3DFh, 1CEh
  */
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -108,11 +109,12 @@ static int input_create(struct machine *m, struct error *err)
     return add(m, &m->keyboard, i8042_new(&i8042, err));
 }
 
-static int chardev_make(struct chardev **c, const char *option, const char *spec, struct error *err)
+static int chardev_make(struct chardev **c, const char *option, const char *spec, const char *label, struct error *err)
 {
     struct error why = { "" };
 
     *c = chardev_open(spec, &why);
+    chardev_label_set(*c, label);
     if (*c || !why.text[0]) return 0;
     return error_set(err, "%s %s: %s", option, spec, why.text);
 }
@@ -125,9 +127,11 @@ static int serials_create(struct machine *m, struct error *err)
 
     for (unsigned i = 0; i < m->config.serial_count; i++) {
         struct ns16550_config c = { .ports = m->ports, .port = com[i].port };
+        char label[16];
 
         if (!m->config.serial[i] || !strcmp(m->config.serial[i], "none")) continue;
-        if (chardev_make(&m->serial[i], "-serial", m->config.serial[i], err) < 0) return -1;
+        snprintf(label, sizeof(label), "serial%u", i);
+        if (chardev_make(&m->serial[i], "-serial", m->config.serial[i], label, err) < 0) return -1;
         c.irq = pc_isa_irq(m, com[i].irq);
         c.backend = m->serial[i];
         if (add(m, NULL, ns16550_new(&c, err)) < 0) return -1;
@@ -141,7 +145,7 @@ static int debug_ports_create(struct machine *m, struct error *err)
     struct isa_debug_exit_config ex = { m->ports, m->config.isa_debug_exit_port, m, NULL };
 
     if (m->config.debugcon) {
-        if (chardev_make(&m->debugcon, "-debugcon", m->config.debugcon, err) < 0) return -1;
+        if (chardev_make(&m->debugcon, "-debugcon", m->config.debugcon, "debugcon", err) < 0) return -1;
         con.backend = m->debugcon;
         if (add(m, NULL, debugcon_new(&con, err)) < 0) return -1;
     }

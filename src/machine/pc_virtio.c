@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Virtio devices of the board: each gets the next free PCI slot, or the one it asked for, in the order they were given. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -59,7 +60,13 @@ static struct chardev *port_open(struct machine *m, const char *spec, struct err
         error_set(err, "more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
         return NULL;
     }
-    if (c) m->virtio_chardev[m->virtio_chardev_count++] = c;
+    if (c) {
+        char label[24];
+
+        snprintf(label, sizeof(label), "virtioport%u", m->virtio_chardev_count);
+        chardev_label_set(c, label);
+        m->virtio_chardev[m->virtio_chardev_count++] = c;
+    }
     else error_set(err, "virtio serial port: %s: %s", spec, why.text);
     return c;
 }

@@ -17,13 +17,10 @@
 
 static int info_status(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    static const char *const names[] = {
-        [RUN_PRELAUNCH] = "paused (prelaunch)", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused",
-        [RUN_DEBUG] = "paused (debug)", [RUN_SHUTDOWN] = "paused (shutdown)",
-        [RUN_INTERNAL_ERROR] = "paused (internal-error)", [RUN_IO_ERROR] = "paused (io-error)",
-    };
+    enum run_state s = machine_state(mon->m);
 
-    monitor_print(mon, "VM status: %s\n", names[machine_state(mon->m)]);
+    if (s == RUN_RUNNING || s == RUN_PAUSED) monitor_print(mon, "VM status: %s\n", run_state_name(s));
+    else monitor_print(mon, "VM status: paused (%s)\n", run_state_name(s));
     return 0;
 }
 
@@ -43,10 +40,10 @@ static int info_name(struct monitor *mon, const struct command_line *c, struct e
 
 static int info_uuid(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    const uint8_t *u = machine_configuration(mon->m)->uuid;
+    char text[37];
 
-    for (unsigned i = 0; i < 16; i++) monitor_print(mon, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", u[i]);
-    monitor_print(mon, "\n");
+    uuid_format(text, machine_configuration(mon->m)->uuid);
+    monitor_print(mon, "%s\n", text);
     return 0;
 }
 

@@ -17,12 +17,7 @@ static int cmd_stop(struct monitor *mon, const struct command_line *c, struct er
 
 static int cmd_cont(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    enum run_state now = machine_state(mon->m);
-
-    if (now == RUN_SHUTDOWN || now == RUN_INTERNAL_ERROR)
-        return error_set(err, "the machine is %s; 'system_reset' starts it anew", now == RUN_SHUTDOWN ? "off" : "in an error");
-    if (now != RUN_RUNNING) machine_start(mon->m);
-    return 0;
+    return run_continue(mon->m, err);
 }
 
 static int cmd_reset(struct monitor *mon, const struct command_line *c, struct error *err)

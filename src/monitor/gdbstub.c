@@ -756,6 +756,7 @@ struct gdbstub *gdbstub_new(struct machine *m, const char *spec, struct error *e
         free(g);
         return NULL;
     }
+    chardev_label_set(g->chardev, "gdb");
     g->stop_signal = SIGNAL_TRAP;
     g->wide = true;
     machine_on_stop(m, on_stop, g);

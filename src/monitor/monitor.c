@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The human monitor: a line comes in, its first word is looked up in the command tables, the command prints. On a
- * terminal lines can be edited; on pipes and sockets there is the prompt and nothing else is echoed.
+ * terminal lines can be edited; on pipes and sockets there is the prompt and nothing else is echoed. One without a
+ * chardev keeps what commands print, for QMP's human-monitor-command.
  */
 #include "monitor/monitor.h"
 
@@ -17,7 +18,7 @@
 #include "monitor/gdbstub.h"
 #include "monitor/monitor_private.h"
 
-enum { LINE_BYTES = 4096 };
+enum { LINE_BYTES = 4096, TEXT_MAX = 4 << 20 };
 
 static command_fn command_help;
 static const struct command own_commands[] = {
@@ -27,21 +28,44 @@ static const struct command own_commands[] = {
 };
 static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands };
 
+static void keep_text(struct monitor *mon, const char *text, size_t size)
+{
+    if (mon->text.size + size > mon->text.room) {
+        size_t room = MAX(2 * mon->text.room, mon->text.size + size);
+        char *data = room <= TEXT_MAX ? realloc(mon->text.data, room) : NULL;
+
+        if (!data) {
+            mon->text.cut = true;
+            return;
+        }
+        mon->text.data = data;
+        mon->text.room = room;
+    }
+    memcpy(mon->text.data + mon->text.size, text, size);
+    mon->text.size += size;
+}
+
+static void write_part(struct monitor *mon, const char *text, size_t size)
+{
+    if (mon->chardev) chardev_write(mon->chardev, text, size);
+    else keep_text(mon, text, size);
+}
+
 static void write_text(void *opaque, const char *text, size_t size)
 {
     struct monitor *mon = opaque;
 
     if (!mon->newline_is_crlf) {
-        chardev_write(mon->chardev, text, size);
+        write_part(mon, text, size);
         return;
     }
     while (size) {
         const char *nl = memchr(text, '\n', size);
         size_t n = nl ? (size_t)(nl - text) : size;
 
-        chardev_write(mon->chardev, text, n);
+        write_part(mon, text, n);
         if (!nl) return;
-        chardev_write(mon->chardev, "\r\n", 2);
+        write_part(mon, "\r\n", 2);
         text += n + 1;
         size -= n + 1;
     }
@@ -142,22 +166,28 @@ static int line_split(const char *line, char *words, struct command_line *c, str
     }
 }
 
-static void line_run(void *opaque, const char *line)
+static void line_carry_out(struct monitor *mon, const char *line)
 {
-    struct monitor *mon = opaque;
     char words[READLINE_BYTES + COMMAND_WORDS];
     const struct command *k;
     struct command_line c;
     struct error err;
     int result;
 
-    mon->shown = false;
     result = line_split(line, words, &c, &err);
     if (!result && c.argc) {
         k = command_find(c.argv[0], &err);
         result = k ? k->fn(mon, &c, &err) : -1;
     }
     if (result < 0) monitor_print(mon, "Error: %s\n", err.text);
+}
+
+static void line_run(void *opaque, const char *line)
+{
+    struct monitor *mon = opaque;
+
+    mon->shown = false;
+    line_carry_out(mon, line);
     mon->shown = true;
     readline_prompt(&mon->readline);
 }
@@ -207,19 +237,42 @@ static bool is_terminal(const char *description)
            (strstr(description, "stdio") && isatty(STDIN_FILENO));
 }
 
-struct monitor *monitor_new(struct machine *m, const char *spec, struct error *err)
+struct monitor *monitor_silent_new(struct machine *m)
+{
+    struct monitor *mon = calloc(1, sizeof(*mon));
+
+    if (!mon) return NULL;
+    mon->m = m;
+    mon->newline_is_crlf = true;
+    return mon;
+}
+
+char *monitor_run_line(struct monitor *mon, const char *line, size_t *size)
+{
+    char *text;
+
+    if (strlen(line) >= READLINE_BYTES) monitor_print(mon, "Error: a line has at most %d characters\n", READLINE_BYTES - 1);
+    else line_carry_out(mon, line);
+    if (mon->text.cut) monitor_print(mon, "Error: all the rest is more than %d MiB\n", TEXT_MAX >> 20);
+    text = mon->text.data ? mon->text.data : calloc(1, 1);
+    *size = mon->text.size;
+    memset(&mon->text, 0, sizeof(mon->text));
+    return text;
+}
+
+struct monitor *monitor_new(struct machine *m, struct chardev *c, struct error *err)
 {
     struct monitor *mon = calloc(1, sizeof(*mon));
     struct chardev_frontend f = { can_receive, receive, event, mon, focus, NULL };
-    const char *description;
+    const char *description = chardev_description(c);
 
-    if (!mon || !(mon->chardev = chardev_open(spec, err))) {
-        if (!mon) error_set(err, "out of memory");
-        free(mon);
+    if (!mon) {
+        error_set(err, "out of memory");
+        chardev_close(c);
         return NULL;
     }
-    description = chardev_description(mon->chardev);
     mon->m = m;
+    mon->chardev = c;
     mon->readline = (struct readline){
         .prompt = "(ospite) ", .write = write_text, .line = line_run, .name = command_name, .opaque = mon,
         .edit = is_terminal(description), .history_count = 0,
@@ -234,8 +287,11 @@ void monitor_free(struct monitor *mon)
 {
     if (!mon) return;
     gdbstub_free(mon->gdb);
-    chardev_attach(mon->chardev, NULL);
-    chardev_close(mon->chardev);
-    readline_free(&mon->readline);
+    if (mon->chardev) {
+        chardev_attach(mon->chardev, NULL);
+        chardev_close(mon->chardev);
+        readline_free(&mon->readline);
+    }
+    free(mon->text.data);
     free(mon);
 }

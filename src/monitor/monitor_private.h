@@ -16,7 +16,8 @@ struct gdbstub;
 
 struct monitor {
     struct machine *m;
-    struct chardev *chardev;
+    struct chardev *chardev;           /* NULL: what is printed is kept in text */
+    struct { char *data; size_t size, room; bool cut; } text;
     struct gdbstub *gdb;               /* of the command 'gdbserver' */
     struct readline readline;
     bool newline_is_crlf, shown;       /* shown: a prompt stands on the screen */
@@ -39,9 +40,22 @@ struct command {
     const char *alias;                 /* a short name, or NULL */
 };
 
+/* On a chardev, which it takes over, also when it fails. NULL with *err. */
+struct monitor *monitor_new(struct machine *m, struct chardev *c, struct error *err);
+/* One for monitor_run_line only. NULL: out of memory. */
+struct monitor *monitor_silent_new(struct machine *m);
+void monitor_free(struct monitor *mon);              /* NULL is allowed */
+/* Carries a line out and returns what it printed, malloc'ed, with \r\n for line ends; NULL: out of memory. */
+char *monitor_run_line(struct monitor *mon, const char *line, size_t *size);
 void monitor_print(struct monitor *mon, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void monitor_print_line(void *mon, const char *line);        /* the shape of the info callbacks */
 bool command_is(const struct command *c, const char *name);
+
+/* qmp_run.c: what both kinds of monitors do. */
+const char *run_state_name(enum run_state s);
+void uuid_format(char text[37], const uint8_t *uuid);
+/* 0, or -1 with *err. */
+int run_continue(struct machine *m, struct error *err);
 
 /* Tables end with a NULL name. */
 extern const struct command run_commands[], memory_commands[], device_commands[], info_commands[];

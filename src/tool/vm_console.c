@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where serial ports, monitor and debug console go: -serial, -monitor, -chardev, -mon, -debugcon, -nographic. */
+/* Where serial ports, monitors and debug console go: -serial, -monitor, -qmp, -chardev, -mon, -debugcon, -nographic. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ const char *chardev_resolve(struct vm_options *o, const char *spec, struct error
 {
     if (strncmp(spec, "chardev:", 8)) return spec;
     for (unsigned i = 0; i < o->chardev_count; i++)
-        if (!strcmp(o->chardev[i].id, spec + 8)) return o->chardev[i].spec;
+        if (!strcmp(o->chardev[i].id, spec + 8)) return arena_format(o->arena, "%s,id=%s", o->chardev[i].spec, o->chardev[i].id);
     error_set(err, "no -chardev has the id '%s'", spec + 8);
     return NULL;
 }
@@ -28,13 +28,31 @@ int option_serial(struct vm_options *o, const char *arg, struct error *err)
     return 0;
 }
 
+static int monitor_add(struct vm_options *o, const struct monitor_config *m, struct error *err)
+{
+    struct machine_config *c = &o->config;
+
+    o->monitor_given = true;
+    if (!strcmp(m->spec, "none")) return 0;
+    if (!*m->spec) return error_set(err, "%s wants stdio, mon:stdio, unix:PATH, tcp:HOST:PORT, pty, chardev:ID or none", m->option);
+    if (c->monitor_count == CONFIG_MONITORS) return error_set(err, "%s: there can be %d monitors", m->option, CONFIG_MONITORS);
+    c->monitor[c->monitor_count++] = *m;
+    return 0;
+}
+
 int option_monitor(struct vm_options *o, const char *arg, struct error *err)
 {
-    if (o->config.monitor) return error_set(err, "-monitor: this version has one monitor, and it is given already");
-    o->config.monitor = strcmp(arg, "none") ? arg : NULL;
-    o->monitor_given = true;
-    o->monitor_option = "-monitor";
-    return 0;
+    return monitor_add(o, &(struct monitor_config){ arg, "-monitor", false, false }, err);
+}
+
+int option_qmp(struct vm_options *o, const char *arg, struct error *err)
+{
+    return monitor_add(o, &(struct monitor_config){ arg, "-qmp", true, false }, err);
+}
+
+int option_qmp_pretty(struct vm_options *o, const char *arg, struct error *err)
+{
+    return monitor_add(o, &(struct monitor_config){ arg, "-qmp-pretty", true, true }, err);
 }
 
 int option_debugcon(struct vm_options *o, const char *arg, struct error *err)
@@ -78,9 +96,11 @@ static int chardev_text(struct vm_options *o, const struct option_list *l, const
         if (!path) return error_set(err, "-chardev file needs path=");
         *spec = arena_format(o->arena, "file:%s%s%s", path, append ? ",append=" : "", append ? append : "");
     } else if (!strcmp(kind, "socket")) {
-        if (!path && !port) return error_set(err, "-chardev socket needs path= or host= and port=");
-        *spec = arena_format(o->arena, "%s%s%s%s%s%s%s%s", path ? "unix:" : "tcp:", path ? path : host ? host : "",
-                             path ? "" : ":", path ? "" : port, server ? ",server=" : "", server ? server : "",
+        const char *fd = option_list_get(l, "fd");
+
+        if (!path && !port && !fd) return error_set(err, "-chardev socket needs path=, host= and port=, or fd=");
+        *spec = arena_format(o->arena, "%s%s%s%s%s%s%s%s", fd ? "fd:" : path ? "unix:" : "tcp:", fd ? fd : path ? path : host ? host : "",
+                             path || fd ? "" : ":", path || fd ? "" : port, server ? ",server=" : "", server ? server : "",
                              wait ? ",wait=" : "", wait ? wait : "");
     } else return error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, "
                             "socket, null, vc", kind);
@@ -93,7 +113,7 @@ static const struct option_key chardev_keys[] = {
     { "backend", chardev_accept, NULL }, { "id", chardev_accept, NULL }, { "path", chardev_accept, NULL },
     { "host", chardev_accept, NULL }, { "port", chardev_accept, NULL }, { "server", chardev_accept, NULL },
     { "wait", chardev_accept, NULL }, { "signal", chardev_accept, NULL }, { "append", chardev_accept, NULL },
-    { "mux", chardev_accept, NULL },
+    { "mux", chardev_accept, NULL }, { "fd", chardev_accept, NULL },
     { "telnet", NULL, "not supported in this version" }, { "websocket", NULL, "not supported in this version" },
     { "reconnect", NULL, "not supported in this version" }, { "logfile", NULL, "not supported in this version" },
     { NULL, NULL, NULL },
@@ -124,34 +144,48 @@ int option_chardev(struct vm_options *o, const char *arg, struct error *err)
     return 0;
 }
 
-static int mon_chardev(void *t, const char *v, struct error *err)
-{
-    struct vm_options *o = t;
-
-    if (option_monitor(o, arena_format(o->arena, "chardev:%s", v), err) < 0) return -1;
-    o->monitor_option = "-mon";
-    return 0;
-}
-
 static int mon_mode(void *t, const char *v, struct error *err)
 {
-    if (!strcmp(v, "readline")) return 0;
-    return error_set(err, "mode=%s is not supported in this version; use mode=readline", v);
+    if (!strcmp(v, "readline") || !strcmp(v, "control")) return 0;
+    return error_set(err, "there is no mode=%s; use mode=control (QMP) or mode=readline", v);
+}
+
+static int mon_pretty(void *t, const char *v, struct error *err)
+{
+    bool pretty;
+
+    return value_bool("pretty", v, &pretty, err);
 }
 
 static const struct option_key mon_keys[] = {
-    { "chardev", mon_chardev, NULL }, { "mode", mon_mode, NULL }, { "id", chardev_accept, NULL }, { NULL, NULL, NULL },
+    { "chardev", chardev_accept, NULL }, { "mode", mon_mode, NULL }, { "pretty", mon_pretty, NULL }, { "id", chardev_accept, NULL }, { NULL, NULL, NULL },
 };
 
 int option_mon(struct vm_options *o, const char *arg, struct error *err)
 {
+    struct monitor_config m = { .option = "-mon" };
+    const char *chardev, *mode, *pretty;
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, "chardev", err) < 0) return -1;
-    return option_list_apply(&l, "-mon", mon_keys, o, err);
+    if (option_list_apply(&l, "-mon", mon_keys, o, err) < 0) return -1;
+    chardev = option_list_get(&l, "chardev");
+    mode = option_list_get(&l, "mode");
+    pretty = option_list_get(&l, "pretty");
+    if (!chardev) return error_set(err, "-mon wants chardev=ID, the id of a -chardev");
+    m.is_control = mode && !strcmp(mode, "control");
+    if (pretty && !m.is_control) return error_set(err, "-mon: pretty= is for mode=control");
+    if (pretty && value_bool("-mon: pretty", pretty, &m.is_pretty, err) < 0) return -1;
+    m.spec = arena_format(o->arena, "chardev:%s", chardev);
+    return monitor_add(o, &m, err);
 }
 
 /* ---- defaults ---- */
+
+static void monitor_default(struct vm_options *o, const char *spec, const char *option)
+{
+    o->config.monitor[o->config.monitor_count++] = (struct monitor_config){ spec, option, false, false };
+}
 
 static void defaults_fill(struct vm_options *o)
 {
@@ -159,8 +193,7 @@ static void defaults_fill(struct vm_options *o)
 
     for (unsigned i = 0; i < c->serial_count; i++)
         if (!o->monitor_given && !strncmp(c->serial[i], "mon:", 4)) {
-            c->monitor = c->serial[i];
-            o->monitor_option = "-serial";
+            monitor_default(o, c->serial[i], "-serial");
             o->monitor_given = true;
         }
     if (o->nodefaults) return;
@@ -169,15 +202,16 @@ static void defaults_fill(struct vm_options *o)
         return;
     }
     if (!o->serial_given) c->serial[c->serial_count++] = o->monitor_given ? "stdio" : "mon:stdio";
-    if (!o->monitor_given) c->monitor = o->serial_given ? "stdio" : "mon:stdio";
+    if (!o->monitor_given) monitor_default(o, o->serial_given ? "stdio" : "mon:stdio", "-nographic");
 }
 
 static int stdio_check(struct vm_options *o, struct error *err)
 {
-    const char *user[CONFIG_SERIALS + 3] = { o->config.monitor, o->config.debugcon, o->config.gdb };
+    const char *user[2 + CONFIG_SERIALS + CONFIG_MONITORS] = { o->config.debugcon, o->config.gdb };
     const char *first = NULL;
 
-    memcpy(user + 3, o->config.serial, sizeof(o->config.serial));
+    memcpy(user + 2, o->config.serial, sizeof(o->config.serial));
+    for (unsigned i = 0; i < o->config.monitor_count; i++) user[2 + CONFIG_SERIALS + i] = o->config.monitor[i].spec;
     for (unsigned i = 0; i < ARRAY_SIZE(user); i++) {
         bool muxed = user[i] && !strncmp(user[i], "mon:", 4);
         const char *text = user[i] ? user[i] + (muxed ? 4 : 0) : "";
@@ -197,7 +231,8 @@ int console_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < c->serial_count; i++)
         if (!(c->serial[i] = chardev_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
-    if (c->monitor && !(c->monitor = chardev_resolve(o, c->monitor, err))) return error_prefix(err, "%s", o->monitor_option);
+    for (unsigned i = 0; i < c->monitor_count; i++)
+        if (!(c->monitor[i].spec = chardev_resolve(o, c->monitor[i].spec, err))) return error_prefix(err, "%s", c->monitor[i].option);
     if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
     if (c->gdb && !(c->gdb = chardev_resolve(o, c->gdb, err))) return error_prefix(err, "-gdb");
     defaults_fill(o);

@@ -143,7 +143,9 @@ static const struct row rows[] = {
     { "parallel", "none", "parallel port; none in this version", option_parallel },
     { "monitor", "DEV", "connect the monitor, DEV as for -serial", option_monitor },
     { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon", option_chardev },
-    { "mon", "[chardev=]ID[,mode=readline]", "the monitor on a -chardev", option_mon },
+    { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on|off]", "the monitor, or QMP (control), on a -chardev", option_mon },
+    { "qmp", "DEV", "serve QMP, the monitor protocol for programs; DEV as for -serial", option_qmp },
+    { "qmp-pretty", "DEV", "the same with line breaks, for people", option_qmp_pretty },
     { "debugcon", "DEV", "the firmware's debug console (port 0x402)", option_debugcon },
     { "nic", "user|none[,model=MODEL][,mac=ADDR][,PROP=V...]", "a network card and its network in one; none: no card at all", option_nic },
     { "netdev", "user|tap|stream|dgram,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
@@ -180,8 +182,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "audiodev", "there is no sound in this version" },
     { "audio", "there is no sound in this version" },
     { "soundhw", "there is no sound in this version" },
-    { "qmp", "QMP is not in this version; use -monitor" },
-    { "qmp-pretty", "QMP is not in this version; use -monitor" },
     { "incoming", "migration is not in this version" },
     { "only-migratable", "migration is not in this version" },
     { "loadvm", "machine snapshots are not in this version" },
@@ -289,7 +289,7 @@ enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **a
     machine_config_defaults(&o->config);
     o->config.serial_count = 0;
     memset(o->config.serial, 0, sizeof(o->config.serial));
-    o->config.monitor = NULL;
+    o->config.monitor_count = 0;
     o->arena = arena_new();
     for (int i = 1; i < argc; i++) {
         int result;

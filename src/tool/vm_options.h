@@ -17,7 +17,6 @@ struct vm_options {
     struct arena *arena;
     bool nodefaults, nographic, display_given, snapshot, daemonize, quiet_display;
     bool serial_given, monitor_given, vga_given, vga_device_given, uuid_given;
-    const char *monitor_option;      /* who asked for the monitor, for messages */
     const char *pidfile, *process_name, *firmware_dir[8];
     unsigned firmware_dir_count;
     const char *trace_list, *trace_file;

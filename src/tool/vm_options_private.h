@@ -47,7 +47,7 @@ option_fn option_nic, option_net;
 int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int nics_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
-option_fn option_serial, option_monitor, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
+option_fn option_serial, option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
 const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);

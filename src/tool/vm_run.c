@@ -45,7 +45,7 @@ static void display_hint(const struct vm_options *o)
 }
 
 /* Everything that can fail before the machine runs. */
-static int machine_make(struct vm_options *o, struct machine **m, struct monitor **monitor, struct gdbstub **gdb,
+static int machine_make(struct vm_options *o, struct machine **m, struct monitors **monitors, struct gdbstub **gdb,
                         struct error *err)
 {
     int background = -1;
@@ -57,7 +57,7 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     if (!*m) return -1;
     chardev_on_quit(quit_key, *m);
     chardev_on_save(save_key, *m);
-    if (o->config.monitor && !(*monitor = monitor_new(*m, o->config.monitor, err))) return error_prefix(err, "-monitor");
+    if (!(*monitors = monitors_new(*m, err))) return -1;
     if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
     if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;
     return background < 0 ? 0 : daemon_ready(background, err);
@@ -66,7 +66,7 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
 int vm_run(int argc, char **argv)
 {
     struct error err = { "unknown error" };
-    struct monitor *monitor = NULL;
+    struct monitors *monitors = NULL;
     struct gdbstub *gdb = NULL;
     struct machine *m = NULL;
     struct vm_options o;
@@ -81,7 +81,7 @@ int vm_run(int argc, char **argv)
         break;
     case VM_OPTIONS_RUN:
         process_prepare(o.process_name);
-        if (machine_make(&o, &m, &monitor, &gdb, &err) < 0) {
+        if (machine_make(&o, &m, &monitors, &gdb, &err) < 0) {
             log_message("%s", err.text);
             break;
         }
@@ -91,7 +91,7 @@ int vm_run(int argc, char **argv)
         break;
     }
     gdbstub_free(gdb);
-    monitor_free(monitor);
+    monitors_free(monitors);
     machine_free(m);
     vm_options_free(&o);
     return status;

@@ -204,7 +204,11 @@ BAD = [
     ('-net nic -net nic', 'use -nic for more'),
     ('-object filter-dump,id=f,netdev=n', 'needs id=, netdev= and file='),
     ('-object filter-dump,id=f,netdev=n,file=x', "no -netdev has the id 'n'"),
-    ('-qmp stdio', 'use -monitor'),
+    ('-mon chardev=x,mode=foo', 'use mode=control (QMP) or mode=readline'),
+    ('-chardev null,id=x -mon x,pretty=on', 'pretty= is for mode=control'),
+    ('-mon mode=control', '-mon wants chardev=ID'),
+    ('-qmp foo', '-qmp: unknown character device'),
+    ('-qmp fd:99', 'is no socket that was handed over'),
     # images
     ('-hda missing.img', "cannot open 'missing.img': there is no such file"),
     ('-cdrom /', 'it is a directory'),

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside of QMP: what commands get and give. */
+#ifndef MONITOR_QMP_PRIVATE_H
+#define MONITOR_QMP_PRIVATE_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "machine/machine.h"
+
+struct qmp;
+
+#define QMP_GENERIC "GenericError"
+#define QMP_NO_COMMAND "CommandNotFound"
+#define QMP_NO_DEVICE "DeviceNotFound"
+#define QMP_NOT_ACTIVE "DeviceNotActive"
+
+struct qmp_error {
+    const char *class;                 /* GenericError unless set */
+    struct error error;
+};
+/* args were checked against the schema, so members may be taken as what they are. A new reference, or NULL with *err. */
+typedef json_t *qmp_fn(struct qmp *q, json_t *args, struct qmp_error *err);
+
+/* Both return NULL. */
+json_t *qmp_fail(struct qmp_error *err, const char *class, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+json_t *qmp_no_device(struct qmp_error *err, const char *name);
+/* What a command without an answer returns: {} or, for -1 with the text set, NULL. */
+json_t *qmp_result(int result);
+
+struct machine *qmp_machine(struct qmp *q);
+/* The human monitor behind human-monitor-command. */
+struct monitor *qmp_human(struct qmp *q);
+/* A string of bytes that may be no UTF-8: what is not becomes '?'. */
+json_t *qmp_text(const char *text, size_t size);
+/* Members of args; absent: NULL, the value given. */
+const char *qmp_string(json_t *args, const char *name);
+int64_t qmp_int(json_t *args, const char *name, int64_t absent);
+bool qmp_bool(json_t *args, const char *name, bool absent);
+/* Sets a member if value is not NULL (which is taken). */
+void qmp_set(json_t *object, const char *name, json_t *value);
+
+/* qmp_check.c: 0, or -1 with *err as QEMU words it. */
+int qmp_check(unsigned type, json_t *value, const char *name, struct qmp_error *err);
+/* qmp_device.c: the path of a device, as in query-block: /machine/peripheral/ID or /machine/unattached/device[N]. */
+struct device;
+int qmp_device_path(struct machine *m, const struct device *d, char *path, size_t size);
+
+#endif

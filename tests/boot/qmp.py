@@ -1,0 +1,488 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP: qmp.py --vmm CMD [--qemu CMD] [TEST]...
+
+protocol  greeting, negotiation, ids, errors word by word as QEMU's, events and their order, unix and tcp, several clients, pretty
+schema    query-qmp-schema against QEMU's: names, arguments and answers of every command, data of every event
+shapes    the answers of two machines made alike, here and in QEMU: members and types; each answer against both schemas
+hostile   deep, long, broken and endless texts, clients that never read: errors, bounded memory, a machine that goes on"""
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from boot import Failure
+
+checks = 0
+
+
+def check(ok, what):
+    global checks
+    checks += 1
+    if not ok:
+        raise Failure(what)
+
+
+def equal(a, b, what):
+    check(a == b, f'{what}: {a!r}, not {b!r}')
+
+
+class Client:
+    def __init__(self, address, negotiate=True, seconds=20):
+        deadline = time.time() + seconds
+        while True:
+            self.s = socket.socket(socket.AF_UNIX) if isinstance(address, str) else socket.socket()
+            try:
+                self.s.connect(address)
+                break
+            except OSError:
+                self.s.close()
+                if time.time() > deadline:
+                    raise Failure(f'cannot connect to {address}')
+                time.sleep(0.02)
+        self.s.settimeout(seconds)
+        self.file = self.s.makefile('rb')
+        self.events = []
+        self.greeting = self.read()
+        if negotiate:
+            equal(self.raw({'execute': 'qmp_capabilities'}), {'return': {}}, 'qmp_capabilities')
+
+    def read(self):
+        """One message, over as many lines as it takes."""
+        text = b''
+        while True:
+            line = self.file.readline()
+            if not line:
+                raise Failure(f'the connection ended: {text!r}')
+            text += line
+            try:
+                return json.loads(text)
+            except ValueError:
+                pass
+
+    def answer(self):
+        while True:
+            m = self.read()
+            if 'event' not in m:
+                return m
+            self.events.append(m)
+
+    def send(self, request):
+        self.s.sendall(request if isinstance(request, bytes) else json.dumps(request).encode() + b'\n')
+
+    def raw(self, request):
+        self.send(request)
+        return self.answer()
+
+    def run(self, command, **arguments):
+        m = self.raw({'execute': command, 'arguments': {k.replace('_', '-'): v for k, v in arguments.items()}})
+        if 'return' not in m:
+            raise Failure(f'{command} {arguments}: {m}')
+        return m['return']
+
+    def wait(self, name, seconds=20):
+        """The data of the next event of this name; those before are dropped."""
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            while self.events:
+                e = self.events.pop(0)
+                check(abs(e['timestamp']['seconds'] - time.time()) < 600 and 0 <= e['timestamp']['microseconds'] < 10 ** 6, f'time of {e}')
+                if e['event'] == name:
+                    return e.get('data')
+            m = self.read()
+            check('event' in m, f'an event is expected: {m}')
+            self.events.append(m)
+        raise Failure(f'no event {name}')
+
+    def close(self):
+        self.file.close()
+        self.s.close()
+
+
+class Vm:
+    def __init__(self, vmm, args, qmp=('-qmp', 'unix:qmp,server=on,wait=off'), plain=('-display', 'none', '-m', '16', '-S')):
+        self.log = open('stderr', 'w')
+        self.process = subprocess.Popen([*vmm.split(), *plain, *qmp, *args], stderr=self.log, stdin=subprocess.DEVNULL)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        text = open('stderr').read()
+        if kind or 'Sanitizer' in text or 'runtime error' in text:
+            print(text[-3000:])
+            if not kind:
+                raise Failure('a sanitizer complains')
+
+    def memory_kib(self):
+        return int(open(f'/proc/{self.process.pid}/statm').read().split()[1]) * 4
+
+    def ended(self, status):
+        equal(self.process.wait(20), status, 'exit status')
+
+
+# ---- protocol ----
+
+# Both programs get these in turn; answers must be the same, but for names in braces.
+SAME = [
+    {'execute': 'nonsense'}, {'execute': 'stop', 'arguments': {'x': 1}}, {'execute': 'stop', 'id': 7}, {'id': 5}, {'execute': 5},
+    {'execute': 'query-status', 'foo': 1}, {'execute': 'query-status', 'arguments': []}, {'execute': 'query-status', 'arguments': None},
+    {'exec-oob': 'query-status'}, {'execute': 'qmp_capabilities'}, {'execute': 'human-monitor-command'},
+    {'execute': 'human-monitor-command', 'arguments': {'command-line': 5}},
+    {'execute': 'human-monitor-command', 'arguments': {'command-line': 'info status', 'cpu-index': 9}},
+    {'execute': 'human-monitor-command', 'arguments': {'command-line': 'info status'}},
+    {'execute': 'set-action', 'arguments': {'reboot': 'x'}}, {'execute': 'set-action', 'arguments': {'reboot': True}},
+    {'execute': 'set-action', 'arguments': {'shutdown': 'pause', 'panic': 'none'}, 'id': {'a': [1, None, 'é']}},
+    {'execute': 'query-status', 'id': [1, {'a': 2}]}, {'execute': 'query-target', 'id': ''}, {'execute': 'query-name'}, {'execute': 'query-uuid'},
+    {'execute': 'system_wakeup'}, [1], 5, 'text', None, {'execute': 'cont', 'id': 1.5}, {'execute': 'stop'}, {'execute': 'query-kvm'}, {},
+]
+BROKEN = [b'{"execute": "query-status"]\n', b'{"execute": query-status}\n', b'{"execute": "query-status",}\n', b'}\n', b'{"a":1 "b":2}\n',
+          b'{"execute": "query-status", "execute": "stop"}\n', b'{"execute": "\xff\xfe"}\n', b'nonsense\n', b'{"execute": "a\nb"}\n']
+
+
+def protocol_answers(c):
+    return [c.raw(r) for r in SAME]
+
+
+def test_protocol(o):
+    args = ['-name', 'guest=n1', '-uuid', '11111111-2222-3333-4444-555555555555']
+    with Vm(o.vmm, args) as ours:
+        c = Client('qmp', negotiate=False)
+        v = c.greeting['QMP']
+        equal((v['capabilities'], v['version']['qemu']['major'], v['version']['qemu']['minor']), ([], 7, 2), 'greeting')
+        first = c.raw({'execute': 'query-status', 'id': 1})
+        c.send({'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}})
+        check('error' in c.answer(), 'oob is refused')
+        c.run('qmp_capabilities')
+        equal(c.run('query-version'), v['version'], 'version')
+        mine = protocol_answers(c)
+        broken = [c.raw(b)['error']['class'] for b in BROKEN[:1]]
+        c.close()
+        for b in BROKEN:
+            c = Client('qmp')
+            equal(c.raw(b)['error']['class'], 'GenericError', f'{b}')
+            c.send(b'\n')
+            c.send({'execute': 'query-target', 'id': 'after'})
+            m = c.answer()
+            while 'id' not in m:
+                check('error' in m, f'after {b}: {m}')
+                m = c.answer()
+            equal(m['id'], 'after', f'after {b}')
+            c.close()
+        equal(broken, ['GenericError'], 'broken')
+        c = Client('qmp')
+        # Texts end where their brackets do; two in one line, one in many.
+        c.send(b'{"execute":"query-target","id":1}{"execute":\n"query-target",\r\n\t"id":2}')
+        equal([c.answer()['id'], c.answer()['id']], [1, 2], 'ids in order')
+        equal(c.raw(b"{'execute':'query-target','id':'a\"b\\'c\\\\'}")['id'], 'a"b\'c\\', 'single quotes')
+        for byte in b'{"execute":"query-target","id":3}':
+            c.send(bytes([byte]))
+        equal(c.answer()['id'], 3, 'byte by byte')
+    with Vm(o.qemu, args) as theirs:
+        c = Client('qmp', negotiate=False)
+        equal(first, c.raw({'execute': 'query-status', 'id': 1}), 'before the negotiation')
+        c.run('qmp_capabilities')
+        for request, a, b in zip(SAME, mine, protocol_answers(c)):
+            if request == {'execute': 'query-kvm'}:
+                b['return']['enabled'] = a['return']['enabled']
+            equal(a, b, f'{request}')
+    events(o)
+    ways(o)
+
+
+def events(o):
+    for vmm in (o.vmm, o.qemu):
+        with Vm(vmm, ['-no-shutdown']) as vm:
+            c = Client('qmp')
+            c.run('cont')
+            equal(c.wait('RESUME'), None, 'RESUME')
+            c.run('system_reset')
+            equal(c.wait('RESET'), {'guest': False, 'reason': 'host-qmp-system-reset'}, 'RESET')
+            c.run('stop')
+            equal(c.wait('STOP'), None, 'STOP')
+            c.run('human-monitor-command', command_line='info registers')
+            c.run('system_powerdown')
+            equal(c.wait('POWERDOWN'), None, 'POWERDOWN')
+            equal(c.events, [], 'a look at registers is no event')
+            c.run('set-action', reboot='shutdown', shutdown='poweroff')
+            c.run('cont')
+            c.run('system_reset')
+            equal(c.wait('SHUTDOWN'), {'guest': False, 'reason': 'host-qmp-system-reset'}, 'SHUTDOWN')
+            vm.ended(0)
+        with Vm(vmm, []) as vm:
+            c = Client('qmp')
+            c.run('quit')
+            equal(c.wait('SHUTDOWN'), {'guest': False, 'reason': 'host-qmp-quit'}, 'quit')
+            vm.ended(0)
+        with Vm(vmm, []) as vm:
+            c = Client('qmp')
+            vm.process.terminate()
+            equal(c.wait('SHUTDOWN'), {'guest': False, 'reason': 'host-signal'}, 'SIGTERM')
+            vm.ended(0)
+
+
+def free_port():
+    s = socket.socket()
+    s.bind(('127.0.0.1', 0))
+    port = s.getsockname()[1]
+    s.close()
+    return port
+
+
+def ways(o):
+    """Several monitors of all kinds in one machine."""
+    port = free_port()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind('inherited')
+    listener.listen(1)
+    os.set_inheritable(listener.fileno(), True)
+    args = ['-qmp', f'tcp:127.0.0.1:{port},server=on,wait=off', '-qmp-pretty', 'unix:pretty,server=on,wait=off',
+            '-chardev', 'socket,id=c1,path=mon1,server=on,wait=off', '-mon', 'chardev=c1,mode=control,pretty=off',
+            '-chardev', f'socket,id=c2,fd={listener.fileno()},server=on,wait=off', '-mon', 'c2,mode=control',
+            '-chardev', 'socket,id=c3,path=human,server=on,wait=off', '-mon', 'chardev=c3,mode=readline']
+    vm = Vm.__new__(Vm)
+    vm.log = open('stderr', 'w')
+    vm.process = subprocess.Popen([*o.vmm.split(), '-display', 'none', '-m', '16', '-S', *args], stderr=vm.log, stdin=subprocess.DEVNULL,
+                                  pass_fds=[listener.fileno()])
+    listener.close()
+    with vm:
+        clients = [Client(a) for a in (('127.0.0.1', port), 'pretty', 'mon1', 'inherited')]
+        clients[0].run('cont')
+        for c in clients:
+            c.wait('RESUME')
+        clients[1].send({'execute': 'query-status'})
+        lines = [clients[1].file.readline() for _ in range(7)]
+        equal(lines[0], b'{\r\n'.replace(b'\r', b''), 'pretty')
+        check(lines[1].startswith(b'    "return": {'), 'pretty')
+        human = socket.socket(socket.AF_UNIX)
+        human.connect('human')
+        human.sendall(b'stop\n')
+        for c in clients:
+            c.wait('STOP')
+        human.close()
+        for _ in range(50):                       # the machine outlives its clients
+            clients[2].close()
+            clients[2] = Client('mon1')
+            equal(clients[2].run('query-status')['status'], 'paused', 'again')
+        clients[2].run('quit')
+        vm.ended(0)
+    p = subprocess.run([*o.vmm.split(), '-display', 'none', '-m', '16', '-S', '-qmp', 'stdio'], capture_output=True, timeout=60,
+                       input=b'{"execute":"qmp_capabilities"}\n{"execute":"query-target"}{"execute":"quit"}')
+    got = [json.loads(line) for line in p.stdout.decode().splitlines()]
+    equal(p.returncode, 0, 'stdio')
+    equal(got[1:4], [{'return': {}}, {'return': {'arch': 'x86_64'}}, {'return': {}}], 'stdio')
+
+
+# ---- schema ----
+
+class Schema:
+    def __init__(self, client):
+        self.entries = {e['name']: e for e in client.run('query-qmp-schema')}
+
+    def kind(self, kind):
+        return sorted(n for n, e in self.entries.items() if e['meta-type'] == kind)
+
+    def members(self, entry, value=None):
+        """Of an object, with those of the variant that value is."""
+        out = {m['name']: m for m in entry['members']}
+        if value is not None and 'tag' in entry:
+            for v in entry['variants']:
+                if v['case'] == value.get(entry['tag']):
+                    out.update(self.members(self.entries[v['type']], value))
+        return out
+
+    def problem(self, name, value, at):
+        """Why value is not of the type; None: it is."""
+        e = self.entries[name]
+        meta = e['meta-type']
+        if meta == 'builtin':
+            fits = {'string': str, 'int': int, 'number': (int, float), 'boolean': bool, 'null': type(None), 'value': object}[e['json-type']]
+            return None if isinstance(value, fits) and not (isinstance(value, bool) and e['json-type'] in ('int', 'number')) else f'{at}: {value!r}'
+        if meta == 'enum':
+            return None if value in e['values'] else f'{at}: {value!r} is none of {e["values"]}'
+        if meta == 'array':
+            if not isinstance(value, list):
+                return f'{at}: no list'
+            return next((p for p in (self.problem(e['element-type'], v, f'{at}[{i}]') for i, v in enumerate(value)) if p), None)
+        if meta == 'alternate':
+            problems = [self.problem(m['type'], value, at) for m in e['members']]
+            return None if None in problems else problems[0]
+        if not isinstance(value, dict):
+            return f'{at}: no object'
+        members = self.members(e, value)
+        for n, m in members.items():
+            if n not in value:
+                if 'default' not in m:
+                    return f'{at}.{n} is missing'
+                continue
+            p = self.problem(m['type'], value[n], f'{at}.{n}')
+            if p:
+                return p
+        extra = set(value) - set(members)
+        return f'{at}: unexpected {sorted(extra)}' if extra else None
+
+
+class Compare:
+    """Ours may know less than QEMU's, nothing that it does not know."""
+
+    def __init__(self, ours, theirs):
+        self.ours, self.theirs, self.seen = ours, theirs, set()
+
+    def type(self, a, b, at, given):
+        """given: a client sends it, so what QEMU insists on, we must know; otherwise what QEMU always tells, so must we."""
+        if (a, b, given) in self.seen:
+            return
+        self.seen.add((a, b, given))
+        x, y = self.ours.entries[a], self.theirs.entries[b]
+        if y['meta-type'] == 'builtin' and y['json-type'] == 'value':
+            return
+        equal(x['meta-type'], y['meta-type'], at)
+        {'builtin': self.builtin, 'enum': self.enum, 'array': self.array, 'object': self.object, 'alternate': self.alternate}[x['meta-type']](x, y, at, given)
+
+    def builtin(self, x, y, at, given):
+        equal(x['json-type'], y['json-type'], at)
+
+    def enum(self, x, y, at, given):
+        check(set(x['values']) <= set(y['values']), f'{at}: {set(x["values"]) - set(y["values"])} is not QEMU\'s')
+
+    def array(self, x, y, at, given):
+        self.type(x['element-type'], y['element-type'], at + '[]', given)
+
+    def alternate(self, x, y, at, given):
+        kinds = {self.theirs.entries[m['type']]['meta-type']: m['type'] for m in y['members']}
+        for m in x['members']:
+            self.type(m['type'], kinds[self.ours.entries[m['type']]['meta-type']], at, given)
+
+    def object(self, x, y, at, given):
+        mine, other = self.ours.members(x), self.theirs.members(y)
+        for n, m in mine.items():
+            check(n in other, f'{at}.{n} is not QEMU\'s')
+            if given:
+                check('default' in m or 'default' not in other[n], f'{at}.{n} is optional in QEMU')
+            else:
+                check('default' not in m or 'default' in other[n], f'{at}.{n} is always there in QEMU')
+            self.type(m['type'], other[n]['type'], f'{at}.{n}', given)
+        for n, m in other.items():
+            check(n in mine or 'default' in m, f'{at}.{n} is missing')
+        cases = {v['case']: v['type'] for v in y.get('variants', [])}
+        for v in x.get('variants', []):
+            check(v['case'] in cases, f'{at} = {v["case"]} is not QEMU\'s')
+            self.type(v['type'], cases[v['case']], f'{at}({v["case"]})', given)
+
+
+def both_schemas(o):
+    with Vm(o.vmm, []):
+        c = Client('qmp')
+        ours = Schema(c)
+        equal(sorted(x['name'] for x in c.run('query-commands')), ours.kind('command'), 'query-commands')
+    with Vm(o.qemu, []):
+        theirs = Schema(Client('qmp'))
+    return ours, theirs
+
+
+def test_schema(o):
+    ours, theirs = both_schemas(o)
+    for e in ours.entries.values():
+        check(e['meta-type'] in ('command', 'event') or e['name'][0] in '0123456789[' or e['meta-type'] == 'builtin', f'name {e["name"]}')
+    for kind in ('command', 'event'):
+        for name in ours.kind(kind):
+            check(name in theirs.entries, f'{name} is no {kind} of QEMU\'s')
+            mine, other = ours.entries[name], theirs.entries[name]
+            Compare(ours, theirs).type(mine['arg-type'], other['arg-type'], name, kind == 'command')
+            if kind == 'command':
+                Compare(ours, theirs).type(mine['ret-type'], other['ret-type'], name + ' ->', False)
+            check(set(mine.get('features', [])) <= set(other.get('features', [])), f'features of {name}')
+    print(f'{len(ours.kind("command"))} of QEMU\'s {len(theirs.kind("command"))} commands, {len(ours.kind("event"))} of {len(theirs.kind("event"))} events')
+
+
+# ---- hostile ----
+
+def test_hostile(o):
+    rng = random.Random(o.seed)
+    with Vm(o.vmm, []) as vm:
+        c = Client('qmp')
+        c.run('query-qmp-schema')
+        before = vm.memory_kib()
+        deep = Client.__new__(Client)
+        for text in (b'[' * 100000, b'{"a":' * 100000, b'{"a":[' * 3000 + b']}' * 3000, b'"' + b'a' * (64 << 20) + b'"', b'{"execute":"' + b'x' * (64 << 20) + b'"}',
+                     b'9' * (1 << 20) + b'\n', b'[' + b'1,' * 100000 + b'1]', b'{"execute":' + b'9' * 1000 + b'}', b'{"id":1e999999}', b'[' + b'{},' * 60000 + b'{}]'):
+            c.close()
+            c = Client('qmp', seconds=120)
+            c.s.settimeout(120)
+            c.send(text)
+            c.s.shutdown(socket.SHUT_WR) if text[:3] == b'[[[' else c.send(b'\n')
+            if text[:3] == b'[[[' or text.startswith(b'{"a":' * 100):
+                continue                          # not complete: no answer is due
+            check('error' in c.answer(), f'{text[:40]}')
+        del deep
+        c.close()
+        c = Client('qmp')
+        for _ in range(3000):                     # bytes of all kinds
+            c.send(bytes(rng.choice(b'{}[]",:\'\\ \n\r\t0123456789.eE+-abcxyz\x00\x01\x7f\xff\xc3') for _ in range(rng.randrange(1, 60))) + b'\n')
+            if rng.random() < 0.1:
+                c.close()
+                c = Client('qmp')
+        c.close()
+        never_reads(rng, vm)
+        c = Client('qmp')
+        equal(c.run('query-status')['status'] in ('prelaunch', 'paused', 'running'), True, 'status')
+        grown = vm.memory_kib() - before
+        print(f'memory grew by {grown} KiB')
+        check(grown < 48 * 1024 or 'asan' in o.vmm, f'memory grew by {grown} KiB')
+        c.run('quit')
+        vm.ended(0)
+
+
+def never_reads(rng, vm):
+    """Commands and events without end for a client that does not read: it is held back, others are not."""
+    s = socket.socket(socket.AF_UNIX)
+    s.connect('qmp')
+    s.sendall(b'{"execute":"qmp_capabilities"}\n')
+    s.setblocking(False)
+    sent, stalled = 0, 0
+    while stalled < 40 and sent < (256 << 20):
+        try:
+            sent += s.send(b'{"execute":"query-qmp-schema"}\n' * 500)
+            stalled = 0
+        except BlockingIOError:
+            stalled += 1
+            time.sleep(0.05)
+    check(stalled == 40, 'a client that does not read is read from without end')
+    s.close()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--qemu', default='qemu-system-x86_64 -accel tcg')
+    p.add_argument('--seed', type=int, default=1)
+    p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'hostile'])
+    o = p.parse_args()
+    print(f'seed {o.seed}')
+    with tempfile.TemporaryDirectory() as d:
+        os.chdir(d)
+        try:
+            for t in o.tests:
+                for name in os.listdir('.'):
+                    os.unlink(name)
+                globals()[f'test_{t}'](o)
+        except Failure as e:
+            print(f'FAIL: {e}')
+            return 1
+        finally:
+            os.chdir('/')
+    print(f'{checks} checks')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
