@@ -230,6 +230,9 @@ int block_protocol_flush(struct block_protocol *p);
 void block_protocol_flush_failed(struct block_protocol *p, int error);
 int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap);
 
+/* image.c. Data that lie in a hole of the file are zeroes: the map's first part, made shorter, says so. 0 or -errno. */
+int block_protocol_holes_find(struct block_protocol *p, struct block_map *map);
+
 /* request.c */
 struct block_queue *block_queue_new(struct block_node *n);
 void block_queue_close(struct block_queue *q);

@@ -123,6 +123,15 @@ int block_copy_range(struct block_node *from, uint64_t from_offset, struct block
     return 0;
 }
 
+int block_protocol_holes_find(struct block_protocol *p, struct block_map *map)
+{
+    struct block_extent e = { .length_bytes = map->length_bytes };
+    int r = p->ops->extent ? p->ops->extent(p, map->offset, map->length_bytes, &e) : 0;
+    map->length_bytes = MIN(map->length_bytes, e.length_bytes);
+    map->zero = !r && e.zero;
+    return r;
+}
+
 /* What one image says about itself. */
 static int layer_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
 {
@@ -149,7 +158,7 @@ int block_map_get(struct block_node *n, uint64_t offset_bytes, uint64_t length_b
         n = n->backing;
         depth++;
         if (offset_bytes >= n->size) {
-            *map = (struct block_map){ .length_bytes = length, .node = n, .zero = true, .present = true };
+            *map = (struct block_map){ .length_bytes = length, .node = n, .zero = true, .present = true, .past_end = true };
             break;
         }
         r = layer_map(n, offset_bytes, MIN(length, n->size - offset_bytes), map);

@@ -96,6 +96,7 @@ struct block_map {
     uint64_t length_bytes;
     unsigned depth;                 /* 0: this image, 1: its backing file, ... */
     bool present;                   /* some image of the chain decides; otherwise zeroes because nobody does */
+    bool past_end;                  /* what decides is that the backing file ends before: zeroes of the image at depth - 1 */
     bool zero, data;                /* reads as zeroes; takes space in a file */
     bool compressed;
     bool has_offset;

@@ -266,7 +266,19 @@ static int vdi_check(struct block_node *n, struct block_check *c, struct error *
     return 0;
 }
 
+/* A static image has all its blocks; what was not written to is a hole of the file. */
+static int vdi_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    const struct vdi *v = n->state;
+    int r = sparse_node_map(n, offset, length, map);
+    if (!r && map->data && le32_get(v->header.type) == TYPE_STATIC)
+        r = block_protocol_holes_find(n->file, map);
+    return r;
+}
+
 const struct block_format block_format_vdi = {
-    .name = "vdi", .probe = vdi_probe, .open = vdi_open, .close = vdi_close, SPARSE_NODE_OPS,
+    .name = "vdi", .probe = vdi_probe, .open = vdi_open, .close = vdi_close, .preadv = sparse_node_preadv,
+    .pwritev = sparse_node_pwritev, .flush = sparse_node_flush, .discard = sparse_node_discard,
+    .write_zeroes = sparse_node_write_zeroes, .extent = sparse_node_extent, .map = vdi_map,
     .create_options = create_options, .create_check = vdi_create_check, .create = vdi_create, .check = vdi_check,
 };

@@ -75,6 +75,7 @@ BAD = [
     ('convert -O qcow2 --force -m 0 disk.raw disk.qcow2', 'at least one'),
     ('convert -n -f raw -O raw big.raw disk.raw', 'smaller than the source'),
     ('convert -n -O qcow2 -o cluster_size=4k disk.raw disk.qcow2', '-n writes into'),
+    ('convert --bitmaps -O qcow2 -o compat=0.10 --force disk.qcow2 big.raw', 'no dirty bitmaps'),
     ('convert --target-is-zero -O qcow2 --force disk.raw disk.qcow2', 'need -n'),
     ('convert -l nosuch -O raw --force disk.qcow2 disk.raw', "nosuch"),
     ('convert -O qcow2 --force disk.qcow2 disk.qcow2', 'disk.qcow2'),

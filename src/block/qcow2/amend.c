@@ -54,7 +54,7 @@ static int zero_flags_remove(struct qcow2 *q, struct block_progress *p)
     int r = zeroes ? 0 : -ENOMEM;
     for (uint64_t at = 0; !r && at < size;) {
         struct block_map map = { .length_bytes = size - at };
-        r = qcow2_map(q->node, at, size - at, &map);
+        r = qcow2_tables_map(q, at, size - at, &map);
         uint64_t length = map.length_bytes;
         bool below = q->node->backing && at < q->node->backing->size;
         if (!r && map.zero && !below)

@@ -92,3 +92,30 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t from, uint64_t to, enum block_pr
                                    : block_protocol_write_zeroes(q->file, (uint64_t)size, end - (uint64_t)size, true);
     return r;
 }
+
+/* As QEMU judges it: more clusters are counted, by a ninth and by two, than the file takes space for. */
+static bool hollow_find_locked(struct qcow2 *q)
+{
+    int64_t size = q->file->ops->size(q->file), taken = q->file->ops->allocated ? q->file->ops->allocated(q->file) : -1;
+    uint64_t clusters = size > 0 ? ((uint64_t)size + q->cluster_size - 1) >> q->cluster_bits : 0, counted = 0, count;
+    uint64_t real = (uint64_t)taken >> q->cluster_bits, enough = MAX(real * 10 / 9, real + 2);
+    if (taken < 0)
+        return false;
+    for (uint64_t i = 0; i < clusters && counted < enough && clusters - i >= enough - counted; i++)
+        if (qcow2_refcount_get_locked(q, i, &count))
+            return false;
+        else
+            counted += count != 0;
+    return counted >= enough;
+}
+
+bool qcow2_is_hollow(struct qcow2 *q)
+{
+    pthread_mutex_lock(&q->lock);
+    if (!q->hollow_known)
+        q->hollow = !q->data_external && hollow_find_locked(q);
+    q->hollow_known = true;
+    bool hollow = q->hollow;
+    pthread_mutex_unlock(&q->lock);
+    return hollow;
+}

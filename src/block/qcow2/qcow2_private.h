@@ -161,6 +161,7 @@ struct qcow2 {
     bool barrier_needed;            /* something was written that L2 tables will rely on */
     uint64_t barrier_wants;         /* how often */
     bool lazy, dirty_marked, corrupt, begun;
+    bool hollow_known, hollow;      /* see qcow2_is_hollow */
 
     pthread_mutex_t range_lock;
     pthread_cond_t range_changed;
@@ -285,7 +286,11 @@ int qcow2_data_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, 
 int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t length, bool may_unmap);
 int qcow2_data_discard(struct qcow2 *q, uint64_t offset, uint64_t length);
 
+/* tables: what they say, whether the clusters' place in the file is a hole or not. */
 int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
+int qcow2_tables_map(struct qcow2 *q, uint64_t offset, uint64_t length, struct block_map *map);
+/* preallocate.c: whether preallocation left the data to holes of the file; found out once. */
+bool qcow2_is_hollow(struct qcow2 *q);
 
 /* bitmap_change.c */
 int qcow2_bitmap_change(struct block_node *n, const struct block_bitmap_change *c, struct error *err);

@@ -167,9 +167,8 @@ int qcow2_extent(struct block_node *n, uint64_t offset, uint64_t length, struct 
     return 0;
 }
 
-int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+int qcow2_tables_map(struct qcow2 *q, uint64_t offset, uint64_t length, struct block_map *map)
 {
-    struct qcow2 *q = n->state;
     struct run run;
     pthread_mutex_lock(&q->lock);
     int r = run_find_locked(q, offset, length, &run);
@@ -184,4 +183,13 @@ int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct blo
     map->has_offset = run.kind == QCOW2_DATA && !q->crypt_method;
     map->offset = run.host;
     return run.kind == QCOW2_INVALID ? -EIO : 0;
+}
+
+int qcow2_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    struct qcow2 *q = n->state;
+    int r = qcow2_tables_map(q, offset, length, map);
+    if (!r && map->data && map->has_offset && qcow2_is_hollow(q))
+        r = block_protocol_holes_find(q->data, map);
+    return r;
 }

@@ -194,9 +194,17 @@ static int vhdx_check(struct block_node *n, struct block_check *c, struct error 
     return 0;
 }
 
+/* No offsets, as QEMU, whose reader does not tell them. */
+static int vhdx_map(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map)
+{
+    int r = sparse_node_map(n, offset, length, map);
+    map->has_offset = false;
+    return r;
+}
+
 const struct block_format block_format_vhdx = {
     .name = "vhdx", .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .preadv = sparse_node_preadv,
     .pwritev = vhdx_pwritev, .flush = sparse_node_flush, .discard = vhdx_discard, .write_zeroes = vhdx_write_zeroes,
-    .extent = sparse_node_extent, .map = sparse_node_map, .check = vhdx_check, .create_options = vhdx_create_options,
+    .extent = sparse_node_extent, .map = vhdx_map, .check = vhdx_check, .create_options = vhdx_create_options,
     .create_check = vhdx_create_check, .create = vhdx_create,
 };

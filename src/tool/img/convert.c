@@ -140,6 +140,25 @@ static int layers_find(struct convert_args *a, struct error *err)
     return 0;
 }
 
+static bool is_version_2(const char *compat)
+{
+    return compat && (!strcmp(compat, "0.10") || !strcmp(compat, "v2"));
+}
+
+/* A target that is there says what it is only when it is open. */
+static int bitmaps_target_check(struct block_node *n, struct error *err)
+{
+    struct block_info info;
+    if (!block_format_has_bitmaps(block_format_name(n)))
+        return error_set(err, "the target's format, %s, holds no dirty bitmaps; leave out --bitmaps", block_format_name(n));
+    if (block_info_get(n, &info, err))
+        return -1;
+    bool old = is_version_2(json_string_value(json_object_get(info.data, "compat")));
+    json_decref(info.data);
+    return old ? error_set(err, "version 2 has no dirty bitmaps; raise it with 'ospite img amend -o compat=1.1', or leave out "
+                           "--bitmaps") : 0;
+}
+
 static int target_options_read(struct convert_args *a, bool *listed, struct error *err)
 {
     const char *size = NULL;
@@ -150,6 +169,8 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
         return *listed ? 0 : -1;
     if (a->bitmaps && !block_format_has_bitmaps(a->create.format) && !a->no_create)
         return error_set(err, "%s images hold no dirty bitmaps; use -O qcow2, or leave out --bitmaps", a->create.format);
+    if (a->bitmaps && is_version_2(block_option_get(&a->set, "compat")))
+        return error_set(err, "compat=0.10 has no dirty bitmaps; use compat=1.1, or leave out --bitmaps");
     if (a->compress && !block_format_has_compression(a->create.format) && !a->no_create)
         return error_set(err, "%s images cannot be compressed; use -O qcow2", a->create.format);
     if (a->compress && block_option_get(&a->set, "encrypt.format"))
@@ -195,6 +216,8 @@ static int target_open(struct convert_args *a, struct error *err)
         return error_set(err, "%s images cannot be compressed", format);
     if (a->compress && block_is_encrypted(a->copy.target))
         return error_set(err, "'%s' is encrypted and cannot be compressed: leave out -c", filename);
+    if (a->bitmaps && bitmaps_target_check(a->copy.target, err))
+        return error_prefix(err, "'%s'", filename);
     a->copy.target_is_zero = a->target_is_zero || (!a->no_create && !a->create.backing &&
                              block_format_new_is_zero(format) && (strcmp(format, "raw") || !block_is_device(a->copy.target)));
     return 0;

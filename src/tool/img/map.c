@@ -66,6 +66,10 @@ static int map(struct printer *p, struct block_node *n, uint64_t at, uint64_t en
             return error_set(p->err, "cannot read the map of '%s' at %llu: %s", block_filename(n), (unsigned long long)at,
                              strerror(-r));
         at += m.length_bytes;
+        if (m.past_end) {               /* told as qemu-img does: nobody's */
+            m.present = false;
+            m.depth--;
+        }
         if (entry.length_bytes && goes_on(&entry, &m)) {
             entry.length_bytes += m.length_bytes;
             continue;
