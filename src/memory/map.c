@@ -207,6 +207,13 @@ void memory_range_move(struct memory_range *r, gpa_t start)
     map_changed(r->map);
 }
 
+void memory_range_set_ram(struct memory_range *r, void *hva)
+{
+    if (r->hva == hva) return;
+    r->hva = hva;
+    map_changed(r->map);
+}
+
 void memory_range_set_readonly(struct memory_range *r, bool readonly)
 {
     if (r->readonly == readonly) return;

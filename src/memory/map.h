@@ -52,6 +52,8 @@ struct memory_range *memory_map_add_io(struct memory_map *m, const char *name, g
                                        const struct io_ops *ops, void *opaque, int priority);
 void memory_range_enable(struct memory_range *r, bool enabled);
 void memory_range_move(struct memory_range *r, gpa_t start);
+/* RAM is now this one, of the range's size. */
+void memory_range_set_ram(struct memory_range *r, void *hva);
 void memory_range_set_readonly(struct memory_range *r, bool readonly);  /* RAM <-> ROM: PAM registers */
 void memory_range_remove(struct memory_range *r);
 /* Between begin and end changes are collected and become visible at once. Nests. */

@@ -52,7 +52,7 @@ static void vga_reset(struct device *d)
     v->vbe[VBE_ID] = 0xb0c5;
     v->vbe_index = 0;
     v->redraw = true;
-    if (v->has_legacy) vga_mapping_update(v);
+    vga_mapping_update(v);
 }
 
 static void vga_destroy(struct device *d)
@@ -63,6 +63,7 @@ static void vga_destroy(struct device *d)
     for (unsigned i = 0; i < ARRAY_SIZE(v->port_range); i++)
         if (v->port_range[i]) memory_range_remove(v->port_range[i]);
     if (v->text) memory_range_remove(v->text);
+    if (v->linear) memory_range_remove(v->linear);
     if (v->window) memory_range_remove(v->window);
     for (unsigned i = 0; i < ARRAY_SIZE(v->pci.bar); i++)
         if (v->pci.bar[i].range) memory_range_remove(v->pci.bar[i].range);
@@ -85,9 +86,9 @@ static void vga_info(struct device *d, void (*print)(void *opaque, const char *l
                  v->vbe[VBE_BPP]);
     else if (!v->has_legacy) snprintf(line, sizeof(line), "off");
     else
-        snprintf(line, sizeof(line), "VGA %s mode, text %s",
+        snprintf(line, sizeof(line), "VGA %s mode, window %s",
                  v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
-                 v->text_is_mapped ? "mapped as memory" : "through the planes");
+                 v->plain != VGA_PLAIN_NOT ? "mapped as memory" : "through the planes");
     print(opaque, line);
 }
 
@@ -102,7 +103,7 @@ static void vga_after_load(struct device *d)
     if (v->vbe[VBE_BANK] >= v->vram.size_bytes >> 16) v->vbe[VBE_BANK] = 0;
     vga_vbe_check(v);
     v->redraw = true;
-    if (v->has_legacy) vga_mapping_update(v);
+    vga_mapping_update(v);
 }
 
 static const struct state_field vga_state[] = {
@@ -113,7 +114,7 @@ static const struct state_field vga_state[] = {
     STATE_FIELD(struct vga, dac_mask), STATE_FIELD(struct vga, dac_state), STATE_FIELD(struct vga, dac_read),
     STATE_FIELD(struct vga, dac_write), STATE_FIELD(struct vga, dac_component), STATE_ARRAY(struct vga, dac_cache),
     STATE_ARRAY(struct vga, dac), STATE_ARRAY(struct vga, latch), STATE_FIELD(struct vga, vbe_index),
-    STATE_ARRAY(struct vga, vbe), STATE_END
+    STATE_ARRAY(struct vga, vbe), STATE_FIELD(struct vga, chain4_layout), STATE_END
 };
 
 static const struct pci_device_ops vga_ops = {
@@ -150,9 +151,10 @@ static void legacy_map(struct vga *v)
     for (unsigned i = 0; i < ARRAY_SIZE(ports); i++)
         v->port_range[i] = memory_map_add_io(v->ports, "vga", ports[i].first, ports[i].count, ports[i].ops, v, 2);
     v->window = memory_map_add_io(v->memory, "vga", VGA_WINDOW, VGA_WINDOW_BYTES, &window_io, v, 2);
-    v->text_at = VGA_WINDOW + 0x18000;
-    v->text = memory_map_add_ram(v->memory, "vga-text", v->text_at, 0x8000, v->vram.hva, false, 3);
+    v->text = memory_map_add_ram(v->memory, "vga-text", VGA_WINDOW + 0x18000, 0x8000, v->vram.hva, false, 3);
     memory_range_enable(v->text, false);
+    v->linear = memory_map_add_ram(v->memory, "vga-linear", VGA_WINDOW, 0x10000, v->vram.hva, false, 3);
+    memory_range_enable(v->linear, false);
 }
 
 static int rom_copy(struct vga *v, const struct vga_config *config, struct error *err)

@@ -10,7 +10,7 @@
 
 static uint8_t plane_byte(const struct vga *v, unsigned plane, uint32_t offset)
 {
-    return ((const uint8_t *)v->vram.hva)[vga_plane_index(plane, offset)];
+    return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, plane, offset)];
 }
 
 /* The four planes' bytes at one offset, those that the attribute controller hides as zeros. */
@@ -53,7 +53,7 @@ static void row_vbe_planar(const struct vga *v, const struct vga_picture *p, uin
         uint32_t at = p->address + n;
 
         for (unsigned i = 0; i < 4; i++)
-            byte[i] = vga_plane_index(i, at) < v->vram.size_bytes && (v->attr[ATTR_PLANE_ENABLE] >> i & 1) ? plane_byte(v, i, at) : 0;
+            byte[i] = vga_plane_index(v->chain4_layout, i, at) < v->vram.size_bytes && (v->attr[ATTR_PLANE_ENABLE] >> i & 1) ? plane_byte(v, i, at) : 0;
         to = planar_8(&plain, byte, to);
     }
 }

@@ -23,7 +23,7 @@ static uint8_t glyph_row(const struct vga *v, uint8_t character, uint8_t attribu
 {
     uint32_t at = font_offset(v, attribute & 8) + character * 32u + row_scan;
 
-    return ((const uint8_t *)v->vram.hva)[vga_plane_index(2, at & 0xffff)];
+    return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, 2, at & 0xffff)];
 }
 
 /* The cursor lies over a character: its rows, unless it is off or in its dark phase. */
@@ -40,7 +40,7 @@ static uint32_t *cell(const struct vga *v, const struct vga_picture *p, uint32_t
 {
     const uint8_t *vram = v->vram.hva;
     uint32_t offset = vga_crtc_offset(v, address, 0);
-    uint8_t character = vram[vga_plane_index(0, offset)], attribute = vram[vga_plane_index(1, offset)];
+    uint8_t character = vram[vga_plane_index(v->chain4_layout, 0, offset)], attribute = vram[vga_plane_index(v->chain4_layout, 1, offset)];
     uint8_t mask = v->attr[ATTR_PLANE_ENABLE] & 15, mode = v->attr[ATTR_MODE];
     bool blinks = mode & ATTR_MODE_BLINK;
     uint32_t ink = p->color16[attribute & mask & 15], paper = p->color16[attribute >> 4 & (blinks ? 7 : 15) & mask];

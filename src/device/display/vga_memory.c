@@ -40,7 +40,7 @@ static uint8_t *bank_byte(const struct vga *v, uint64_t offset)
 static bool bank_offset(const struct vga *v, uint32_t *at)
 {
     if (v->vbe[VBE_ENABLE] & VBE_ENABLED) *at |= (uint32_t)v->vbe[VBE_BANK] << 16;
-    return vga_plane_index(3, *at) < v->vram.size_bytes;
+    return vga_plane_index(v->chain4_layout, 3, *at) < v->vram.size_bytes;
 }
 
 static uint32_t odd_even_offset(const struct vga *v, uint32_t address)
@@ -72,7 +72,7 @@ static uint8_t byte_read(struct vga *v, uint64_t offset)
         at = odd_even_offset(v, address);
     }
     if (!bank_offset(v, &at)) return 0xff;
-    for (unsigned p = 0; p < 4; p++) v->latch[p] = vram[vga_plane_index(p, at)];
+    for (unsigned p = 0; p < 4; p++) v->latch[p] = vram[vga_plane_index(v->chain4_layout, p, at)];
     if (!(v->gfx[GFX_MODE] & GFX_MODE_READ)) return v->latch[plane];
     for (unsigned p = 0; p < 4; p++) {
         uint8_t wanted = v->gfx[GFX_COLOR_COMPARE] >> p & 1 ? 0xff : 0;
@@ -147,41 +147,20 @@ static void byte_write(struct vga *v, uint64_t offset, uint8_t value)
     }
     if (!bank_offset(v, &at)) return;
     for (unsigned p = 0; p < 4; p++)
-        if (planes >> p & 1) vram[vga_plane_index(p, at)] = plane_value(v, p, value);
+        if (planes >> p & 1) vram[vga_plane_index(v->chain4_layout, p, at)] = plane_value(v, p, value);
 }
 
 uint64_t vga_window_read(void *opaque, uint64_t offset, unsigned size)
 {
     uint64_t value = 0;
 
+    vga_mapping_count(opaque);
     for (unsigned i = 0; i < size; i++) value |= (uint64_t)byte_read(opaque, offset + i) << (8 * i);
     return value;
 }
 
 void vga_window_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
+    vga_mapping_count(opaque);
     for (unsigned i = 0; i < size; i++) byte_write(opaque, offset + i, (uint8_t)(value >> (8 * i)));
-}
-
-static bool text_is_plain(const struct vga *v)
-{
-    const uint8_t *g = v->gfx;
-
-    return !(v->vbe[VBE_ENABLE] & VBE_ENABLED) && !(v->seq[SEQ_MEMORY_MODE] & (SEQ_MEMORY_SEQUENTIAL | SEQ_MEMORY_CHAIN4)) &&
-           v->seq[SEQ_MAP_MASK] == 3 && g[GFX_MODE] == GFX_MODE_ODD_EVEN && !g[GFX_ENABLE_SET_RESET] &&
-           !g[GFX_DATA_ROTATE] && g[GFX_BIT_MASK] == 0xff && !(g[GFX_READ_MAP] & 2) && (g[GFX_MISC] & 8);
-}
-
-void vga_mapping_update(struct vga *v)
-{
-    bool plain = text_is_plain(v);
-    gpa_t at = VGA_WINDOW + (v->gfx[GFX_MISC] & 4 ? 0x18000 : 0x10000);
-
-    if (plain == v->text_is_mapped && (!plain || at == v->text_at)) return;
-    memory_map_begin(v->memory);
-    if (plain && at != v->text_at) memory_range_move(v->text, at);
-    memory_range_enable(v->text, plain);
-    memory_map_end(v->memory);
-    if (plain) v->text_at = at;
-    v->text_is_mapped = plain;
 }

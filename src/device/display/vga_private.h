@@ -71,14 +71,18 @@ struct vga_shown {
     bool blank, cursor, blink;
 };
 
+enum vga_plain { VGA_PLAIN_NOT, VGA_PLAIN_TEXT, VGA_PLAIN_CHAIN4, VGA_PLAIN_BANK };
+
 struct vga {
     struct pci_device pci;
     struct memory_map *memory, *ports;
     struct ram_block vram;
     uint8_t *rom, *font;               /* font: may be NULL */
-    struct memory_range *window, *text, *port_range[6];
-    bool text_is_mapped;
-    gpa_t text_at;
+    struct memory_range *window, *text, *linear, *port_range[6];
+    enum vga_plain plain;              /* what of the window is mapped as memory, */
+    unsigned plain_at;                 /* and which part of it */
+    unsigned window_accesses;          /* since the last change of what the mapping depends on */
+    bool chain4_layout;                /* see vga_plane_index */
     bool has_legacy;                   /* ports and window of a VGA */
     uint8_t edid[EDID_BYTES];
 
@@ -99,18 +103,21 @@ struct vga {
     uint16_t vbe_index, vbe[VBE_COUNT];
 };
 
-/* Where byte offset of a plane lies in vram. Planes 0 and 1 alternate, so do 2 and 3: text as the CPU sees it in
- * odd/even mode is then plain memory. What lies beyond 64 KiB is only reached by the banks of VBE modes. */
-static inline uint32_t vga_plane_index(unsigned plane, uint32_t offset)
+/* Where byte offset of a plane lies in vram. In one layout planes 0 and 1 alternate, so do 2 and 3: text as the CPU sees it
+ * in odd/even mode is then plain memory. In the other each fourth byte of the four planes does: so is what chain 4 reaches.
+ * What lies beyond 64 KiB is only reached by the banks of VBE modes. */
+static inline uint32_t vga_plane_index(bool chain4, unsigned plane, uint32_t offset)
 {
+    if (chain4) return offset >> 16 << 18 | (offset & 3) << 16 | (offset & 0xfffc) | plane;
     return offset >> 16 << 18 | (plane >> 1) << 17 | (offset & 1) << 16 | (offset & 0xfffe) | (plane & 1);
 }
 
 /* vga_memory.c */
 uint64_t vga_window_read(void *opaque, uint64_t offset, unsigned size);
 void vga_window_write(void *opaque, uint64_t offset, uint64_t value, unsigned size);
-/* Text that lies as plain memory is mapped as such. After each change of what it depends on. */
+/* vga_mapping.c: what lies as plain memory is mapped as such. After each change of what it depends on; at each access. */
 void vga_mapping_update(struct vga *v);
+void vga_mapping_count(struct vga *v);
 /* vga_registers.c */
 uint8_t vga_port_read(struct vga *v, uint16_t port);
 void vga_port_write(struct vga *v, uint16_t port, uint8_t value);

@@ -183,6 +183,6 @@ void vga_text_mode_set(struct device *d)
         vram[i + 1] = 7;
     }
     for (unsigned i = 0; v->font && i < VGA_FONT_BYTES; i++)       /* 32 rows a character */
-        vram[vga_plane_index(2, i / VGA_FONT_HEIGHT * 32 + i % VGA_FONT_HEIGHT)] = v->font[i];
+        vram[vga_plane_index(v->chain4_layout, 2, i / VGA_FONT_HEIGHT * 32 + i % VGA_FONT_HEIGHT)] = v->font[i];
     vga_mapping_update(v);
 }

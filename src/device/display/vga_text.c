@@ -50,7 +50,7 @@ static uint8_t character(const struct vga *v, unsigned address)
 {
     uint32_t offset = v->crtc[CRTC_MODE] & CRTC_MODE_BYTE ? address : address << 1;
 
-    return ((const uint8_t *)v->vram.hva)[vga_plane_index(0, offset & 0xffff)];
+    return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, 0, offset & 0xffff)];
 }
 
 static unsigned utf8_put(char *out, uint8_t byte)

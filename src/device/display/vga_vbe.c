@@ -112,6 +112,7 @@ void vga_vbe_write(struct vga *v, unsigned index, uint16_t value)
         break;
     case VBE_BANK:
         v->vbe[index] = MIN(value, (uint16_t)((v->vram.size_bytes >> 16) - 1));
+        vga_mapping_update(v);
         break;
     case VBE_VIRT_WIDTH: case VBE_X_OFFSET: case VBE_Y_OFFSET:
         v->vbe[index] = value;

@@ -343,6 +343,84 @@ static void text_mode(unsigned columns, unsigned scan_lines, unsigned height)
     indexed(0x3d4, 0x18, 0xff);
 }
 
+/* ---- what is mapped as memory, without QEMU ---- */
+
+static bool is_mapped(gpa_t at) { return memory_map_find(memory, at).kind == RANGE_RAM; }
+
+static void chain4_set(bool on)
+{
+    planar_defaults(5);
+    if (!on) return;
+    indexed(0x3c4, 4, 0x0e);
+    indexed(0x3ce, 5, 0x40);
+}
+
+/* Chain 4 reaches every fourth byte of the planes, mapped or not; the rest stays what it was through all changes. */
+static void test_mapped_chain4(void)
+{
+    static uint8_t plane[4][0x10000];
+
+    device_reset(vga);
+    chain4_set(false);
+    for (unsigned at = 0; at < 0x10000; at++) poke(0xa0000 + at, 0);
+    for (unsigned round = 0; round < 6; round++) {
+        chain4_set(false);
+        for (unsigned p = 0; p < 4; p++) {
+            indexed(0x3c4, 2, (uint8_t)(1u << p));
+            for (unsigned n = 0; n < 2000; n++) {
+                unsigned at = pick(0x10000);
+
+                poke(0xa0000 + at, plane[p][at] = (uint8_t)pick(256));
+            }
+        }
+        chain4_set(true);
+        CHECK(!is_mapped(0xa0000), "not at once");
+        for (unsigned n = 0; n < 3000; n++) {
+            unsigned at = pick(0x10000);
+
+            poke(0xa0000 + at, plane[at & 3][at & 0xfffc] = (uint8_t)pick(256));
+            if (n == 1000) CHECK(is_mapped(0xa0000) && !is_mapped(0xb0000), "after some accesses");
+        }
+        for (unsigned at = 0; at < 0x10000; at++) CHECK(peek(0xa0000 + at) == plane[at & 3][at & 0xfffc], "chain 4, %x", at);
+        if (round & 1) vga_text_mode_set(vga);                 /* the other layout; it loads the font into plane 2 */
+        if (round & 1) memset(plane, 0, sizeof(plane));
+        chain4_set(false);
+        CHECK(!is_mapped(0xa0000), "planes are not memory");
+        for (unsigned p = 0; p < 4; p++) {
+            indexed(0x3ce, 4, (uint8_t)p);
+            for (unsigned at = 0; at < 0x10000; at++) {
+                if (round & 1) plane[p][at] = peek(0xa0000 + at);
+                else CHECK(peek(0xa0000 + at) == plane[p][at], "plane %u, %x", p, at);
+            }
+        }
+    }
+}
+
+/* Each bank is a part of the frame buffer, whether it was mapped before, and whether it is looked at often or once. */
+static void test_mapped_banks(void)
+{
+    device_reset(vga);
+    vbe_write(1, 1024);
+    vbe_write(2, 768);
+    vbe_write(3, 8);
+    vbe_write(4, 1);
+    for (unsigned round = 0; round < 200; round++) {
+        unsigned bank = pick(256), count = pick(3) ? 20 : 600;
+
+        vbe_write(5, bank);
+        for (unsigned n = 0; n < count; n++) {
+            unsigned at = pick(0x10000), value = pick(256);
+
+            if (n & 1) poke(0xe0000000 + (bank << 16) + at, (uint8_t)value);
+            else poke(0xa0000 + at, (uint8_t)value);
+            CHECK(peek(0xa0000 + at) == value && peek(0xe0000000 + (bank << 16) + at) == value, "bank %u, %x", bank, at);
+        }
+        CHECK(is_mapped(0xa0000) == (count == 600) || round == 0, "bank %u after %u accesses", bank, count);
+    }
+    vbe_write(4, 0);
+    CHECK(!is_mapped(0xa0000), "no bank");
+}
+
 static void text_put(unsigned at, const char *text)
 {
     for (; *text; text++, at++) {
@@ -434,6 +512,8 @@ int main(void)
         qemu = 0;
         test_vbe();
     }
+    test_mapped_chain4();
+    test_mapped_banks();
     test_text();
     device_destroy(vga);
     memory_map_free(memory);
