@@ -66,6 +66,14 @@ void acpi_power_button(struct device *d)
     update(s);
 }
 
+void acpi_gpe_raise(struct device *d, unsigned bit)
+{
+    struct piix4_pm *s = (struct piix4_pm *)d;
+
+    s->gpe_status |= (uint16_t)(1u << bit);
+    update(s);
+}
+
 static void control_write(struct piix4_pm *s, uint16_t value)
 {
     s->control = value & ~CNT_SLP_EN;

@@ -18,5 +18,7 @@ struct piix4_pm_config {
 struct device *piix4_pm_new(const struct piix4_pm_config *config, struct error *err);
 /* The power button is pressed: PM1 event, SCI if the guest enabled it. Machine lock held. */
 void acpi_power_button(struct device *d);
+/* General purpose event 0..15. */
+void acpi_gpe_raise(struct device *d, unsigned bit);
 
 #endif

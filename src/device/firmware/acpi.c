@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET, DSDT (dsdt.asl, compiled with the project) and an SSDT with what
- * the DSDT leaves open: PCI hole, HPET, serial ports, processors.
+ * the DSDT leaves open: PCI hole, HPET, serial ports, processors, PCI slots for hot-plug.
  *
  * One file holds all tables; pointers between them are offsets until the loader script adds the address where
  * the file came to lie, and checksums follow. Sources: ACPI 2.0c chapter 5 and 17 (AML), IA-PC HPET 1.0a
@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "device/firmware/acpi_slots.h"
 #include "device/firmware/fw_cfg.h"
 #include "dsdt.hex"
 
@@ -175,12 +176,14 @@ static void aml_processor(struct builder *b, unsigned n)
 static uint32_t ssdt_put(struct builder *b, const struct acpi_config *c)
 {
     uint32_t at = table_begin(b, "SSDT", 1);
+    uint8_t slots[ACPI_SLOTS_BYTES_MAX];
 
     aml_name(b, "PHS_", c->pci_hole_start);
     aml_name(b, "PHE_", c->pci_hole_end - 1);
     aml_name(b, "HPEN", c->has_hpet);
     aml_name(b, "CMEN", c->serial_mask);
     for (unsigned i = 0; i < c->cpus; i++) aml_processor(b, i);
+    put(b, slots, (uint32_t)acpi_slots_aml(slots, c->hotplug_slots));
     table_end(b);
     return at;
 }

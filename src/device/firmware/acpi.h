@@ -25,6 +25,7 @@ struct acpi_config {
     uint32_t pci_hole_end;
     uint16_t pm_base;                  /* PIIX4 power management: 600h */
     uint16_t gpe_base;                 /* AFE0h */
+    uint32_t hotplug_slots;            /* a bit for each PCI slot whose function may come and go */
 };
 
 struct acpi_loader_entry;

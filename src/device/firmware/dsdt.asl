@@ -2,7 +2,7 @@
 /*
  * The board as ACPI sees it: PCI root with its windows and interrupt links through the PIIX3's PIRQ registers, ISA
  * devices, HPET, soft-off. What depends on the configuration are names in an SSDT that acpi.c writes:
- * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports.
+ * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports; the PCI slots.
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
 {
@@ -10,10 +10,15 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
     External (\PHE, IntObj)
     External (\HPEN, IntObj)
     External (\CMEN, IntObj)
+    External (\_SB.PCI0.DVNT, MethodObj)
 
     Name (\_S5, Package () { 0, 0, 0, 0 })
 
-    Scope (\_GPE) { Name (_HID, "ACPI0006") }
+    Scope (\_GPE)
+    {
+        Name (_HID, "ACPI0006")
+        Method (_E01, 0) { \_SB.PCI0.PCNT () }
+    }
 
     Scope (\_SB)
     {
@@ -69,6 +74,28 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                     Local1++
                 }
                 Return (Local0)
+            }
+
+            /* Hot-plug (acpi_pcihp.c): PCIU slots that got a function, PCID whose function shall go, B0EJ ejects, BNUM chooses the
+             * bus. The slots' devices and DVNT (slots, notification) are in the SSDT. */
+            OperationRegion (PCST, SystemIO, 0xae00, 0x14)
+            Field (PCST, DWordAcc, NoLock, WriteAsZeros) { PCIU, 32, PCID, 32, B0EJ, 32, B0RM, 32, BNUM, 32 }
+            Mutex (BLCK, 0)
+            Method (PCEJ, 2)
+            {
+                Acquire (BLCK, 0xffff)
+                BNUM = Arg0
+                B0EJ = 1 << Arg1
+                Release (BLCK)
+                Return (0)
+            }
+            Method (PCNT, 0)
+            {
+                Acquire (BLCK, 0xffff)
+                BNUM = 0
+                DVNT (PCIU, 1)
+                DVNT (PCID, 3)
+                Release (BLCK)
             }
 
             Device (ISA)
@@ -145,6 +172,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                     {
                         IO (Decode16, 0x600, 0x600, 1, 0x40)
                         IO (Decode16, 0x700, 0x700, 1, 0x10)
+                        IO (Decode16, 0xae00, 0xae00, 1, 0x18)
                         IO (Decode16, 0xafe0, 0xafe0, 1, 4)
                     })
                 }
