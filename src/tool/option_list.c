@@ -101,6 +101,7 @@ int option_list_parse(struct option_list *l, struct arena *a, const char *text, 
 {
     const char *next = *text ? text : NULL;
 
+    if (*text == '{' && implied_key) return option_list_parse_json(l, a, text, implied_key, err);
     l->count = 0;
     while (next) {
         char *item = arena_copy(a, next, strlen(next)), *equals;

@@ -26,9 +26,11 @@ struct option_list {
     unsigned count;
     struct { const char *key, *value; bool bare; } pair[OPTION_PAIRS];  /* bare: no '=' stood there */
 };
-/* 0, or -1 with *err: too many items, an empty one. implied_key NULL: every item needs its key. */
+/* 0, or -1 with *err: too many items, an empty one. implied_key NULL: every item needs its key; with one the text may be JSON. */
 int option_list_parse(struct option_list *l, struct arena *a, const char *text, const char *implied_key,
                       struct error *err);
+/* option_json.c: an object; the implied key's pair comes first. */
+int option_list_parse_json(struct option_list *l, struct arena *a, const char *text, const char *implied_key, struct error *err);
 /* The last value of key, or NULL. */
 const char *option_list_get(const struct option_list *l, const char *key);
 
