@@ -290,6 +290,7 @@ int pci_device_init(struct pci_device *d, const struct pci_device_ops *ops, stru
 void pci_device_remove(struct pci_device *d)
 {
     pci_intx_set(d, 0);
+    put(d->config + COMMAND, 0, 2);                    /* no access to memory, no message from here on */
     for (unsigned n = 0; n < 6; n++) {
         if (d->bar[n].range) memory_range_remove(d->bar[n].range);
         d->bar[n].range = NULL;

@@ -351,7 +351,6 @@ bool machine_a20(const struct machine *m) { return !m->a20_masked; }
 struct device *machine_devices(struct machine *m) { return m->devices; }
 const struct machine_config *machine_configuration(const struct machine *m) { return &m->config; }
 struct pci_bus *machine_pci_bus(struct machine *m) { return m->pci; }
-unsigned machine_drive_count(const struct machine *m) { return m->config.drive_count; }
 
 struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i)
 {
@@ -375,12 +374,32 @@ void machine_debug_set(struct machine *m, const struct engine_debug *d)
     for (unsigned i = 0; i < m->vcpu_count; i++) m->ops->vcpu_debug(m->vcpu[i].engine, d);
 }
 
+/* Others count the drives that there are; their places in the tables stay what they are while drives come and go. */
+unsigned machine_drive_count(const struct machine *m)
+{
+    unsigned count = 0;
+
+    for (unsigned n = 0; n < m->config.drive_count; n++) count += m->config.drive[n].interface != DRIVE_IF_GONE;
+    return count;
+}
+
+int machine_drive_place(const struct machine *m, unsigned i)
+{
+    for (unsigned n = 0; n < m->config.drive_count; n++)
+        if (m->config.drive[n].interface != DRIVE_IF_GONE && !i--) return (int)n;
+    return -1;
+}
+
 struct block_node *machine_drive(struct machine *m, unsigned i)
 {
-    return i < m->config.drive_count ? m->drive[i] : NULL;
+    int n = machine_drive_place(m, i);
+
+    return n < 0 ? NULL : m->drive[n];
 }
 
 const struct drive_config *machine_drive_config(struct machine *m, unsigned i)
 {
-    return i < m->config.drive_count ? &m->config.drive[i] : NULL;
+    int n = machine_drive_place(m, i);
+
+    return n < 0 ? NULL : &m->config.drive[n];
 }

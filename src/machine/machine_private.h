@@ -16,6 +16,7 @@
 #include "device/firmware/acpi.h"
 #include "device/firmware/smbios.h"
 #include "machine/boot.h"
+#include "machine/hotplug.h"
 #include "memory/map.h"
 #include "memory/ram.h"
 #include "x86/cpuid.h"
@@ -72,9 +73,11 @@ struct machine_nic {
     char name[64];
     const char *model;
     uint8_t mac[6];
-    struct net_backend *backend;
+    struct net_backend *backend;       /* NULL: the place is free */
     struct virtio *v;                  /* a virtio card; else NULL */
     void *rom;
+    struct device *device;
+    struct machine_memory memory;
 };
 
 struct drive_owner {                   /* for callbacks */
@@ -142,6 +145,11 @@ struct machine {
     struct net_backend *netdev[CONFIG_NETDEVS];
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
     unsigned nic_count;
+    /* What came while it ran. */
+    struct device *pcihp;              /* NULL: no ACPI */
+    struct device *ejected;            /* off the bus; to be freed by the main loop */
+    struct machine_parser parser;
+    struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO];
     bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
     struct boot_image *boot;
 };
@@ -166,6 +174,8 @@ void vcpu_apic_startup(void *opaque, unsigned vcpu, uint8_t vector);
 uint64_t vcpu_tsc(void *opaque, unsigned vcpu);
 
 /* machine.c */
+/* Where in the tables the drive is that machine_drive calls i; -1: there is none. */
+int machine_drive_place(const struct machine *m, unsigned i);
 void machine_request(struct machine *m, unsigned what);
 
 /* pc.c: the board. 0, or -1 with *err; what was made is freed by pc_destroy in either case. */

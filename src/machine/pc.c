@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "bus/pci.h"
 #include "chardev/chardev.h"
+#include "device/chipset/acpi_pcihp.h"
 #include "device/dma/i8237.h"
 #include "device/firmware/debugcon.h"
 #include "device/input/i8042.h"
@@ -187,11 +188,13 @@ int pc_create(struct machine *m, struct error *err)
     pc_disks_inspect(m);
     if (pc_pci_create(m, err) < 0 || pc_display_create(m, err) < 0) return -1;
     pc_networks_check(m);
-    return 0;
+    if (m->pcihp) acpi_pcihp_removable_set(m->pcihp, pc_slots_removable(m));
+    return pc_acpi_create(m, err);
 }
 
 void pc_reset(struct machine *m)
 {
+    pc_hotplug_reset(m);
     memory_map_begin(m->memory);
     memory_map_begin(m->ports);
     for (struct device *d = m->devices; d; d = d->next) device_reset(d);
@@ -214,6 +217,7 @@ void pc_destroy(struct machine *m)
         device_destroy(d);
     }
     m->devices = NULL;
+    pc_hotplug_destroy(m);
     pc_networks_destroy(m);
     display_free(m->display);
     if (m->pci) pci_bus_free(m->pci);
@@ -224,6 +228,7 @@ void pc_destroy(struct machine *m)
         if (m->serial[i]) chardev_close(m->serial[i]);
     if (m->debugcon) chardev_close(m->debugcon);
     for (unsigned i = 0; i < m->virtio_chardev_count; i++) chardev_close(m->virtio_chardev[i]);
+    pc_hotplug_memory_free(m);
     boot_free(m->boot);
     acpi_free(&m->acpi);
     smbios_free(&m->smbios);

@@ -20,7 +20,7 @@
 enum { CMOS_EQUIPMENT = 0x14, EQUIPMENT_FPU = 2, EQUIPMENT_MOUSE = 4 };
 enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
 
-static int acpi_create(struct machine *m, struct error *err)
+int pc_acpi_create(struct machine *m, struct error *err)
 {
     struct acpi_config c = { .cpus = cpuid_topology_size(&m->config.topology),
                              .cpus_present = m->config.cpus,
@@ -28,13 +28,14 @@ static int acpi_create(struct machine *m, struct error *err)
                              .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000),
                              .pci_hole_end = 0xfec00000,
                              .pm_base = 0x600,
-                             .gpe_base = 0xafe0 };
+                             .gpe_base = 0xafe0,
+                             .hotplug_slots = pc_slots_removable(m) };
 
     if (!m->config.has_acpi) return 0;
     for (unsigned i = 0; i < c.cpus; i++) c.apic_id[i] = (uint8_t)cpuid_apic_id(&m->config.topology, i);
     for (unsigned i = 0; i < m->config.serial_count; i++)
         if (m->config.serial[i] && strcmp(m->config.serial[i], "none")) c.serial_mask |= (uint8_t)(1u << i);
-    return acpi_build(&m->acpi, &c, err);
+    return acpi_build(&m->acpi, &c, err) < 0 ? -1 : acpi_publish(&m->acpi, m->fw_cfg, err);
 }
 
 static int smbios_create(struct machine *m, struct error *err)
@@ -136,13 +137,12 @@ int pc_fw_cfg_create(struct machine *m, struct error *err)
 {
     struct fw_cfg_config c = { .ports = m->ports, .memory = m->memory };
 
-    if (acpi_create(m, err) < 0 || smbios_create(m, err) < 0) return -1;
+    if (smbios_create(m, err) < 0) return -1;
     m->fw_cfg = fw_cfg_new(&c, err);
     if (!m->fw_cfg) return -1;
     pc_device_add(m, m->fw_cfg);
     if (kernel_publish(m, err) < 0) return -1;
     if (numbers_set(m, err) < 0 || e820_set(m, err) < 0 || boot_files_set(m, err) < 0) return -1;
-    if (m->config.has_acpi && acpi_publish(&m->acpi, m->fw_cfg, err) < 0) return -1;
     return smbios_publish(&m->smbios, m->fw_cfg, err);
 }
 

@@ -25,7 +25,7 @@ static void stop(void *opaque, bool is_read, int error)
 
     if (m->io_error_stops || machine_state(m) != RUN_RUNNING) return;
     m->io_error_stops = true;
-    log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", machine_drive_config(m, o->drive)->id,
+    log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", m->config.drive[o->drive].id,
                 is_read ? "read" : "write", strerror(error), error == ENOSPC ? "Make room" : "Mend that");
     loop_post(stop_carry_out, m);
 }

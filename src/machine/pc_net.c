@@ -26,7 +26,7 @@ enum { ROM_MAX = 16 << 20, ROM_PAGE = 4096 };
 
 /* ---- networks ---- */
 
-static struct net_backend *network_create(const struct netdev_config *d, struct error *err)
+struct net_backend *pc_network_create(const struct netdev_config *d, struct error *err)
 {
     switch (d->kind) {
     case NETDEV_NONE: return net_none_new(d->id, err);
@@ -40,7 +40,7 @@ static struct net_backend *network_create(const struct netdev_config *d, struct 
 int pc_networks_create(struct machine *m, struct error *err)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        m->netdev[i] = network_create(&m->config.netdev[i], err);
+        m->netdev[i] = pc_network_create(&m->config.netdev[i], err);
         if (!m->netdev[i]) return error_prefix(err, "network %s", m->config.netdev[i].id);
     }
     for (unsigned i = 0; i < m->config.dump_count; i++) {
@@ -54,7 +54,7 @@ int pc_networks_create(struct machine *m, struct error *err)
 void pc_networks_check(const struct machine *m)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++)
-        if (!net_is_attached(m->netdev[i])) log_message("warning: netdev %s has no peer", m->config.netdev[i].id);
+        if (m->netdev[i] && !net_is_attached(m->netdev[i])) log_message("warning: netdev %s has no peer", m->config.netdev[i].id);
     for (unsigned i = 0; i < m->nic_count; i++)
         for (unsigned n = 0; n < m->config.netdev_count; n++)
             if (m->netdev[n] == m->nic[i].backend && m->config.netdev[n].kind == NETDEV_NONE) log_message("warning: nic %s has no peer", m->nic[i].name);
@@ -62,13 +62,14 @@ void pc_networks_check(const struct machine *m)
 
 void pc_networks_started(struct machine *m)
 {
-    for (unsigned i = 0; i < m->config.netdev_count; i++) net_resume(m->netdev[i]);
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->netdev[i]) net_resume(m->netdev[i]);
 }
 
 void pc_networks_destroy(struct machine *m)
 {
-    for (unsigned i = 0; i < m->config.netdev_count; i++) net_free(m->netdev[i]);
     for (unsigned i = 0; i < m->nic_count; i++) free(m->nic[i].rom);
+    for (unsigned i = 0; i < m->config.netdev_count; i++) net_free(m->netdev[i]);
 }
 
 /* ---- cards ---- */
@@ -112,16 +113,19 @@ void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t devi
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err)
 {
-    struct machine_nic *n = &m->nic[m->nic_count];
+    struct machine_nic *n;
     char path[128];
-    unsigned same = 0;
+    unsigned same = 0, at = 0;
 
-    for (unsigned i = 0; i < m->nic_count; i++) same += !strcmp(m->nic[i].model, model);
+    while (at < m->nic_count && m->nic[at].backend) at++;          /* a place that became free, or a new one */
+    if (at == ARRAY_SIZE(m->nic)) return error_set(err, "more than %zu network cards", ARRAY_SIZE(m->nic));
+    for (unsigned i = 0; i < m->nic_count; i++) same += m->nic[i].backend && !strcmp(m->nic[i].model, model);
+    n = &m->nic[at];
     *n = (struct machine_nic){ .model = model, .backend = m->netdev[c->netdev] };
     memcpy(n->mac, c->mac, sizeof(n->mac));
     if (c->id) snprintf(n->name, sizeof(n->name), "%.63s", c->id);
     else snprintf(n->name, sizeof(n->name), "%s.%u", model, same);
-    m->nic_count++;
+    m->nic_count = MAX(m->nic_count, at + 1);
     *nic = n;
     *rom_bytes = 0;
     if (c->rom && !*c->rom) return 0;
@@ -150,28 +154,38 @@ static const struct {
     [NIC_NE2K_PCI] = { "ne2k_pci", "efi-ne2k_pci.rom", 0x10ec, 0x8029, ne2k_pci_new },
 };
 
-static int nic_create(struct machine *m, const struct nic_config *c, struct error *err)
+struct device *pc_nic_create(struct machine *m, const struct nic_config *c, struct error *err)
 {
     struct nic_device_config d = { .bus = m->pci, .devfn = c->devfn, .memory = m->memory, .id = c->common.id };
     struct machine_nic *nic;
     struct device *device;
 
-    if (c->model == NIC_VIRTIO) return virtio_create(m, c, err) ? 0 : -1;
-    if (pc_nic_note(m, cards[c->model].name, &c->common, cards[c->model].rom, &nic, &d.rom_bytes, err) < 0) return -1;
+    if (c->model == NIC_VIRTIO) return virtio_create(m, c, err);
+    if (pc_nic_note(m, cards[c->model].name, &c->common, cards[c->model].rom, &nic, &d.rom_bytes, err) < 0) return NULL;
     if (nic->rom && !c->common.rom) pc_rom_device_set(nic->rom, d.rom_bytes, cards[c->model].vendor, cards[c->model].device);
     memcpy(d.mac, c->common.mac, sizeof(d.mac));
     d.backend = nic->backend;
     d.rom = nic->rom;
     device = cards[c->model].create(&d, err);
-    if (!device) return -1;
+    if (!device) return NULL;
+    nic->device = device;
     pc_device_add(m, device);
-    return 0;
+    return device;
+}
+
+void pc_nic_forget(struct machine *m, struct machine_nic *nic)
+{
+    struct machine_memory memory = nic->memory;
+
+    free(nic->rom);
+    *nic = (struct machine_nic){ .backend = NULL };
+    machine_memory_free(&memory);
 }
 
 int pc_nics_create(struct machine *m, int before, struct error *err)
 {
     for (unsigned i = 0; i < m->config.nic_count; i++)
-        if (m->config.nic[i].before == before && nic_create(m, &m->config.nic[i], err) < 0) return -1;
+        if (m->config.nic[i].before == before && !pc_nic_create(m, &m->config.nic[i], err)) return -1;
     return 0;
 }
 
@@ -185,6 +199,7 @@ void machine_net_info(struct machine *m, void (*print)(void *opaque, const char 
         const struct machine_nic *n = &m->nic[i];
         const uint8_t *a = n->mac;
 
+        if (!n->backend) continue;
         snprintf(line, sizeof(line), "%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x%s", n->name, n->model, a[0], a[1], a[2], a[3], a[4],
                  a[5], net_link_is_up(n->backend) ? "" : ",link=off");
         print(opaque, line);
@@ -193,7 +208,7 @@ void machine_net_info(struct machine *m, void (*print)(void *opaque, const char 
         print(opaque, line);
     }
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (net_is_attached(m->netdev[i])) continue;
+        if (!m->netdev[i] || net_is_attached(m->netdev[i])) continue;
         net_describe(m->netdev[i], net, sizeof(net));
         print(opaque, net);
     }
@@ -202,7 +217,7 @@ void machine_net_info(struct machine *m, void (*print)(void *opaque, const char 
 void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!net_is_user(m->netdev[i])) continue;
+        if (!m->netdev[i] || !net_is_user(m->netdev[i])) continue;
         print(opaque, net_id(m->netdev[i]));
         net_user_info(m->netdev[i], print, opaque);
     }
@@ -213,9 +228,9 @@ int machine_link_set(struct machine *m, const char *name, bool up, struct error 
     struct net_backend *found = NULL;
 
     for (unsigned i = 0; i < m->nic_count; i++)
-        if (!strcmp(m->nic[i].name, name)) found = m->nic[i].backend;
+        if (m->nic[i].backend && !strcmp(m->nic[i].name, name)) found = m->nic[i].backend;
     for (unsigned i = 0; i < m->config.netdev_count; i++)
-        if (!strcmp(net_id(m->netdev[i]), name)) found = m->netdev[i];
+        if (m->netdev[i] && !strcmp(net_id(m->netdev[i]), name)) found = m->netdev[i];
     if (!found) return error_set(err, "device '%s' not found; 'info network' lists cards and networks", name);
     net_link_set(found, up);
     return 0;
@@ -227,7 +242,7 @@ static struct net_backend *user_network(struct machine *m, const char *id, struc
     unsigned count = 0;
 
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!net_is_user(m->netdev[i]) || (id && strcmp(net_id(m->netdev[i]), id))) continue;
+        if (!m->netdev[i] || !net_is_user(m->netdev[i]) || (id && strcmp(net_id(m->netdev[i]), id))) continue;
         found = m->netdev[i];
         count++;
     }

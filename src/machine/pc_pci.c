@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "bus/pci.h"
+#include "device/chipset/acpi_pcihp.h"
 #include "device/chipset/i440fx.h"
 #include "device/chipset/piix3.h"
 #include "device/chipset/piix4_pm.h"
@@ -73,6 +74,11 @@ void pc_started(struct machine *m)
     pc_networks_started(m);
 }
 
+static void hotplug_notify(void *opaque)
+{
+    acpi_gpe_raise(((struct machine *)opaque)->pm, ACPI_PCIHP_GPE);
+}
+
 /* ---- creation ---- */
 
 static int chipset_create(struct machine *m, struct error *err)
@@ -97,10 +103,12 @@ static int chipset_create(struct machine *m, struct error *err)
                                   .sci = pc_isa_irq(m, 9),
                                   .opaque = m,
                                   .power_off = power_off };
+    struct acpi_pcihp_config hotplug = { .ports = m->ports, .opaque = m, .notify = hotplug_notify, .eject = pc_slot_eject };
 
     for (unsigned irq = 3; irq < 16; irq++) piix3.irq[irq] = pc_isa_irq(m, irq);
     if (add(m, NULL, i440fx_new(&host, err)) < 0 || add(m, &m->piix3, piix3_new(&piix3, err)) < 0) return -1;
-    return m->config.has_acpi ? add(m, &m->pm, piix4_pm_new(&pm, err)) : 0;
+    if (!m->config.has_acpi) return 0;
+    return add(m, &m->pm, piix4_pm_new(&pm, err)) < 0 ? -1 : add(m, &m->pcihp, acpi_pcihp_new(&hotplug, err));
 }
 
 static struct ide_drive_config drive_config(struct machine *m, unsigned i)
@@ -209,17 +217,18 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
 {
     const struct drive_config *d = machine_drive_config(m, i);
     struct block_node *node = NULL, *old = NULL;
+    int n = machine_drive_place(m, i);
 
     if (!d) return error_set(err, "there is no such drive");
     if (d->media != MEDIA_CDROM || d->interface != DRIVE_IF_IDE || !m->ide)
         return error_set(err, "'%s' is not a CD-ROM drive; its medium cannot be changed", d->id ? d->id : "drive");
     if (options && !(node = block_open(options, err))) return -1;
-    if (m->drive[i]) block_drain(m->drive[i]);
+    if (m->drive[n]) block_drain(m->drive[n]);
     if (ide_cdrom_change(m->ide, (unsigned)d->index, node, force, &old, err) < 0) {
         if (node) block_close(node);
         return -1;
     }
-    m->drive[i] = node;
+    m->drive[n] = node;
     if (old) block_close(old);
     return 0;
 }

@@ -30,6 +30,8 @@ int pc_ferr_create(struct machine *m, struct error *err);
 
 /* pc_firmware.c */
 int pc_fw_cfg_create(struct machine *m, struct error *err);
+/* The ACPI tables, when all devices are there. */
+int pc_acpi_create(struct machine *m, struct error *err);
 void pc_cmos_fill(struct machine *m);
 void pc_disks_inspect(struct machine *m);
 int pc_direct_boot_load(struct machine *m, struct error *err);
@@ -39,6 +41,22 @@ void pc_direct_boot_place(struct machine *m);
 int pc_pci_create(struct machine *m, struct error *err);
 void pc_pci_reset(struct machine *m);
 int pc_ahci_create(struct machine *m, struct error *err);
+
+/* pc_hotplug.c: slots whose functions may come and go. */
+uint32_t pc_slots_removable(const struct machine *m);
+/* Takes what is in the slot off the bus at once; the main loop frees it. Any thread, machine lock held. */
+void pc_slot_eject(void *machine, unsigned slot);
+/* Ejects what the guest was asked to let go of, as the first part of a reset. */
+void pc_hotplug_reset(struct machine *m);
+/* Devices that were ejected and not yet freed; and, last of all, the strings of requests. */
+void pc_hotplug_destroy(struct machine *m);
+void pc_hotplug_memory_free(struct machine *m);
+void machine_memory_free(struct machine_memory *memory);
+/* pc_hotplug_drive.c: the place of the drive or network of this id, or -1. */
+int pc_drive_find(const struct machine *m, const char *id);
+int pc_netdev_find(const struct machine *m, const char *id);
+/* The device that used it is gone. */
+void pc_drive_release(struct machine *m, unsigned n);
 
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
@@ -52,6 +70,9 @@ void pc_virtio_started(struct machine *m);
 /* One device; NULL with *err. where (may be NULL) gets it on success. */
 struct device *pc_virtio_add(struct machine *m, const struct virtio_device_config *config, struct error *err);
 
+/* What the drive is as a SCSI unit; a serial number that is set stays. */
+void pc_scsi_unit_fill(struct machine *m, unsigned drive, struct scsi_unit_config *u);
+
 /* pc_net.c: networks, and cards that are made before virtio device number before (see nic_config). */
 int pc_networks_create(struct machine *m, struct error *err);
 int pc_nics_create(struct machine *m, int before, struct error *err);
@@ -61,6 +82,11 @@ void pc_networks_started(struct machine *m);
 void pc_networks_destroy(struct machine *m);
 /* The device that an option ROM says it is for. */
 void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);
+struct net_backend *pc_network_create(const struct netdev_config *d, struct error *err);
+/* One card; NULL with *err. What was noted of it is then still to be forgotten. */
+struct device *pc_nic_create(struct machine *m, const struct nic_config *c, struct error *err);
+/* The place is free again, its device is gone. */
+void pc_nic_forget(struct machine *m, struct machine_nic *nic);
 /* Notes a card for the monitor and reads its option ROM, if any: nic->rom of *rom_bytes. default_rom is the model's own, without folder. */
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err);

@@ -84,6 +84,17 @@ static struct virtio *serial_create(struct machine *m, struct virtio_device_conf
     return virtio_console_new(&c, err);
 }
 
+void pc_scsi_unit_fill(struct machine *m, unsigned drive, struct scsi_unit_config *u)
+{
+    const struct drive_config *d = &m->config.drive[drive];
+
+    u->node = m->drive[drive];
+    u->is_cdrom = d->media == MEDIA_CDROM;
+    u->write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC;
+    if (!u->serial) u->serial = d->serial;
+    u->on_error = pc_error_policy(m, drive);
+}
+
 static struct virtio *scsi_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     struct virtio_scsi_config c = d->scsi;
@@ -93,16 +104,7 @@ static struct virtio *scsi_create(struct machine *m, struct virtio_device_config
     c.options = d->options;
     if (!c.queues) c.queues = MIN(m->config.cpus, 1022u);
     if (!c.queue_size) c.queue_size = 256;
-    for (unsigned i = 0; i < c.unit_count; i++) {
-        const struct drive_config *drive = &m->config.drive[d->scsi_drive[i]];
-        struct scsi_unit_config *u = &c.unit[i].unit;
-
-        u->node = m->drive[d->scsi_drive[i]];
-        u->is_cdrom = drive->media == MEDIA_CDROM;
-        u->write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
-        if (!u->serial) u->serial = drive->serial;
-        u->on_error = pc_error_policy(m, d->scsi_drive[i]);
-    }
+    for (unsigned i = 0; i < c.unit_count; i++) pc_scsi_unit_fill(m, d->scsi_drive[i], &c.unit[i].unit);
     if (!d->has_vectors) d->pci.vectors = c.queues + 3;
     return virtio_scsi_new(&c, err);
 }
@@ -161,7 +163,10 @@ struct device *pc_virtio_add(struct machine *m, const struct virtio_device_confi
     if (!v) return NULL;
     d.pci.bus = m->pci;
     device = virtio_pci_new(&d.pci, v, err);
-    if (device) pc_device_add(m, device);
+    if (!device) return NULL;
+    for (unsigned i = 0; i < m->nic_count; i++)
+        if (m->nic[i].v == v) m->nic[i].device = device;
+    pc_device_add(m, device);
     return device;
 }
 

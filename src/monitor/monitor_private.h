@@ -58,7 +58,7 @@ void uuid_format(char text[37], const uint8_t *uuid);
 int run_continue(struct machine *m, struct error *err);
 
 /* Tables end with a NULL name. */
-extern const struct command run_commands[], memory_commands[], device_commands[], info_commands[];
+extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], info_commands[];
 command_fn command_info;
 
 /* Numbers, $registers, + - * / % & | ^ << >> ~ ( ). 0, or -1 with *err. *end (if not NULL) is where it stopped;

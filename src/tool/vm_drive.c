@@ -357,6 +357,7 @@ static int ide_drive(void *t, const char *v, struct error *err) { ((struct ide_r
 static int ide_werror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write = v; return 0; }
 static int ide_rerror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.read = v; return 0; }
 static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
+static int ide_id(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->r.d.device_id = v; return 0; }
 
 static int ide_bus(void *t, const char *v, struct error *err)
 {
@@ -372,7 +373,7 @@ static int ide_serial(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key ide_keys[] = {
-    { "driver", ide_accept, NULL }, { "id", ide_accept, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
+    { "driver", ide_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
     { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
@@ -443,6 +444,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     d->ahci = q.r.d.ahci;
     d->media = cdrom ? MEDIA_CDROM : MEDIA_DISK;
     if (cdrom) d->open.readonly = true;
+    d->device_id = q.r.d.device_id;
     if (q.r.d.serial) d->serial = q.r.d.serial;
     return drive_errors_set(d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
 }

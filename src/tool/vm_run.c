@@ -14,6 +14,7 @@
 #include "monitor/gdbstub.h"
 #include "monitor/monitor.h"
 #include "tool/daemon.h"
+#include "tool/vm_hotplug.h"
 #include "tool/vm_options.h"
 
 static void quit_key(void *opaque)
@@ -55,6 +56,7 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     loop_init();
     *m = machine_new(&o->config, err);
     if (!*m) return -1;
+    vm_hotplug_parser_set(*m, o);
     chardev_on_quit(quit_key, *m);
     chardev_on_save(save_key, *m);
     if (!(*monitors = monitors_new(*m, err))) return -1;

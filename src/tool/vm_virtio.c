@@ -166,9 +166,9 @@ int option_object(struct vm_options *o, const char *arg, struct error *err)
         printf("List of user creatable objects:\n  filter-dump\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
-    if (!strncmp(arg, "filter-dump", strcspn(arg, ","))) return option_filter_dump(o, arg, err);
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
+    if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
     if (which == 6) return option_list_apply(&l, "-object secret", secret_keys, NULL, err) < 0 ? -1 : secrets_add(&o->secrets, &l, err);
     if (which >= 3) return object_memory(o, &l, err);
@@ -302,14 +302,15 @@ static int set_queue_size_scsi(void *t, const char *v, struct error *err)
     return 0;
 }
 
+static int set_hotplug(void *t, const char *v, struct error *err) { return virtio_set_negated("hotplug", v, &of(t)->d.scsi.no_hotplug, err); }
+
 static const struct option_key scsi_keys[] = {
-    { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", virtio_set_off_only, NULL },
+    { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", set_hotplug, NULL },
     { "param_change", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
-struct unit_request { const char *drive, *bus, *serial; uint64_t target, lun; bool has_target, has_lun; struct drive_errors errors; };
-
 static struct unit_request *unit_of(void *t) { return t; }
+static int unit_id(void *t, const char *v, struct error *err) { unit_of(t)->id = v; return 0; }
 static int unit_drive(void *t, const char *v, struct error *err) { unit_of(t)->drive = v; return 0; }
 static int unit_bus(void *t, const char *v, struct error *err) { unit_of(t)->bus = v; return 0; }
 
@@ -341,7 +342,7 @@ static int unit_channel(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key unit_keys[] = {
-    { "driver", virtio_set_accept, NULL }, { "id", virtio_set_accept, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
+    { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
     { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL },
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
@@ -377,25 +378,34 @@ static bool unit_is_taken(const struct virtio_device_config *d, uint64_t target,
     return false;
 }
 
+int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err)
+{
+    struct option_list l;
+
+    *u = (struct unit_request){ .drive = NULL };
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    u->what = arena_format(o->arena, "-device %s", l.pair[0].value);
+    u->is_cdrom = !strcmp(l.pair[0].value, "scsi-cd");
+    return option_list_apply(&l, u->what, unit_keys, u, err);
+}
+
 static int scsi_place(struct vm_options *o, const char *text, struct error *err)
 {
     struct machine_config *c = &o->config;
     struct virtio_device_config *d;
-    struct unit_request u = { 0 };
-    struct option_list l;
+    struct unit_request u;
     const char *what;
     unsigned i = 0;
 
-    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
-    what = arena_format(o->arena, "-device %s", l.pair[0].value);
-    if (option_list_apply(&l, what, unit_keys, &u, err) < 0) return -1;
+    if (scsi_unit_parse(o, text, &u, err) < 0) return -1;
+    what = u.what;
     d = adapter_find(o, u.bus);
     if (!d) return error_set(err, "%s: there is no SCSI bus%s%s; add -device virtio-scsi-pci", what, u.bus ? " " : "", u.bus ? u.bus : "");
     if (!u.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
     while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, u.drive))) i++;
     if (i == c->drive_count) return error_set(err, "%s: no -drive has the id '%s'", what, u.drive);
     if (c->drive[i].interface != DRIVE_IF_NONE) return error_set(err, "%s: drive '%s' is in use already; give it if=none", what, u.drive);
-    if (!strcmp(l.pair[0].value, "scsi-cd")) {
+    if (u.is_cdrom) {
         c->drive[i].media = MEDIA_CDROM;
         c->drive[i].open.readonly = true;
     } else if (!c->drive[i].open.filename) return error_set(err, "%s: drive '%s' has no file=", what, u.drive);
@@ -406,6 +416,7 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
     if (d->scsi.unit_count == VIRTIO_SCSI_UNITS) return error_set(err, "%s: more than %d drives at one adapter", what, VIRTIO_SCSI_UNITS);
     if (drive_errors_set(&c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
     c->drive[i].interface = DRIVE_IF_SCSI;
+    c->drive[i].device_id = u.id;
     d->scsi_drive[d->scsi.unit_count] = i;
     d->scsi.unit[d->scsi.unit_count++] = (struct virtio_scsi_unit_config){ (uint8_t)u.target, (uint16_t)u.lun, { .serial = u.serial } };
     return 0;
@@ -487,6 +498,7 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     if (drive_errors_set(&c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
     c->drive[i].interface = DRIVE_IF_VIRTIO;
     c->drive[i].index = -1;
+    c->drive[i].device_id = c->virtio[n].id;
     c->virtio[n].drive = i;
     return 0;
 }

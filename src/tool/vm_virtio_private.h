@@ -40,6 +40,15 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
     { "ats", virtio_set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
     { NULL, NULL, NULL }
 
+/* -device scsi-hd, scsi-cd. */
+struct unit_request {
+    const char *what, *id, *drive, *bus, *serial;
+    bool is_cdrom, has_target, has_lun;
+    uint64_t target, lun;
+    struct drive_errors errors;
+};
+int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err);
+
 /* vm_virtio.c: the answer to -device NAME,help. */
 int keys_show(const char *name, const struct option_key *keys);
 /* vm_nic.c */

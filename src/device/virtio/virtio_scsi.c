@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SCSI adapter: a control queue (task management), an event queue (nothing is ever plugged in, so it stays silent), and request queues. A
+ * SCSI adapter: a control queue (task management), an event queue (drives that come and go), and request queues. A
  * request is a header with LUN and command, data to write, a response, data to read; scsi_unit.c carries it out.
  *
  * An abort or reset waits until what is in flight has ended, and answers then: nothing is left to abort.
@@ -20,6 +20,7 @@
 enum { QUEUE_CONTROL, QUEUE_EVENT, QUEUE_REQUEST, QUEUES_OTHER = 2 };
 enum { S_OK = 0, S_OVERRUN = 1, S_ABORTED = 2, S_BAD_TARGET = 3, S_FUNCTION_SUCCEEDED = 10, S_FUNCTION_REJECTED = 11, S_INCORRECT_LUN = 12 };
 enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
+enum { F_HOTPLUG = 1, EVENT_TRANSPORT_RESET = 1, EVENTS_MISSED = 1u << 31, REASON_RESCAN = 1, REASON_REMOVED = 2 };
 enum { TMF_ABORT_TASK, TMF_ABORT_TASK_SET, TMF_CLEAR_ACA, TMF_CLEAR_TASK_SET, TMF_NEXUS_RESET, TMF_UNIT_RESET, TMF_QUERY_TASK, TMF_QUERY_TASK_SET };
 enum { CDB_BYTES = 32, SENSE_BYTES = 96, REPORT_LUNS = 0xa0, INQUIRY = 0x12, REPORT_BYTES = 8 + 8 * VIRTIO_SCSI_UNITS };
 
@@ -32,6 +33,8 @@ struct command { uint8_t lun[8]; le64 tag; uint8_t attribute, priority, crn, cdb
 struct response { le32 sense_length, residual; le16 status_qualifier; uint8_t status, response, sense[SENSE_BYTES]; } __attribute__((packed));
 struct management { le32 type, subtype; uint8_t lun[8]; le64 tag; } __attribute__((packed));
 struct notification { le32 type; uint8_t lun[8]; le32 events; } __attribute__((packed));
+
+struct event { le32 event; uint8_t lun[8]; le32 reason; } __attribute__((packed));
 
 struct request {
     struct scsi_request scsi;
@@ -46,6 +49,7 @@ struct scsi {
     struct virtio_scsi_config config;
     struct scsi_unit *unit[VIRTIO_SCSI_UNITS];
     struct virtqueue *stopping;          /* its requests need no answer */
+    bool event_missed;                   /* one had no buffer: the next that is there says so */
 };
 
 static struct scsi *of(struct virtio *v) { return container_of(v, struct scsi, v); }
@@ -240,8 +244,67 @@ static bool control_serve(struct virtio *v, struct virtqueue *q, struct virtqueu
     return true;
 }
 
+/* ---- events ---- */
+
+/* The driver learns that it should look at this unit again; with no buffer to tell it, it learns that it missed something. */
+static void event_send(struct scsi *s, uint32_t event, uint32_t reason, const struct virtio_scsi_unit_config *u)
+{
+    struct event e = { .reason = le32_make(reason) };
+    struct virtqueue *q = &s->v.queue[QUEUE_EVENT];
+    struct virtqueue_chain *c;
+
+    if (!virtio_has(&s->v, F_HOTPLUG) || !(s->v.status & VIRTIO_STATUS_DRIVER_OK)) return;
+    c = virtio_pop(&s->v, QUEUE_EVENT);
+    if (!c) {
+        s->event_missed = true;
+        return;
+    }
+    if (s->event_missed) event |= EVENTS_MISSED;
+    s->event_missed = false;
+    e.event = le32_make(event);
+    if (u) memcpy(e.lun, (const uint8_t[4]){ 1, u->target, u->lun < 256 ? 0 : (uint8_t)(0x40 | u->lun >> 8), (uint8_t)u->lun }, 4);
+    if (c->in_bytes < sizeof(e)) {
+        virtio_broken(&s->v, "a buffer for events is too small");
+        virtqueue_drop(q, c);
+        return;
+    }
+    virtqueue_push(q, c, virtqueue_write(q, c, 0, &e, sizeof(e)));
+    virtio_interrupt(&s->v, q);
+}
+
+int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config *u, struct error *err)
+{
+    struct scsi *s = of(v);
+    unsigned n = s->config.unit_count;
+
+    if (n == VIRTIO_SCSI_UNITS) return error_set(err, "more than %d drives at one adapter", VIRTIO_SCSI_UNITS);
+    s->unit[n] = scsi_unit_new(&u->unit);
+    if (!s->unit[n]) return error_set(err, "no memory for a SCSI drive");
+    s->config.unit[n] = *u;
+    s->config.unit_count++;
+    event_send(s, EVENT_TRANSPORT_RESET, REASON_RESCAN, u);
+    return 0;
+}
+
+void virtio_scsi_unit_remove(struct virtio *v, unsigned n)
+{
+    struct scsi *s = of(v);
+    struct virtio_scsi_unit_config gone = s->config.unit[n];
+
+    scsi_unit_drain(s->unit[n], request_abort);
+    scsi_unit_free(s->unit[n]);
+    s->config.unit_count--;
+    for (unsigned i = n; i < s->config.unit_count; i++) {
+        s->unit[i] = s->unit[i + 1];
+        s->config.unit[i] = s->config.unit[i + 1];
+    }
+    s->unit[s->config.unit_count] = NULL;
+    event_send(s, EVENT_TRANSPORT_RESET, REASON_REMOVED, &gone);
+}
+
 static void notify(struct virtio *v, unsigned n)
 {
+    if (n == QUEUE_EVENT && of(v)->event_missed) event_send(of(v), 0, 0, NULL);
     if (n >= QUEUE_REQUEST) virtio_serve(v, n, request_serve);
     if (n != QUEUE_CONTROL) return;
     virtio_serve(v, n, control_serve);
@@ -276,6 +339,7 @@ static void reset(struct virtio *v)
     struct scsi *s = of(v);
 
     config_fill(s);
+    s->event_missed = false;
     for (unsigned i = 0; i < s->config.unit_count; i++) scsi_unit_reset(s->unit[i]);
 }
 
@@ -326,7 +390,7 @@ struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct e
         for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) sizes[n] = config->queue_size;
     }
     if (!enough) error_set(err, "no memory for a SCSI adapter");
-    if (!enough || virtio_init(&s->v, &ops, config->memory, 0, &config->options, config->queues + QUEUES_OTHER, sizes, err) < 0) {
+    if (!enough || virtio_init(&s->v, &ops, config->memory, config->no_hotplug ? 0 : BIT(F_HOTPLUG), &config->options, config->queues + QUEUES_OTHER, sizes, err) < 0) {
         if (s) destroy(&s->v);
         return NULL;
     }

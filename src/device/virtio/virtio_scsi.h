@@ -20,10 +20,15 @@ struct virtio_scsi_config {
     uint16_t queue_size;                 /* power of two, 4..1024 */
     struct virtio_scsi_unit_config unit[VIRTIO_SCSI_UNITS];
     unsigned unit_count;
+    bool no_hotplug;                     /* drives that come and go are not reported */
     struct virtio_options options;
 };
 /* NULL with *err. */
 struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct error *err);
+/* A drive that comes; where it goes must be free. 0, or -1 with *err. */
+int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config *u, struct error *err);
+/* Unit number n goes, when what is in flight has ended; those behind it move up. */
+void virtio_scsi_unit_remove(struct virtio *v, unsigned n);
 /* Writes that waited for room on the host are tried again. */
 void virtio_scsi_retry(struct virtio *v);
 

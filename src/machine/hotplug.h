@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices, drives and networks that come and go while the machine is there: what both monitors call. Main thread, machine lock held.
+ *
+ * What to add is text in the grammar of the command line's option of the same name, or its JSON form; who reads it is handed in
+ * (machine_parser_set), since the machine knows no command line. What was added may be removed, and so may what the command line
+ * added, if it has an id.
+ *
+ * A PCI device is only asked to go by machine_device_del: the guest lets go of it (or does not: it stays, and may be asked again after
+ * a reset, which ejects it). A SCSI drive goes at once. When it is gone, its drive and network are free again, and the event
+ * DEVICE_DELETED is told (machine/event.h): "path", and "device" with the id; first the path of a virtio device's inner part alone.
+ */
+#ifndef MACHINE_HOTPLUG_H
+#define MACHINE_HOTPLUG_H
+
+#include "machine/config.h"
+
+struct error;
+struct machine;
+
+/* All return 0, or -1 with *err, and then nothing has changed. */
+int machine_device_add(struct machine *m, const char *text, struct error *err);       /* "virtio-blk-pci,drive=d,id=x" */
+int machine_device_del(struct machine *m, const char *id, struct error *err);
+/* -drive with if=none. It goes with the device that uses it. */
+int machine_drive_add(struct machine *m, const char *text, struct error *err);        /* "if=none,id=d,file=a.qcow2" */
+int machine_drive_del(struct machine *m, const char *id, struct error *err);          /* refused while a device uses it */
+int machine_netdev_add(struct machine *m, const char *text, struct error *err);       /* "user,id=n" */
+int machine_netdev_del(struct machine *m, const char *id, struct error *err);         /* refused while a card uses it */
+
+/* Was it asked to go, and is still there? */
+bool machine_device_is_leaving(struct machine *m, const char *id);
+
+/* ---- for who reads the texts ---- */
+
+/* What the strings of a request live in; the machine gives it back when the thing is gone. */
+struct machine_memory { void (*free)(void *memory); void *memory; };
+
+struct machine_device_request {
+    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI } kind;
+    struct virtio_device_config virtio;
+    struct nic_config nic;                     /* cards that are no virtio */
+    const char *drive, *netdev;                /* ids; NULL: none */
+    bool has_mac;                              /* else one is made up */
+    struct { bool has_read, has_write; enum block_error_action read, write; } on_error;    /* else the drive's */
+    struct {                                   /* a drive at a SCSI adapter */
+        const char *id, *bus, *serial;         /* bus NULL: the first */
+        unsigned target, lun;
+        bool has_place, is_cdrom;
+    } scsi;
+};
+struct machine_parser {
+    int (*device)(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err);
+    int (*drive)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
+    int (*netdev)(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err);
+    void *opaque;
+};
+void machine_parser_set(struct machine *m, const struct machine_parser *p);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Drives and networks that come and go; devices use them by id (pc_hotplug.c). Places in the tables that became free are used again. */
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "machine/hotplug.h"
+#include "machine/pc_private.h"
+#include "net/backend.h"
+
+/* ---- drives ---- */
+
+int pc_drive_find(const struct machine *m, const char *id)
+{
+    for (unsigned n = 0; n < m->config.drive_count; n++)
+        if (m->config.drive[n].interface != DRIVE_IF_GONE && m->config.drive[n].id && !strcmp(m->config.drive[n].id, id)) return (int)n;
+    return -1;
+}
+
+static void drive_remove(struct machine *m, unsigned n)
+{
+    if (m->drive[n]) block_close(m->drive[n]);
+    m->drive[n] = NULL;
+    m->config.drive[n] = (struct drive_config){ .interface = DRIVE_IF_GONE };
+    machine_memory_free(&m->drive_memory[n]);
+}
+
+void pc_drive_release(struct machine *m, unsigned n)
+{
+    m->config.drive[n].device_id = NULL;
+    drive_remove(m, n);
+    machine_memory_free(&m->unit_memory[n]);
+}
+
+static int drive_open(struct machine *m, struct drive_config *d, struct machine_memory *memory, struct error *err)
+{
+    unsigned n = 0;
+
+    if (!d->id) return error_set(err, "a drive that is added needs id=");
+    if (d->interface != DRIVE_IF_NONE) return error_set(err, "a drive that is added has if=none; device_add connects it");
+    if (pc_drive_find(m, d->id) >= 0) return error_set(err, "two drives have the id '%s'", d->id);
+    while (n < m->config.drive_count && m->config.drive[n].interface != DRIVE_IF_GONE) n++;
+    if (n == CONFIG_DRIVES) return error_set(err, "more than %d drives", CONFIG_DRIVES);
+    if (!d->open.filename && !d->open.options) return error_set(err, "drive '%s' has no file=", d->id);
+    m->drive[n] = block_open(&d->open, err);
+    if (!m->drive[n]) return error_prefix(err, "%s", d->id);
+    m->config.drive[n] = *d;
+    m->config.drive_count = MAX(m->config.drive_count, n + 1);
+    m->drive_memory[n] = *memory;
+    return 0;
+}
+
+int machine_drive_add(struct machine *m, const char *text, struct error *err)
+{
+    struct machine_memory memory = { NULL, NULL };
+    struct drive_config d;
+
+    if (m->parser.drive(m->parser.opaque, text, &d, &memory, err) == 0 && drive_open(m, &d, &memory, err) == 0) return 0;
+    machine_memory_free(&memory);
+    return -1;
+}
+
+int machine_drive_del(struct machine *m, const char *id, struct error *err)
+{
+    int n = pc_drive_find(m, id);
+
+    if (n < 0) return error_set(err, "there is no drive '%s'; 'info block' lists them", id);
+    if (m->config.drive[n].interface != DRIVE_IF_NONE)
+        return error_set(err, "drive '%s' is in use; device_del removes its device, and the drive with it", id);
+    drive_remove(m, (unsigned)n);
+    return 0;
+}
+
+/* ---- networks ---- */
+
+int pc_netdev_find(const struct machine *m, const char *id)
+{
+    for (unsigned n = 0; n < m->config.netdev_count; n++)
+        if (m->netdev[n] && !strcmp(net_id(m->netdev[n]), id)) return (int)n;
+    return -1;
+}
+
+static int network_make(struct machine *m, const struct netdev_config *d, struct machine_memory *memory, struct error *err)
+{
+    unsigned n = 0;
+
+    if (pc_netdev_find(m, d->id) >= 0) return error_set(err, "two networks have the id '%s'", d->id);
+    while (n < m->config.netdev_count && m->netdev[n]) n++;
+    if (n == CONFIG_NETDEVS) return error_set(err, "more than %d networks", CONFIG_NETDEVS);
+    m->netdev[n] = pc_network_create(d, err);
+    if (!m->netdev[n]) return error_prefix(err, "network %s", d->id);
+    m->config.netdev[n] = *d;
+    m->config.netdev_count = MAX(m->config.netdev_count, n + 1);
+    m->netdev_memory[n] = *memory;
+    return 0;
+}
+
+int machine_netdev_add(struct machine *m, const char *text, struct error *err)
+{
+    struct machine_memory memory = { NULL, NULL };
+    struct netdev_config d;
+
+    if (m->parser.netdev(m->parser.opaque, text, &d, &memory, err) == 0 && network_make(m, &d, &memory, err) == 0) return 0;
+    machine_memory_free(&memory);
+    return -1;
+}
+
+int machine_netdev_del(struct machine *m, const char *id, struct error *err)
+{
+    int n = pc_netdev_find(m, id);
+
+    if (n < 0) return error_set(err, "there is no network '%s'; 'info network' lists them", id);
+    if (net_is_attached(m->netdev[n])) return error_set(err, "network '%s' is in use; device_del removes its card", id);
+    net_free(m->netdev[n]);
+    m->netdev[n] = NULL;
+    machine_memory_free(&m->netdev_memory[n]);
+    return 0;
+}

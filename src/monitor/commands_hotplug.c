@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands that add and remove devices, drives and networks; see machine/hotplug.h. */
+#include <string.h>
+
+#include "base/bits.h"
+#include "machine/hotplug.h"
+#include "monitor/monitor_private.h"
+
+static int cmd_device_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2) return error_set(err, "NAME[,PROP=V...] is wanted, as for -device");
+    return machine_device_add(mon->m, c->rest[1], err);
+}
+
+static int cmd_device_del(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "a device's id is wanted; 'info qtree' shows them");
+    return machine_device_del(mon->m, c->argv[1], err);
+}
+
+/* As in qemu the drive's text stands behind a PCI address, which says nothing with if=none. */
+static int cmd_drive_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    unsigned at = 1 + (c->argc > 1 && !strcmp(c->argv[1], "-n"));
+
+    if (c->argc == at + 2) at++;
+    if (c->argc != at + 1) return error_set(err, "[ADDR] if=none,id=ID,file=FILE[,PROP=V...] is wanted, as for -drive");
+    if (machine_drive_add(mon->m, c->rest[at], err) < 0) return -1;
+    monitor_print(mon, "OK\n");
+    return 0;
+}
+
+static int cmd_drive_del(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "a drive's id is wanted; 'info block' shows them");
+    return machine_drive_del(mon->m, c->argv[1], err);
+}
+
+static int cmd_netdev_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2) return error_set(err, "TYPE,id=ID[,PROP=V...] is wanted, as for -netdev");
+    return machine_netdev_add(mon->m, c->rest[1], err);
+}
+
+static int cmd_netdev_del(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "a network's id is wanted; 'info network' shows them");
+    return machine_netdev_del(mon->m, c->argv[1], err);
+}
+
+const struct command hotplug_commands[] = {
+    { "device_add", "NAME[,PROP=V...]", "add a device, as -device does: virtio-blk-pci,drive=ID,id=ID", cmd_device_add, NULL },
+    { "device_del", "ID", "ask the guest to let go of a device, which then goes", cmd_device_del, NULL },
+    { "drive_add", "[ADDR] if=none,id=ID,file=FILE[,PROP=V...]", "add a drive for device_add, as -drive does", cmd_drive_add, NULL },
+    { "drive_del", "ID", "close a drive that no device uses", cmd_drive_del, NULL },
+    { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
+    { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};

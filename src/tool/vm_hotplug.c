@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Each text is read by the option's own handler into options of its own, which hold nothing else; what came of it is the request, and
+ * the strings' arena goes with it. Names of other things stay names: the machine looks them up.
+ */
+#include "tool/vm_hotplug.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "tool/vm_virtio_private.h"
+
+static void arena_release(void *arena) { arena_free(arena); }
+
+static struct vm_options *begin(struct error *err)
+{
+    struct vm_options *o = calloc(1, sizeof(*o));
+
+    if (!o) error_set(err, "no memory for options");
+    else o->arena = arena_new();
+    return o;
+}
+
+/* result 0: the strings go with the request. */
+static int end(struct vm_options *o, int result, struct machine_memory *memory)
+{
+    if (result == 0) *memory = (struct machine_memory){ arena_release, o->arena };
+    else arena_free(o->arena);
+    free(o);
+    return result == 0 ? 0 : -1;
+}
+
+/* A handler of an option that was given 'help' has printed it, on the terminal of whoever started the machine. */
+static int not_help(int result, struct error *err)
+{
+    return result == VM_OPTIONS_HELP_SHOWN ? error_set(err, "'help' is for the command line") : result;
+}
+
+/* ---- devices ---- */
+
+static int errors_read(const struct drive_errors *e, struct machine_device_request *r, struct error *err)
+{
+    struct drive_config d = { .id = NULL };
+
+    if (drive_errors_set(&d, e, err) < 0) return -1;
+    r->on_error.has_read = e->read && strcmp(e->read, "auto");
+    r->on_error.has_write = e->write && strcmp(e->write, "auto");
+    r->on_error.read = d.on_read_error;
+    r->on_error.write = d.on_write_error;
+    return 0;
+}
+
+static int virtio_read(struct vm_options *o, struct machine_device_request *r, struct error *err)
+{
+    r->kind = DEVICE_REQUEST_VIRTIO;
+    r->virtio = o->config.virtio[0];
+    if (r->virtio.kind != VIRTIO_KIND_BLK && r->virtio.kind != VIRTIO_KIND_NET && r->virtio.kind != VIRTIO_KIND_SCSI)
+        return error_set(err, "this device cannot be added while the machine is there; virtio-blk-pci, virtio-net-pci, virtio-scsi-pci and network cards can");
+    r->virtio.nic.id = r->virtio.id;
+    r->drive = o->virtio_drive[0];
+    r->netdev = o->virtio_netdev[0];
+    r->has_mac = o->virtio_has_mac[0];
+    return errors_read(&o->virtio_errors[0], r, err);
+}
+
+static int nic_read(struct vm_options *o, struct machine_device_request *r)
+{
+    r->kind = DEVICE_REQUEST_NIC;
+    r->nic = o->config.nic[0];
+    r->netdev = o->nic_netdev[0];
+    r->has_mac = o->nic_has_mac[0];
+    return 0;
+}
+
+static int unit_read(struct vm_options *o, struct machine_device_request *r, struct error *err)
+{
+    struct unit_request u;
+
+    if (scsi_unit_parse(o, o->scsi_device[0], &u, err) < 0) return -1;
+    if (!u.drive) return error_set(err, "%s needs drive=ID; drive_add makes one", u.what);
+    r->kind = DEVICE_REQUEST_SCSI;
+    r->drive = u.drive;
+    r->scsi.id = u.id;
+    r->scsi.bus = u.bus;
+    r->scsi.serial = u.serial;
+    r->scsi.target = (unsigned)u.target;
+    r->scsi.lun = (unsigned)u.lun;
+    r->scsi.has_place = u.has_target || u.has_lun;
+    r->scsi.is_cdrom = u.is_cdrom;
+    return errors_read(&u.errors, r, err);
+}
+
+static int request_read(struct vm_options *o, const char *text, struct machine_device_request *r, struct error *err)
+{
+    /* What is read later is read from a copy that lives as long as the request. */
+    if (not_help(option_device(o, arena_format(o->arena, "%s", text), err), err) < 0) return -1;
+    if (o->config.virtio_count) return virtio_read(o, r, err);
+    if (o->config.nic_count) return nic_read(o, r);
+    if (o->scsi_device_count) return unit_read(o, r, err);
+    return error_set(err, "this device cannot be added while the machine is there; virtio-blk-pci, virtio-net-pci, virtio-scsi-pci, scsi-hd, scsi-cd and network cards can");
+}
+
+static int device(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
+{
+    struct vm_options *o = begin(err);
+
+    return o ? end(o, request_read(o, text, r, err), memory) : -1;
+}
+
+/* ---- drives and networks ---- */
+
+static int drive(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err)
+{
+    struct vm_options *o = begin(err);
+    int result;
+
+    if (!o) return -1;
+    result = option_drive(o, text, err);
+    if (result == 0) {
+        *d = o->config.drive[0];
+        d->open.objects = secrets_objects(&((struct vm_options *)opaque)->secrets);
+    }
+    return end(o, result, memory);
+}
+
+static int netdev(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err)
+{
+    struct vm_options *o = begin(err);
+    int result;
+
+    if (!o) return -1;
+    result = not_help(option_netdev(o, text, err), err);
+    if (result == 0) *d = o->config.netdev[0];
+    return end(o, result, memory);
+}
+
+void vm_hotplug_parser_set(struct machine *m, struct vm_options *o)
+{
+    machine_parser_set(m, &(struct machine_parser){ device, drive, netdev, o });
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reads what is added to a running machine (machine/hotplug.h) in the command line's grammar. */
+#ifndef TOOL_VM_HOTPLUG_H
+#define TOOL_VM_HOTPLUG_H
+
+#include "machine/hotplug.h"
+#include "tool/vm_options.h"
+
+/* o is what the machine was started with, and lives as long. */
+void vm_hotplug_parser_set(struct machine *m, struct vm_options *o);
+
+#endif

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""hotplug.py --vmm CMD --guests DIR TEST...   Devices that come and go while Linux runs.
+
+rounds      a virtio disk, written and read back, a card with an address by DHCP, an adapter with a disk and a CD-ROM, five times; afterwards the
+            machine is as before (rounds-long: twenty times, and with e1000 in Debian's kernel for all machines)
+busy        removed in the middle of writes, by the monitor and by the guest alone, ejects of slots where nothing is, a reset while a
+            device is leaving, a guest that never lets go
+refused     what cannot be added or removed, in one line, and nothing has changed
+
+What this machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure, Machine                       # noqa: E402
+from cpio import Skip                          # noqa: E402
+from net import DHCP                           # noqa: E402
+from virtio import BAD, Guest                  # noqa: E402
+
+MIB = 1 << 20
+# Lines that come over the serial port are run; each answer ends in a mark.
+SHELL = '''dmesg -n 7; stty -F /dev/console -echo 2>/dev/null
+until_there() { i=0; while [ ! -e $1 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] || echo WRONG $1 did not come; }
+until_gone() { i=0; while [ -e $1 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] && echo WRONG $1 did not go; }
+echo READY
+while read -r line; do [ "$line" = end ] && break; eval "$line"; echo "DONE-$((lines+=1))"; done'''
+MODULES = ['virtio_blk', 'virtio_net', 'virtio_scsi', 'sd_mod', 'sr_mod']
+
+
+class Shell:
+    def __init__(self, m):
+        self.m, self.count, self.bad = m, 0, BAD
+        m.serial('READY', HARD)
+
+    def run(self, line):
+        """What the guest says to one line."""
+        self.m.send(line + '\n')
+        self.count += 1
+        start = self.m.seen
+        self.m.serial(rf'DONE-{self.count}\b', self.bad)
+        return self.m.text[start:self.m.seen]
+
+
+def ok(m, line, answer=''):
+    """A monitor command that succeeds."""
+    got = m.command(line)
+    if 'Error' in got or answer not in got:
+        m.fail(f'{line}: {got.strip()}')
+
+
+def wait_for(m, what, command, gone):
+    """Until the monitor's answer has (or has no longer) this text."""
+    while (gone in m.command(command)) == (what == 'gone'):
+        if time.time() > m.deadline:
+            m.fail(f'{gone!r} is not {what} in {command}:\n{m.command(command)}')
+        time.sleep(0.02)
+
+
+def state(m):
+    return m.command('info pci') + m.command('info qtree') + m.command('info block') + m.command('info network') + m.command('info mtree')
+
+
+def image(a, name, size=16 * MIB):
+    path = os.path.join(a.dir, name)
+    with open(path, 'wb') as f:
+        f.truncate(size)
+    return path
+
+
+def guest(a, args=(), cpus=2, memory=256, seconds=150, modules=(), files=None):
+    return Guest(a, [*modules, *MODULES], DHCP.split('udhcpc')[0].replace('ip link set eth0 up', '') + SHELL, ['-nodefaults', '-action', 'reboot=reset', *args], files,
+                 seconds, cpus, memory)
+
+
+def disk_round(a, m, shell, n):
+    data, path = random.Random(n).randbytes(4 * MIB), image(a, 'disk')
+    with open(path, 'r+b') as f:
+        f.write(data)
+    ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
+    ok(m, 'device_add virtio-blk-pci,drive=d,id=disk,serial=round%d%s' % (n, ',packed=on' if n % 3 == 1 else ',vectors=0' if n % 3 == 2 else ''))
+    got = shell.run('until_there /dev/vda; cat /sys/block/vda/serial; echo; dd if=/dev/vda bs=1M count=4 2>/dev/null | md5sum; '
+                    'dd if=/dev/vda of=/dev/vda bs=1M count=4 seek=8 oflag=direct 2>/dev/null; sync; grep -c virtio.*req /proc/interrupts')
+    if f'round{n}' not in got or hashlib.md5(data).hexdigest() not in got:
+        m.fail(f'round {n}: the disk says {got}')
+    ok(m, 'device_del disk')
+    wait_for(m, 'gone', 'info qtree', 'disk')
+    shell.run('until_gone /sys/block/vda')
+    wait_for(m, 'gone', 'info block', 'd: ')
+    if open(path, 'rb').read()[8 * MIB:12 * MIB] != data:
+        m.fail(f'round {n}: what the guest wrote is not in the image')
+
+
+def card_round(m, shell, card):
+    ok(m, 'netdev_add user,id=n')
+    ok(m, f'device_add {card},netdev=n,id=card')
+    got = shell.run('until_there /sys/class/net/eth0; ip link set eth0 up; udhcpc -q -n -t 8 -i eth0 -s /tmp/dhcp 2>/dev/null || echo WRONG no lease; '
+                    'ping -c 3 -i 0.05 -q 10.0.2.2 | grep loss')
+    if 'bound 10.0.2.15 10.0.2.2' not in got or ' 0% packet loss' not in got:
+        m.fail(f'{card} says {got}')
+    ok(m, 'device_del card')
+    shell.run('until_gone /sys/class/net/eth0')
+    wait_for(m, 'gone', 'info qtree', 'card')
+    ok(m, 'netdev_del n')
+
+
+def scsi_begin(a, m, shell):
+    disk, cd = image(a, 'scsi-disk'), image(a, 'cd', 2 * MIB)
+    ok(m, 'device_add virtio-scsi-pci,id=s')
+    shell.run('until_there /sys/class/scsi_host/host*')
+    ok(m, f'drive_add 0 if=none,id=h,file={disk},format=raw', 'OK')
+    ok(m, 'device_add scsi-hd,drive=h,id=hard,scsi-id=2,lun=1')
+    ok(m, f'drive_add 0 if=none,id=c,file={cd},format=raw,media=cdrom', 'OK')
+    ok(m, 'device_add scsi-cd,drive=c,id=disc')
+    got = shell.run('until_there /dev/sda; until_there /dev/sr0; cat /sys/block/sda/size /sys/block/sr0/size; '
+                    'echo hello | dd of=/dev/sda bs=512 seek=7 conv=sync 2>/dev/null; sync')
+    if [int(x) for x in re.findall(r'^(\d+)\r?$', got, re.M)] != [16 * MIB // 512, 2 * MIB // 512]:
+        m.fail(f'SCSI drives say {got}')
+    ok(m, 'device_del hard')
+    shell.run('until_gone /sys/block/sda')
+    if open(disk, 'rb').read()[7 * 512:7 * 512 + 6] != b'hello\n':
+        m.fail('what the guest wrote to the SCSI disk is not in the image')
+
+
+def scsi_end(m, shell):
+    """Not right after scsi_begin: Linux' driver warns if it is removed while it still handles the event of a drive that went."""
+    ok(m, 'device_del s')                              # and its CD-ROM with it
+    shell.run('until_gone /sys/block/sr0')
+    wait_for(m, 'gone', 'info qtree', 'virtio-scsi')
+    wait_for(m, 'gone', 'info block', 'c: ')
+
+
+def end(m, shell):
+    shell.m.send('end\n')
+    m.serial('OSPITE-DONE', BAD)
+    if m.end():
+        m.fail('it did not end with 0')
+
+
+def some_rounds(a, count, cards):
+    with guest(a, modules=['all', 'e1000'] if 'e1000' in cards else []) as m:
+        shell, before = Shell(m), None
+        for n in range(count):
+            if n % 4 == 0:
+                scsi_begin(a, m, shell)
+            disk_round(a, m, shell, n)
+            card_round(m, shell, cards[n % len(cards)])
+            if n % 4 == 0:
+                scsi_end(m, shell)
+            if n == 0:
+                before = state(m)
+        after = state(m)
+        if before != after:
+            m.fail(f'the machine is not as before:\n{before}\n--- now ---\n{after}')
+        end(m, shell)
+    return f'{count} disks and cards, {(count + 3) // 4} SCSI adapters with a disk and a CD-ROM'
+
+
+def rounds(a):
+    return some_rounds(a, 5, ['virtio-net-pci'])
+
+
+def rounds_long(a):
+    return some_rounds(a, 20, ['virtio-net-pci', 'e1000'])
+
+
+# ---- in the middle of it ----
+
+HARD = r'Kernel panic|Oops:|general protection|WRONG'                   # I/O errors are what a disk that is gone gives
+WRITERS = 'for i in 0 1 2 3; do (while dd if=/dev/zero of=/dev/vda bs=256k count=16 seek=$((i*16)) oflag=direct 2>/dev/null; do :; done) & done'
+
+
+def disk_add(a, m, shell, slot=None):
+    ok(m, f'drive_add 0 if=none,id=d,file={image(a, "disk", 64 * MIB)},format=raw', 'OK')
+    ok(m, 'device_add virtio-blk-pci,drive=d,id=disk,num-queues=2' + (f',addr={slot:x}' if slot else ''))
+    shell.run('until_there /dev/vda')
+    shell.run(WRITERS + '; sleep 0.3')
+
+
+def busy(a):
+    with guest(a, files={'port': a.port}) as m:
+        shell = Shell(m)
+        shell.bad = HARD
+        for slot in (5, 6):
+            disk_add(a, m, shell, slot)
+            if slot == 5:
+                ok(m, 'device_del disk')
+            else:
+                shell.run('echo 0 > /sys/bus/pci/slots/6/power')       # without having been asked
+            wait_for(m, 'gone', 'info qtree', 'disk')
+            wait_for(m, 'gone', 'info block', 'd: ')
+            shell.run('until_gone /sys/block/vda; wait')
+        # The guest's driver is not told: registers that are not there read as all ones, and nothing is written any more.
+        disk_add(a, m, shell, 7)
+        before = m.command('info pci')
+        got = shell.run(f'/port 0xae08 {" ".join(hex(1 << n) for n in range(32))} 0 0xffffffff; /port 0xae10 1; /port 0xae08 0x80 0x20; /port 0xae10 0')
+        if 'port ae08 0' not in got or 'port ae10 1' not in got:
+            m.fail(f'the eject register: {got}')
+        wait_for(m, 'gone', 'info qtree', 'disk')
+        wait_for(m, 'gone', 'info block', 'd: ')
+        after = m.command('info pci')
+        if 'device   7' not in before or 'device   7' in after or 'device   1, function 3' not in after:
+            m.fail(f'ejected slots: {after}')
+        ok(m, 'system_reset')
+        shell = Shell(m)
+        shell.bad = HARD
+        # A reset ejects what is leaving; what was added while the guest stood still is there after it.
+        disk_add(a, m, shell, 5)
+        ok(m, 'stop')
+        ok(m, 'device_del disk')
+        ok(m, 'device_del disk')
+        ok(m, 'system_reset')
+        wait_for(m, 'gone', 'info block', 'd: ')
+        ok(m, f'drive_add 0 if=none,id=d,file={image(a, "disk")},format=raw', 'OK')
+        ok(m, 'device_add virtio-blk-pci,drive=d,id=disk')
+        ok(m, 'cont')
+        shell = Shell(m)
+        shell.bad = HARD
+        shell.run('until_there /dev/vda')
+        ok(m, 'stop')
+        ok(m, 'device_del disk')                       # and the guest never hears of it
+        m.monitor.sendall(b'quit\n')
+        if m.end():
+            m.fail('it did not end with 0')
+    return 'a disk under four writers removed by the monitor, by the guest and against its driver; 32 slots ejected; two resets'
+
+
+# ---- refused ----
+
+REFUSED = (
+    ('device_add', 'is wanted'), ('device_add virtio-blk-pci', 'needs drive='), ('device_add virtio-blk-pci,drive=nothing', "no drive 'nothing'"),
+    ('device_add virtio-blk-pci,drive=used', 'in use already'), ('device_add virtio-net-pci', 'netdev='), ('device_add virtio-net-pci,netdev=x', "no network 'x'"),
+    ('device_add virtio-net-pci,netdev=n', 'in use already'), ('device_add virtio-blk-pci,drive=free,id=card', 'Duplicate device ID'),
+    ('device_add virtio-blk-pci,drive=free,addr=1', 'taken'), ('device_add virtio-blk-pci,drive=free,addr=1.6', 'taken'), ('device_add virtio-blk-pci,drive=free,bus=pci.9', 'not there'),
+    ('device_add VGA', 'cannot be added'), ('device_add ide-hd,drive=free', 'cannot be added'), ('device_add virtio-balloon-pci', 'cannot be added'),
+    ('device_add nothing', 'nothing'), ('device_add virtio-blk-pci,help', 'command line'), ('device_add scsi-hd,drive=free', 'no SCSI bus'), ('device_add scsi-hd', 'needs drive='),
+    ('device_add {"driver":"virtio-blk-pci","drive":', 'JSON'), ('device_add {"driver":"virtio-blk-pci","drive":"nothing"}', "no drive 'nothing'"),
+    ('device_add virtio-blk-pci,drive=free,disable-legacy=on,disable-modern=on', 'legacy'),
+    ('device_del nothing', 'not found'), ('device_del', 'wanted'), ('device_del hard', 'cannot be removed'),
+    ('drive_add 0 if=none,id=used,file=%s', "id 'used'"), ('drive_add 0 if=virtio,id=y,file=%s', 'if=none'),
+    ('drive_add 0 if=none,id=y,file=/nonexistent', 'nonexistent'), ('drive_add 0 if=none,id=y', 'file='), ('drive_add', 'wanted'), ('drive_add 0 id=y,nothing=1', 'nothing'),
+    ('drive_del nothing', 'no drive'), ('drive_del used', 'in use'), ('netdev_add user,id=n', "id 'n'"), ('netdev_add user', 'id='), ('netdev_add nothing,id=q', 'nothing'),
+    ('netdev_add tap,id=q,ifname=this-name-is-too-long', ''), ('netdev_del n', 'in use'), ('netdev_del q', 'no network'),
+)
+
+
+def refused(a):
+    used, free = image(a, 'used'), image(a, 'free')
+    args = ['-nodefaults', '-S', '-vga', 'std', '-drive', f'file={used},if=none,id=used,format=raw', '-device', 'virtio-blk-pci,drive=used,id=first',
+            '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=card', '-drive', f'file={image(a, "hd")},if=none,id=h,format=raw', '-device', 'ide-hd,drive=h,id=hard']
+    with Machine(a.vmm, args, 60 * a.scale, serial=False, log=a.log) as m:
+        ok(m, f'drive_add 0 if=none,id=free,file={free},format=raw', 'OK')
+        before = state(m)
+        for line, why in REFUSED:
+            got = m.command(line.replace('%s', os.path.join(a.dir, 'other')) if '%s' in line else line).strip().splitlines()
+            got = [x for x in got if not x.startswith('(')]
+            if len(got) != 1 or not got[0].startswith('Error: ') or why not in got[0]:
+                m.fail(f'{line}: {got}')
+            if state(m) != before:
+                m.fail(f'{line}: changed the machine:\n{before}\n--- now ---\n{state(m)}')
+        ok(m, 'drive_del free')
+        places = 0
+        while 'OK' in m.command(f'drive_add 0 if=none,id=d{places},file={image(a, "many" + str(places), MIB)},format=raw'):
+            ok(m, f'device_add virtio-blk-pci,drive=d{places},id=disk{places}')
+            places += 1
+        if places < 10 or 'more than' not in m.command(f'drive_add 0 if=none,id=z,file={free},format=raw'):
+            m.fail(f'{places} drives could be added')
+        m.monitor.sendall(b'quit\n')
+        if m.end():
+            m.fail('it did not end with 0')
+    return f'{len(REFUSED)} commands, {places} disks at once'
+
+
+TESTS = {'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--vmm', default='build/ospite -accel bt')
+    p.add_argument('--guests', default='guests')
+    p.add_argument('--scale', type=float, default=1, help='more time for slow builds')
+    p.add_argument('--port', default='build/tests/boot/port', help='port.c, for the guest')
+    p.add_argument('--log')
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    a = p.parse_args()
+    failed = skipped = 0
+    for name in a.names:
+        start = time.time()
+        a.dir = tempfile.mkdtemp(prefix='ospite-hotplug-')
+        try:
+            result = TESTS[name](a)
+            print(f'PASS {name} [{time.time() - start:.1f} s]: {result}', flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f'SKIP {name}: {why}', flush=True)
+        except Failure as why:
+            failed += 1
+            print(f'FAIL {name}: {why}', flush=True)
+        finally:
+            shutil.rmtree(a.dir, ignore_errors=True)
+    print(f'hotplug: {len(a.names)} tests, {failed} failed, {skipped} skipped')
+    return 1 if failed else 77 if skipped == len(a.names) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
