@@ -230,6 +230,14 @@ int block_protocol_flush(struct block_protocol *p);
 void block_protocol_flush_failed(struct block_protocol *p, int error);
 int block_protocol_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap);
 
+/*
+ * backing.c. Opens the backing file that an image names (NULL, "": none) as n->backing. format NULL: it is probed. 0; -ENOENT: *err is
+ * the message of the file further down, complete; -1: this image is to blame.
+ */
+int block_node_backing_open(struct block_node *n, const char *name, const char *format, struct error *err);
+/* The end of an open that failed so: closes the backing file, completes the message. -1. */
+int block_node_open_fail(struct block_node *n, int r, struct error *err);
+
 /* image.c. Data that lie in a hole of the file are zeroes: the map's first part, made shorter, says so. 0 or -errno. */
 int block_protocol_holes_find(struct block_protocol *p, struct block_map *map);
 

@@ -87,6 +87,12 @@ bool block_format_new_is_zero(const char *format)
     return f && !f->new_is_garbage;
 }
 
+bool block_format_can_rebase(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->backing_change;
+}
+
 bool block_format_has_backing(const char *format)
 {
     const struct block_format *f = block_format_find(format);

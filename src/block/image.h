@@ -26,6 +26,7 @@ const struct block_option *block_create_table(const char *format);
 const struct block_option *block_amend_table(const char *format);
 /* What was never written to a new image (of files) reads as zeroes. */
 bool block_format_new_is_zero(const char *format);
+bool block_format_can_rebase(const char *format);
 bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
 bool block_format_has_bitmaps(const char *format);

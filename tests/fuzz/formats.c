@@ -142,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         return 0;
     }
     const struct block_open_options o = { .filename = "memory", .format = f ? f->name : "vpc", .readonly = input[0] & 1,
-                                          .discard = input[0] & 2 };
+                                          .discard = input[0] & 2, .no_backing = true };
     if (input[0] & 4)
         block_fault_fail_at(p, input[1], 5);
     struct block_node *n = block_node_open_over(p, &o, NULL, &err);

@@ -46,6 +46,9 @@ IMAGES += [
     ('vmdk streamOptimized', CONVERT.format('vmdk', 'subformat=streamOptimized'), 'vmdk'),
     ('vmdk flat', CONVERT.format('vmdk', 'subformat=monolithicFlat'), 'vmdk'),
     ('vmdk extents', CONVERT.format('vmdk', 'subformat=twoGbMaxExtentSparse'), 'vmdk'),
+    ('vmdk overlay', CONVERT.format('vmdk', 'subformat=monolithicSparse') + 'B && qemu-img create -f vmdk -b B -F vmdk I && '
+     'qemu-io -f vmdk -c "write 1M 300k" I', 'vmdk'),
+    ('qed overlay', CONVERT.format('qed', 'cluster_size=64k') + 'B && qemu-img create -f qed -b B -F qed I && qemu-io -f qed -c "write 1M 99k" I', 'qed'),
     ('qed', CONVERT.format('qed', 'cluster_size=64k'), 'qed'), ('parallels', CONVERT.format('parallels', 'cluster_size=1M'), 'parallels'),
 ]
 # (image or format, verb): why it is left out. A third part names a field.
@@ -54,7 +57,7 @@ DIFFER = {
     ('qcow2 of 64T', 'measure', 'cluster_size=4k,refcount_bits=1'): 'qemu-img gives a size for a disk that cannot be made',
     ('luks', 'info', 'filename'): 'qemu-img makes a json: name of --image-opts',
     ('qcow2 with luks', 'info', 'filename'): 'qemu-img makes a json: name of --image-opts',
-    ('qed', 'check'): 'read only here, not checked', ('parallels', 'check'): 'read only here, not checked',
+    ('qed', 'check'): 'read only here, not checked', ('qed overlay', 'check'): 'read only here, not checked', ('parallels', 'check'): 'read only here, not checked',
     ('parallels', 'info', 'cluster-size'): 'qemu-img does not tell', ('parallels', 'info', 'dirty-flag'): 'qemu-img does not tell',
 }
 

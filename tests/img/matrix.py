@@ -176,6 +176,43 @@ def chain(rng, tool, other):
         os.unlink(name)
 
 
+def parents(rng, tool, other):
+    """Overlays of VMDK, three deep, written by both; QED ones, which are only read."""
+    disk_make('want.raw', rng)
+    for kinds in (('monolithicSparse', 'monolithicSparse', 'twoGbMaxExtentSparse'), ('twoGbMaxExtentSparse', 'monolithicSparse', 'streamOptimized')):
+        works(tool, 'convert', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=' + kinds[0], 'want.raw', 'p0.vmdk')
+        for i in (1, 2):
+            works(tool, 'create', '-f', 'vmdk', '-b', f'p{i - 1}.vmdk', '-F', 'vmdk', '-o', 'subformat=' + kinds[i], f'p{i}.vmdk')
+            offset, length = 512 * rng.randrange(SIZE // 512 - 900), 512 * rng.randrange(1, 900)
+            # QEMU writes whole grains only to compressed images.
+            for image in () if kinds[i] == 'streamOptimized' else (f'p{i}.vmdk', 'want.raw'):
+                works(['qemu-io'], '-f', 'vmdk' if image != 'want.raw' else 'raw', '-c', f'write -P {i} {offset} {length}', image)
+            works(other, 'compare', '-f', 'raw', 'want.raw', f'p{i}.vmdk')
+        json_compare('map', '--output=json', 'p2.vmdk')
+        json_compare('info', '--output=json', '--backing-chain', 'p2.vmdk')
+        disk_make('new.raw', rng)           # zeroes and all have to hide what the parents have
+        works(OSPITE, 'convert', '-n', '-f', 'raw', '-O', 'vmdk', 'new.raw', 'p2.vmdk')
+        works(QEMU, 'compare', '-f', 'raw', 'new.raw', 'p2.vmdk')
+        works(OSPITE, 'compare', '-f', 'raw', 'new.raw', 'p2.vmdk')
+        works(OSPITE, 'convert', '-f', 'raw', '-O', 'vmdk', '-B', 'p1.vmdk', '-F', 'vmdk', 'new.raw', 'p3.vmdk')
+        works(QEMU, 'compare', '-f', 'raw', 'new.raw', 'p3.vmdk')
+        works(['qemu-io'], '-f', 'vmdk', '-c', 'write 0 512', 'p0.vmdk')
+        status, _, err = run(OSPITE, 'map', 'p2.vmdk')
+        case(status == 1 and 'p0.vmdk' in err and 'written to since' in err, f'a parent that has changed: {err}')
+        for name in os.listdir('.'):
+            if name.startswith('p'):
+                os.unlink(name)
+    works(QEMU, 'create', '-f', 'qed', '-b', 'want.raw', '-F', 'raw', 'p1.qed')
+    works(['qemu-io'], '-f', 'qed', '-c', 'write -P 3 2M 100k', 'p1.qed')
+    works(QEMU, 'create', '-f', 'qed', '-b', 'p1.qed', '-F', 'qed', 'p2.qed', '9M')
+    works(QEMU, 'convert', '-O', 'raw', 'p2.qed', 'q.raw')
+    works(OSPITE, 'convert', '-O', 'raw', 'p2.qed', 'o.raw')
+    case(same('q.raw', 'o.raw'), 'a chain of QED')
+    os.unlink('o.raw')
+    json_compare('map', '--output=json', 'p2.qed')
+    json_compare('info', '--output=json', '--backing-chain', 'p2.qed')
+
+
 def more(rng):
     """Several sources, dd, sparse, what differs."""
     disk_make('a.raw', rng)
@@ -231,6 +268,8 @@ def main():
             both_ways(kind, OSPITE, QEMU, 'source.raw')
         chain(rng, OSPITE, QEMU)
         chain(rng, QEMU, OSPITE)
+        parents(rng, OSPITE, QEMU)
+        parents(rng, QEMU, OSPITE)
         more(rng)
         os.chdir(here)
     print(f'img-matrix: {cases} cases, {len(failures)} failed, {len(KINDS)} kinds of image, seed {SEED}')

@@ -29,65 +29,6 @@ static bool qcow2_probe(const uint8_t *head, size_t length)
     return be32_get(magic) == QCOW2_MAGIC && be32_get(version) >= 2;
 }
 
-static int chain_check(struct qcow2 *q, struct block_node *backing, struct error *err)
-{
-    for (struct block_node *n = q->node; n; n = n->overlay_of)
-        if (n->file->dev == backing->file->dev && n->file->ino == backing->file->ino && n->file->fd >= 0)
-            return error_set(err, "its chain of backing files loops at '%s'; set another with 'qemu-img rebase -u'",
-                             backing->filename);
-    return 0;
-}
-
-static int chain_depth_check(struct qcow2 *q, struct error *err)
-{
-    unsigned depth = 0;
-    for (struct block_node *n = q->node; n; n = n->overlay_of)
-        depth++;
-    return depth >= BLOCK_CHAIN_MAX ? error_set(err, "its chain of backing files has more than %d members; shorten it "
-                                                "with 'qemu-img commit' or 'rebase'", BLOCK_CHAIN_MAX) : 0;
-}
-
-/* A loop would be found only after the chain's end was reached, so it is looked for before the file is opened. */
-static int loop_check(struct qcow2 *q, const char *path, struct error *err)
-{
-    const struct block_file_options o = { .readonly = true, .no_lock = true };
-    struct block_protocol *p = strncmp(path, "json:", 5) ? block_protocol_open(path, NULL, NULL, &o, NULL) : NULL;
-    if (!p)
-        return 0;                   /* the proper open tells why */
-    struct block_node probe = { .file = p, .filename = (char *)(uintptr_t)path };
-    int r = chain_check(q, &probe, err);
-    p->ops->close(p);
-    return r;
-}
-
-/* -ENOENT: the message is that of the file further down, complete; -1: this image is to blame. */
-static int backing_open(struct qcow2 *q, struct error *err)
-{
-    struct block_node *n = q->node;
-    int r = -1;
-    if (!*q->backing && n->opening->backing_options)
-        return error_set(err, "it has no backing file for 'backing.%s'", n->opening->backing_options->item[0].key);
-    if (!*q->backing || n->backing || n->opening->no_backing)
-        return 0;
-    char *path = block_path_join(n->filename, q->backing);
-    if (!path)
-        return error_set(err, "out of memory");
-    const struct block_open_options o = {
-        .filename = path, .format = *q->backing_format ? q->backing_format : NULL, .readonly = true,
-        .options = n->opening->backing_options, .no_key = n->opening->no_key,
-        .no_lock = n->no_lock, .force_share = n->force_share, .objects = n->opening->objects,
-        .cache = n->direct ? BLOCK_CACHE_NONE : BLOCK_CACHE_WRITEBACK,
-    };
-    if (!chain_depth_check(q, err) && !loop_check(q, path, err)) {
-        n->backing = block_node_open(&o, n, err);
-        if (!n->backing && !n->overlay_of)
-            error_prefix(err, "a backing file is not to be had");
-        r = n->backing ? 0 : -ENOENT;
-    }
-    free(path);
-    return r;
-}
-
 static int data_file_open(struct qcow2 *q, struct error *err)
 {
     struct block_node *n = q->node;
@@ -229,16 +170,14 @@ static int qcow2_open(struct block_node *n, struct error *err)
     if (!r && caches_init(q))
         r = error_set(err, "out of memory");
     if (!r)
-        r = backing_open(q, err);
+        r = block_node_backing_open(n, q->backing, q->backing_format, err);
     if (!r)
         r = writable_check(q, err);
     if (!r && n->opening->internal_snapshot)
         r = qcow2_snapshot_use(q, n->opening->internal_snapshot, err);
     if (r) {
-        block_close(n->backing);
-        n->backing = NULL;
         state_free(q);
-        return r == -ENOENT && n->overlay_of ? -1 : error_prefix(err, "cannot open '%s'", n->filename);
+        return block_node_open_fail(n, r, err);
     }
     n->state = q;
     n->cluster_bytes = (uint32_t)q->cluster_size;

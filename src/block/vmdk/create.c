@@ -27,6 +27,8 @@ struct plan {
     const struct kind *kind;
     const char *adapter, *hardware, *tools;
     bool zero_grains;
+    const char *parent;
+    uint32_t parent_cid;
     uint64_t size;
     unsigned heads;
 };
@@ -34,6 +36,8 @@ struct plan {
 const struct block_option vmdk_create_options[] = {
     { "adapter_type", BLOCK_OPTION_TEXT, "Virtual adapter type (allowed values: ide, lsilogic, buslogic, legacyESX)", "ide",
       false },
+    { "backing_file", BLOCK_OPTION_TEXT, "File name of a base image", NULL, false },
+    { "backing_fmt", BLOCK_OPTION_TEXT, "Must be 'vmdk' if present", NULL, false },
     { "compat6", BLOCK_OPTION_BOOL, "VMDK version 6 image", "off", false },
     { "hwversion", BLOCK_OPTION_TEXT, "VMDK hardware version", NULL, false },
     { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, false },
@@ -52,6 +56,25 @@ static int word_check(const char *key, const char *word, struct error *err)
     return 0;
 }
 
+static int parent_check(const struct block_create_options *o, struct plan *p, struct error *err)
+{
+    if (p->kind->flat)
+        return error_set(err, "%s images cannot have a backing file; use monolithicSparse", p->kind->name);
+    if (o->backing_format && strcmp(o->backing_format, "vmdk"))
+        return error_set(err, "the backing file of a vmdk image is a vmdk image too, not %s", o->backing_format);
+    if (strlen(p->parent) >= VMDK_NAME_MAX || strpbrk(p->parent, "\"\r\n"))
+        return error_set(err, "a vmdk image cannot record the name of this backing file");
+    char *path = block_path_join(o->filename, p->parent);
+    const struct block_open_options open = { .filename = path, .format = "vmdk", .readonly = true, .force_share = true,
+                                             .no_backing = true };
+    struct block_node *n = path ? block_open(&open, err) : NULL;
+    if (n)
+        p->parent_cid = ((struct vmdk *)n->state)->d.cid;
+    block_close(n);
+    free(path);
+    return n ? 0 : error_prefix(err, "the backing file is not to be had");
+}
+
 static int plan_make(const struct block_create_options *o, struct plan *p, struct error *err)
 {
     static const char *const adapters[] = { "ide", "lsilogic", "buslogic", "legacyESX", NULL };
@@ -61,7 +84,7 @@ static int plan_make(const struct block_create_options *o, struct plan *p, struc
     bool six = false;
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         names[i] = kinds[i].name;
-    *p = (struct plan){ .size = ALIGN_UP(o->size_bytes, (uint64_t)VMDK_SECTOR) };
+    *p = (struct plan){ .parent = o->backing, .parent_cid = UINT32_MAX, .size = ALIGN_UP(o->size_bytes, (uint64_t)VMDK_SECTOR) };
     if (block_option_choice(o->options, "subformat", names, &kind, err) ||
         block_option_choice(o->options, "adapter_type", adapters, &adapter, err) ||
         block_option_bool(o->options, "compat6", &six, err) ||
@@ -78,6 +101,8 @@ static int plan_make(const struct block_create_options *o, struct plan *p, struc
     p->tools = tools ? tools : "2147483647";
     if (p->zero_grains && p->kind->flat)
         return error_set(err, "zeroed_grain is for sparse images, not for %s", p->kind->name);
+    if (p->parent && parent_check(o, p, err))
+        return -1;
     uint64_t max = p->kind->flat ? 62ull << 40 : p->kind->is_one ? 2ull << 40 : FILES_MAX * SPLIT_BYTES;
     max = p->kind->is_one ? max : MIN(max, FILES_MAX * SPLIT_BYTES);
     if (!p->size || p->size > max)
@@ -183,8 +208,11 @@ static int descriptor_make(const struct plan *p, const char *filename, struct te
     uint32_t cid;
     if (getrandom(&cid, sizeof(cid), 0) != sizeof(cid))
         return -EIO;
-    text_add(t, "# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=ffffffff\ncreateType=\"%s\"\n\n# Extent description\n",
-             cid & 0x7fffffff, p->kind->name);
+    text_add(t, "# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=%08x\ncreateType=\"%s\"\n", cid & 0x7fffffff,
+             p->parent_cid, p->kind->name);
+    if (p->parent)
+        text_add(t, "parentFileNameHint=\"%s\"\n", p->parent);
+    text_add(t, "\n# Extent description\n");
     for (unsigned i = 0; i < file_count(p); i++) {
         file_name(p, filename, i + 1, name, sizeof(name));
         text_add(t, "RW %llu %s \"%s\"%s\n", (unsigned long long)(file_size(p, i) / VMDK_SECTOR),

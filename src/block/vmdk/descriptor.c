@@ -128,8 +128,8 @@ int vmdk_descriptor_parse(struct vmdk_descriptor *d, const char *text, struct er
     value_get(text, "parentCID", parent, sizeof(parent));
     d->cid = (uint32_t)strtoul(cid, NULL, 16);
     d->parent_cid = (uint32_t)strtoul(parent, NULL, 16);
-    if (d->parent_cid != UINT32_MAX)
-        return error_set(err, "it has a parent image; convert it with 'qemu-img convert -O qcow2'");
+    if (d->parent_cid != UINT32_MAX && (!value_get(text, "parentFileNameHint", d->parent, sizeof(d->parent)) || !*d->parent))
+        return error_set(err, "it has a parent image, which its descriptor does not name (parentFileNameHint)");
     return d->is_split ? lines_parse(d, text, err) : 0;
 }
 

@@ -211,7 +211,8 @@ static int extent_pack(struct sparse *s, uint64_t block, const uint8_t *data)
     uLongf length = compressBound(s->block_bytes);
     uint64_t room = ALIGN_UP(sizeof(struct vmdk_marker) + length, (uint64_t)VMDK_SECTOR);
     int r = extent_find(s, block, &at);
-    if (r || (at >= SPARSE_ZERO && is_zero(data, s->block_bytes)))
+    bool zero_already = at == SPARSE_ZERO || (at == SPARSE_HOLE && !s->backing);
+    if (r || (zero_already && is_zero(data, s->block_bytes)))
         return r;
     uint8_t *packed = calloc(1, room);
     if (!packed)

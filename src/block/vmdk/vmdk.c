@@ -121,6 +121,23 @@ static int extents_open(struct block_node *n, struct vmdk *v, struct error *err)
     return 0;
 }
 
+/* What this image does not hold is in its parent, as that was when this one was made over it. */
+static int parent_open(struct block_node *n, struct vmdk *v, struct error *err)
+{
+    int r = block_node_backing_open(n, v->d.parent, "vmdk", err);
+    if (r || !n->backing)
+        return r;
+    const struct vmdk *parent = n->backing->state;
+    if (parent->d.cid != v->d.parent_cid)
+        return error_set(err, "its parent '%s' has been written to since (CID %08x, not %08x): their contents do not belong together "
+                         "any more", n->backing->filename, parent->d.cid, v->d.parent_cid);
+    for (unsigned i = 0; i < v->extents; i++) {
+        v->extent[i].s.backing = n->backing;
+        v->extent[i].s.backing_offset = v->extent[i].start;
+    }
+    return 0;
+}
+
 static void vmdk_free(struct vmdk *v)
 {
     for (unsigned i = 0; i < v->extents; i++) {
@@ -150,10 +167,12 @@ static int vmdk_open(struct block_node *n, struct error *err)
         v->cid_offset = cid < 0 ? 0 : at + (uint64_t)cid;
         r = extents_open(n, v, err);
     }
+    if (!r)
+        r = parent_open(n, v, err);
     free(text);
     if (r) {
         vmdk_free(v);
-        return refuse(n, err);
+        return block_node_open_fail(n, r, err);
     }
     for (unsigned i = 0; i < v->extents; i++)
         if (v->extent[i].kind == VMDK_SPARSE)
@@ -340,6 +359,8 @@ static int vmdk_info(struct block_node *n, struct block_info *info, struct error
     static const char *const formats[] = { "FLAT", "SPARSE", "ZERO" };
     struct vmdk *v = n->state;
     json_t *extents = json_array();
+    info->backing = *v->d.parent ? v->d.parent : NULL;
+    info->backing_format = info->backing ? "vmdk" : NULL;
     info->data = json_object();
     for (unsigned i = 0; i < v->extents; i++) {
         struct vmdk_extent *e = &v->extent[i];
@@ -385,5 +406,5 @@ const struct block_format block_format_vmdk = {
     .name = "vmdk", .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close, .preadv = vmdk_preadv,
     .pwritev = vmdk_pwritev, .flush = vmdk_flush, .discard = vmdk_discard, .write_zeroes = vmdk_write_zeroes,
     .extent = vmdk_extent_get, .map = vmdk_map, .allocated = vmdk_allocated, .info = vmdk_info, .check = vmdk_check,
-    .create_options = vmdk_create_options, .create_check = vmdk_create_check, .create = vmdk_create,
+    .has_backing = true, .create_options = vmdk_create_options, .create_check = vmdk_create_check, .create = vmdk_create,
 };

@@ -42,7 +42,7 @@ struct vmdk_line {
 
 struct vmdk_descriptor {
     uint32_t cid, parent_cid;
-    char type[32];
+    char type[32], parent[VMDK_NAME_MAX];   /* parent: as the image names it; empty: none */
     bool is_split;                          /* extents are files of their own */
     struct vmdk_line *line;
     unsigned lines;

@@ -129,6 +129,9 @@ static int rebase(struct rebase_args *a, struct job *j, struct error *err)
         return -1;
     if (!block_format_has_backing(block_format_name(j->image)))
         return error_set(err, "%s images have no backing file", block_format_name(j->image));
+    if (!block_format_can_rebase(block_format_name(j->image)))
+        return error_set(err, "the backing file of a %s image cannot be changed; convert it to qcow2 first",
+                         block_format_name(j->image));
     if (!a->unsafe && !none && !(j->new = new_open(a, err)))
         return -1;
     if (!a->unsafe && data_take(a, j, err))
