@@ -193,5 +193,11 @@ void display_viewer_wake(struct display *d)
     d->quiet_rounds = 0;
 }
 
-void display_input_set(struct display *d, const struct display_input *input) { d->input = *input; }
+void display_input_set(struct display *d, const struct display_input *input)
+{
+    d->input = *input;
+    for (struct display_viewer *v = d->viewers; v; v = v->next)
+        if (v->input_changed) v->input_changed(v->opaque);
+}
+
 const struct display_input *display_input(const struct display *d) { return &d->input; }

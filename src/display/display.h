@@ -49,6 +49,7 @@ struct display_viewer {
     void (*changed)(void *opaque, unsigned x, unsigned y, unsigned width); /* part of a row */
     void (*updated)(void *opaque, bool any);                              /* a round of such calls is over */
     void (*cursor)(void *opaque);
+    void (*input_changed)(void *opaque);                                  /* display_input_set: positions or movement are wanted now */
     void *opaque;
     struct display_viewer *next;
     bool paused;                       /* for now wants no rounds: does not count as somebody who looks */

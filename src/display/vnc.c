@@ -140,6 +140,16 @@ static void on_updated(void *opaque, bool any)
     vnc_clients_sweep(s);
 }
 
+/* Those who understand learn at once what to send. */
+static void on_input_changed(void *opaque)
+{
+    struct vnc_server *s = opaque;
+
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (c->ready && !c->gone) vnc_update_send(c);
+    vnc_clients_sweep(s);
+}
+
 static void on_cursor(void *opaque)
 {
     struct vnc_server *s = opaque;
@@ -231,7 +241,7 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     s->display = d;
     s->config = *config;
     s->fd = s->web_fd = -1;
-    s->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor,
+    s->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor, .input_changed = on_input_changed,
                                          .opaque = s, .paused = true };
     display_viewer_add(d, &s->viewer);
     if (asprintf(&s->name, config->name ? "ospite (%s)" : "ospite", config->name) < 0) s->name = NULL;

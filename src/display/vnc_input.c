@@ -57,7 +57,21 @@ void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t
 
 static unsigned buttons_of(unsigned mask)
 {
-    return (mask & 1 ? POINTER_LEFT : 0) | (mask & 2 ? POINTER_MIDDLE : 0) | (mask & 4 ? POINTER_RIGHT : 0);
+    return (mask & 1 ? POINTER_LEFT : 0) | (mask & 2 ? POINTER_MIDDLE : 0) | (mask & 4 ? POINTER_RIGHT : 0) | (mask & 0x80 ? POINTER_SIDE : 0);
+}
+
+/* A pixel of what this client sees as a part of the whole screen: its middle, so that the guest finds the same pixel, however it rounds. */
+static unsigned part(int at, unsigned size)
+{
+    return (unsigned)((2 * MIN((uint64_t)MAX(at, 0), size - 1ull) + 1) * (ABSOLUTE_MAX + 1) / (2 * (uint64_t)size));
+}
+
+static void position_send(struct vnc_client *c, int wheel, unsigned buttons)
+{
+    const struct surface *s = display_surface(c->server->display);
+    const struct display_input *input = display_input(c->server->display);
+
+    input->pointer_absolute(input->opaque, part(c->last_x, s->width), part(c->last_y, s->height), wheel, buttons);
 }
 
 void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y)
@@ -72,13 +86,10 @@ void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y)
     c->last_y = (int)y;
     c->has_pointer = true;
     if (input->pointer_absolute) {
-        unsigned right = MAX(c->width, 2u) - 1, bottom = MAX(c->height, 2u) - 1;
-
-        input->pointer_absolute(input->opaque, MIN(x, right) * ABSOLUTE_MAX / right, MIN(y, bottom) * ABSOLUTE_MAX / bottom, wheel,
-                                buttons_of(mask));
+        position_send(c, wheel, buttons_of(mask));
         return;
     }
-    if (c->told_pointer_type) {                                    /* such a client sends movements now */
+    if (c->told_pointer == POINTER_MOVES) {
         dx = (int)x - RELATIVE_ZERO;
         dy = (int)y - RELATIVE_ZERO;
     }
@@ -92,7 +103,8 @@ void vnc_input_release(struct vnc_client *c)
     for (unsigned key = 0; key < QKEY_COUNT; key++)
         if (is_down(c, key)) key_send(c, key, false);
     memset(c->key_down, 0, sizeof(c->key_down));
-    if (!(c->buttons & 7)) return;
-    if (input->pointer_relative) input->pointer_relative(input->opaque, 0, 0, 0, 0);
+    if (!buttons_of(c->buttons)) return;
+    if (input->pointer_absolute) position_send(c, 0, 0);
+    else if (input->pointer_relative) input->pointer_relative(input->opaque, 0, 0, 0, 0);
     c->buttons = 0;
 }

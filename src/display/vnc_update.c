@@ -142,6 +142,7 @@ static unsigned cursor_put(struct vnc_client *c)
 /* Answers to what the client said it can do. */
 static unsigned features_put(struct vnc_client *c)
 {
+    bool absolute = display_input(c->server->display)->pointer_absolute != NULL;
     struct rect none = { 0 };
     unsigned count = 0;
 
@@ -150,11 +151,11 @@ static unsigned features_put(struct vnc_client *c)
         c->told_ext_key = true;
         count++;
     }
-    if (c->can_pointer_type && !c->told_pointer_type) {
-        struct rect r = { display_input(c->server->display)->pointer_absolute != NULL, 0, c->width, c->height };
+    if (c->can_pointer_type && c->told_pointer != (absolute ? POINTER_POSITIONS : POINTER_MOVES)) {
+        struct rect r = { absolute, 0, c->width, c->height };
 
         vnc_rect_header(c, &r, PSEUDO_POINTER_TYPE);
-        c->told_pointer_type = true;
+        c->told_pointer = absolute ? POINTER_POSITIONS : POINTER_MOVES;
         count++;
     }
     if (c->can_cursor && c->cursor_due) count += cursor_put(c);

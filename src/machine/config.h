@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "display/vnc.h"
 #include "block/on_error.h"
+#include "machine/usb_config.h"
 #include "machine/virtio_config.h"
 #include "memory/ram.h"
 #include "x86/cpuid.h"
@@ -86,6 +87,7 @@ struct machine_config {
     unsigned device_count;
     struct virtio_device_config virtio[CONFIG_VIRTIO];
     unsigned virtio_count;
+    struct usb_config usb;
     struct netdev_config netdev[CONFIG_NETDEVS];
     unsigned netdev_count;
     struct nic_config nic[CONFIG_NICS];

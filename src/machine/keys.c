@@ -2,7 +2,7 @@
 /*
  * 'sendkey': names of keys to key codes, and a queue that holds each combination for a while and lets go of it before
  * the next goes down. Names and their order are those of QKeyCode in QEMU's qapi/ui.json, which are also the numbers
- * that keyboard_send_key takes. Virtual time counts: nothing is typed into a stopped machine.
+ * that input_key takes. Virtual time counts: nothing is typed into a stopped machine.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,6 @@
 #include "base/nearest.h"
 #include "base/qkeycode.h"
 #include "device/display/vga.h"
-#include "device/input/i8042.h"
 #include "machine/machine_private.h"
 
 enum { KEYS_AT_ONCE = 16, HOLD_DEFAULT_MS = 100, HOLD_MAX_MS = 60000, QUEUE_MAX = 1024 };
@@ -81,12 +80,12 @@ static int keys_parse(struct key_event *e, const char *keys, struct error *err)
 
 static void keys_down(struct machine *m, const struct key_event *e)
 {
-    for (unsigned i = 0; i < e->count; i++) keyboard_send_key(m->keyboard, e->key[i], true);
+    for (unsigned i = 0; i < e->count; i++) input_key(m->input, e->key[i], true);
 }
 
 static void keys_up(struct machine *m, const struct key_event *e)
 {
-    for (unsigned i = e->count; i-- > 0;) keyboard_send_key(m->keyboard, e->key[i], false);
+    for (unsigned i = e->count; i-- > 0;) input_key(m->input, e->key[i], false);
 }
 
 /* The first combination goes down, comes up after its time, and is forgotten after as long again. */
@@ -121,7 +120,7 @@ int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct e
 {
     struct key_event *e;
 
-    if (!m->keyboard) return error_set(err, "this machine has no keyboard");
+    if (!input_has_keyboard(m->input)) return error_set(err, "this machine has no keyboard");
     if (queue_length(m) == QUEUE_MAX)
         return error_set(err, "%d key combinations are waiting to be typed already", QUEUE_MAX);
     e = calloc(1, sizeof(*e));

@@ -58,6 +58,11 @@ struct display;
 struct display *machine_display(struct machine *m);
 struct vnc_server;
 struct vnc_server *machine_vnc(struct machine *m);     /* or NULL */
+/* Keyboards and pointers of the guest. */
+struct input;
+struct input *machine_input(struct machine *m);
+/* Lines for 'info usb'. -1 with *err: there is no USB. */
+int machine_usb_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
 /* The PCI host's bus, for 'info pci'. */

@@ -15,6 +15,7 @@
 #include "machine/machine.h"
 #include "device/firmware/acpi.h"
 #include "device/firmware/smbios.h"
+#include "display/input.h"
 #include "machine/boot.h"
 #include "machine/hotplug.h"
 #include "memory/map.h"
@@ -27,6 +28,7 @@ struct chardev;
 struct display;
 struct net_backend;
 struct pci_bus;
+struct usb_bus;
 struct vnc_server;
 
 /* One vCPU and its thread. Everything under lock unless it says otherwise. */
@@ -130,6 +132,10 @@ struct machine {
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3, *ahci[CONFIG_AHCI];
     struct display *display;           /* NULL: no graphic card */
     struct vnc_server *vnc;
+    struct input *input;               /* keyboards and pointers, and which of them are in use */
+    struct input_device ps2_keyboard, ps2_mouse;
+    struct usb_bus *usb;               /* list */
+    unsigned usb_buses_unnamed;
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;

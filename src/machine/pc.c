@@ -107,7 +107,8 @@ static int input_create(struct machine *m, struct error *err)
 
     if (add(m, &m->port92, port92_new(&port92, err)) < 0) return -1;
     i8042.port92 = m->port92;
-    return add(m, &m->keyboard, i8042_new(&i8042, err));
+    if (add(m, &m->keyboard, i8042_new(&i8042, err)) < 0) return -1;
+    return pc_input_create(m, err);
 }
 
 static int chardev_make(struct chardev **c, const char *option, const char *spec, const char *label, struct error *err)
@@ -220,6 +221,7 @@ void pc_destroy(struct machine *m)
     pc_hotplug_destroy(m);
     pc_networks_destroy(m);
     display_free(m->display);
+    pc_input_destroy(m);
     if (m->pci) pci_bus_free(m->pci);
     if (m->apic_bus) apic_bus_free(m->apic_bus);
     for (unsigned i = 0; i < m->config.drive_count; i++)

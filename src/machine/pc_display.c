@@ -1,34 +1,81 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who looks at the graphic card's picture, and where their keys and pointers go. */
+/* Who looks at the graphic card's picture, and where their keys and pointers go: to the one of the guest's devices that is in use (display/input.h). */
+#include "base/bits.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "device/input/i8042.h"
 #include "display/display.h"
 #include "display/vnc.h"
 #include "machine/pc_private.h"
 
-static void key(void *opaque, unsigned qkeycode, bool down)
+/* ---- the PS/2 keyboard and mouse ---- */
+
+_Static_assert((int)POINTER_LEFT == (int)MOUSE_LEFT && (int)POINTER_RIGHT == (int)MOUSE_RIGHT && (int)POINTER_MIDDLE == (int)MOUSE_MIDDLE &&
+               (int)POINTER_SIDE == (int)MOUSE_SIDE && (int)POINTER_EXTRA == (int)MOUSE_EXTRA, "buttons");
+
+static void ps2_key(void *opaque, unsigned qkeycode, bool down) { keyboard_send_key(((struct machine *)opaque)->keyboard, qkeycode, down); }
+
+static void ps2_pointer(void *opaque, int dx, int dy, int wheel, unsigned buttons)
 {
     struct machine *m = opaque;
 
-    if (m->keyboard) keyboard_send_key(m->keyboard, qkeycode, down);
-}
-
-_Static_assert((int)POINTER_LEFT == (int)MOUSE_LEFT && (int)POINTER_RIGHT == (int)MOUSE_RIGHT && (int)POINTER_MIDDLE == (int)MOUSE_MIDDLE, "buttons");
-
-static void pointer_relative(void *opaque, int dx, int dy, int wheel, unsigned buttons)
-{
-    struct machine *m = opaque;
-
-    if (!m->keyboard) return;
     if (dx || dy || wheel) mouse_move(m->keyboard, dx, dy, wheel);
     mouse_buttons(m->keyboard, buttons);
 }
 
+int pc_input_create(struct machine *m, struct error *err)
+{
+    m->input = input_new();
+    if (!m->input) return error_set(err, "no memory for the keyboard");
+    m->ps2_keyboard = (struct input_device){ .name = "QEMU PS/2 Keyboard", .kind = INPUT_KEYBOARD, .key = ps2_key, .opaque = m };
+    m->ps2_mouse = (struct input_device){ .name = "QEMU PS/2 Mouse", .kind = INPUT_RELATIVE, .relative = ps2_pointer, .opaque = m };
+    input_add(m->input, &m->ps2_keyboard);
+    input_add(m->input, &m->ps2_mouse);
+    return 0;
+}
+
+/* ---- those who look ---- */
+
+static void key(void *opaque, unsigned qkeycode, bool down) { input_key(((struct machine *)opaque)->input, qkeycode, down); }
+
+static void pointer_relative(void *opaque, int dx, int dy, int wheel, unsigned buttons)
+{
+    input_relative(((struct machine *)opaque)->input, dx, dy, wheel, buttons);
+}
+
+static void pointer_absolute(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons)
+{
+    input_absolute(((struct machine *)opaque)->input, x, y, wheel, buttons);
+}
+
+/* Viewers ask display_input whether they are to send positions. */
+static void input_offer(void *opaque)
+{
+    struct machine *m = container_of(opaque, struct machine, ps2_mouse);
+    struct display_input input = *display_input(m->display);
+
+    input.key = key;
+    input.pointer_relative = pointer_relative;
+    input.pointer_absolute = input_is_absolute(m->input) ? pointer_absolute : NULL;
+    input.opaque = m;
+    display_input_set(m->display, &input);
+}
+
+/* It may be a vCPU's thread; sockets are the main thread's. */
+static void pointer_changed(void *opaque) { loop_post(input_offer, &((struct machine *)opaque)->ps2_mouse); }
+
+void pc_input_destroy(struct machine *m)
+{
+    loop_post_cancel(&m->ps2_mouse);
+    input_free(m->input);
+}
+
 int pc_display_create(struct machine *m, struct error *err)
 {
-    struct display_input input = { .key = key, .pointer_relative = pointer_relative, .opaque = m };
-
-    if (m->display) display_input_set(m->display, &input);
+    if (m->display) {
+        input_watch(m->input, pointer_changed, m);
+        input_offer(&m->ps2_mouse);
+    }
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");
     m->config.vnc.name = m->config.name;
@@ -38,3 +85,4 @@ int pc_display_create(struct machine *m, struct error *err)
 
 struct display *machine_display(struct machine *m) { return m->display; }
 struct vnc_server *machine_vnc(struct machine *m) { return m->vnc; }
+struct input *machine_input(struct machine *m) { return m->input; }

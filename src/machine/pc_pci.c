@@ -196,7 +196,7 @@ int pc_pci_create(struct machine *m, struct error *err)
     m->pci = pci_bus_new(&bus);
     if (!m->pci) return error_set(err, "no memory for the PCI bus");
     if (chipset_create(m, err) < 0 || ide_create(m, err) < 0) return -1;
-    return vga_create(m, err) < 0 ? -1 : pc_virtio_create(m, err);
+    return vga_create(m, err) < 0 || pc_usb_create(m, err) < 0 ? -1 : pc_virtio_create(m, err);
 }
 
 /* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM

@@ -61,8 +61,17 @@ void pc_drive_release(struct machine *m, unsigned n);
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
 
-/* pc_display.c: keyboard and mouse of those who look at the screen, and the VNC server. */
+/* pc_display.c: keyboards and pointers, those who look at the screen, and the VNC server. */
+int pc_input_create(struct machine *m, struct error *err);
+void pc_input_destroy(struct machine *m);
 int pc_display_create(struct machine *m, struct error *err);
+
+/* pc_usb.c: controllers and what is plugged in. */
+int pc_usb_create(struct machine *m, struct error *err);
+/* Plugs in one more device, at any time. NULL with *err. */
+struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *config, struct error *err);
+/* Pulls out a device that pc_usb_add made, and what hangs behind it. */
+void pc_usb_remove(struct machine *m, struct usb_device *d);
 
 /* pc_virtio.c: devices, and what to do when the machine runs again. */
 int pc_virtio_create(struct machine *m, struct error *err);

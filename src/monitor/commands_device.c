@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "block/image.h"
 #include "display/display.h"
+#include "display/input.h"
 #include "display/vnc.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
@@ -181,12 +182,22 @@ static int cmd_announce(struct monitor *mon, const struct command_line *c, struc
     return machine_net_announce(mon->m) ? 0 : error_set(err, "there is no virtio network card");
 }
 
+static int cmd_mouse_set(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t n;
+
+    if (c->argc != 2) return error_set(err, "a number is wanted; 'info mice' shows them");
+    if (expression_value(mon, c->argv[1], NULL, &n, err) < 0) return -1;
+    return input_mouse_choose(machine_input(mon->m), (unsigned)MIN(n, (uint64_t)UINT32_MAX), err);
+}
+
 const struct command device_commands[] = {
     { "set_link", "NAME on|off", "plug in or pull out a network card's cable", cmd_set_link, NULL },
     { "hostfwd_add", "[NETDEV] RULE", "forward a port of the host: tcp:127.0.0.1:2222-:22", cmd_hostfwd_add, NULL },
     { "hostfwd_remove", "[NETDEV] RULE", "forward it no more: tcp:127.0.0.1:2222", cmd_hostfwd_remove, NULL },
     { "announce_self", "", "have virtio network cards announce their addresses", cmd_announce, NULL },
     { "balloon", "MIB", "memory the guest shall keep; it gives up the rest", cmd_balloon, NULL },
+    { "mouse_set", "NUMBER", "the pointer that viewers move ('info mice')", cmd_mouse_set, NULL },
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "screendump", "FILE [ppm|png]", "write the screen's picture to a file", cmd_screendump, NULL },

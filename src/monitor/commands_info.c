@@ -10,6 +10,7 @@
 #include "bus/pci.h"
 #include "chardev/chardev.h"
 #include "engine/engine.h"
+#include "display/input.h"
 #include "display/vnc.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
@@ -363,6 +364,17 @@ static int info_vnc(struct monitor *mon, const struct command_line *c, struct er
     return 0;
 }
 
+static int info_usb(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return machine_usb_info(mon->m, monitor_print_line, mon, err);
+}
+
+static int info_mice(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    input_mice_info(machine_input(mon->m), monitor_print_line, mon);
+    return 0;
+}
+
 static int info_usernet(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     machine_usernet_info(mon->m, monitor_print_line, mon);
@@ -386,6 +398,8 @@ const struct command info_commands[] = {
     { "balloon", "", "the memory balloon and the guest's statistics", info_balloon, NULL },
     { "network", "", "network cards and networks", info_network, NULL },
     { "usernet", "", "connections through user networks", info_usernet, NULL },
+    { "usb", "", "USB devices", info_usb, NULL },
+    { "mice", "", "the guest's pointers; * is the one in use", info_mice, NULL },
     { "vnc", "", "the VNC server and who looks", info_vnc, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
     { "jit", "", "what the engine counts", info_jit, NULL },

@@ -424,6 +424,10 @@ static const struct {
     { "virtio-net", "PCI", "another name for virtio-net-pci", device_virtio },
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-net-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "piix3-usb-uhci", "PCI", "USB 1.1 controller, which -usb adds too", device_usb_controller },
+    { "usb-tablet", "usb-bus", "a pointer with positions, which is not captured", device_usb },
+    { "usb-mouse", "usb-bus", "USB mouse", device_usb },
+    { "usb-kbd", "usb-bus", "USB keyboard", device_usb },
     { "VGA", "PCI", "standard VGA", device_vga },
     { "bochs-display", "PCI", "a frame buffer with the Bochs extensions, without VGA", device_vga },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
@@ -443,7 +447,7 @@ static const struct { const char *name, *instead; } devices_later[] = {
     { "vhost-vsock-pci", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
-    { "virtio-keyboard-pci", "there is a PS/2 keyboard" }, { "virtio-mouse-pci", "there is a PS/2 mouse" }, { "virtio-tablet-pci", "there is a PS/2 mouse" },
+    { "virtio-keyboard-pci", "use usb-kbd" }, { "virtio-mouse-pci", "use usb-mouse" }, { "virtio-tablet-pci", "use usb-tablet" },
 };
 
 int option_device(struct vm_options *o, const char *arg, struct error *err)

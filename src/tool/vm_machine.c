@@ -28,7 +28,6 @@ static struct machine_config *config_of(void *target)
         return on == (accepted) ? 0 : error_set(err, key "=%s is not supported in this version: " why, value); \
     }
 
-FIXED(machine_usb, "usb", false, "there is no USB")
 FIXED(machine_vmport, "vmport", false, "VMware's port is not there")
 FIXED(machine_smm, "smm", false, "there is no system management mode")
 FIXED(machine_dump_guest_core, "dump-guest-core", false, "core dumps leave guest memory out")
@@ -79,6 +78,13 @@ static int accel_tb_size(void *t, const char *value, struct error *err)
     if (value_unsigned("tb-size", value, 16384, &mib, err) < 0) return -1;
     config_of(t)->tb_cache_bytes = mib * MIB;
     return 0;
+}
+
+static int machine_usb(void *t, const char *value, struct error *err)
+{
+    bool on;
+
+    return value_bool("usb", value, &on, err) < 0 ? -1 : usb_enable(t, on, err);
 }
 
 static int accel_windows(void *t, const char *value, struct error *err)

@@ -138,6 +138,8 @@ static const struct row rows[] = {
     { "display", "none", "no display (the default in this version)", option_display },
     { "vga", "std|none", "graphic card", option_vga },
     { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
+    { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
+    { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
       "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
@@ -177,8 +179,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "sdl", "use -vnc HOST:N, or -nographic" },
     { "fda", "there is no floppy drive in this version" },
     { "fdb", "there is no floppy drive in this version" },
-    { "usb", "there is no USB in this version" },
-    { "usbdevice", "there is no USB in this version" },
     { "audiodev", "there is no sound in this version" },
     { "audio", "there is no sound in this version" },
     { "soundhw", "there is no sound in this version" },
@@ -276,7 +276,7 @@ static int options_finish(struct vm_options *o, struct error *err)
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
     if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
     if (memory_finish(o, err) < 0) return -1;
-    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0) return -1;
+    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
     firmware_find(o);
     return 0;
 }

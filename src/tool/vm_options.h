@@ -17,6 +17,9 @@ struct vm_options {
     struct arena *arena;
     bool nodefaults, nographic, display_given, snapshot, daemonize, quiet_display;
     bool serial_given, monitor_given, vga_given, vga_device_given, uuid_given;
+    bool usb;                        /* the board's own controller */
+    struct usb_device_config usb_device[CONFIG_USB_DEVICES];  /* -device usb-*, which come behind those of -usbdevice */
+    unsigned usb_device_count;
     const char *pidfile, *process_name, *firmware_dir[8];
     unsigned firmware_dir_count;
     const char *trace_list, *trace_file;

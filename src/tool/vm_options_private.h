@@ -17,6 +17,13 @@ option_fn option_vga, option_vnc;
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 /* "vgamem_mb=32" of -global VGA.vgamem_mb=32. */
 int global_vga(struct vm_options *o, const char *property, struct error *err);
+/* vm_usb.c */
+option_fn option_usb, option_usbdevice;
+int device_usb(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int device_usb_controller(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+/* -usb, or usb= of -machine. */
+int usb_enable(struct vm_options *o, bool on, struct error *err);
+int usb_finish(struct vm_options *o, struct error *err);
 /* vm_share.c */
 option_fn option_virtfs, option_fsdev;
 int shares_finish(struct vm_options *o, struct error *err);

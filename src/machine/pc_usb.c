@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * USB of the board: controllers and what is plugged into them. Devices can be plugged in and pulled out while the machine runs.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "device/usb/hid.h"
+#include "device/usb/uhci.h"
+#include "machine/pc_private.h"
+
+static int controller_create(struct machine *m, const struct usb_controller_config *c, struct error *err)
+{
+    struct usb_bus *bus = NULL, **at = &m->usb;
+    struct device *d;
+    char name[64];
+
+    if (c->id) snprintf(name, sizeof(name), "%s.0", c->id);
+    else snprintf(name, sizeof(name), "usb-bus.%u", m->usb_buses_unnamed++);
+    d = uhci_new(&(struct uhci_config){ m->pci, c->devfn, c->id, name }, &bus, err);
+    if (!d) return -1;
+    pc_device_add(m, d);
+    while (*at) at = &(*at)->next;
+    *at = bus;
+    return 0;
+}
+
+int pc_usb_create(struct machine *m, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.usb.controllers; i++)
+        if (controller_create(m, &m->config.usb.controller[i], err) < 0) return -1;
+    for (unsigned i = 0; i < m->config.usb.devices; i++)
+        if (!pc_usb_add(m, &m->config.usb.device[i], err)) return -1;
+    return 0;
+}
+
+/* ---- devices ---- */
+
+static struct usb_device *device_create(struct machine *m, const struct usb_device_config *c, struct error *err)
+{
+    struct hid_config hid = { .id = c->id, .serial = c->serial, .full_speed_only = c->full_speed_only, .input = m->input };
+
+    hid.kind = c->kind == USB_KIND_KEYBOARD ? HID_KEYBOARD : c->kind == USB_KIND_MOUSE ? HID_MOUSE : HID_TABLET;
+    return hid_new(&hid, err);
+}
+
+static struct usb_bus *bus_find(struct machine *m, const char *name, struct error *err)
+{
+    struct usb_bus *b = m->usb;
+
+    while (b && name && strcmp(b->name, name)) b = b->next;
+    if (!b && !m->usb) error_set(err, "there is no USB; add -usb");
+    else if (!b) error_set(err, "there is no USB bus '%s'; the first is '%s'", name, m->usb->name);
+    return b;
+}
+
+struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *c, struct error *err)
+{
+    struct usb_bus *b = bus_find(m, c->bus, err);
+    struct usb_device *d = b ? device_create(m, c, err) : NULL;
+
+    if (d && usb_attach(b, c->port, d, err) < 0) {
+        device_destroy(&d->device);
+        d = NULL;
+    }
+    if (d) pc_device_add(m, &d->device);
+    return d;
+}
+
+void pc_usb_remove(struct machine *m, struct usb_device *d)
+{
+    struct device **at = &m->devices;
+
+    while (*at && *at != &d->device) at = &(*at)->next;
+    if (*at) *at = d->device.next;
+    device_destroy(&d->device);
+}
+
+/* ---- for the monitor ---- */
+
+int machine_usb_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err)
+{
+    static const char *const speeds[] = { [USB_LOW] = "1.5", [USB_FULL] = "12", [USB_HIGH] = "480", [USB_SUPER] = "5000" };
+    unsigned number = 0;
+    char line[256];
+
+    if (!m->usb) return error_set(err, "there is no USB; start the machine with -usb");
+    for (const struct usb_bus *b = m->usb; b; b = b->next, number++)
+        for (const struct usb_port *p = b->ports; p; p = p->next) {
+            const struct usb_device *d = p->device;
+
+            if (!d) continue;
+            snprintf(line, sizeof(line), "  Device %u.%u, Port %s, Speed %s Mb/s, Product %s%s%s", number, d->address, p->path, speeds[d->speed],
+                     usb_ops(d)->description->string[usb_ops(d)->description->name], d->device.id ? ", ID: " : "", d->device.id ? d->device.id : "");
+            print(opaque, line);
+        }
+    return 0;
+}

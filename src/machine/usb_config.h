@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The USB controllers and devices that a command line asked for. */
+#ifndef MACHINE_USB_CONFIG_H
+#define MACHINE_USB_CONFIG_H
+
+#include <stdbool.h>
+
+enum { CONFIG_USB_CONTROLLERS = 8, CONFIG_USB_DEVICES = 32 };
+enum usb_controller_kind { USB_CONTROLLER_UHCI };
+struct usb_controller_config {
+    enum usb_controller_kind kind;
+    const char *id;                    /* the user's or NULL; its bus is then usb-bus.N */
+    int devfn;                         /* -1: the next free slot */
+};
+enum usb_kind { USB_KIND_KEYBOARD, USB_KIND_MOUSE, USB_KIND_TABLET };
+struct usb_device_config {
+    enum usb_kind kind;
+    const char *id, *bus, *port, *serial;    /* all may be NULL: the first bus, the first free port, a serial number made of the place */
+    bool full_speed_only;
+};
+struct usb_config {
+    struct usb_controller_config controller[CONFIG_USB_CONTROLLERS];
+    unsigned controllers;
+    struct usb_device_config device[CONFIG_USB_DEVICES];
+    unsigned devices;
+};
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* USB: -usb, -usbdevice, controllers and devices of -device. Those of -usbdevice come before the others, as in qemu. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "tool/vm_options_private.h"
+#include "tool/vm_virtio_private.h"
+
+enum { DEVFN_UHCI = 1 << 3 | 2 };
+
+/* ---- the board's own controller ---- */
+
+int usb_enable(struct vm_options *o, bool on, struct error *err)
+{
+    o->usb = on;
+    return 0;
+}
+
+int option_usb(struct vm_options *o, const char *arg, struct error *err) { return usb_enable(o, true, err); }
+
+/* ---- devices ---- */
+
+struct usb_request_option {
+    struct vm_options *o;
+    struct usb_device_config d;
+};
+
+static struct usb_device_config *of(void *t) { return &((struct usb_request_option *)t)->d; }
+static int set_accept(void *t, const char *v, struct error *err) { return 0; }
+static int set_id(void *t, const char *v, struct error *err) { of(t)->id = v; return 0; }
+static int set_bus(void *t, const char *v, struct error *err) { of(t)->bus = v; return 0; }
+static int set_port(void *t, const char *v, struct error *err) { of(t)->port = v; return 0; }
+
+static int set_serial(void *t, const char *v, struct error *err)
+{
+    if (strlen(v) > 80) return error_set(err, "serial: at most 80 characters");
+    of(t)->serial = v;
+    return 0;
+}
+
+static int set_version(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("usb_version", v, 2, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "usb_version=%s: it is 1 or 2", v);
+    of(t)->full_speed_only = n == 1;
+    return 0;
+}
+
+#define COMMON_KEYS { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "port", set_port, NULL }, { "serial", set_serial, NULL }
+static const struct option_key hid_keys[] = { COMMON_KEYS, { "usb_version", set_version, NULL }, { NULL, NULL, NULL } };
+
+static const struct { const char *name, *legacy; enum usb_kind kind; const struct option_key *keys; } kinds[] = {
+    { "usb-tablet", "tablet", USB_KIND_TABLET, hid_keys }, { "usb-mouse", "mouse", USB_KIND_MOUSE, hid_keys },
+    { "usb-kbd", "keyboard", USB_KIND_KEYBOARD, hid_keys },
+};
+
+int device_usb(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    struct usb_request_option r = { .o = o };
+    unsigned n = 0;
+
+    while (strcmp(kinds[n].name, l->pair[0].value)) n++;
+    if (option_list_get(l, "help")) return keys_show(kinds[n].name, kinds[n].keys);
+    if (o->usb_device_count == ARRAY_SIZE(o->usb_device)) return error_set(err, "-device %s: more than %zu USB devices", kinds[n].name, ARRAY_SIZE(o->usb_device));
+    if (option_list_apply(l, arena_format(o->arena, "-device %s", kinds[n].name), kinds[n].keys, &r, err) < 0) return -1;
+    r.d.kind = kinds[n].kind;
+    o->usb_device[o->usb_device_count++] = r.d;
+    return 0;
+}
+
+int option_usbdevice(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct usb_config *c = &o->config.usb;
+    struct nearest near;
+
+    if (!strncmp(arg, "disk:", 5))
+        return error_set(err, "-usbdevice %s: use -drive file=%s,if=none,id=stick -device usb-storage,drive=stick", arg, arg + 5);
+    nearest_begin(&near, arg);
+    for (unsigned n = 0; n < ARRAY_SIZE(kinds); n++) {
+        if (!kinds[n].legacy) continue;
+        nearest_offer(&near, kinds[n].legacy);
+        if (strcmp(kinds[n].legacy, arg)) continue;
+        if (c->devices == CONFIG_USB_DEVICES) return error_set(err, "-usbdevice %s: more than %d USB devices", arg, CONFIG_USB_DEVICES);
+        c->device[c->devices++] = (struct usb_device_config){ .kind = kinds[n].kind };
+        return usb_enable(o, true, err);
+    }
+    if (nearest_result(&near)) return error_set(err, "-usbdevice %s is not known; did you mean '%s'?", arg, near.best);
+    return error_set(err, "-usbdevice %s is not known; known are tablet, mouse, keyboard; -device has more", arg);
+}
+
+/* ---- controllers ---- */
+
+static const struct option_key controller_keys[] = {
+    { "driver", set_accept, NULL }, { "id", virtio_set_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL },
+    { "multifunction", virtio_set_off_only, NULL }, { NULL, NULL, NULL },
+};
+
+static int controller_add(struct vm_options *o, const struct usb_controller_config *controller, struct error *err)
+{
+    struct usb_config *c = &o->config.usb;
+
+    if (c->controllers == CONFIG_USB_CONTROLLERS) return error_set(err, "more than %d USB controllers", CONFIG_USB_CONTROLLERS);
+    c->controller[c->controllers++] = *controller;
+    return 0;
+}
+
+int device_usb_controller(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
+    const char *name = l->pair[0].value;
+
+    if (option_list_get(l, "help")) return keys_show(name, controller_keys);
+    if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controller_keys, &r, err) < 0) return -1;
+    return controller_add(o, &(struct usb_controller_config){ USB_CONTROLLER_UHCI, r.d.id, r.d.pci.devfn }, err);
+}
+
+int usb_finish(struct vm_options *o, struct error *err)
+{
+    struct usb_config *c = &o->config.usb;
+
+    if (o->usb) {
+        if (c->controllers == CONFIG_USB_CONTROLLERS) return error_set(err, "more than %d USB controllers", CONFIG_USB_CONTROLLERS);
+        memmove(c->controller + 1, c->controller, c->controllers * sizeof(c->controller[0]));
+        c->controller[0] = (struct usb_controller_config){ USB_CONTROLLER_UHCI, NULL, DEVFN_UHCI };
+        c->controllers++;
+    }
+    for (unsigned i = 0; i < o->usb_device_count; i++) {
+        if (c->devices == CONFIG_USB_DEVICES) return error_set(err, "more than %d USB devices", CONFIG_USB_DEVICES);
+        c->device[c->devices++] = o->usb_device[i];
+    }
+    if (c->devices && !c->controllers) return error_set(err, "a USB device needs a USB controller; add -usb");
+    return 0;
+}
