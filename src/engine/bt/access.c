@@ -41,8 +41,8 @@ void t_effective_offset(struct trans *t, const struct x86_insn *insn, int extra)
     struct emitter *e = &t->e;
     int64_t disp = insn->disp + extra;
     if (insn->rip_relative) {
-        e_load(e, S1, vm(VOFF(pcbase)));
-        lea_sized(t, insn->addrsize, S1, hm(S1, (int32_t)(t_next_offset(t) + insn->disp)));
+        t_rip_load(t, S1, (int32_t)(t_next_offset(t) + insn->disp));
+        if (insn->addrsize != 8) lea_sized(t, insn->addrsize, S1, hm(S1, 0));
         return;
     }
     if (insn->base < 0 || disp != (int32_t)disp) {

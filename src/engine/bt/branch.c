@@ -15,6 +15,9 @@
 
 static struct host_mem vm(int32_t offset) { return hm(H_RSP, offset); }
 
+/* RIP is a constant of this block, and of all that it can lead to (the salt has the mode in it). */
+static bool has_fixed_rip(const struct trans *t) { return t->flags & TBF_WINDOW; }
+
 /* S1 = RIP: go there. */
 void t_exit_s1(struct trans *t)
 {
@@ -36,18 +39,15 @@ void t_exit_s1(struct trans *t)
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, t->en->thunk_lookup);
     e_bind8(e, hit);
-    e_load(e, H_R10, vm(VOFF(scratch[0])));
+    if (!has_fixed_rip(t)) e_load(e, H_R10, vm(VOFF(scratch[0])));
     e_jmp_mem(e, hmi(H_RSP, S2, 8, offsetof(struct jump_cache_entry, code)));
 }
 
 /* S1 = RIP of a target given as an offset in the page, wrapped to bits. */
 static void target_to_s1(struct trans *t, int64_t target, unsigned opsize)
 {
-    struct emitter *e = &t->e;
-    e_load(e, S1, vm(VOFF(pcbase)));
-    if (t->mode == X86_CODE64) e_lea(e, S1, hm(S1, (int32_t)target));
-    else e_lea32(e, S1, hm(S1, (int32_t)target));
-    if (t->mode != X86_CODE64 && opsize == 2) e_movzx16(e, S1, S1);
+    t_rip_load(t, S1, target);
+    if (t->mode != X86_CODE64 && opsize == 2) e_movzx16(&t->e, S1, S1);
 }
 
 /* Offset of the target in this page if a direct jump may lead there, or -1. */
@@ -80,6 +80,7 @@ static void patchable(struct trans *t, unsigned opcode, int32_t target)
     e_opcode(e, opcode);
     j->patch = e->p - t->en->rw;
     j->target = target;
+    if (has_fixed_rip(t)) j->rip = t->key_base + target;
     e32(e, 0);
 }
 
@@ -106,23 +107,32 @@ static void poll(struct trans *t, int64_t target)
     e_bind8(e, fine);
 }
 
+/* T0 = a constant that bt_jump_connect sets. */
+static void guard_load(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    e_nops(e, -((uintptr_t)e->p + 2) % 8);
+    t->jump[t->jump_count].guard = e->p + 2 - t->en->rw;
+    e_mov_ri64(e, T0, PAGE_NONE);
+}
+
 /* To another page: RIP + key of its page in the fetch TLB + a constant of the target is 0 when the page is mapped where it
- * was when the jump was connected. Flags stay. */
+ * was when the jump was connected. Where RIP is a constant, so is the place of the key in guard[]. Flags stay. */
 static void guarded(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
-    struct tb_jump *j = &t->jump[t->jump_count];
     int32_t entries = VOFF(mmu[0].entry) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL);
-    e_load(e, S1, vm(VOFF(pcbase)));
-    if (t->mode == X86_CODE64) e_lea(e, S1, hm(S1, (int32_t)target));
-    else e_lea32(e, S1, hm(S1, (int32_t)target));
-    e_pext(e, S2, S1, vm(VOFF(index_mask)));
-    e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
-    e_nops(e, -((uintptr_t)e->p + 2) % 8);
-    j->guard = e->p + 2 - t->en->rw;
-    e_mov_ri64(e, T0, PAGE_NONE);
-    e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, fetch)));
-    e_lea(e, T0, hmi(T0, S1, 1, 0));
+    if (has_fixed_rip(t)) {
+        e_load(e, S2, vm(VOFF(guard[0]) + 8 * (int32_t)bt_guard_slot(t->key_base + target)));
+        guard_load(t);
+    } else {
+        t_rip_load(t, S1, target);
+        e_pext(e, S2, S1, vm(VOFF(index_mask)));
+        e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
+        guard_load(t);
+        e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, fetch)));
+        e_lea(e, T0, hmi(T0, S1, 1, 0));
+    }
     e_lea(e, T0, hmi(T0, S2, 1, 0));
     uint8_t *hit = e_jrcxz_fwd(e);
     t->jump_stub[t->jump_count].miss = e_jmp32_fwd(e);
@@ -316,10 +326,21 @@ static void note_return(struct trans *t)
     unsigned next = t_next_offset(t);
     if (!has_return_stack(t) || t->crossing || next >= PAGE_BYTES || t->jump_count >= TB_MAX_JUMPS - TB_GROUPS - 1) return;
     e_pext(e, S2, HOST_RSP, vm(VOFF(ret_mask)));
-    e_load(e, T0, vm(VOFF(pcbase)));
-    e_load(e, S1, vm(VOFF(salt)));
-    e_lea(e, T0, hmi(T0, S1, 1, next));
-    e_not(e, T0);
+    if (has_fixed_rip(t)) {
+        int64_t add = -(int64_t)(t->key_base + next) - 1;
+        e_load(e, T0, vm(VOFF(minus_salt)));
+        if (add != (int32_t)add) {
+            e_mov_ri(e, S1, add);
+            e_lea(e, T0, hmi(T0, S1, 1, 0));
+        } else {
+            e_lea(e, T0, hm(T0, (int32_t)add));
+        }
+    } else {
+        e_load(e, T0, vm(VOFF(pcbase)));
+        e_load(e, S1, vm(VOFF(salt)));
+        e_lea(e, T0, hmi(T0, S1, 1, next));
+        e_not(e, T0);
+    }
     e_store(e, ret_entry(VOFF(ret_tag)), T0);
     struct tb_jump *j = &t->jump[t->jump_count++];
     align_patch(e, 3);
@@ -344,7 +365,7 @@ static void exit_return(struct trans *t)
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, t->en->thunk_by_cache);
     e_bind8(e, hit);
-    e_load(e, S1, vm(VOFF(scratch[0])));
+    if (!has_fixed_rip(t)) e_load(e, S1, vm(VOFF(scratch[0])));
     e_jmp_mem(e, ret_entry(VOFF(ret_code)));
 }
 

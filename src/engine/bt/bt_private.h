@@ -20,6 +20,7 @@ enum {
     SECOND_BITS = 11, SECOND_WAYS = 4,             /* sets and ways of the second-level TLB */
     FILTER_BITS = 12,                              /* of the Bloom filters in tlb.c */
     PCIDS = 4096,
+    GUARD_BITS = 13, GUARD_SIZE = 1 << GUARD_BITS, GUARD_LOG = 1024,     /* user pages that jumps from windows' blocks lead to */
     RET_BITS = 8, RET_SIZE = 1 << RET_BITS,        /* entries of the return stack */
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
@@ -55,10 +56,11 @@ enum {
 #define TBF_AVX         (1u << 15)     /* CR4.OSXSAVE and XCR0 has SSE and AVX */
 #define TBF_STEP        (1u << 16)     /* one instruction, then bt_step_done */
 #define TBF_ALIGN       (1u << 17)     /* alignment checking is on */
-#define TBF_FIXED       (1u << 18)     /* key_base counts: RIP of the page is a constant of the translation */
+#define TBF_FIXED       (1u << 18)     /* code segment limits or breakpoints count, and RIP */
 #define TBF_TRACE       (1u << 19)
 #define TBF_NOGROUP     (1u << 20)     /* the rest of a block, where a group's check failed (group.c) */
-#define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c) */
+#define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c); RIP is a constant of the code */
+#define TBF_HAS_RIP     (TBF_FIXED | TBF_WINDOW)       /* key_base, RIP of the page, is part of the key */
 
 struct tb;
 
@@ -70,6 +72,7 @@ struct tb_jump {
     uint32_t patch;                    /* offset in the cache of the rel32 */
     uint32_t stub;                     /* offset of: mov r10, this; jmp to a thunk that asks for the target */
     uint32_t guard;                    /* offset of the 8 bytes that the check adds; 0: within the page, no check */
+    uint64_t rip;                      /* of the target, where RIP is a constant */
     int32_t target;                    /* offset from the start of the page */
     bool ungrouped;                    /* to the same code without groups */
     bool is_return;                    /* no jump: the address that a call notes for its return */
@@ -130,6 +133,7 @@ static inline uint64_t bt_fetch_key(gva_t page, gpa_t gpa)
     uint64_t number = gpa >> 12;
     return -(PAGE_OF(page) + ((number & 0xfff) | number >> 12 << 49));
 }
+static inline unsigned bt_guard_slot(gva_t linear) { return linear >> 12 & (GUARD_SIZE - 1); }
 static inline uint64_t bt_guard(gpa_t target) { return -bt_fetch_key(0, target) - PAGE_OFFSET(target); }
 
 struct tlb_log { uint32_t count; uint16_t slot[TLB_LOG]; };        /* count TLB_LOG + 1: there were more */
@@ -183,7 +187,7 @@ struct bt_vcpu {
     /* Used by generated code; what it uses most stands first, where one byte of displacement reaches it. */
     uint64_t index_mask;               /* for pext: TLB index bits */
     uint64_t high_mask;                /* ~0xfff */
-    uint64_t pcbase;                   /* RIP of the current TB's page start */
+    uint64_t pcbase;                   /* RIP of the current TB's page start, unless that is a constant (TBF_WINDOW) */
     uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
     uint64_t jc_mask;
     uint32_t pending;                  /* not 0: leave generated code at the next poll */
@@ -201,8 +205,10 @@ struct bt_vcpu {
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
     uint64_t ret_mask;                 /* of the return stack, see branch.c */
+    uint64_t minus_salt;               /* of good_salt */
     uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
     uint64_t window[WINDOW_PIECES];    /* addends: host minus linear address */
+    uint64_t guard[GUARD_SIZE];        /* bt_fetch_key of user pages, by low bits of their number */
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
     /* Used by C only. */
@@ -243,6 +249,8 @@ struct bt_vcpu {
     struct tlb_log log[MMU_COUNT][2];  /* filled slots: local, global */
     uint32_t evictions;                /* of the first level, lately */
     uint32_t second_victim;
+    uint32_t guard_count;              /* filled slots of guard[]; GUARD_LOG + 1: more than are logged */
+    uint16_t guard_log[GUARD_LOG];
     uint64_t asid, asid_global, asid_last, asid_stale;     /* PCIDs' up to asid_stale are no longer good */
     unsigned pcid;
     uint64_t pcid_asid[PCIDS];
@@ -309,7 +317,7 @@ struct bt_engine {
     struct { gpa_t start; uint64_t size; } work[64];
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
-             thunk_crossing, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
+             thunk_crossing, thunk_crossing_fixed, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
     uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_guest_bytes, count_host_bytes;
 };
 
@@ -327,6 +335,12 @@ static inline int host_of(int guest)
 struct bt_helper_call { bt_helper_fn *fn; const struct x86_insn *insn; struct x86_insn copy; };
 
 enum { HOST_RCX = H_R14, HOST_RSP = H_R15, S1 = H_R10, S2 = H_R11, T0 = H_RCX };
+
+/* RIP of the page that tb's code is running at. */
+static inline uint64_t bt_page_rip(const struct bt_vcpu *v, const struct tb *tb)
+{
+    return tb->flags & TBF_WINDOW ? tb->key_base : v->pcbase;
+}
 
 static inline struct bt_vcpu *bt_of(struct engine_vcpu *v) { return container_of(v, struct bt_vcpu, base); }
 
@@ -362,6 +376,7 @@ void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb
 void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
 bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page); /* true: there was an entry */
 void bt_tlb_drop_write_at(struct bt_vcpu *v, unsigned idx, gva_t linear);
+void bt_guard_note(struct bt_vcpu *v, gva_t linear, gpa_t gpa);
 void bt_fetch_page_note(struct bt_vcpu *v, gva_t linear);      /* the jump cache leads there */
 void bt_fetch_pages_forget(struct bt_vcpu *v);
 /* GPA for fetching at linear; raises. io: the page is device memory. */

@@ -152,6 +152,15 @@ void t_group_begin(struct trans *t)
 
 static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(group_addend[0]) + 8 * g->slot); }
 
+/* An address without a register, or relative to RIP where that is a constant. */
+static bool is_constant(const struct trans *t, const struct address *a)
+{
+    return a->index < 0 && (a->base < 0 || (a->base == ADDRESS_RIP && t->flags & TBF_WINDOW));
+}
+
+static uint64_t constant_base(const struct trans *t, const struct address *a) { return a->base < 0 ? 0 : t->key_base; }
+static int32_t piece_of(uint64_t linear) { return linear >> 39 & (WINDOW_PIECES - 1); }
+
 /* The addend of the current instruction's group in S2. address: a register with an address of it. */
 static void addend_to_s2(struct trans *t, int n, int address)
 {
@@ -162,7 +171,7 @@ static void addend_to_s2(struct trans *t, int n, int address)
         e_load(e, S2, slot_of(g));
         return;
     }
-    if (g->at.base < 0 && g->at.index < 0) e_load(e, S2, hm(H_RSP, VOFF(window[0]) + (g->low < 0 ? 8 * (WINDOW_PIECES - 1) : 0)));
+    if (is_constant(t, &g->at)) e_load(e, S2, hm(H_RSP, VOFF(window[0]) + 8 * piece_of(constant_base(t, &g->at) + g->low)));
     else t_window_addend(t, address);
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
 }
@@ -174,7 +183,7 @@ static void address_to_s1(struct trans *t, int n)
     struct emitter *e = &t->e;
     if (t->s1_group == n) return;
     if (a->base == ADDRESS_RIP) {
-        e_load(e, S1, hm(H_RSP, VOFF(pcbase)));
+        t_rip_load(t, S1, 0);
         return;
     }
     int index = a->index, base = a->base < 0 ? -1 : host_of(a->base);
@@ -196,10 +205,11 @@ static void access_in_window(struct trans *t, int n, int32_t disp, const struct 
 {
     const struct address *a = &t->group[n].at;
     int address = S1;
-    if (a->base < 0 && a->index < 0) {
+    int64_t constant = constant_base(t, a) + disp;
+    if (is_constant(t, a) && constant == (int32_t)constant) {
         addend_to_s2(t, n, -1);
         t->s2_group = n;
-        t_op(t, op, hm(S2, disp));
+        t_op(t, op, hm(S2, (int32_t)constant));
         return;
     }
     if (a->index < 0 && a->base < 16 && host_of(a->base) >= 0) address = host_of(a->base);

@@ -93,8 +93,11 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
         store_sized(e, m, op->size, T0);
         break;
     case OP_STORE_PC:
-        e_load(e, T0, hm(H_RSP, VOFF(pcbase)));
-        e_lea(e, T0, hm(T0, t_next_offset(t)));
+        if (t->flags & TBF_WINDOW && op->size == 8 && t->key_base + t_next_offset(t) < 1u << 31) {
+            store_imm(e, m, 8, (int64_t)(t->key_base + t_next_offset(t)));
+            break;
+        }
+        t_rip_load(t, T0, t_next_offset(t));
         store_sized(e, m, op->size, T0);
         break;
     case OP_BIT: bit_operation(t, i, m); break;
@@ -125,9 +128,7 @@ void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
     bt_copy(&call->copy, t_insn(t), sizeof(call->copy));
     call->insn = &call->copy;
     e_mov_ri(e, H_R10, (uint64_t)call);
-    e_load(e, H_R11, hm(H_RSP, VOFF(pcbase)));
-    if (t->mode == X86_CODE64) e_lea(e, H_R11, hm(H_R11, t->offset[t->current]));
-    else e_lea32(e, H_R11, hm(H_R11, t->offset[t->current]));
+    t_rip_load(t, H_R11, t->offset[t->current]);
     if (end) {
         e_jmp_to(e, t->en->thunk_helper_end);
         t->ended = true;

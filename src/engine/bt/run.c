@@ -27,6 +27,7 @@ void bt_salt_update(struct bt_vcpu *v)
 {
     uint64_t space = (v->tbflags & TBF_CPL) == TBF_CPL ? v->asid : ~v->kernel_generation;
     v->good_salt = mix(mix(v->generation + space) ^ v->tbflags * 0x9e3779b97f4a7c15ull ^ mix(v->cs_key + 1));
+    v->minus_salt = -v->good_salt;
     __atomic_store_n(&v->salt, v->good_salt, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&v->pending, __ATOMIC_SEQ_CST)) __atomic_store_n(&v->salt, ~v->good_salt, __ATOMIC_SEQ_CST);
 }
@@ -46,7 +47,7 @@ void bt_new_salt(struct bt_vcpu *v)
 /* Forgets a block's places in the jump cache: RIP is known but for its page, or as a whole. */
 void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb)
 {
-    uint64_t code = (uint64_t)v->engine->rx + tb->host, step = tb->flags & TBF_FIXED ? JC_SIZE : PAGE_BYTES;
+    uint64_t code = (uint64_t)v->engine->rx + tb->host, step = tb->flags & TBF_HAS_RIP ? JC_SIZE : PAGE_BYTES;
     for (uint64_t at = (tb->key_base + PAGE_OFFSET(tb->pc)) & MIN(step - 1, JC_SIZE - 1ull); at < JC_SIZE; at += step)
         if (v->jc[at].code == code) v->jc[at].tag = ~0ull;
 }
@@ -420,7 +421,7 @@ uint64_t bt_step_done(struct bt_vcpu *v) { return bt_next(v); }
 /* Direct jump j wants its target. */
 uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
 {
-    uint64_t rip = v->pcbase + j->target;
+    uint64_t rip = bt_page_rip(v, j->from) + j->target;
     v->s.rip = x86_is_code64(&v->s) ? rip : (uint32_t)rip;
     v->epoch++;
     v->count[COUNT_CHAIN]++;
@@ -472,7 +473,7 @@ uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc)
     v->code_changed = 0;
     if (!tb || !tb->dead) return host_pc;
     const struct tb_insn *i = bt_tb_insn_at(v->engine, tb, host_pc - 1);
-    v->s.rip = bt_rip_mask(v, v->pcbase + i->guest + i->len);
+    v->s.rip = bt_rip_mask(v, bt_page_rip(v, tb) + i->guest + i->len);
     return bt_next(v);
 }
 
@@ -483,7 +484,7 @@ void bt_unwind(struct bt_vcpu *v)
 {
     if (!v->unwind_pc) return;
     struct tb *tb = bt_tb_of_host(v->engine, v->unwind_pc);
-    if (tb) v->s.rip = bt_rip_mask(v, v->pcbase + bt_tb_insn_at(v->engine, tb, v->unwind_pc - 1)->guest);
+    if (tb) v->s.rip = bt_rip_mask(v, bt_page_rip(v, tb) + bt_tb_insn_at(v->engine, tb, v->unwind_pc - 1)->guest);
     v->unwind_pc = 0;
 }
 

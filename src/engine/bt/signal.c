@@ -37,7 +37,7 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
     for (int g = 0; g < 16; g++)
         if (host_of(g) >= 0) s->gpr[g] = *greg(uc, host_of(g));
     s->rflags = (s->rflags & ~(uint64_t)RFLAGS_ARITH) | (uc->uc_mcontext.gregs[GREG_EFL] & RFLAGS_ARITH);
-    s->rip = bt_rip_mask(v, v->pcbase + i->guest);
+    s->rip = bt_rip_mask(v, bt_page_rip(v, tb) + i->guest);
     v->event = (struct bt_event){ .kind = BT_EVENT_EXCEPTION };
     v->event_pending = true;
     if (in_window) {                                   /* whatever it is, the softmmu finds out */

@@ -18,7 +18,7 @@ static unsigned hash_of(gpa_t pc, uint32_t flags)
 /* The block for the vCPU's present mode at pc; NULL: not translated. */
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip)
 {
-    uint64_t base = v->tbflags & TBF_FIXED ? rip - PAGE_OFFSET(pc) : 0;
+    uint64_t base = v->tbflags & TBF_HAS_RIP ? rip - PAGE_OFFSET(pc) : 0;
     uint32_t limit = v->tbflags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
     for (struct tb *tb = v->engine->hash[hash_of(pc, v->tbflags)]; tb; tb = tb->hash_next)
         if (tb->pc == pc && tb->flags == v->tbflags && tb->key_base == base && tb->cs_limit == limit) return tb;
@@ -78,8 +78,9 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     j->to = to;
     j->next_incoming = to->incoming;
     to->incoming = j;
-    patch(e, j, j->guard || j->is_return ? to->host : to->host_main);
-    if (j->guard) guard_set(e, j, bt_guard(to->pc));
+    bool fixed = j->from->flags & TBF_WINDOW;
+    patch(e, j, (j->guard && !fixed) || j->is_return ? to->host : to->host_main);
+    if (j->guard) guard_set(e, j, fixed ? -bt_fetch_key(j->rip, to->pc) : bt_guard(to->pc));
 }
 
 /* The target is no place to jump to directly: the stub looks in the jump cache from now on. */
@@ -88,7 +89,7 @@ void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j)
     enum { MOV_R10_BYTES = 10, JMP_BYTES = 5 };
     uint64_t end = (uint64_t)e->rx + j->stub + MOV_R10_BYTES + JMP_BYTES;
     int32_t *place = (int32_t *)(e->rw + j->stub + MOV_R10_BYTES + 1);
-    uint64_t thunk = j->is_return ? e->thunk_by_cache : e->thunk_crossing;
+    uint64_t thunk = j->is_return ? e->thunk_by_cache : j->from->flags & TBF_WINDOW ? e->thunk_crossing_fixed : e->thunk_crossing;
     __atomic_store_n(place, (int32_t)(thunk - end), __ATOMIC_RELEASE);
 }
 
@@ -114,7 +115,7 @@ static void entry_close(struct bt_engine *e, const struct tb *tb)
 {
     enum { JMP_BYTES = 5 };
     uint64_t *place = (uint64_t *)(e->rw + tb->host), end = (uint64_t)e->rx + tb->host + JMP_BYTES;
-    uint32_t d = e->thunk_dead - end;
+    uint32_t d = (tb->flags & TBF_WINDOW ? e->thunk_by_cache : e->thunk_dead) - end;
     __atomic_store_n(place, (*place & 0xffffff0000000000ull) | (uint64_t)d << 8 | 0xe9, __ATOMIC_RELEASE);
 }
 

@@ -46,12 +46,13 @@ static void call_c(struct emitter *e, const void *fn)
     e8(e, 0xff); e8(e, 0xd0);
 }
 
-/* RAX is host code to go on with; if it is a block's entry for look-ups, that wants RIP in R10. */
+/* RAX is host code to go on with; if it is a block's entry for look-ups, that wants RIP in R10, and in scratch[0] when the block is no more. */
 static void continue_at_rax(struct emitter *e)
 {
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_RAX);
     load_registers(e, 0);
     e_load(e, H_R10, hm(H_RSP, VOFF(s.rip)));
+    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
     e_jmp_mem(e, hm(H_RSP, VOFF(jump_to)));
 }
 
@@ -189,13 +190,17 @@ static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
 
 /* R10: struct tb_jump, whose target is an instruction across two pages and so cannot be jumped to directly. Looks in the
  * jump cache, 64-bit code only. */
-static uint64_t build_crossing(struct bt_engine *en, struct emitter *e)
+static uint64_t build_crossing(struct bt_engine *en, struct emitter *e, bool fixed)
 {
     uint64_t at = begin(e);
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_R10);
-    e_movsxd_load(e, H_R11, hm(H_R10, offsetof(struct tb_jump, target)));
-    e_load(e, H_R10, hm(H_RSP, VOFF(pcbase)));
-    e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
+    if (fixed) {
+        e_load(e, H_R10, hm(H_R10, offsetof(struct tb_jump, rip)));
+    } else {
+        e_movsxd_load(e, H_R11, hm(H_R10, offsetof(struct tb_jump, target)));
+        e_load(e, H_R10, hm(H_RSP, VOFF(pcbase)));
+        e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
+    }
     e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
     e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
     e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, 0));
@@ -239,7 +244,8 @@ void bt_thunks_build(struct bt_engine *en)
     build_helpers(en, e);
     build_memory(en, e);
     en->thunk_chain = build_out(e, bt_chain, true);
-    en->thunk_crossing = build_crossing(en, e);
+    en->thunk_crossing = build_crossing(en, e, false);
+    en->thunk_crossing_fixed = build_crossing(en, e, true);
     en->thunk_return = build_out(e, bt_return, true);
     en->thunk_lookup = begin(e);                       /* scratch[0]: RIP */
     save_registers(e, 0);

@@ -145,12 +145,28 @@ static void bind_label(struct trans *t, unsigned n)
         if (t->inner[k].insn == n) e_bind32(&t->e, t->inner[k].from);
 }
 
+void t_rip_load(struct trans *t, int to, int64_t offset)
+{
+    if (t->flags & TBF_WINDOW) {
+        e_mov_ri(&t->e, to, t->key_base + offset);
+        return;
+    }
+    e_load(&t->e, to, hm(H_RSP, VOFF(pcbase)));
+    if (!offset) return;
+    if (t->mode == X86_CODE64) e_lea(&t->e, to, hm(to, (int32_t)offset));
+    else e_lea32(&t->e, to, hm(to, (int32_t)offset));
+}
+
 static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
     struct tb *tb = t->tb;
-    e_lea32_disp(e, S1, S1, -(int32_t)t->offset[0]);   /* look-up entry: S1 = RIP; bt_tb_unlink writes over it */
-    e_store(e, hm(H_RSP, VOFF(pcbase)), S1);
+    if (t->flags & TBF_WINDOW) {                       /* look-up entry; bt_tb_unlink writes over it */
+        e_nops(e, 7);
+    } else {
+        e_lea32_disp(e, S1, S1, -(int32_t)t->offset[0]);
+        e_store(e, hm(H_RSP, VOFF(pcbase)), S1);
+    }
     tb->host_main = e->p - t->en->rw;
     for (unsigned n = 0; n < t->count && !e->full; n++) {
         t->current = n;
@@ -244,7 +260,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     bt_fill(tb, 0, sizeof(*tb));
     tb->pc = pc;
     tb->flags = t->flags;
-    tb->key_base = t->flags & TBF_FIXED ? t->key_base : 0;
+    tb->key_base = t->flags & TBF_HAS_RIP ? t->key_base : 0;
     tb->cs_limit = t->flags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
     tb->page2 = ~0ull;
     tb->uncached = io;

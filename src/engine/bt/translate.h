@@ -85,6 +85,8 @@ struct trans {
 static inline const struct x86_insn *t_insn(const struct trans *t) { return &t->insn[t->current]; }
 static inline uint16_t t_next_offset(const struct trans *t) { return t->offset[t->current] + t_insn(t)->len; }
 
+/* translate.c: a host register = RIP, given as an offset from the start of the page. */
+void t_rip_load(struct trans *t, int to, int64_t offset);
 /* access.c: S1 = effective offset of the memory operand. extra is added (pop [rsp+x]). */
 void t_effective_offset(struct trans *t, const struct x86_insn *insn, int extra);
 /* S1 = offset of the stack top plus delta, wrapped to the stack's width. */
