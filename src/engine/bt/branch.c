@@ -16,7 +16,7 @@
 static struct host_mem vm(int32_t offset) { return hm(H_RSP, offset); }
 
 /* RIP is a constant of this block, and of all that it can lead to (the salt has the mode in it). */
-static bool has_fixed_rip(const struct trans *t) { return t->flags & TBF_WINDOW; }
+static bool has_fixed_rip(const struct trans *t) { return t->flags & TBF_RIP; }
 
 /* S1 = RIP: go there. */
 void t_exit_s1(struct trans *t)
@@ -121,9 +121,10 @@ static void guard_load(struct trans *t)
 static void guarded(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
-    int32_t entries = VOFF(mmu[0].entry) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL);
+    unsigned idx = (t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL;
+    int32_t entries = VOFF(mmu[0].entry) + (int32_t)(sizeof(struct softmmu) * idx);
     if (has_fixed_rip(t)) {
-        e_load(e, S2, vm(VOFF(guard[0]) + 8 * (int32_t)bt_guard_slot(t->key_base + target)));
+        e_load(e, S2, vm(VOFF(guard[idx][0]) + 8 * (int32_t)bt_guard_slot(t->key_base + target)));
         guard_load(t);
     } else {
         t_rip_load(t, S1, target);

@@ -20,7 +20,7 @@ enum {
     SECOND_BITS = 11, SECOND_WAYS = 4,             /* sets and ways of the second-level TLB */
     FILTER_BITS = 12,                              /* of the Bloom filters in tlb.c */
     PCIDS = 4096,
-    GUARD_BITS = 13, GUARD_SIZE = 1 << GUARD_BITS, GUARD_LOG = 1024,     /* user pages that jumps from windows' blocks lead to */
+    GUARD_BITS = 13, GUARD_SIZE = 1 << GUARD_BITS, GUARD_LOG = 1024,     /* pages that jumps lead to, for user and kernel */
     RET_BITS = 8, RET_SIZE = 1 << RET_BITS,        /* entries of the return stack */
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
@@ -59,8 +59,9 @@ enum {
 #define TBF_FIXED       (1u << 18)     /* code segment limits or breakpoints count, and RIP */
 #define TBF_TRACE       (1u << 19)
 #define TBF_NOGROUP     (1u << 20)     /* the rest of a block, where a group's check failed (group.c) */
-#define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c); RIP is a constant of the code */
-#define TBF_HAS_RIP     (TBF_FIXED | TBF_WINDOW)       /* key_base, RIP of the page, is part of the key */
+#define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c) */
+#define TBF_RIP         (1u << 22)     /* RIP is a constant of the code */
+#define TBF_HAS_RIP     (TBF_FIXED | TBF_RIP)  /* key_base, RIP of the page, is part of the key */
 
 struct tb;
 
@@ -187,7 +188,7 @@ struct bt_vcpu {
     /* Used by generated code; what it uses most stands first, where one byte of displacement reaches it. */
     uint64_t index_mask;               /* for pext: TLB index bits */
     uint64_t high_mask;                /* ~0xfff */
-    uint64_t pcbase;                   /* RIP of the current TB's page start, unless that is a constant (TBF_WINDOW) */
+    uint64_t pcbase;                   /* RIP of the current TB's page start, unless that is a constant (TBF_RIP) */
     uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
     uint64_t jc_mask;
     uint32_t pending;                  /* not 0: leave generated code at the next poll */
@@ -208,7 +209,7 @@ struct bt_vcpu {
     uint64_t minus_salt;               /* of good_salt */
     uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
     uint64_t window[WINDOW_PIECES];    /* addends: host minus linear address */
-    uint64_t guard[GUARD_SIZE];        /* bt_fetch_key of user pages, by low bits of their number */
+    uint64_t guard[2][GUARD_SIZE];     /* bt_fetch_key by low bits of the page number, for MMU_USER and MMU_KERNEL */
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
     /* Used by C only. */
@@ -249,8 +250,7 @@ struct bt_vcpu {
     struct tlb_log log[MMU_COUNT][2];  /* filled slots: local, global */
     uint32_t evictions;                /* of the first level, lately */
     uint32_t second_victim;
-    uint32_t guard_count;              /* filled slots of guard[]; GUARD_LOG + 1: more than are logged */
-    uint16_t guard_log[GUARD_LOG];
+    struct { uint32_t count; uint16_t slot[GUARD_LOG]; } guard_log[2];     /* of guard[], as tlb_log */
     uint64_t asid, asid_global, asid_last, asid_stale;     /* PCIDs' up to asid_stale are no longer good */
     unsigned pcid;
     uint64_t pcid_asid[PCIDS];
@@ -339,7 +339,7 @@ enum { HOST_RCX = H_R14, HOST_RSP = H_R15, S1 = H_R10, S2 = H_R11, T0 = H_RCX };
 /* RIP of the page that tb's code is running at. */
 static inline uint64_t bt_page_rip(const struct bt_vcpu *v, const struct tb *tb)
 {
-    return tb->flags & TBF_WINDOW ? tb->key_base : v->pcbase;
+    return tb->flags & TBF_RIP ? tb->key_base : v->pcbase;
 }
 
 static inline struct bt_vcpu *bt_of(struct engine_vcpu *v) { return container_of(v, struct bt_vcpu, base); }
@@ -376,7 +376,7 @@ void bt_tlb_fill(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb
 void bt_tlb_fill_fetch(struct bt_vcpu *v, unsigned idx, gva_t linear, const struct tlb_second *t);
 bool bt_tlb_drop_write(struct bt_vcpu *v, gpa_t page); /* true: there was an entry */
 void bt_tlb_drop_write_at(struct bt_vcpu *v, unsigned idx, gva_t linear);
-void bt_guard_note(struct bt_vcpu *v, gva_t linear, gpa_t gpa);
+void bt_guard_note(struct bt_vcpu *v, unsigned idx, gva_t linear, gpa_t gpa);
 void bt_fetch_page_note(struct bt_vcpu *v, gva_t linear);      /* the jump cache leads there */
 void bt_fetch_pages_forget(struct bt_vcpu *v);
 /* GPA for fetching at linear; raises. io: the page is device memory. */

@@ -155,7 +155,7 @@ static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(gr
 /* An address without a register, or relative to RIP where that is a constant. */
 static bool is_constant(const struct trans *t, const struct address *a)
 {
-    return a->index < 0 && (a->base < 0 || (a->base == ADDRESS_RIP && t->flags & TBF_WINDOW));
+    return a->index < 0 && (a->base < 0 || (a->base == ADDRESS_RIP && t->flags & TBF_RIP));
 }
 
 static uint64_t constant_base(const struct trans *t, const struct address *a) { return a->base < 0 ? 0 : t->key_base; }

@@ -46,7 +46,7 @@ static void note(struct bt_profile *p, const struct bt_sample *s)
 static uint64_t block_rip(const struct bt_vcpu *v, const struct tb *tb, uint64_t pc, uint64_t r10)
 {
     uint64_t at = pc - (uint64_t)v->engine->rx;
-    if (tb->flags & TBF_WINDOW) return tb->key_base + PAGE_OFFSET(tb->pc);
+    if (tb->flags & TBF_RIP) return tb->key_base + PAGE_OFFSET(tb->pc);
     if (at == tb->host) return r10;
     if (at > tb->host && at < tb->host_main) return r10 + PAGE_OFFSET(tb->pc);
     return v->pcbase + PAGE_OFFSET(tb->pc);

@@ -93,7 +93,7 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
         store_sized(e, m, op->size, T0);
         break;
     case OP_STORE_PC:
-        if (t->flags & TBF_WINDOW && op->size == 8 && t->key_base + t_next_offset(t) < 1u << 31) {
+        if (t->flags & TBF_RIP && op->size == 8 && (int64_t)(t->key_base + t_next_offset(t)) == (int32_t)(t->key_base + t_next_offset(t))) {
             store_imm(e, m, 8, (int64_t)(t->key_base + t_next_offset(t)));
             break;
         }

@@ -129,7 +129,8 @@ void bt_mode_update(struct bt_vcpu *v)
     if (exec_break) f |= TBF_FIXED;
     if (exec_break || bt_is_watching(v)) f |= TBF_NOGROUP;
     if (trace_is_on(TRACE_EXEC) || trace_is_on(TRACE_CPU)) f |= TBF_TRACE;
-    if (cpl == 3 && code64 && !(f & (TBF_ALIGN | TBF_FIXED | TBF_NOGROUP | TBF_TRACE)) && bt_windows_wanted(v)) f |= TBF_WINDOW;
+    if (cpl == 3 && code64 && !(f & (TBF_ALIGN | TBF_FIXED | TBF_NOGROUP | TBF_TRACE)) && bt_windows_wanted(v)) f |= TBF_WINDOW | TBF_RIP;
+    if (cpl == 0 && code64 && !(f & TBF_FIXED)) f |= TBF_RIP;
     v->tbflags = f;
     bt_salt_update(v);
 }

@@ -130,7 +130,7 @@ gpa_t bt_fetch_translate(struct bt_vcpu *v, gva_t linear, bool *io)
         bt_tlb_fill_fetch(v, idx, linear, t);
     }
     if (!(m->fetch_gpa[slot] & TLB_GLOBAL)) v->fetch_local = true;
-    if (v->tbflags & TBF_WINDOW) bt_guard_note(v, linear, PAGE_OF(m->fetch_gpa[slot]));
+    if (v->tbflags & TBF_RIP) bt_guard_note(v, idx, linear, m->fetch_gpa[slot]);
     return PAGE_OF(m->fetch_gpa[slot]) | PAGE_OFFSET(linear);
 }
 

@@ -78,7 +78,7 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     j->to = to;
     j->next_incoming = to->incoming;
     to->incoming = j;
-    bool fixed = j->from->flags & TBF_WINDOW;
+    bool fixed = j->from->flags & TBF_RIP;
     patch(e, j, (j->guard && !fixed) || j->is_return ? to->host : to->host_main);
     if (j->guard) guard_set(e, j, fixed ? -bt_fetch_key(j->rip, to->pc) : bt_guard(to->pc));
 }
@@ -89,7 +89,7 @@ void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j)
     enum { MOV_R10_BYTES = 10, JMP_BYTES = 5 };
     uint64_t end = (uint64_t)e->rx + j->stub + MOV_R10_BYTES + JMP_BYTES;
     int32_t *place = (int32_t *)(e->rw + j->stub + MOV_R10_BYTES + 1);
-    uint64_t thunk = j->is_return ? e->thunk_by_cache : j->from->flags & TBF_WINDOW ? e->thunk_crossing_fixed : e->thunk_crossing;
+    uint64_t thunk = j->is_return ? e->thunk_by_cache : j->from->flags & TBF_RIP ? e->thunk_crossing_fixed : e->thunk_crossing;
     __atomic_store_n(place, (int32_t)(thunk - end), __ATOMIC_RELEASE);
 }
 
@@ -115,7 +115,7 @@ static void entry_close(struct bt_engine *e, const struct tb *tb)
 {
     enum { JMP_BYTES = 5 };
     uint64_t *place = (uint64_t *)(e->rw + tb->host), end = (uint64_t)e->rx + tb->host + JMP_BYTES;
-    uint32_t d = (tb->flags & TBF_WINDOW ? e->thunk_by_cache : e->thunk_dead) - end;
+    uint32_t d = (tb->flags & TBF_RIP ? e->thunk_by_cache : e->thunk_dead) - end;
     __atomic_store_n(place, (*place & 0xffffff0000000000ull) | (uint64_t)d << 8 | 0xe9, __ATOMIC_RELEASE);
 }
 

@@ -36,23 +36,28 @@ static void mmu_clear(struct bt_vcpu *v, unsigned idx)
     v->log[idx][0].count = v->log[idx][1].count = 0;
 }
 
-/* ---- Guards: what fetching found out for user pages, in a table whose places are constants (branch.c) ---- */
+/* ---- Guards: what fetching found out for pages, in tables whose places are constants (branch.c) ---- */
 
-void bt_guard_note(struct bt_vcpu *v, gva_t linear, gpa_t gpa)
+/* gpa: with TLB_GLOBAL, if it is. */
+void bt_guard_note(struct bt_vcpu *v, unsigned idx, gva_t linear, gpa_t gpa)
 {
-    unsigned slot = bt_guard_slot(linear);
-    uint64_t key = bt_fetch_key(linear, gpa);
-    if (v->guard[slot] == key) return;
-    if (v->guard_count < GUARD_LOG) v->guard_log[v->guard_count] = slot;
-    if (v->guard_count <= GUARD_LOG) v->guard_count++;
-    v->guard[slot] = key;
+    uint64_t *place = &v->guard[idx][bt_guard_slot(linear)], key = bt_fetch_key(linear, gpa);
+    if (*place == key) return;
+    *place = key;
+    unsigned kind = gpa & TLB_GLOBAL;
+    if (v->guard_log[kind].count < GUARD_LOG) v->guard_log[kind].slot[v->guard_log[kind].count] = idx * GUARD_SIZE + bt_guard_slot(linear);
+    if (v->guard_log[kind].count <= GUARD_LOG) v->guard_log[kind].count++;
 }
 
-static void guards_forget(struct bt_vcpu *v)
+static void guards_forget(struct bt_vcpu *v, bool global_too)
 {
-    bool all = v->guard_count > GUARD_LOG;
-    for (unsigned n = 0; n < (all ? GUARD_SIZE : v->guard_count); n++) v->guard[all ? n : v->guard_log[n]] = PAGE_NONE;
-    v->guard_count = 0;
+    uint64_t *guard = v->guard[0];
+    for (unsigned kind = 0; kind <= global_too; kind++) {
+        bool all = v->guard_log[kind].count > GUARD_LOG;
+        unsigned count = all ? 2 * GUARD_SIZE : v->guard_log[kind].count;
+        for (unsigned n = 0; n < count; n++) guard[all ? n : v->guard_log[kind].slot[n]] = PAGE_NONE;
+        v->guard_log[kind].count = 0;
+    }
 }
 
 /* ---- The start ---- */
@@ -70,8 +75,8 @@ void bt_mmu_init(struct bt_vcpu *v)
     v->bit_mask[1] = 31;
     v->bit_mask[2] = 63;
     for (int i = 0; i < MMU_COUNT; i++) mmu_clear(v, i);
-    v->guard_count = GUARD_LOG + 1;
-    guards_forget(v);
+    v->guard_log[0].count = GUARD_LOG + 1;
+    guards_forget(v, false);
     v->asid_global = 1;
     v->asid = v->asid_last = 2;
     v->asid_stale = 0;
@@ -119,7 +124,7 @@ static void first_flush(struct bt_vcpu *v, bool global_too)
             log[kind].count = 0;
         }
     }
-    guards_forget(v);
+    guards_forget(v, global_too);
     v->evictions /= 2;
 }
 
@@ -180,7 +185,7 @@ void bt_tlb_flush_page(struct bt_vcpu *v, gva_t linear)
     }
     v->count[COUNT_PAGE_FLUSH]++;
     for (unsigned i = 0; i < MMU_COUNT; i++) drop_slot(&v->mmu[i], slot, true);
-    v->guard[bt_guard_slot(linear)] = PAGE_NONE;
+    v->guard[0][bt_guard_slot(linear)] = v->guard[1][bt_guard_slot(linear)] = PAGE_NONE;
     struct tlb_second *set = second_set(v, page);
     for (unsigned way = 0; way < SECOND_WAYS; way++)
         if (PAGE_OF(set[way].key) == page) set[way].asid = 0;

@@ -147,7 +147,7 @@ static void bind_label(struct trans *t, unsigned n)
 
 void t_rip_load(struct trans *t, int to, int64_t offset)
 {
-    if (t->flags & TBF_WINDOW) {
+    if (t->flags & TBF_RIP) {
         e_mov_ri(&t->e, to, t->key_base + offset);
         return;
     }
@@ -161,7 +161,7 @@ static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
     struct tb *tb = t->tb;
-    if (t->flags & TBF_WINDOW) {                       /* look-up entry; bt_tb_unlink writes over it */
+    if (t->flags & TBF_RIP) {                       /* look-up entry; bt_tb_unlink writes over it */
         e_nops(e, 7);
     } else {
         e_lea32_disp(e, S1, S1, -(int32_t)t->offset[0]);
