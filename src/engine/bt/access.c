@@ -110,11 +110,11 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
 {
     struct emitter *e = &t->e;
     if (t->flags & TBF_ALIGN) return e_jmp32_fwd(e);
-    int32_t entries = VOFF(mmu[0].entry) + (int32_t)sizeof(struct softmmu) * ((t->flags & TBF_MMU) >> TBF_MMU_SHIFT);
-    int32_t tag = offsetof(struct tlb_entry, tag) + 8 * (what & MISS_WRITE ? BT_WRITE : BT_READ);
+    int32_t entries = VOFF8(mmu[0].entry) + (int32_t)sizeof(struct softmmu) / 8 * ((t->flags & TBF_MMU) >> TBF_MMU_SHIFT);
+    int32_t tag = VOFF_REST + offsetof(struct tlb_entry, tag) + 8 * (what & MISS_WRITE ? BT_WRITE : BT_READ);
     uint8_t *miss;
     e_pext(e, S2, S1, vm(VOFF(index_mask)));
-    e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
+    e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries);
     if (!t->flags_live[t->current]) {
         e_lea(e, T0, hm(S1, size - 1));
         e_rm(e, true, 0x23, T0, vm(VOFF(high_mask)));
@@ -128,15 +128,15 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
         miss = e_jmp32_fwd(e);
         e_bind8(e, hit);
     }
-    e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, addend)));
+    e_load(e, S2, hmi(H_RSP, S2, 8, VOFF_REST + offsetof(struct tlb_entry, addend)));
     return miss;
 }
 
 /* S2 = addend of the window that the address in a register selects. */
 void t_window_addend(struct trans *t, int address)
 {
-    e_pext(&t->e, S2, address, vm(VOFF(window_mask)));
-    e_load(&t->e, S2, hmi(H_RSP, S2, 8, VOFF(window[0])));
+    e_shrx(&t->e, S2, address, H_RSP);
+    e_load(&t->e, S2, hmi(H_RSP, S2, 8, WINDOW_TABLE_VOFF));
 }
 
 void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op)

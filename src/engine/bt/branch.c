@@ -25,22 +25,22 @@ void t_exit_s1(struct trans *t)
     t->ended = true;
     if (t->flags & (TBF_STEP | TBF_TRACE)) {
         e_store(e, vm(VOFF(s.rip)), S1);
-        e_store(e, vm(VOFF(scratch[0])), S1);
+        e_store(e, vm(VOFF(scratch)), S1);
         e_jmp_to(e, t->flags & TBF_STEP ? t->en->thunk_step : t->en->thunk_lookup);
         return;
     }
-    e_store(e, vm(VOFF(scratch[0])), S1);
+    e_store(e, vm(VOFF(scratch)), S1);
     e_pext(e, S2, S1, vm(VOFF(jc_mask)));
-    e_lea_scaled(e, S2, S2, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
-    e_load(e, T0, hmi(H_RSP, S2, 8, 0));
+    e_lea_scaled(e, S2, S2, sizeof(struct jump_cache_entry) / 8, VOFF8(jc));
+    e_load(e, T0, hmi(H_RSP, S2, 8, VOFF_REST));
     e_lea(e, T0, hmi(T0, S1, 1, 0));
     e_load(e, H_R10, vm(VOFF(salt)));
     e_lea(e, T0, hmi(T0, H_R10, 1, 0));
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, t->en->thunk_lookup);
     e_bind8(e, hit);
-    if (!has_fixed_rip(t)) e_load(e, H_R10, vm(VOFF(scratch[0])));
-    e_jmp_mem(e, hmi(H_RSP, S2, 8, offsetof(struct jump_cache_entry, code)));
+    if (!has_fixed_rip(t)) e_load(e, H_R10, vm(VOFF(scratch)));
+    e_jmp_mem(e, hmi(H_RSP, S2, 8, VOFF_REST + offsetof(struct jump_cache_entry, code)));
 }
 
 /* S1 = RIP of a target given as an offset in the page, wrapped to bits. */
@@ -122,16 +122,16 @@ static void guarded(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
     unsigned idx = (t->flags & TBF_CPL) == TBF_CPL ? MMU_USER : MMU_KERNEL;
-    int32_t entries = VOFF(mmu[0].entry) + (int32_t)(sizeof(struct softmmu) * idx);
+    int32_t entries = VOFF8(mmu[0].entry) + (int32_t)(sizeof(struct softmmu) / 8 * idx);
     if (has_fixed_rip(t)) {
         e_load(e, S2, vm(VOFF(guard[idx][0]) + 8 * (int32_t)bt_guard_slot(t->key_base + target)));
         guard_load(t);
     } else {
         t_rip_load(t, S1, target);
         e_pext(e, S2, S1, vm(VOFF(index_mask)));
-        e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries / 8);
+        e_lea_scaled(e, S2, S2, sizeof(struct tlb_entry) / 8, entries);
         guard_load(t);
-        e_load(e, S2, hmi(H_RSP, S2, 8, offsetof(struct tlb_entry, fetch)));
+        e_load(e, S2, hmi(H_RSP, S2, 8, VOFF_REST + offsetof(struct tlb_entry, fetch)));
         e_lea(e, T0, hmi(T0, S1, 1, 0));
     }
     e_lea(e, T0, hmi(T0, S2, 1, 0));
@@ -358,7 +358,7 @@ static void exit_return(struct trans *t)
 {
     struct emitter *e = &t->e;
     t->ended = true;
-    e_store(e, vm(VOFF(scratch[0])), S1);
+    e_store(e, vm(VOFF(scratch)), S1);
     e_load(e, T0, ret_entry(VOFF(ret_tag)));
     e_lea(e, T0, hmi(T0, S1, 1, 1));
     e_load(e, S1, vm(VOFF(salt)));
@@ -366,7 +366,7 @@ static void exit_return(struct trans *t)
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, t->en->thunk_by_cache);
     e_bind8(e, hit);
-    if (!has_fixed_rip(t)) e_load(e, S1, vm(VOFF(scratch[0])));
+    if (!has_fixed_rip(t)) e_load(e, S1, vm(VOFF(scratch)));
     e_jmp_mem(e, ret_entry(VOFF(ret_code)));
 }
 

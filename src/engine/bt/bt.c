@@ -294,9 +294,9 @@ static struct engine *bt_create(const struct engine_config *config, struct error
 static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, struct error *err)
 {
     struct bt_engine *e = container_of(base, struct bt_engine, base);
-    uint64_t bytes = ALIGN_UP(sizeof(struct bt_vcpu), PAGE_BYTES) + STACK_BYTES + PAGE_BYTES;
-    uint8_t *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (region == MAP_FAILED) {
+    uint64_t used = PAGE_BYTES + STACK_BYTES + WINDOW_TABLE_AT + PAGE_BYTES, bytes = used - PAGE_BYTES + WINDOW_TABLE_BYTES;
+    uint8_t *region = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (region == MAP_FAILED || mprotect(region + PAGE_BYTES, used - PAGE_BYTES, PROT_READ | PROT_WRITE) < 0) {
         error_set(err, "bt: no memory for vCPU %u: %s", index, strerror(errno));
         return NULL;
     }
@@ -307,9 +307,9 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
         munmap(region, bytes);
         return NULL;
     }
-    mprotect(region, PAGE_BYTES, PROT_NONE);
     struct bt_vcpu *v = (struct bt_vcpu *)(region + PAGE_BYTES + STACK_BYTES);
     v->region = region;
+    v->window = (uint64_t *)((uint8_t *)v + WINDOW_TABLE_AT);
     v->region_bytes = bytes;
     v->write_place[0] = places;
     v->write_place[1] = places + PAGES_MAX;

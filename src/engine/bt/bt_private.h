@@ -25,7 +25,7 @@ enum {
     JC_BITS = 15, JC_SIZE = 1 << JC_BITS,          /* entries of the jump cache */
     MMU_USER = 0, MMU_KERNEL = 1, MMU_KERNEL_SMAP = 2, MMU_COUNT = 3,
     TB_MAX_INSNS = 64, TB_GROUPS = 7, TB_SOFT = 4,
-    WINDOWS = 48, WINDOW_PIECES = 512, WINDOW_MAPPINGS = 20000, WINDOW_SPACES = 64,     /* of a vCPU, see window.c */
+    WINDOWS = 48, WINDOW_PIECES = 256, WINDOW_MAPPINGS = 20000, WINDOW_SPACES = 64,     /* of a vCPU, see window.c */
     BOUNCE_BYTES = 256,
     VCPUS_MAX = 256,
     PAGES_MAX = 1 << 26,                           /* of guest-physical memory that is translated or written quickly */
@@ -185,17 +185,19 @@ struct bt_profile;
 
 struct bt_engine;
 struct bt_vcpu {
-    /* Used by generated code; what it uses most stands first, where one byte of displacement reaches it. */
-    uint64_t index_mask;               /* for pext: TLB index bits */
-    uint64_t high_mask;                /* ~0xfff */
+    /* Used by generated code, whose RSP is BT_RSP further on: from group_addend[1] to the general registers one byte of displacement
+     * is enough. */
+    uint64_t minus_salt;               /* of good_salt */
     uint64_t pcbase;                   /* RIP of the current TB's page start, unless that is a constant (TBF_RIP) */
-    uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
     uint64_t jc_mask;
+    uint64_t ret_mask;                 /* of the return stack, see branch.c */
+    uint64_t group_addend[TB_GROUPS];  /* the last one is used first */
     uint32_t pending;                  /* not 0: leave generated code at the next poll */
     uint32_t unused;
-    uint64_t scratch[2];
-    uint64_t group_addend[TB_GROUPS];
-    uint64_t window_mask;              /* for pext: bits of an address that select its addend */
+    uint64_t salt;                     /* of the jump cache; 0x.. poison when pending */
+    uint64_t scratch;
+    uint64_t index_mask;               /* for pext: TLB index bits */
+    uint64_t high_mask;                /* ~0xfff */
     struct x86_state s;
     uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
     uint64_t sign_mask;                /* bit 63 */
@@ -205,10 +207,9 @@ struct bt_vcpu {
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */
     uint64_t host_rsp, jump_to;
     uint64_t thunk_raise;
-    uint64_t ret_mask;                 /* of the return stack, see branch.c */
-    uint64_t minus_salt;               /* of good_salt */
+    uint64_t value;                    /* of an instruction on its way to memory */
+    uint64_t thunk_return;             /* where a thunk that was called goes on */
     uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
-    uint64_t window[WINDOW_PIECES];    /* addends: host minus linear address */
     uint64_t guard[2][GUARD_SIZE];     /* bt_fetch_key by low bits of the page number, for MMU_USER and MMU_KERNEL */
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
@@ -260,6 +261,7 @@ struct bt_vcpu {
     bool fetch_local;                  /* a page of the last look-up is not global */
     bool kernel_local;                 /* the jump cache leads to a page that is not global, for the kernel */
     uint64_t kernel_generation;
+    uint64_t *window;                  /* addends: host minus linear address, by bits 39 and up; see bt_vcpu_create */
     struct windows windows;
     struct bt_debug_state debug;
     uint64_t tsc_khz;
@@ -322,7 +324,17 @@ struct bt_engine {
 };
 
 _Static_assert(offsetof(struct bt_vcpu, s) == BT_STATE_AT, "bt_state");
-#define VOFF(member) ((int32_t)offsetof(struct bt_vcpu, member))
+/* Generated code's RSP is this much above its vCPU. The six low bits are 39, so that RSP is also the count of the shift which finds an address'
+ * window. Below it is no stack, but the vCPU: a thunk that is called first moves its return address away, see thunk.c. */
+enum { BT_RSP = 128 + 39 };
+#define VOFF(member) ((int32_t)offsetof(struct bt_vcpu, member) - BT_RSP)
+/* Where an index of eight bytes is multiplied by eight, VOFF of something aligned is 8 * VOFF8 + VOFF_REST. */
+enum { VOFF_REST = 8 - BT_RSP % 8 };
+#define VOFF8(member) ((VOFF(member) - VOFF_REST) / 8)
+/* The addends of windows: a page of them behind the vCPU, and nothing for all the other numbers that 25 bits of an address make. */
+#define WINDOW_TABLE_AT ALIGN_UP(sizeof(struct bt_vcpu), PAGE_BYTES)
+#define WINDOW_TABLE_BYTES (8ull << 25)
+#define WINDOW_TABLE_VOFF ((int32_t)WINDOW_TABLE_AT - BT_RSP)
 
 /* Host register of a guest GPR; -1: it lives in memory (s.gpr). */
 static inline int host_of(int guest)

@@ -178,6 +178,15 @@ static inline void e_sarx(struct emitter *e, int to, int from, int count)
     e8(e, 0xf7);
     e_modrm_rr(e, to, from);
 }
+/* to = from >> count register (SHRX). */
+static inline void e_shrx(struct emitter *e, int to, int from, int count)
+{
+    e_vex(e, 2, 3, true, 0, count, to, 0, from);
+    e8(e, 0xf7);
+    e_modrm_rr(e, to, from);
+}
+static inline void e_pop_mem(struct emitter *e, struct host_mem m) { e_rm(e, false, 0x8f, 0, m); }
+static inline void e_push_mem(struct emitter *e, struct host_mem m) { e_rm(e, false, 0xff, 6, m); }
 static inline void e_not(struct emitter *e, int reg) { e_rr(e, true, 0xf7, 2, reg); }
 /* op reg, imm32: /0 add, /4 and, /5 sub, /7 cmp. Changes flags. */
 static inline void e_alu_ri(struct emitter *e, bool w, int digit, int reg, int32_t imm)

@@ -150,7 +150,7 @@ void t_group_begin(struct trans *t)
     t->s2_group = t->s1_group = -1;
 }
 
-static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(group_addend[0]) + 8 * g->slot); }
+static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(group_addend[TB_GROUPS - 1]) - 8 * g->slot); }
 
 /* An address without a register, or relative to RIP where that is a constant. */
 static bool is_constant(const struct trans *t, const struct address *a)
@@ -159,7 +159,7 @@ static bool is_constant(const struct trans *t, const struct address *a)
 }
 
 static uint64_t constant_base(const struct trans *t, const struct address *a) { return a->base < 0 ? 0 : t->key_base; }
-static int32_t piece_of(uint64_t linear) { return linear >> 39 & (WINDOW_PIECES - 1); }
+static int32_t piece_of(uint64_t linear) { return linear >> 39; }
 
 /* The addend of the current instruction's group in S2. address: a register with an address of it. */
 static void addend_to_s2(struct trans *t, int n, int address)
@@ -171,7 +171,7 @@ static void addend_to_s2(struct trans *t, int n, int address)
         e_load(e, S2, slot_of(g));
         return;
     }
-    if (is_constant(t, &g->at)) e_load(e, S2, hm(H_RSP, VOFF(window[0]) + 8 * piece_of(constant_base(t, &g->at) + g->low)));
+    if (is_constant(t, &g->at)) e_load(e, S2, hm(H_RSP, WINDOW_TABLE_VOFF + 8 * piece_of(constant_base(t, &g->at) + g->low)));
     else t_window_addend(t, address);
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
 }

@@ -69,7 +69,7 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
     case OP_LOAD_T0: load_sized(e, T0, op->size, m); break;
     case OP_LOAD_SCRATCH:
         load_sized(e, T0, op->size, m);
-        e_store(e, hm(H_RSP, VOFF(scratch[1])), T0);
+        e_store(e, hm(H_RSP, VOFF(value)), T0);
         break;
     case OP_LOAD_GPR:
         if (host_of(op->reg) >= 0 && op->size >= 4) {
@@ -89,7 +89,7 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
         break;
     case OP_STORE_IMM: store_imm(e, m, op->size, op->imm); break;
     case OP_STORE_SCRATCH:
-        e_load(e, T0, hm(H_RSP, VOFF(scratch[1])));
+        e_load(e, T0, hm(H_RSP, VOFF(value)));
         store_sized(e, m, op->size, T0);
         break;
     case OP_STORE_PC:

@@ -448,10 +448,10 @@ static bool return_fits(const struct tb_jump *j, const struct tb *tb)
     return tb->pc == (PAGE_OF(from->pc) | (uint32_t)j->target) && (tb->flags | TBF_NOGROUP) == (from->flags | TBF_NOGROUP);
 }
 
-/* A return found its RIP (scratch[0]) in the return stack, but its call does not know yet where that leads. */
+/* A return found its RIP (scratch) in the return stack, but its call does not know yet where that leads. */
 uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
 {
-    v->s.rip = v->scratch[0];
+    v->s.rip = v->scratch;
     v->epoch++;
     v->count[COUNT_RETURN]++;
     if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);

@@ -286,7 +286,7 @@ static uint64_t use_bounce(struct bt_vcpu *v, unsigned idx, gva_t linear, unsign
     }
     v->bounce_linear = linear;
     v->bounce_size = size;
-    v->scratch[0] = what & MISS_WRITE ? 1 : 0;
+    v->scratch = what & MISS_WRITE ? 1 : 0;
     v->unwind_pc = 0;
     return (uint64_t)place;
 }
@@ -301,7 +301,7 @@ static bool hits_itself(struct bt_vcpu *v, gpa_t gpa, unsigned size, uint64_t ho
            (current->page2 != ~0ull && PAGE_OF(last) == current->page2);
 }
 
-/* Called by generated code when an access misses the TLB. Returns the host address to use instead; v->scratch[0] tells
+/* Called by generated code when an access misses the TLB. Returns the host address to use instead; v->scratch tells
  * whether bt_commit must follow. */
 uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc)
 {
@@ -339,25 +339,25 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
         if (hits_itself(v, h.gpa, size, host_pc)) restart_single(v);
         return use_bounce(v, idx, linear, size, what);
     }
-    v->scratch[0] = 0;
+    v->scratch = 0;
     v->unwind_pc = 0;
     return (uint64_t)h.hva;
 }
 
-/* Called by generated code when a group's range (group.c) misses the TLB. Returns the page's addend; v->scratch[0] not 0: it
+/* Called by generated code when a group's range (group.c) misses the TLB. Returns the page's addend; v->scratch not 0: it
  * is no range of plain memory that may be accessed so. Raises nothing. */
 uint64_t bt_group_miss(struct bt_vcpu *v, uint64_t linear, uint32_t what)
 {
     unsigned size = what & MISS_SIZE, access = what & MISS_WRITE ? BT_WRITE : BT_READ, idx = mmu_for(v, 0);
     v->count[COUNT_GROUP_MISS]++;
-    v->scratch[0] = 1;
+    v->scratch = 1;
     if (PAGE_OFFSET(linear) + size > PAGE_BYTES || (uint64_t)((int64_t)(linear << 16) >> 16) != linear || bt_is_watching(v)) return 0;
     const struct tlb_second *t = bt_tlb_look(v, idx, linear, access);
     if (!t || !t->hva || (access == BT_WRITE && t->rights & TLB_IS_ROM)) return 0;
     bool code = is_code(v, t->gpa, access);
     if (access == BT_WRITE && code) return 0;
     if (!fill(v, idx, linear, t, code) && access == BT_WRITE) return 0;
-    v->scratch[0] = 0;
+    v->scratch = 0;
     return (uint64_t)t->hva - PAGE_OF(linear);
 }
 

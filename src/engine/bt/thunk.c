@@ -2,17 +2,18 @@
 /*
  * Thunks: the fixed pieces of host code between generated code and C, emitted once at the start of the code cache.
  *
- * Generated code runs with RSP = struct bt_vcpu. A thunk that is called finds its return address in the eight bytes
- * below; the C function it calls uses the stack that grows down from there. Every thunk writes all guest registers and
- * the arithmetic flags to v->s before C runs and reads them back afterwards, so C sees and may change everything.
+ * Generated code runs with RSP within struct bt_vcpu (BT_RSP), so a call puts its return address into the vCPU, over two general registers that are
+ * in host registers then. A thunk moves it to thunk_return before anything else. The C function it calls uses the stack that grows down from
+ * the vCPU. Every thunk writes all guest registers and the arithmetic flags to v->s before C runs and reads them back afterwards, so C sees and
+ * may change everything.
  */
 #include "engine/bt/bt_private.h"
 
-/* d: distance of RSP below the vCPU. Clobbers RAX, RCX after they are saved. */
-static void save_registers(struct emitter *e, int d)
+/* Clobbers RAX, RCX after they are saved. */
+static void save_registers(struct emitter *e)
 {
     for (int g = 0; g < 16; g++)
-        if (host_of(g) >= 0) e_store(e, hm(H_RSP, d + VOFF(s.gpr[0]) + 8 * g), host_of(g));
+        if (host_of(g) >= 0) e_store(e, hm(H_RSP, VOFF(s.gpr[0]) + 8 * g), host_of(g));
     e8(e, 0x9f);                                       /* lahf */
     e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);             /* seto al */
     e8(e, 0x0f); e8(e, 0xb6); e8(e, 0xc8);             /* movzx ecx, al */
@@ -20,15 +21,15 @@ static void save_registers(struct emitter *e, int d)
     e8(e, 0x0f); e8(e, 0xb6); e8(e, 0xc4);             /* movzx eax, ah */
     e8(e, 0x25); e32(e, 0xd5);                         /* and eax, 0xd5 */
     e8(e, 0x09); e8(e, 0xc1);                          /* or ecx, eax */
-    e_load32(e, H_RAX, hm(H_RSP, d + VOFF(s.rflags)));
+    e_load32(e, H_RAX, hm(H_RSP, VOFF(s.rflags)));
     e8(e, 0x25); e32(e, ~(uint32_t)RFLAGS_ARITH);
     e8(e, 0x09); e8(e, 0xc8);                          /* or eax, ecx */
-    e_store32(e, hm(H_RSP, d + VOFF(s.rflags)), H_RAX);
+    e_store32(e, hm(H_RSP, VOFF(s.rflags)), H_RAX);
 }
 
-static void load_registers(struct emitter *e, int d)
+static void load_registers(struct emitter *e)
 {
-    e_load32(e, H_RAX, hm(H_RSP, d + VOFF(s.rflags)));
+    e_load32(e, H_RAX, hm(H_RSP, VOFF(s.rflags)));
     e8(e, 0x89); e8(e, 0xc1);                          /* mov ecx, eax */
     e8(e, 0xc1); e8(e, 0xe9); e8(e, 11);               /* shr ecx, 11 */
     e8(e, 0x83); e8(e, 0xe1); e8(e, 1);                /* and ecx, 1 */
@@ -37,8 +38,17 @@ static void load_registers(struct emitter *e, int d)
     e8(e, 0x04); e8(e, 0x7f);                          /* add al, 127: OF from bit 0 */
     e8(e, 0x9e);                                       /* sahf */
     for (int g = 0; g < 16; g++)
-        if (host_of(g) >= 0) e_load(e, host_of(g), hm(H_RSP, d + VOFF(s.gpr[0]) + 8 * g));
+        if (host_of(g) >= 0) e_load(e, host_of(g), hm(H_RSP, VOFF(s.gpr[0]) + 8 * g));
 }
+
+/* RSP and RDI = the vCPU, where a stack begins. */
+static void stack_begin(struct emitter *e)
+{
+    e_lea(e, H_RSP, hm(H_RSP, -BT_RSP));
+    e_mov_rr(e, H_RDI, H_RSP);
+}
+
+static void stack_end(struct emitter *e) { e_lea(e, H_RSP, hm(H_RSP, BT_RSP)); }
 
 static void call_c(struct emitter *e, const void *fn)
 {
@@ -46,13 +56,22 @@ static void call_c(struct emitter *e, const void *fn)
     e8(e, 0xff); e8(e, 0xd0);
 }
 
-/* RAX is host code to go on with; if it is a block's entry for look-ups, that wants RIP in R10, and in scratch[0] when the block is no more. */
+/* How a thunk that is called begins and ends. */
+static void called(struct emitter *e) { e_pop_mem(e, hm(H_RSP, VOFF(thunk_return))); }
+static void go_back(struct emitter *e)
+{
+    e_push_mem(e, hm(H_RSP, VOFF(thunk_return)));
+    e8(e, 0xc3);
+}
+
+/* RAX is host code to go on with; if it is a block's entry for look-ups, that wants RIP in R10, and in scratch when the block is no more. */
 static void continue_at_rax(struct emitter *e)
 {
+    stack_end(e);
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_RAX);
-    load_registers(e, 0);
+    load_registers(e);
     e_load(e, H_R10, hm(H_RSP, VOFF(s.rip)));
-    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
+    e_store(e, hm(H_RSP, VOFF(scratch)), H_R10);
     e_jmp_mem(e, hm(H_RSP, VOFF(jump_to)));
 }
 
@@ -73,7 +92,7 @@ static void build_enter(struct bt_engine *en, struct emitter *e)
         e8(e, 0x50 | (callee_saved[i] & 7));
     }
     e_lea(e, H_RSP, hm(H_RSP, -8));
-    e_store(e, hm(H_RDI, VOFF(host_rsp)), H_RSP);
+    e_store(e, hm(H_RDI, BT_RSP + VOFF(host_rsp)), H_RSP);
     e_mov_rr(e, H_RSP, H_RDI);
     e_mov_rr(e, H_RAX, H_RSI);
     continue_at_rax(e);
@@ -89,43 +108,42 @@ static void build_enter(struct bt_engine *en, struct emitter *e)
 }
 
 /* R10: struct bt_helper_call. Counts by mnemonic; clobbers RAX. */
-static void count_helper(struct emitter *e, int d)
+static void count_helper(struct emitter *e)
 {
     e_rm(e, false, 0x0fb7, H_RAX, hm(H_R10, offsetof(struct bt_helper_call, copy.mnemonic)));         /* movzx */
-    e_rm(e, true, 0xff, 0, hmi(H_RSP, H_RAX, 8, d + VOFF(count_helper)));                             /* inc */
+    e_rm(e, true, 0xff, 0, hmi(H_RSP, H_RAX, 8, VOFF(count_helper)));                             /* inc */
 }
 
 /* R10: struct bt_helper_call { fn, insn }; R11: address of the instruction. */
 static void build_helpers(struct bt_engine *en, struct emitter *e)
 {
     en->thunk_helper_next = begin(e);
-    save_registers(e, 8);
-    count_helper(e, 8);
-    e_store(e, hm(H_RSP, 8 + VOFF(s.rip)), H_R11);
-    e_lea(e, H_RDI, hm(H_RSP, 8));
+    called(e);
+    save_registers(e);
+    count_helper(e);
+    e_store(e, hm(H_RSP, VOFF(s.rip)), H_R11);
+    stack_begin(e);
     e_load(e, H_RSI, hm(H_R10, 8));
-    e_lea(e, H_RSP, hm(H_RSP, -8));
     e_call_mem(e, hm(H_R10, 0));
-    e_lea(e, H_RSP, hm(H_RSP, 8));
-    load_registers(e, 8);
-    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(code_changed)));
+    stack_end(e);
+    load_registers(e);
+    e_load(e, H_RCX, hm(H_RSP, VOFF(code_changed)));
     uint8_t *same = e_jrcxz_fwd(e);
     uint8_t *changed = e_jmp32_fwd(e);
     e_bind8(e, same);
-    e8(e, 0xc3);
+    go_back(e);
     e_bind32(e, changed);                              /* was it the block that called? */
-    save_registers(e, 8);
-    e_lea(e, H_RDI, hm(H_RSP, 8));
-    e_load(e, H_RSI, hm(H_RSP, 0));
-    e_lea(e, H_RSP, hm(H_RSP, 8));
+    save_registers(e);
+    e_load(e, H_RSI, hm(H_RSP, VOFF(thunk_return)));
+    stack_begin(e);
     call_c(e, bt_code_changed);
     continue_at_rax(e);
 
     en->thunk_helper_end = begin(e);
-    save_registers(e, 0);
-    count_helper(e, 0);
+    save_registers(e);
+    count_helper(e);
     e_store(e, hm(H_RSP, VOFF(s.rip)), H_R11);
-    e_mov_rr(e, H_RDI, H_RSP);
+    stack_begin(e);
     e_load(e, H_RSI, hm(H_R10, 8));
     e_call_mem(e, hm(H_R10, 0));
     e_mov_rr(e, H_RDI, H_RSP);
@@ -137,51 +155,51 @@ static void build_helpers(struct bt_engine *en, struct emitter *e)
 static void build_memory(struct bt_engine *en, struct emitter *e)
 {
     en->thunk_miss = begin(e);
+    called(e);
     e_mov32_rr(e, H_R11, H_RCX);
-    save_registers(e, 8);
-    e_lea(e, H_RDI, hm(H_RSP, 8));
+    save_registers(e);
     e_mov_rr(e, H_RSI, H_R10);
     e_mov32_rr(e, H_RDX, H_R11);
-    e_load(e, H_RCX, hm(H_RSP, 0));
-    e_lea(e, H_RSP, hm(H_RSP, -8));
+    e_load(e, H_RCX, hm(H_RSP, VOFF(thunk_return)));
+    stack_begin(e);
     call_c(e, bt_miss);
-    e_lea(e, H_RSP, hm(H_RSP, 8));
+    stack_end(e);
     e_mov_rr(e, H_R10, H_RAX);
-    load_registers(e, 8);
-    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(scratch[0])));
+    load_registers(e);
+    e_load(e, H_RCX, hm(H_RSP, VOFF(scratch)));
     e_mov_ri(e, H_R11, 0);
-    e8(e, 0xc3);
+    go_back(e);
 
     en->thunk_group = begin(e);
+    called(e);
     e_mov32_rr(e, H_R11, H_RCX);
-    save_registers(e, 8);
-    e_lea(e, H_RDI, hm(H_RSP, 8));
+    save_registers(e);
     e_mov_rr(e, H_RSI, H_R10);
     e_mov32_rr(e, H_RDX, H_R11);
-    e_lea(e, H_RSP, hm(H_RSP, -8));
+    stack_begin(e);
     call_c(e, bt_group_miss);
-    e_lea(e, H_RSP, hm(H_RSP, 8));
+    stack_end(e);
     e_mov_rr(e, H_R11, H_RAX);
-    load_registers(e, 8);
-    e_load(e, H_RCX, hm(H_RSP, 8 + VOFF(scratch[0])));
-    e8(e, 0xc3);
+    load_registers(e);
+    e_load(e, H_RCX, hm(H_RSP, VOFF(scratch)));
+    go_back(e);
 
     en->thunk_commit = begin(e);
-    save_registers(e, 8);
-    e_lea(e, H_RDI, hm(H_RSP, 8));
-    e_load(e, H_RSI, hm(H_RSP, 0));
-    e_lea(e, H_RSP, hm(H_RSP, -8));
+    called(e);
+    save_registers(e);
+    e_load(e, H_RSI, hm(H_RSP, VOFF(thunk_return)));
+    stack_begin(e);
     call_c(e, bt_commit);
-    e_lea(e, H_RSP, hm(H_RSP, 8));
-    load_registers(e, 8);
-    e8(e, 0xc3);
+    stack_end(e);
+    load_registers(e);
+    go_back(e);
 }
 
 static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
 {
     uint64_t at = begin(e);
-    save_registers(e, 0);
-    e_mov_rr(e, H_RDI, H_RSP);
+    save_registers(e);
+    stack_begin(e);
     if (has_jump) e_mov_rr(e, H_RSI, H_R10);
     call_c(e, fn);
     continue_at_rax(e);
@@ -202,39 +220,39 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e, bool fix
         e_lea(e, H_R10, hmi(H_R10, H_R11, 1, 0));
     }
     e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
-    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
-    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, 0));
+    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF8(jc));
+    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, VOFF_REST));
     e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
-    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
+    e_store(e, hm(H_RSP, VOFF(scratch)), H_R10);
     e_load(e, H_R10, hm(H_RSP, VOFF(salt)));
     e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
     uint8_t *hit = e_jrcxz_fwd(e);
     e_load(e, H_R10, hm(H_RSP, VOFF(jump_to)));
     e_jmp_to(e, en->thunk_chain);
     e_bind8(e, hit);
-    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
-    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, offsetof(struct jump_cache_entry, code)));
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch)));
+    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, VOFF_REST + offsetof(struct jump_cache_entry, code)));
     return at;
 }
 
-/* scratch[0]: RIP; it looks in the jump cache. */
+/* scratch: RIP; it looks in the jump cache. */
 static void build_by_cache(struct bt_engine *en, struct emitter *e)
 {
     en->thunk_dead = begin(e);                         /* R10: RIP; its block is no more */
-    e_store(e, hm(H_RSP, VOFF(scratch[0])), H_R10);
+    e_store(e, hm(H_RSP, VOFF(scratch)), H_R10);
     en->thunk_by_cache = e_pc(e);
-    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch)));
     e_pext(e, H_R11, H_R10, hm(H_RSP, VOFF(jc_mask)));
-    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF(jc) / 8);
-    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, 0));
+    e_lea_scaled(e, H_R11, H_R11, sizeof(struct jump_cache_entry) / 8, VOFF8(jc));
+    e_load(e, H_RCX, hmi(H_RSP, H_R11, 8, VOFF_REST));
     e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
     e_load(e, H_R10, hm(H_RSP, VOFF(salt)));
     e_lea(e, H_RCX, hmi(H_RCX, H_R10, 1, 0));
     uint8_t *hit = e_jrcxz_fwd(e);
     e_jmp_to(e, en->thunk_lookup);
     e_bind8(e, hit);
-    e_load(e, H_R10, hm(H_RSP, VOFF(scratch[0])));
-    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, offsetof(struct jump_cache_entry, code)));
+    e_load(e, H_R10, hm(H_RSP, VOFF(scratch)));
+    e_jmp_mem(e, hmi(H_RSP, H_R11, 8, VOFF_REST + offsetof(struct jump_cache_entry, code)));
 }
 
 void bt_thunks_build(struct bt_engine *en)
@@ -247,11 +265,11 @@ void bt_thunks_build(struct bt_engine *en)
     en->thunk_crossing = build_crossing(en, e, false);
     en->thunk_crossing_fixed = build_crossing(en, e, true);
     en->thunk_return = build_out(e, bt_return, true);
-    en->thunk_lookup = begin(e);                       /* scratch[0]: RIP */
-    save_registers(e, 0);
-    e_load(e, H_RAX, hm(H_RSP, VOFF(scratch[0])));
+    en->thunk_lookup = begin(e);                       /* scratch: RIP */
+    save_registers(e);
+    e_load(e, H_RAX, hm(H_RSP, VOFF(scratch)));
     e_store(e, hm(H_RSP, VOFF(s.rip)), H_RAX);
-    e_mov_rr(e, H_RDI, H_RSP);
+    stack_begin(e);
     call_c(e, bt_lookup);
     continue_at_rax(e);
     build_by_cache(en, e);

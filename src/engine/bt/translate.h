@@ -11,7 +11,7 @@ enum mem_op_kind {
     OP_COPY,           /* the guest instruction itself */
     OP_LOAD_S1,        /* S1 = value, zero-extended */
     OP_LOAD_T0,
-    OP_LOAD_SCRATCH,   /* vcpu.scratch[1] = value */
+    OP_LOAD_SCRATCH,   /* vcpu.value = value */
     OP_LOAD_GPR,       /* guest register `reg` */
     OP_STORE_GPR,
     OP_STORE_IMM,

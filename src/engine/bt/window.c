@@ -9,9 +9,9 @@
  * So a window is one more TLB, and holds what a TLB may hold: it belongs to an address space number (tlb.c), is left behind with it
  * when that is flushed, and loses a page at INVLPG. Pages with translated code are never writable in one.
  *
- * An address that is not canonical, or lies beyond a window and its borders, cannot reach anything: the addend of a piece is right for
- * its canonical addresses, all others differ from those in bits 48 and up, and so does the sum, which the host refuses. Pieces without a window
- * have the addend of a window that stays empty.
+ * Other addresses cannot reach anything: bits 39 to 63 select the addend, and only the user's 256 pieces have one. What comes next is 0,
+ * which leaves an address as little canonical as it was, and behind that the table is not mapped. Pieces without a window have the addend of a
+ * window that stays empty.
  *
  * A page costs some microseconds to map (a signal, mremap, a page fault of the host), as much as hundreds of misses of the softmmu
  * TLB. Only address spaces that timer interrupts find at work get windows, and those that spend too much on them lose them for a while.
@@ -39,8 +39,7 @@ static uint8_t *window_start(const struct bt_vcpu *v, unsigned n) { return v->wi
 
 static uint64_t addend_of(const struct bt_vcpu *v, unsigned n, unsigned piece)
 {
-    uint64_t linear = (uint64_t)((int64_t)((uint64_t)piece << 39 << 16) >> 16);
-    return (uint64_t)window_start(v, n) - linear;
+    return (uint64_t)window_start(v, n) - ((uint64_t)piece << 39);
 }
 
 /* false: the process has as many mappings as the host allows. */
@@ -56,7 +55,6 @@ void bt_windows_init(struct bt_vcpu *v)
     unsigned count = MIN(POOL_BYTES / v->engine->vcpu_count / WINDOW_STRIDE, (uint64_t)WINDOWS);
     const struct ram_block *ram = v->engine->config.ram;
     const char *wish = getenv("OSPITE_BT_WINDOWS");
-    v->window_mask = 511ull << 39;
     w->always = wish && !strcmp(wish, "always");
     if (count < 4 || v->engine->config.no_windows || (ram && !ram->shared)) return;
     w->window_count = count;
@@ -267,7 +265,7 @@ enum outcome { MAPPED, MAPPED_ANEW, FAULTS, SPECIAL };
 static enum outcome show(struct bt_vcpu *v, unsigned n, unsigned piece, uint64_t offset, bool write)
 {
     struct windows *w = &v->windows;
-    gva_t linear = (uint64_t)((int64_t)((uint64_t)piece << 39 << 16) >> 16) + offset;
+    gva_t linear = ((uint64_t)piece << 39) + offset;
     const struct tlb_second *t = bt_tlb_look(v, MMU_USER, linear, write ? BT_WRITE : BT_READ);
     if (!t) {
         w->wanted = linear;
@@ -306,7 +304,7 @@ static void show_wanted(struct bt_vcpu *v)
 {
     struct windows *w = &v->windows;
     gva_t linear = w->wanted;
-    unsigned piece = linear >> 39 & (WINDOW_PIECES - 1);
+    unsigned piece = linear >> 39;
     w->wanted = 0;
     for (unsigned n = 1; n < w->count; n++) {
         if (w->window[n].asid != v->asid || w->window[n].piece != piece) continue;
@@ -366,7 +364,7 @@ void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear)
     if (!w->mappings) return;
     lock(v);
     for (unsigned n = 1; n < w->count; n++)
-        if (w->window[n].mappings && w->window[n].piece == (linear >> 39 & (WINDOW_PIECES - 1)))
+        if (w->window[n].mappings && w->window[n].piece == linear >> 39)
             page_unmap(v, n, PAGE_OF(linear) & (WINDOW_BYTES - 1));
     unlock(v);
 }
