@@ -15,6 +15,7 @@ struct block_error_policy {
     enum block_error_action read, write;             /* write: also flushes and discards */
     void *opaque;
     void (*stop)(void *opaque, bool is_read, int error);  /* shall stop the machine; NULL: what would stop is reported */
+    void (*tell)(void *opaque, bool is_read, int error, enum block_error_action action);    /* of each failure; may be NULL */
 };
 
 /* What to do with the result of a request, 0 or -errno. STOP: stop was called, the request must be kept. */
@@ -23,9 +24,9 @@ static inline enum block_error_action block_error_action(const struct block_erro
     enum block_error_action a = is_read ? p->read : p->write;
 
     if (a == BLOCK_ERROR_ENOSPC) a = result == -ENOSPC ? BLOCK_ERROR_STOP : BLOCK_ERROR_REPORT;
-    if (a != BLOCK_ERROR_STOP) return a;
-    if (!p->stop) return BLOCK_ERROR_REPORT;
-    p->stop(p->opaque, is_read, -result);
+    if (a == BLOCK_ERROR_STOP && !p->stop) a = BLOCK_ERROR_REPORT;
+    if (result && p->tell) p->tell(p->opaque, is_read, -result, a);
+    if (a == BLOCK_ERROR_STOP) p->stop(p->opaque, is_read, -result);
     return a;
 }
 

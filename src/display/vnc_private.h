@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "display/display.h"
+#include "display/scancode.h"
 #include "display/vnc.h"
 
 /* A queue of bytes. One that could not grow is broken: what is added is lost, and its client is to be dropped. */
@@ -158,7 +159,6 @@ void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y);
 void vnc_input_release(struct vnc_client *c);
 /* keysym.c: a key of an American keyboard, 0: none; *shift: it takes Shift (1), does not (0), does not matter (-1). */
 unsigned keysym_key(uint32_t keysym, int *shift);
-unsigned scancode_key(uint32_t scancode);
 
 /* vnc_web.c: the handshake over HTTP, then frames. Both return -1 when the connection is to be closed. */
 struct vnc_web *vnc_web_new(void);

@@ -357,6 +357,16 @@ struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i)
     return i < m->vcpu_count ? m->vcpu[i].engine : NULL;
 }
 
+int machine_vcpu_thread(const struct machine *m, unsigned i)
+{
+    return i < m->vcpu_count ? m->vcpu[i].tid : 0;
+}
+
+const char *machine_cpu_model(const struct machine *m)
+{
+    return m->cpuid.name;
+}
+
 void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s)
 {
     if (i < m->vcpu_count) m->ops->vcpu_get(m->vcpu[i].engine, s);

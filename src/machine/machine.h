@@ -39,6 +39,8 @@ struct memory_map *machine_ports(struct machine *m);
 struct engine *machine_engine(struct machine *m);
 unsigned machine_vcpu_count(const struct machine *m);
 struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i);
+int machine_vcpu_thread(const struct machine *m, unsigned i);           /* the host's id of the thread that runs it */
+const char *machine_cpu_model(const struct machine *m);                 /* "qemu64", "max" */
 /* While the machine is stopped. */
 void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s);
 void machine_vcpu_set(struct machine *m, unsigned i, const struct x86_state *s);
@@ -74,6 +76,7 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
                          struct error *err);
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
 int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
+bool machine_balloon_get(struct machine *m, uint64_t *bytes);           /* what it keeps; false: there is no balloon */
 int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
 /* Networks: lines for 'info network' and 'info usernet'; plugs a cable (the card's name or the network's id) in or out; forwards of a
  * user network (netdev NULL: the only one). 0, or -1 with *err. */

@@ -37,6 +37,7 @@ struct vcpu {
     unsigned index;
     pthread_t thread;
     bool has_thread;
+    int tid;                           /* the host's number of the thread */
     struct engine_vcpu *engine;        /* made, run and freed by the thread */
     struct device *lapic;              /* NULL with an irqchip in the engine */
     _Atomic int64_t tsc_offset;        /* copy for the APIC timer's deadline mode */

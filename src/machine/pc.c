@@ -129,7 +129,7 @@ static int serials_create(struct machine *m, struct error *err)
 
     for (unsigned i = 0; i < m->config.serial_count; i++) {
         struct ns16550_config c = { .ports = m->ports, .port = com[i].port };
-        char label[16];
+        char label[24];
 
         if (!m->config.serial[i] || !strcmp(m->config.serial[i], "none")) continue;
         snprintf(label, sizeof(label), "serial%u", i);

@@ -30,10 +30,20 @@ static void stop(void *opaque, bool is_read, int error)
     loop_post(stop_carry_out, m);
 }
 
+static void tell(void *opaque, bool is_read, int error, enum block_error_action action)
+{
+    static const char *const actions[] = { [BLOCK_ERROR_REPORT] = "report", [BLOCK_ERROR_IGNORE] = "ignore", [BLOCK_ERROR_STOP] = "stop" };
+    struct drive_owner *o = opaque;
+
+    machine_event(o->m, "BLOCK_IO_ERROR",
+                  json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", machine_drive_config(o->m, o->drive)->id, "operation", is_read ? "read" : "write",
+                            "action", actions[action], "nospace", error == ENOSPC, "reason", strerror(error)));
+}
+
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive)
 {
     const struct drive_config *d = &m->config.drive[drive];
 
     m->drive_owner[drive] = (struct drive_owner){ m, drive };
-    return (struct block_error_policy){ d->on_read_error, d->on_write_error, &m->drive_owner[drive], stop };
+    return (struct block_error_policy){ d->on_read_error, d->on_write_error, &m->drive_owner[drive], stop, tell };
 }

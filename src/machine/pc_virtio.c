@@ -37,6 +37,11 @@ static struct virtio *rng_create(struct machine *m, struct virtio_device_config 
     return virtio_rng_new(&c, err);
 }
 
+static void balloon_changed(void *opaque, uint64_t actual_bytes)
+{
+    machine_event(opaque, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)actual_bytes));
+}
+
 static struct virtio *balloon_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     struct virtio_balloon_config c = d->balloon;
@@ -44,6 +49,8 @@ static struct virtio *balloon_create(struct machine *m, struct virtio_device_con
     c.memory = m->memory;
     c.id = d->id;
     c.options = d->options;
+    c.changed = balloon_changed;
+    c.opaque = m;
     c.ram_hva = m->ram.hva;
     c.ram_bytes = m->ram.size_bytes;
     c.ram_shared = m->ram.shared;
@@ -204,6 +211,14 @@ int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err)
     if (!v) return error_set(err, "there is no balloon; start with -device virtio-balloon-pci");
     virtio_balloon_target_set(v, bytes);
     return 0;
+}
+
+bool machine_balloon_get(struct machine *m, uint64_t *bytes)
+{
+    struct virtio *v = balloon_of(m);
+
+    if (v) *bytes = virtio_balloon_actual_bytes(v);
+    return v != NULL;
 }
 
 int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err)

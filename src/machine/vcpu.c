@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -359,6 +360,7 @@ static void *vcpu_thread(void *opaque)
     e = v->m->ops->vcpu_create(v->m->engine, v->index, v->create_error);
     pthread_mutex_lock(&v->lock);
     v->engine = e;
+    v->tid = gettid();
     v->is_parked = true;
     vcpu_signal(v);
     pthread_mutex_unlock(&v->lock);

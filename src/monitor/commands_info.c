@@ -279,18 +279,24 @@ static int info_qtree(struct monitor *mon, const struct command_line *c, struct 
     return 0;
 }
 
-static void pci_function_print(struct monitor *mon, struct pci_device *d)
+const char *pci_class_name(unsigned class)
 {
     static const struct { uint16_t class; const char *name; } classes[] = {
         { 0x0101, "IDE controller" }, { 0x0100, "SCSI controller" }, { 0x0200, "Ethernet controller" },
         { 0x0300, "VGA controller" }, { 0x0600, "Host bridge" }, { 0x0601, "ISA bridge" }, { 0x0604, "PCI bridge" },
         { 0x0680, "Bridge" },
     };
-    unsigned class = d->config[0x0b] << 8 | d->config[0x0a];
-    const char *name = NULL;
 
     for (unsigned i = 0; i < ARRAY_SIZE(classes); i++)
-        if (classes[i].class == class) name = classes[i].name;
+        if (classes[i].class == class) return classes[i].name;
+    return NULL;
+}
+
+static void pci_function_print(struct monitor *mon, struct pci_device *d)
+{
+    unsigned class = d->config[0x0b] << 8 | d->config[0x0a];
+    const char *name = pci_class_name(class);
+
     monitor_print(mon, "  Bus  0, device %3u, function %u:\n", d->devfn >> 3, d->devfn & 7);
     if (name) monitor_print(mon, "    %s: ", name);
     else monitor_print(mon, "    Class %04x: ", class);

@@ -30,6 +30,7 @@ static const struct command *const tables[] = { own_commands, run_commands, memo
 
 static void keep_text(struct monitor *mon, const char *text, size_t size)
 {
+    if (!size) return;
     if (mon->text.size + size > mon->text.room) {
         size_t room = MAX(2 * mon->text.room, mon->text.size + size);
         char *data = room <= TEXT_MAX ? realloc(mon->text.data, room) : NULL;

@@ -57,6 +57,9 @@ void uuid_format(char text[37], const uint8_t *uuid);
 /* 0, or -1 with *err. */
 int run_continue(struct machine *m, struct error *err);
 
+/* commands_info.c: what 'info pci' calls a class, NULL: nothing. */
+const char *pci_class_name(unsigned class);
+
 /* Tables end with a NULL name. */
 extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], info_commands[];
 command_fn command_info;

@@ -32,6 +32,7 @@ struct qmp {
     struct monitor *human;
     struct qmp_throttle *throttle;
     struct qmp_frame frame;
+    struct qmp_pointer pointer;
     bool pretty, negotiated, posted, events_lost;
     uint8_t in[IN_BYTES];
     size_t in_at, in_end;
@@ -327,6 +328,11 @@ void qmp_free(struct qmp *q)
 struct machine *qmp_machine(struct qmp *q)
 {
     return q->m;
+}
+
+struct qmp_pointer *qmp_pointer(struct qmp *q)
+{
+    return &q->pointer;
 }
 
 struct monitor *qmp_human(struct qmp *q)

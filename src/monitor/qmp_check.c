@@ -50,7 +50,8 @@ static int check_enum(const struct qmp_type *t, const char *v, const char *name,
 {
     for (unsigned i = 0; t->values[i]; i++)
         if (!strcmp(t->values[i], v)) return 0;
-    return error_set(&err->error, "Parameter '%s' does not accept value '%.200s'", name, v);
+    if (strrchr(name, '.')) name = strrchr(name, '.') + 1;       /* QEMU names the last part only here */
+    return error_set(&err->error, "Parameter '%s' does not accept value '%.200s'", strchr(name, '[') ? "null" : name, v);
 }
 
 static int check_array(const struct qmp_type *t, const json_t *array, const char *name, struct qmp_error *err)

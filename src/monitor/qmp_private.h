@@ -29,6 +29,9 @@ json_t *qmp_no_device(struct qmp_error *err, const char *name);
 json_t *qmp_result(int result);
 
 struct machine *qmp_machine(struct qmp *q);
+/* Where this client has put a pointer, and which buttons it holds. */
+struct qmp_pointer { unsigned x, y, buttons; };
+struct qmp_pointer *qmp_pointer(struct qmp *q);
 /* The human monitor behind human-monitor-command. */
 struct monitor *qmp_human(struct qmp *q);
 /* A string of bytes that may be no UTF-8: what is not becomes '?'. */
@@ -42,8 +45,4 @@ void qmp_set(json_t *object, const char *name, json_t *value);
 
 /* qmp_check.c: 0, or -1 with *err as QEMU words it. */
 int qmp_check(unsigned type, json_t *value, const char *name, struct qmp_error *err);
-/* qmp_device.c: the path of a device, as in query-block: /machine/peripheral/ID or /machine/unattached/device[N]. */
-struct device;
-int qmp_device_path(struct machine *m, const struct device *d, char *path, size_t size);
-
 #endif

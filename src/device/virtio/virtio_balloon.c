@@ -196,9 +196,12 @@ uint64_t virtio_balloon_actual_bytes(const struct virtio *v)
 static void config_written(struct virtio *v, unsigned offset, unsigned size)
 {
     const struct layout written = *layout_of(v);
+    const struct virtio_balloon_config *c = &of(v)->config;
 
     config_fill(of(v));
     layout_of(v)->actual = written.actual;
+    if (c->changed && offset <= offsetof(struct layout, actual) && offset + size > offsetof(struct layout, actual))
+        c->changed(c->opaque, virtio_balloon_actual_bytes(v));
     if (virtio_has(v, F_PAGE_POISON)) layout_of(v)->poison_val = written.poison_val;
 }
 

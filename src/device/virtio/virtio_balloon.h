@@ -13,6 +13,8 @@ struct virtio_balloon_config {
     bool ram_shared;                     /* MADV_REMOVE gives the memory back then */
     bool deflate_on_oom, free_page_reporting;
     uint32_t poll_s;                     /* ask for statistics so often; 0: only when they are shown */
+    void (*changed)(void *opaque, uint64_t actual_bytes);    /* the guest keeps so much now; may be NULL */
+    void *opaque;
     struct virtio_options options;
 };
 /* NULL with *err. */

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP: drives, images, media. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "block/image.h"
+#include "monitor/peek.h"
+#include "monitor/qmp_private.h"
+
+enum { CHAIN_MAX = 32 };
+
+/* ---- images ---- */
+
+/* Of what 'info --output=json' tells of an image, the members that the schema has. */
+static json_t *qcow2_specific(json_t *data)
+{
+    static const char *const names[] = { "compat", "data-file", "data-file-raw", "extended-l2", "lazy-refcounts", "corrupt", "refcount-bits",
+                                         "compression-type", NULL };
+    json_t *out = json_object();
+
+    for (unsigned i = 0; names[i]; i++)
+        if (json_object_get(data, names[i])) json_object_set(out, names[i], json_object_get(data, names[i]));
+    return json_pack("{s:s, s:o}", "type", "qcow2", "data", out);
+}
+
+static void backing_details(json_t *image, const struct block_node *n, const char *backing)
+{
+    char *full = block_path_join(block_filename(n), backing);
+
+    json_object_set_new(image, "backing-filename", qmp_text(backing, strlen(backing)));
+    if (full) json_object_set_new(image, "full-backing-filename", qmp_text(full, strlen(full)));
+    free(full);
+}
+
+static void image_details(json_t *image, struct block_node *n)
+{
+    struct block_info info = { 0 };
+    int64_t allocated = block_allocated_bytes(n);
+
+    if (allocated >= 0) json_object_set_new(image, "actual-size", json_integer(allocated));
+    if (block_info_get(n, &info, NULL) < 0) return;
+    json_object_set_new(image, "dirty-flag", json_boolean(info.dirty));
+    if (info.cluster_bytes) json_object_set_new(image, "cluster-size", json_integer(info.cluster_bytes));
+    if (info.encrypted) json_object_set_new(image, "encrypted", json_true());
+    if (info.compressed) json_object_set_new(image, "compressed", json_true());
+    if (info.backing) backing_details(image, n, info.backing);
+    if (info.backing && info.backing_format)
+        json_object_set_new(image, "backing-filename-format", qmp_text(info.backing_format, strlen(info.backing_format)));
+    if (info.data && !strcmp(block_format_name(n), "qcow2")) json_object_set_new(image, "format-specific", qcow2_specific(info.data));
+    json_decref(info.data);
+}
+
+static json_t *image_info(struct block_node *n, unsigned depth)
+{
+    const char *name = block_filename(n);
+    json_t *image = json_pack("{s:o, s:s, s:I}", "filename", qmp_text(name, strlen(name)), "format", block_format_name(n), "virtual-size",
+                              (json_int_t)block_size_bytes(n));
+
+    image_details(image, n);
+    if (block_backing(n) && depth < CHAIN_MAX) json_object_set_new(image, "backing-image", image_info(block_backing(n), depth + 1));
+    return image;
+}
+
+static unsigned chain_depth(const struct block_node *n)
+{
+    unsigned depth = 0;
+
+    while (depth < CHAIN_MAX && (n = block_backing(n))) depth++;
+    return depth;
+}
+
+static json_t *node_name(unsigned drive)
+{
+    return json_sprintf("#block%u", drive);
+}
+
+/* layer: how far below the drive's image. */
+static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n, unsigned layer)
+{
+    enum block_cache cache = machine_drive_config(m, drive)->open.cache;
+    const char *file = block_filename(n);
+    struct block_node *backing = block_backing(n);
+    json_t *info = json_pack(
+        "{s:o, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:{s:b, s:b, s:b}, s:i, s:o}", "file", qmp_text(file, strlen(file)),
+        "ro", block_is_readonly(n), "drv", block_format_name(n), "backing_file_depth", (int)chain_depth(n), "encrypted", block_is_encrypted(n),
+        "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image_info(n, 0), "cache",
+        "writeback", cache != BLOCK_CACHE_WRITETHROUGH && cache != BLOCK_CACHE_DIRECTSYNC, "direct",
+        cache == BLOCK_CACHE_NONE || cache == BLOCK_CACHE_DIRECTSYNC, "no-flush", cache == BLOCK_CACHE_UNSAFE, "write_threshold", 0, "node-name",
+        layer ? json_sprintf("#block%u-%u", drive, layer) : node_name(drive));
+
+    if (backing) json_object_set_new(info, "backing_file", qmp_text(block_filename(backing), strlen(block_filename(backing))));
+    return info;
+}
+
+/* ---- drives ---- */
+
+json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const struct drive_config *d = machine_drive_config(m, i);
+        struct block_node *n = machine_drive(m, i);
+        bool removable = d->media == MEDIA_CDROM;
+        json_t *b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", qmp_text(d->id, strlen(d->id)), "type", "unknown", "removable", removable,
+                              "locked", false, "io-status", machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
+
+        if (n) json_object_set_new(b, "inserted", node_info(m, i, n, 0));
+        if (removable) json_object_set_new(b, "tray_open", json_boolean(!n));
+        json_array_append_new(all, b);
+    }
+    return all;
+}
+
+json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    bool flat = qmp_bool(args, "flat", false);
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        struct block_node *n = machine_drive(m, i);
+
+        for (unsigned layer = 0; n && layer < CHAIN_MAX; n = block_backing(n), layer++) {
+            json_t *info = node_info(m, i, n, layer);
+
+            if (flat) json_object_del(json_object_get(info, "image"), "backing-image");
+            json_array_append_new(all, info);
+        }
+    }
+    return all;
+}
+
+static json_t *stats(const struct block_node *n)
+{
+    static const char *const zero[] = {
+        "unmap_bytes", "unmap_operations", "rd_total_time_ns", "wr_total_time_ns", "flush_total_time_ns", "unmap_total_time_ns", "wr_highest_offset",
+        "rd_merged", "wr_merged", "unmap_merged", "failed_rd_operations", "failed_wr_operations", "failed_flush_operations",
+        "failed_unmap_operations", "invalid_rd_operations", "invalid_wr_operations", "invalid_flush_operations", "invalid_unmap_operations", NULL
+    };
+    struct block_stats s = n ? block_stats_get(n) : (struct block_stats){ 0 };
+    json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:[]}", "rd_bytes", (json_int_t)s.read_bytes, "wr_bytes", (json_int_t)s.written_bytes,
+                            "rd_operations", (json_int_t)s.reads, "wr_operations", (json_int_t)s.writes, "flush_operations", (json_int_t)s.flushes,
+                            "account_invalid", false, "account_failed", false, "timed_stats");
+
+    for (unsigned i = 0; zero[i]; i++) json_object_set_new(out, zero[i], json_integer(0));
+    return out;
+}
+
+json_t *qmp_query_blockstats(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    bool nodes = qmp_bool(args, "query-nodes", false);
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        struct block_node *n = machine_drive(m, i);
+        const char *id = machine_drive_config(m, i)->id;
+        json_t *b;
+
+        if (nodes && !n) continue;
+        b = json_pack("{s:o}", "stats", stats(n));
+        if (!nodes) json_object_set_new(b, "device", qmp_text(id, strlen(id)));
+        if (n) json_object_set_new(b, "node-name", node_name(i));
+        json_array_append_new(all, b);
+    }
+    return all;
+}
+
+/* The drive that 'device' or 'id' of args means; -1 with *err. */
+static int drive_of(struct machine *m, json_t *args, struct qmp_error *err)
+{
+    const char *device = qmp_string(args, "device"), *id = qmp_string(args, "id"), *name = device ? device : id;
+
+    if (!device == !id) {
+        qmp_fail(err, QMP_GENERIC, "Need exactly one of 'device' and 'id'");
+        return -1;
+    }
+    for (unsigned i = 0; i < machine_drive_count(m); i++)
+        if (!strcmp(machine_drive_config(m, i)->id, name)) return (int)i;
+    qmp_no_device(err, name);
+    return -1;
+}
+
+json_t *qmp_eject(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    int i = drive_of(m, args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_drive_change(m, (unsigned)i, NULL, qmp_bool(args, "force", false), &err->error));
+}
+
+json_t *qmp_blockdev_change_medium(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct block_open_options o = { .readonly = true, .filename = qmp_string(args, "filename"), .format = qmp_string(args, "format") };
+    struct machine *m = qmp_machine(q);
+    int i = drive_of(m, args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_drive_change(m, (unsigned)i, &o, qmp_bool(args, "force", false), &err->error));
+}
+
+
+json_t *qmp_query_jobs(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
+json_t *qmp_query_block_jobs(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
