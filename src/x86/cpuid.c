@@ -449,7 +449,8 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
 
     if (physical < 36 || !width.r[0]) physical = 36;
     if (engine == CPUID_FOR_BT && physical > 46) physical = 46;
-    if (id->phys_bits) physical = MIN(physical, id->phys_bits);
+    /* UEFI firmware lays page tables and windows out by the width, and needs more memory for them than small machines have; 40 is QEMU's default. */
+    if (id->phys_bits || engine == CPUID_FOR_BT) physical = MIN(physical, id->phys_bits ? id->phys_bits : 40);
     vendor_leaf(m, 0, !amd && m->topology.dies > 1 ? MAX(id->level, 0x1fu) : id->level, id->vendor);      /* leaf 1F tells of dies */
     if (id->migratable) flags_clear(m, "invtsc");
     settle_flags(m);
