@@ -301,6 +301,16 @@ static bool hits_itself(struct bt_vcpu *v, gpa_t gpa, unsigned size, uint64_t ho
            (current->page2 != ~0ull && PAGE_OF(last) == current->page2);
 }
 
+/* A write to what can be read as memory may be a command to a flash chip, which then answers reads with its status: the block must end
+ * with it, so that the change is seen by the next instruction. */
+static bool is_flash_command(struct bt_vcpu *v, const struct hit *h, unsigned access, uint64_t host_pc)
+{
+    const struct tb *current;
+    if (access != BT_WRITE || (uintptr_t)h->hva < PAGE_BYTES) return false;
+    current = bt_tb_of_host(v->engine, host_pc);
+    return current && current->insn_count > 1;
+}
+
 /* Called by generated code when an access misses the TLB. Returns the host address to use instead; v->scratch tells
  * whether bt_commit must follow. */
 uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc)
@@ -332,6 +342,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     struct hit h = resolve(v, idx, linear, access);
     if (h.kind == HIT_IO) {
         v->count[COUNT_BOUNCE_DEVICE]++;
+        if (is_flash_command(v, &h, access, host_pc)) restart_single(v);
         return use_bounce(v, idx, linear, size, what);
     }
     if (h.kind == HIT_CODE && (v->engine->vcpu_count > 1 || bt_tb_overlaps(v->engine, h.gpa, size, NULL))) {
