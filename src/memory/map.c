@@ -58,6 +58,7 @@ static struct memory_range *winner_at(struct memory_map *m, gpa_t address)
 static void view_append(struct map_view *v, const struct memory_range *r, gpa_t start, uint64_t size)
 {
     uint64_t offset = start - r->start;
+    bool is_memory = r->hva && !r->registers;
     struct flat_range *last = v->count ? &v->range[v->count - 1] : NULL;
 
     if (last && v->owner[v->count - 1] == r && last->start + last->size == start) {
@@ -67,7 +68,7 @@ static void view_append(struct map_view *v, const struct memory_range *r, gpa_t 
     v->owner[v->count] = r;
     v->range[v->count++] = (struct flat_range){
         .start = start, .size = size, .ops = r->ops, .opaque = r->opaque, .offset = offset,
-        .kind = r->hva ? (r->readonly ? RANGE_ROM : RANGE_RAM) : RANGE_IO, .hva = r->hva ? r->hva + offset : NULL,
+        .kind = is_memory ? (r->readonly ? RANGE_ROM : RANGE_RAM) : RANGE_IO, .hva = is_memory ? r->hva + offset : NULL,
     };
 }
 
@@ -188,6 +189,20 @@ struct memory_range *memory_map_add_io(struct memory_map *m, const char *name, g
 {
     return range_add(m, (struct memory_range){ .name = name, .start = start, .size = size, .ops = ops,
                                                .opaque = opaque, .priority = priority });
+}
+
+struct memory_range *memory_map_add_flash(struct memory_map *m, const char *name, gpa_t start, uint64_t size, void *hva,
+                                          const struct io_ops *ops, void *opaque, int priority)
+{
+    return range_add(m, (struct memory_range){ .name = name, .start = start, .size = size, .hva = hva, .readonly = true,
+                                               .ops = ops, .opaque = opaque, .priority = priority });
+}
+
+void memory_range_set_registers(struct memory_range *r, bool registers)
+{
+    if (r->registers == registers) return;
+    r->registers = registers;
+    map_changed(r->map);
 }
 
 void memory_range_enable(struct memory_range *r, bool enabled)

@@ -50,6 +50,10 @@ struct memory_range *memory_map_add_ram(struct memory_map *m, const char *name, 
                                         void *hva, bool readonly, int priority);
 struct memory_range *memory_map_add_io(struct memory_map *m, const char *name, gpa_t start, uint64_t size,
                                        const struct io_ops *ops, void *opaque, int priority);
+/* A flash chip: read and run as memory, written through ops; with registers set, read through ops as well. */
+struct memory_range *memory_map_add_flash(struct memory_map *m, const char *name, gpa_t start, uint64_t size, void *hva,
+                                          const struct io_ops *ops, void *opaque, int priority);
+void memory_range_set_registers(struct memory_range *r, bool registers);
 void memory_range_enable(struct memory_range *r, bool enabled);
 void memory_range_move(struct memory_range *r, gpa_t start);
 /* RAM is now this one, of the range's size. */

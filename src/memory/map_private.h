@@ -18,7 +18,7 @@ struct memory_range {
     void *opaque;
     int priority;
     unsigned serial;                 /* order of adding */
-    bool enabled, readonly;
+    bool enabled, readonly, registers;
 };
 
 struct map_view {
