@@ -93,7 +93,8 @@ struct machine {
     struct memory_map *memory, *ports;
     struct ram_block ram, bios;
     gpa_t ram_below_4g, ram_above_4g;  /* bytes of each */
-    uint64_t bios_bytes;
+    const uint8_t *isa_bios;           /* the firmware's last bytes as they are seen below 1 MiB; NULL: none */
+    uint32_t isa_bios_bytes;
     const struct engine_ops *ops;
     struct engine *engine;
     struct cpuid_model cpuid;
@@ -130,6 +131,7 @@ struct machine {
     uint64_t tsc_start;
     uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */
     struct device *devices;            /* newest first */
+    struct device *flash[2];
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *ide, *piix3, *ahci[CONFIG_AHCI];
     struct display *display;           /* NULL: no graphic card */
     struct vnc_server *vnc;

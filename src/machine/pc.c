@@ -2,7 +2,7 @@
 /*
  * The board: an i440FX/PIIX3 PC as QEMU's -M pc has it. This is all of it:
  *
- *   RAM            0..3 GiB, rest from 4 GiB        firmware  below 4 GiB, last 128 KiB below 1 MiB
+ *   RAM            0..3 GiB, rest from 4 GiB        firmware  below 4 GiB (ROM, or one or two flash chips), last 128 KiB below 1 MiB
  *   8259 pair      20h A0h 4D0h                     I/O APIC  FEC00000h        local APICs FEE00000h
  *   8237 pair      0h C0h 80h                       HPET      FED00000h
  *   8254 + port 61 40h IRQ 0                        MC146818  70h IRQ 8        FERR# F0h IRQ 13
@@ -180,12 +180,13 @@ static int drives_open(struct machine *m, struct error *err)
 
 int pc_create(struct machine *m, struct error *err)
 {
-    m->is_direct = m->config.kernel && !boot_bios_is_wanted(m->config.kernel, m->config.bios != NULL);
+    m->is_direct = m->config.kernel && !boot_bios_is_wanted(m->config.kernel, m->config.bios || pc_flash_is_there(m));
     if (pc_ram_create(m, err) < 0) return -1;
-    if (m->is_direct ? pc_direct_boot_load(m, err) < 0 : pc_bios_load(m, err) < 0) return -1;
+    if (m->is_direct ? pc_direct_boot_load(m, err) < 0 : !pc_flash_is_there(m) && pc_bios_load(m, err) < 0) return -1;
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
     if (pc_networks_create(m, err) < 0 || drives_open(m, err) < 0) return -1;
+    if (pc_flash_create(m, err) < 0) return -1;
     pc_disks_inspect(m);
     if (pc_pci_create(m, err) < 0 || pc_display_create(m, err) < 0) return -1;
     pc_networks_check(m);

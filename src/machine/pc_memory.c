@@ -96,10 +96,17 @@ static const char *bios_find(void)
     return NULL;
 }
 
+void pc_isa_bios_show(struct machine *m, const uint8_t *firmware, uint64_t size)
+{
+    m->isa_bios_bytes = (uint32_t)MIN(size, (uint64_t)ISA_BIOS_MAX);
+    m->isa_bios = firmware + size - m->isa_bios_bytes;
+    memory_map_add_ram(m->memory, "isa-bios", 0x100000 - m->isa_bios_bytes, m->isa_bios_bytes,
+                       (void *)(uintptr_t)m->isa_bios, true, PRIORITY_ROM);
+}
+
 int pc_bios_load(struct machine *m, struct error *err)
 {
     const char *path = m->config.bios ? m->config.bios : bios_find();
-    uint64_t isa_bytes;
     uint8_t *data;
     size_t size;
 
@@ -119,11 +126,8 @@ int pc_bios_load(struct machine *m, struct error *err)
     }
     memcpy(m->bios.hva, data, size);
     free(data);
-    m->bios_bytes = size;
-    isa_bytes = MIN(size, (size_t)ISA_BIOS_MAX);
     memory_map_add_ram(m->memory, "bios", GIB_4 - size, size, m->bios.hva, true, PRIORITY_ROM);
-    memory_map_add_ram(m->memory, "isa-bios", 0x100000 - isa_bytes, isa_bytes,
-                       (uint8_t *)m->bios.hva + size - isa_bytes, true, PRIORITY_ROM);
+    pc_isa_bios_show(m, m->bios.hva, size);
     return 0;
 }
 

@@ -23,7 +23,7 @@
 #define VGA_ROM "/usr/share/seabios/vgabios-stdvga.bin"
 
 enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3, DEVFN_VGA = 2 << 3 };
-enum { SHADOW_START = 0xc0000, ISA_BIOS_MAX = 0x20000 };
+enum { SHADOW_START = 0xc0000 };
 
 static int add(struct machine *m, struct device **where, struct device *d)
 {
@@ -83,14 +83,13 @@ static void hotplug_notify(void *opaque)
 
 static int chipset_create(struct machine *m, struct error *err)
 {
-    uint64_t isa_bytes = MIN(m->bios_bytes, (uint64_t)ISA_BIOS_MAX);
     struct i440fx_config host = {
         .bus = m->pci,
         .memory = m->memory,
         .ports = m->ports,
         .shadow = (uint8_t *)m->ram.hva + SHADOW_START,
-        .rom = isa_bytes ? (const uint8_t *)m->bios.hva + m->bios_bytes - isa_bytes : NULL,
-        .rom_bytes = (uint32_t)isa_bytes,
+        .rom = m->isa_bios,
+        .rom_bytes = m->isa_bios_bytes,
         .opaque = m,
         .reset_control_read = reset_control_read,
         .reset_control_write = reset_control_write,

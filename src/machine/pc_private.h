@@ -14,9 +14,16 @@ enum { PC_RSDP = 0xf0000, PC_SMBIOS_ANCHOR = 0xf0040, PC_SMBIOS_TABLES = 0xf0100
 /* pc_memory.c */
 int pc_ram_create(struct machine *m, struct error *err);
 int pc_bios_load(struct machine *m, struct error *err);
+/* The firmware's last bytes, which are seen below 1 MiB too. */
+void pc_isa_bios_show(struct machine *m, const uint8_t *firmware, uint64_t size);
 /* A whole file of at most max bytes; the caller frees. NULL with *err. */
 uint8_t *pc_file_read(const char *what, const char *path, size_t max, size_t *size, struct error *err);
 void pc_memory_destroy(struct machine *m);
+
+/* pc_flash.c: firmware and its variables in flash chips instead of a ROM. */
+const struct drive_config *pc_flash_drive(const struct machine *m, int chip, unsigned *drive);
+bool pc_flash_is_there(const struct machine *m);
+int pc_flash_create(struct machine *m, struct error *err);
 
 /* pc_irq.c: a line of its own into an ISA IRQ, which ends at the 8259s and the I/O APIC (or the engine's). */
 struct irq_line pc_isa_irq(struct machine *m, unsigned irq);

@@ -21,17 +21,19 @@ struct drive_request {
     unsigned keys;
 };
 
-static struct drive_config *drive_at(struct vm_options *o, int index)
+static struct drive_config *drive_of(struct vm_options *o, enum drive_interface interface, int index)
 {
     for (unsigned i = 0; i < o->config.drive_count; i++)
-        if (o->config.drive[i].interface == DRIVE_IF_IDE && o->config.drive[i].index == index)
-            return &o->config.drive[i];
+        if (o->config.drive[i].interface == interface && o->config.drive[i].index == index) return &o->config.drive[i];
     return NULL;
 }
+
+static struct drive_config *drive_at(struct vm_options *o, int index) { return drive_of(o, DRIVE_IF_IDE, index); }
 
 static const char *default_id(struct vm_options *o, const struct drive_config *d)
 {
     if (d->interface == DRIVE_IF_VIRTIO) return arena_format(o->arena, "virtio%d", d->index);
+    if (d->interface == DRIVE_IF_PFLASH) return arena_format(o->arena, "pflash%d", d->index);
     if (d->interface == DRIVE_IF_NONE) return arena_format(o->arena, "none%d", o->config.drive_count - 1);
     return arena_format(o->arena, "ide%d-%s%d", d->index / 2, d->media == MEDIA_CDROM ? "cd" : "hd", d->index % 2);
 }
@@ -88,11 +90,12 @@ static int drive_serial(void *t, const char *v, struct error *err)
 static int drive_if(void *t, const char *v, struct error *err)
 {
     static const char *const names[] = { "ide", "none", "virtio", "scsi", "floppy", "pflash", "sd", "mtd", NULL };
+    static const int kinds[] = { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, -1, -1, DRIVE_IF_PFLASH, -1, -1 };
     unsigned which;
 
     if (value_choice("if", v, names, &which, err) < 0) return -1;
-    if (which > 2) return error_set(err, "if=%s is not supported in this version; use if=ide or if=virtio", v);
-    request_of(t)->d.interface = which == 0 ? DRIVE_IF_IDE : which == 1 ? DRIVE_IF_NONE : DRIVE_IF_VIRTIO;
+    if (kinds[which] < 0) return error_set(err, "if=%s is not supported in this version; use if=ide or if=virtio", v);
+    request_of(t)->d.interface = (enum drive_interface)kinds[which];
     return 0;
 }
 
@@ -306,10 +309,34 @@ static int virtio_place(struct drive_request *r, struct error *err)
     return 0;
 }
 
+/* Two flash chips: unit 0 holds the firmware, unit 1 its variables. */
+static int flash_place(struct drive_request *r, struct error *err)
+{
+    int place = r->has_index ? r->d.index : r->unit;
+
+    if (r->has_index && r->unit >= 0) return error_set(err, "index= and unit= say the same; give one");
+    if (r->bus > 0) return error_set(err, "bus=%d: flash chips have unit=0 and unit=1 only", r->bus);
+    if (r->d.media == MEDIA_CDROM) return error_set(err, "if=pflash,media=cdrom makes no sense");
+    if (place < 0) place = drive_of(r->o, DRIVE_IF_PFLASH, 0) ? 1 : 0;
+    if (place > 1) return error_set(err, "unit=%d: there are two flash chips, unit=0 (firmware) and unit=1 (variables)", place);
+    if (drive_of(r->o, DRIVE_IF_PFLASH, place)) return error_set(err, "flash chip unit=%d exists", place);
+    r->d.index = place;
+    return 0;
+}
+
+int pflash_add(struct vm_options *o, const char *file, struct error *err)
+{
+    struct drive_request r = { .o = o, .d = { .interface = DRIVE_IF_PFLASH, .open.filename = file }, .bus = -1, .unit = -1 };
+
+    if (!*file) return error_set(err, "the name of an image is missing");
+    return flash_place(&r, err) < 0 ? -1 : drive_add(o, &r.d, err);
+}
+
 static int request_place(struct drive_request *r, struct error *err)
 {
     if (r->d.addr && r->d.interface != DRIVE_IF_VIRTIO) return error_set(err, "addr= is for if=virtio");
     if (r->d.interface == DRIVE_IF_VIRTIO) return virtio_place(r, err);
+    if (r->d.interface == DRIVE_IF_PFLASH) return flash_place(r, err);
     if (r->d.interface != DRIVE_IF_IDE) return 0;
     if (r->has_index && r->d.index >= IDE_UNITS) return error_set(err, "index: %d is too much; IDE has 0 to %d", r->d.index, IDE_UNITS - 1);
     if (r->bus >= 0 || r->unit >= 0) {
@@ -379,7 +406,7 @@ static const struct option_key ide_keys[] = {
     { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
 };
 
-static struct drive_config *drive_by_id(struct vm_options *o, const char *id)
+struct drive_config *drive_by_id(struct vm_options *o, const char *id)
 {
     for (unsigned i = 0; i < o->config.drive_count; i++)
         if (o->config.drive[i].id && !strcmp(o->config.drive[i].id, id)) return &o->config.drive[i];

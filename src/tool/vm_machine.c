@@ -200,6 +200,9 @@ static int machine_memory_backend(void *t, const char *value, struct error *err)
     return 0;
 }
 
+static int machine_pflash0(void *t, const char *value, struct error *err) { return machine_flash_set(t, 0, value, err); }
+static int machine_pflash1(void *t, const char *value, struct error *err) { return machine_flash_set(t, 1, value, err); }
+
 static const struct option_key machine_keys[] = {
     { "type", machine_type, NULL },
     { "accel", accel_set, NULL },
@@ -225,8 +228,8 @@ static const struct option_key machine_keys[] = {
     { "kernel-irqchip", accel_irqchip, NULL },
     { "i8042", machine_i8042, NULL },
     { "memory-backend", machine_memory_backend, NULL },
-    { "pflash0", NULL, "flash chips are not supported in this version; use -bios FILE" },
-    { "pflash1", NULL, "flash chips are not supported in this version" },
+    { "pflash0", machine_pflash0, NULL },
+    { "pflash1", machine_pflash1, NULL },
     { "max-ram-below-4g", NULL, "not supported in this version; 3 GiB lie below 4G" },
     { "pcspk-audiodev", NULL, "there is no sound in this version" },
     { "confidential-guest-support", NULL, "not supported in this version" },

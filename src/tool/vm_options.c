@@ -29,7 +29,6 @@ static int option_version(struct vm_options *o, const char *arg, struct error *e
 static int option_kernel(struct vm_options *o, const char *a, struct error *err) { o->config.kernel = a; return 0; }
 static int option_initrd(struct vm_options *o, const char *a, struct error *err) { o->config.initrd = a; return 0; }
 static int option_append(struct vm_options *o, const char *a, struct error *err) { o->config.append = a; return 0; }
-static int option_bios(struct vm_options *o, const char *a, struct error *err) { o->config.bios = a; return 0; }
 static int option_nographic(struct vm_options *o, const char *a, struct error *err) { o->nographic = true; return 0; }
 static int option_snapshot(struct vm_options *o, const char *a, struct error *err) { o->snapshot = true; return 0; }
 static int option_nodefaults(struct vm_options *o, const char *a, struct error *err) { o->nodefaults = true; return 0; }
@@ -58,17 +57,6 @@ static int option_gdb(struct vm_options *o, const char *arg, struct error *err)
 static int option_gdb_default(struct vm_options *o, const char *arg, struct error *err)
 {
     return option_gdb(o, "tcp::1234", err);
-}
-
-static int option_firmware_dir(struct vm_options *o, const char *arg, struct error *err)
-{
-    if (!strcmp(arg, "help")) {
-        printf("/usr/share/seabios\n");
-        return VM_OPTIONS_HELP_SHOWN;
-    }
-    if (o->firmware_dir_count == ARRAY_SIZE(o->firmware_dir)) return error_set(err, "-L: too many directories");
-    o->firmware_dir[o->firmware_dir_count++] = arg;
-    return 0;
 }
 
 static int option_trace(struct vm_options *o, const char *arg, struct error *err)
@@ -123,7 +111,7 @@ static const struct row rows[] = {
     { "hdc", "FILE", "secondary master (shares its place with -cdrom)", option_hdc },
     { "hdd", "FILE", "secondary slave", option_hdd },
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
-    { "drive", "file=F[,if=ide|virtio|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
+    { "drive", "file=F[,if=ide|virtio|pflash|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=, werror=, rerror=, encrypt.key-secret=ID (format=luks: key-secret=ID)", option_drive },
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
@@ -132,7 +120,8 @@ static const struct row rows[] = {
     { "kernel", "FILE", "boot this kernel (bzImage, PVH ELF or multiboot) without firmware", option_kernel },
     { "initrd", "FILE", "initial RAM disk, or multiboot modules 'FILE ARGS,FILE ARGS'", option_initrd },
     { "append", "TEXT", "command line of the kernel", option_append },
-    { "bios", "FILE", "firmware instead of SeaBIOS", option_bios },
+    { "bios", "FILE", "firmware instead of SeaBIOS: UEFI is /usr/share/ovmf/OVMF.fd", option_bios },
+    { "pflash", "FILE", "firmware in a flash chip; the second one keeps its variables. The same as -drive if=pflash,file=FILE", option_pflash },
     { "L", "DIR", "look for firmware here first", option_firmware_dir },
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
     { "display", "none", "no display (the default in this version)", option_display },
@@ -189,7 +178,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "blockdev", "use -drive" },
     { "sd", "SD cards are not in this version; use -hda" },
     { "mtdblock", "flash is not in this version; use -hda" },
-    { "pflash", "flash chips are not in this version; use -bios" },
     { "tpmdev", "a TPM is not in this version" },
     { "acpitable", "tables of your own are not in this version" },
     { "smbios", "fields of your own are not in this version; -uuid and -name are used" },
@@ -251,22 +239,6 @@ static int one_option(struct vm_options *o, int argc, char **argv, int *i, struc
     return option_unknown(given, name, err);
 }
 
-/* -L: firmware by bare name, and the default firmware, are looked for in those directories first. */
-static void firmware_find(struct vm_options *o)
-{
-    const char *name = o->config.bios ? o->config.bios : "bios-256k.bin";
-
-    if (o->config.kernel && !o->config.bios) return;
-    if (strchr(name, '/') || (o->config.bios && access(name, R_OK) == 0)) return;
-    for (unsigned i = 0; i < o->firmware_dir_count; i++) {
-        const char *path = arena_format(o->arena, "%s/%s", o->firmware_dir[i], name);
-
-        if (access(path, R_OK) != 0) continue;
-        o->config.bios = path;
-        return;
-    }
-}
-
 static int options_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
@@ -276,9 +248,8 @@ static int options_finish(struct vm_options *o, struct error *err)
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
     if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
     if (memory_finish(o, err) < 0) return -1;
-    if (console_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
-    firmware_find(o);
-    return 0;
+    if (console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
+    return firmware_finish(o, err);
 }
 
 enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err)

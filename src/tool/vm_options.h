@@ -22,6 +22,7 @@ struct vm_options {
     unsigned usb_device_count;
     const char *pidfile, *process_name, *firmware_dir[8];
     unsigned firmware_dir_count;
+    const char *flash_id[2];         /* -machine pflash0=, pflash1= */
     const char *trace_list, *trace_file;
     struct { const char *id, *spec; } chardev[8];   /* -chardev, as legacy text */
     unsigned chardev_count;

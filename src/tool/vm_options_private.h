@@ -37,6 +37,16 @@ int device_ahci(struct vm_options *o, const char *arg, const struct option_list 
 int drives_finish(struct vm_options *o, struct error *err);
 /* What a device said about errors goes before what its drive said. */
 int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err);
+/* The drive of that id, or NULL. */
+struct drive_config *drive_by_id(struct vm_options *o, const char *id);
+int pflash_add(struct vm_options *o, const char *file, struct error *err);
+/* vm_firmware.c */
+option_fn option_bios, option_pflash, option_firmware_dir;
+int machine_flash_set(struct vm_options *o, int chip, const char *id, struct error *err);
+/* Before drives_finish: flash chips take the drives that -machine gave them. */
+int flash_finish(struct vm_options *o, struct error *err);
+/* Finds the firmware, and refuses what cannot work here. */
+int firmware_finish(struct vm_options *o, struct error *err);
 /* vm_virtio.c */
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
