@@ -11,14 +11,55 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "bus/pci.h"
 #include "device/display/vga.h"
 #include "device/firmware/fw_cfg.h"
 #include "device/timer/mc146818.h"
 #include "machine/pc_private.h"
 #include "machine/version.h"
 
+#define GIB (1ull << 30)
 enum { CMOS_EQUIPMENT = 0x14, EQUIPMENT_FPU = 2, EQUIPMENT_MOUSE = 4 };
 enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
+
+/* Where the firmware put the power management's ports: SeaBIOS at 600h, OVMF at B000h. */
+static uint16_t pm_base(struct machine *m)
+{
+    enum { PMBASE = 0x40 };
+    const struct pci_device *pm = m->pm ? (const struct pci_device *)m->pm : NULL;
+    unsigned base = pm ? (pm->config[PMBASE] | pm->config[PMBASE + 1] << 8) & 0xffc0 : 0;
+
+    return base ? (uint16_t)base : 0x600;
+}
+
+/* The stretch above 4 GiB in which the firmware placed BARs, in whole GiB. */
+static void hole64_find(struct machine *m, uint64_t *start, uint64_t *end)
+{
+    enum { BAR0 = 0x10 };
+
+    for (unsigned i = 0; m->pci && i < 6 * 256; i++) {
+        const struct pci_device *d = pci_bus_device(m->pci, i / 6);
+        uint64_t at;
+
+        if (!d || !d->bar[i % 6].size || !(d->bar[i % 6].flags & PCI_BAR_64)) continue;
+        memcpy(&at, d->config + BAR0 + 4 * (i % 6), 8);
+        at = le64toh(at) & ~(uint64_t)15;
+        if (at >> 32 == 0 || at >> 46 || d->bar[i % 6].size >> 46) continue;
+        *start = *end ? MIN(*start, ALIGN_DOWN(at, GIB)) : ALIGN_DOWN(at, GIB);
+        *end = MAX(*end, ALIGN_UP(at + d->bar[i % 6].size, GIB));
+    }
+}
+
+/* The firmware comes for the tables when it has set up PCI: they tell of what it chose. Their size stays the same. */
+static void acpi_renew(void *opaque)
+{
+    struct machine *m = opaque;
+    struct error err = { "" };
+
+    acpi_free(&m->acpi);
+    if (pc_acpi_create(m, &err) < 0) log_message("%s", err.text);
+}
 
 int pc_acpi_create(struct machine *m, struct error *err)
 {
@@ -27,15 +68,18 @@ int pc_acpi_create(struct machine *m, struct error *err)
                              .has_hpet = m->config.has_hpet,
                              .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000),
                              .pci_hole_end = 0xfec00000,
-                             .pm_base = 0x600,
+                             .pm_base = pm_base(m),
                              .gpe_base = 0xafe0,
                              .hotplug_slots = pc_slots_removable(m) };
 
     if (!m->config.has_acpi) return 0;
+    hole64_find(m, &c.pci_hole64_start, &c.pci_hole64_end);
     for (unsigned i = 0; i < c.cpus; i++) c.apic_id[i] = (uint8_t)cpuid_apic_id(&m->config.topology, i);
     for (unsigned i = 0; i < m->config.serial_count; i++)
         if (m->config.serial[i] && strcmp(m->config.serial[i], "none")) c.serial_mask |= (uint8_t)(1u << i);
-    return acpi_build(&m->acpi, &c, err) < 0 ? -1 : acpi_publish(&m->acpi, m->fw_cfg, err);
+    if (acpi_build(&m->acpi, &c, err) < 0 || acpi_publish(&m->acpi, m->fw_cfg, err) < 0) return -1;
+    fw_cfg_on_select(m->fw_cfg, "etc/acpi/tables", acpi_renew, m);
+    return 0;
 }
 
 static int smbios_create(struct machine *m, struct error *err)

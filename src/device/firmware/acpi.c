@@ -177,11 +177,19 @@ static uint32_t ssdt_put(struct builder *b, const struct acpi_config *c)
 {
     uint32_t at = table_begin(b, "SSDT", 1);
     uint8_t slots[ACPI_SLOTS_BYTES_MAX];
+    uint64_t hole64 = c->pci_hole64_end - c->pci_hole64_start;
 
     aml_name(b, "PHS_", c->pci_hole_start);
     aml_name(b, "PHE_", c->pci_hole_end - 1);
     aml_name(b, "HPEN", c->has_hpet);
     aml_name(b, "CMEN", c->serial_mask);
+    aml_name(b, "PMB_", c->pm_base);
+    aml_name(b, "QHS0", (uint32_t)c->pci_hole64_start);
+    aml_name(b, "QHS1", (uint32_t)(c->pci_hole64_start >> 32));
+    aml_name(b, "QHE0", (uint32_t)(c->pci_hole64_end - !!hole64));
+    aml_name(b, "QHE1", (uint32_t)((c->pci_hole64_end - !!hole64) >> 32));
+    aml_name(b, "QHL0", (uint32_t)hole64);
+    aml_name(b, "QHL1", (uint32_t)(hole64 >> 32));
     for (unsigned i = 0; i < c->cpus; i++) aml_processor(b, i);
     put(b, slots, (uint32_t)acpi_slots_aml(slots, c->hotplug_slots));
     table_end(b);

@@ -23,7 +23,8 @@ struct acpi_config {
     uint8_t serial_mask;               /* bit n: COMn+1 is there */
     uint32_t pci_hole_start; /* memory below the I/O APIC that belongs to PCI: start and end (exclusive) */
     uint32_t pci_hole_end;
-    uint16_t pm_base;                  /* PIIX4 power management: 600h */
+    uint64_t pci_hole64_start, pci_hole64_end;   /* the same above 4 GiB; both 0: none */
+    uint16_t pm_base;                  /* PIIX4 power management: 600h, or where the firmware put it */
     uint16_t gpe_base;                 /* AFE0h */
     uint32_t hotplug_slots;            /* a bit for each PCI slot whose function may come and go */
 };

@@ -2,7 +2,8 @@
 /*
  * The board as ACPI sees it: PCI root with its windows and interrupt links through the PIIX3's PIRQ registers, ISA
  * devices, HPET, soft-off. What depends on the configuration are names in an SSDT that acpi.c writes:
- * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports; the PCI slots.
+ * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports; the PCI slots; \PMB ports of the power management;
+ * \QHS, \QHE, \QHL first and last address and length of the hole above 4 GiB, low and high half (integers have 32 bits).
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
 {
@@ -11,6 +12,13 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
     External (\HPEN, IntObj)
     External (\CMEN, IntObj)
     External (\_SB.PCI0.DVNT, MethodObj)
+    External (\PMB_, IntObj)
+    External (\QHS0, IntObj)
+    External (\QHS1, IntObj)
+    External (\QHE0, IntObj)
+    External (\QHE1, IntObj)
+    External (\QHL0, IntObj)
+    External (\QHL1, IntObj)
 
     Name (\_S5, Package () { 0, 0, 0, 0 })
 
@@ -40,6 +48,11 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, 0xe0000000, 0xfebfffff, 0, 0x1ec00000, , , HOLE)
             })
+            Name (QRES, ResourceTemplate ()
+            {
+                QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
+                    0, 0, 0, 0, 0, , , QHOL)
+            })
             Method (_CRS, 0, Serialized)
             {
                 CreateDWordField (RES, ^HOLE._MIN, HMIN)
@@ -48,6 +61,23 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                 HMIN = \PHS
                 HMAX = \PHE
                 HLEN = \PHE - \PHS + 1
+                If (\QHL0 | \QHL1)
+                {
+                    /* Byte offsets of minimum, maximum and length in the descriptor, in halves. */
+                    CreateDWordField (QRES, 14, QMI0)
+                    CreateDWordField (QRES, 18, QMI1)
+                    CreateDWordField (QRES, 22, QMA0)
+                    CreateDWordField (QRES, 26, QMA1)
+                    CreateDWordField (QRES, 38, QLE0)
+                    CreateDWordField (QRES, 42, QLE1)
+                    QMI0 = \QHS0
+                    QMI1 = \QHS1
+                    QMA0 = \QHE0
+                    QMA1 = \QHE1
+                    QLE0 = \QHL0
+                    QLE1 = \QHL1
+                    Return (ConcatenateResTemplate (RES, QRES))
+                }
                 Return (RES)
             }
 
@@ -168,13 +198,21 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                 {
                     Name (_HID, EisaId ("PNP0C02"))
                     Name (_UID, 1)
-                    Name (_CRS, ResourceTemplate ()
+                    Name (RES, ResourceTemplate ()
                     {
-                        IO (Decode16, 0x600, 0x600, 1, 0x40)
+                        IO (Decode16, 0x600, 0x600, 1, 0x40, PMRG)
                         IO (Decode16, 0x700, 0x700, 1, 0x10)
                         IO (Decode16, 0xae00, 0xae00, 1, 0x18)
                         IO (Decode16, 0xafe0, 0xafe0, 1, 4)
                     })
+                    Method (_CRS, 0, Serialized)
+                    {
+                        CreateWordField (RES, ^PMRG._MIN, PMIN)
+                        CreateWordField (RES, ^PMRG._MAX, PMAX)
+                        PMIN = \PMB_
+                        PMAX = \PMB_
+                        Return (RES)
+                    }
                 }
             }
         }

@@ -47,6 +47,9 @@ struct fw_cfg {
     uint16_t key;
     uint32_t offset;
     uint64_t dma_address;
+    uint16_t watched_key;              /* 0: none */
+    void (*on_select)(void *opaque);
+    void *on_select_opaque;
 };
 
 static const struct item *item_find(const struct fw_cfg *f, uint16_t key)
@@ -60,6 +63,7 @@ static void item_select(struct fw_cfg *f, uint16_t key)
 {
     f->key = key;
     f->offset = 0;
+    if (key == f->watched_key && key) f->on_select(f->on_select_opaque);
     trace(TRACE_FW_CFG, "fw_cfg: select %04x%s\n", key, item_find(f, key) ? "" : " (not there)");
 }
 
@@ -243,6 +247,18 @@ int fw_cfg_set_file(struct device *d, const char *name, const void *data, size_t
     f->entry[n].select = be16_make((uint16_t)(FW_CFG_FILE_FIRST + n));
     strcpy(f->entry[n].name, name);
     return directory_update(f, err);
+}
+
+void fw_cfg_on_select(struct device *d, const char *name, void (*fn)(void *opaque), void *opaque)
+{
+    struct fw_cfg *f = container_of(d, struct fw_cfg, device);
+
+    for (unsigned n = 0; n < f->file_count; n++) {
+        if (strcmp(f->entry[n].name, name)) continue;
+        f->on_select = fn;
+        f->on_select_opaque = opaque;
+        f->watched_key = (uint16_t)(FW_CFG_FILE_FIRST + n);
+    }
 }
 
 /* ---- life ---- */

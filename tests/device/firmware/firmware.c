@@ -200,6 +200,10 @@ static void judge(const char *dir, const char *tables)
         { "\\_GPE._E01", "No object was returned" },
         { "\\_SB.PCI0.S10_._SUN", "AE_NOT_FOUND" },
         /* 32-bit memory up to FEBFFFFFh, length 7EC00000h */
+        { "\\_SB.PCI0.ISA.PMIO._CRS", "47 01 00 B0 00 B0 01 40" },
+        /* the same above 4 GiB */
+        { "\\_SB.PCI0._CRS", "00 00 FF FF FF 7F 85 00 00 00" },
+        { "\\_SB.PCI0._CRS", "00 00 00 80 01 00 00 00" },
         { "\\_SB.PCI0._CRS", "FF FF BF FE 00 00 00 00 00 00 C0 7E" },
     };
     char command[1024];
@@ -234,7 +238,8 @@ static void judge(const char *dir, const char *tables)
 static void test_acpi(void)
 {
     struct acpi_config c = { .cpus = 3, .cpus_present = 2, .apic_id = { 0, 1, 4 }, .has_hpet = true, .serial_mask = 1, .pci_hole_start = 0x80000000,
-                             .pci_hole_end = 0xfec00000, .pm_base = 0x600, .gpe_base = 0xafe0, .hotplug_slots = 0xfffffff8 };
+                             .pci_hole_end = 0xfec00000, .pci_hole64_start = 0x8400000000, .pci_hole64_end = 0x8580000000, .pm_base = 0xb000, .gpe_base = 0xafe0,
+                             .hotplug_slots = 0xfffffff8 };
     char dir[] = "/tmp/ospite-acpi-XXXXXX", tables[256] = "", remove[64];
     const uint8_t *rsdp = ram + 0xe0000;
     struct acpi_tables t;
