@@ -7,35 +7,9 @@
 #include "block/qcow2/whole.h"
 
 #include "block/qcow2/bitmap.h"
+#include "block/qcow2/packer.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <zlib.h>
-#include <zstd.h>
-
-#define WINDOW_BITS (-12)           /* raw deflate; readers know no larger window */
-
-static size_t deflate_all(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
-{
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)in_bytes, .next_out = out,
-                   .avail_out = (uInt)out_bytes };
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        return 0;
-    int r = deflate(&z, Z_FINISH);
-    deflateEnd(&z);
-    return r == Z_STREAM_END ? out_bytes - z.avail_out : 0;
-}
-
-/* Bytes, 0: does not shrink. */
-static size_t pack(const struct qcow2 *q, const uint8_t *in, uint8_t *out)
-{
-    size_t room = q->cluster_size - 1;
-    if (q->compression == QCOW2_ZLIB)
-        return deflate_all(in, q->cluster_size, out, room);
-    size_t r = ZSTD_compress(out, room, in, q->cluster_size, ZSTD_CLEVEL_DEFAULT);
-    return ZSTD_isError(r) ? 0 : r;
-}
 
 /* One more packed cluster in the file cluster that is being filled; false: it cannot be counted. */
 static bool share_locked(struct qcow2 *q)
@@ -113,14 +87,14 @@ int qcow2_write_compressed(struct block_node *n, uint64_t offset, const void *da
         r = qcow2_bitmaps_mark(q, offset, length);
     if (r)
         return r;
-    uint8_t *buffer = calloc(2, q->cluster_size);
-    if (!buffer)
+    struct qcow2_packer *packer;
+    size_t bytes;
+    const uint8_t *packed = qcow2_packer_pack(&q->packers, q, data, length, &packer, &bytes);
+    if (!packed)
         return -ENOMEM;
-    memcpy(buffer, data, length);
-    size_t bytes = pack(q, buffer, buffer + q->cluster_size);
     struct iovec iov = { (void *)(uintptr_t)data, length };
-    r = bytes ? packed_write(q, offset, buffer + q->cluster_size, bytes) : qcow2_data_write(q, offset, &iov, 1);
-    free(buffer);
+    r = bytes ? packed_write(q, offset, packed, bytes) : qcow2_data_write(q, offset, &iov, 1);
+    qcow2_packer_done(&q->packers, packer);
     return r;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "block/qcow2/bitmap.h"
 #include "block/qcow2/crypt.h"
+#include "block/qcow2/packer.h"
 
 #include "base/log.h"
 
@@ -145,6 +146,7 @@ static void state_free(struct qcow2 *q)
     pthread_mutex_destroy(&q->lock);
     pthread_mutex_destroy(&q->range_lock);
     pthread_mutex_destroy(&q->unpack_lock);
+    qcow2_packers_free(&q->packers);
     pthread_cond_destroy(&q->range_changed);
     free(q);
 }
@@ -159,6 +161,7 @@ static int qcow2_open(struct block_node *n, struct error *err)
     pthread_mutex_init(&q->lock, NULL);
     pthread_mutex_init(&q->range_lock, NULL);
     pthread_mutex_init(&q->unpack_lock, NULL);
+    qcow2_packers_init(&q->packers);
     pthread_cond_init(&q->range_changed, NULL);
     int r = qcow2_header_read(q, err);
     if (!r)

@@ -113,6 +113,11 @@ struct qcow2_range {
     struct qcow2_range *next;
 };
 
+struct qcow2_packers {
+    pthread_mutex_t lock;
+    struct qcow2_packer *free;
+};
+
 struct qcow2 {
     struct block_node *node;
     struct block_protocol *file;
@@ -167,6 +172,7 @@ struct qcow2 {
     pthread_cond_t range_changed;
     struct qcow2_range *ranges;
 
+    struct qcow2_packers packers;   /* see packer.h */
     pthread_mutex_t unpack_lock;
     uint8_t *unpacked;              /* the last decompressed cluster */
     uint64_t unpacked_entry;        /* its L2 entry; 0: none */
