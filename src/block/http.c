@@ -10,9 +10,10 @@
 #include "block/block_private.h"
 
 #include "base/bits.h"
+#include "block/http_ahead.h"
+#include "block/http_curl.h"
 #include "base/log.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +23,13 @@ enum { IDLE_MAX = 16, PIECE_BYTES = 1 << 20, REDIRECTIONS = 5, SPEED_MIN = 1024,
 
 struct http {
     struct block_protocol p;
+    struct http_curl curl;
     char *url, *cookie, *username, *password;
     long timeout_s;
     bool verify;
     uint64_t size;
     char tag[TAG_BYTES];            /* ETag as the server wrote it; empty: none */
+    struct http_ahead ahead;
     pthread_mutex_t lock;
     CURL *idle[IDLE_MAX];
     unsigned idles;
@@ -99,28 +102,28 @@ static size_t header_take(char *data, size_t size, size_t count, void *opaque)
 
 static CURL *handle_new(const struct http *h)
 {
-    CURL *c = curl_easy_init();
+    CURL *c = h->curl.easy_init();
     bool bad = !c;
     const char *from = strncasecmp(h->url, "https:", 6) ? "http,https" : "https";
     if (!c)
         return NULL;
-    bad |= curl_easy_setopt(c, CURLOPT_URL, h->url) || curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) ||
-           curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, from) || curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, from) ||
-           curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L) || curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTIONS) ||
-           curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, h->timeout_s) || curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)REQUEST_S) ||
-           curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)SPEED_MIN) ||
-           curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, h->timeout_s) || curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) ||
-           curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, (long)h->verify) ||
-           curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L) || curl_easy_setopt(c, CURLOPT_USERAGENT, "ospite") ||
-           curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, header_take);
+    bad |= h->curl.easy_setopt(c, CURLOPT_URL, h->url) || h->curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L) ||
+           h->curl.easy_setopt(c, CURLOPT_PROTOCOLS_STR, from) || h->curl.easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, from) ||
+           h->curl.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L) || h->curl.easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTIONS) ||
+           h->curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, h->timeout_s) || h->curl.easy_setopt(c, CURLOPT_TIMEOUT, (long)REQUEST_S) ||
+           h->curl.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)SPEED_MIN) ||
+           h->curl.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, h->timeout_s) || h->curl.easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) ||
+           h->curl.easy_setopt(c, CURLOPT_SSL_VERIFYPEER, (long)h->verify) ||
+           h->curl.easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L) || h->curl.easy_setopt(c, CURLOPT_USERAGENT, "ospite") ||
+           h->curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || h->curl.easy_setopt(c, CURLOPT_HEADERFUNCTION, header_take);
     if (h->cookie)
-        bad |= curl_easy_setopt(c, CURLOPT_COOKIE, h->cookie);
+        bad |= h->curl.easy_setopt(c, CURLOPT_COOKIE, h->cookie);
     if (h->username)
-        bad |= curl_easy_setopt(c, CURLOPT_USERNAME, h->username);
+        bad |= h->curl.easy_setopt(c, CURLOPT_USERNAME, h->username);
     if (h->password)
-        bad |= curl_easy_setopt(c, CURLOPT_PASSWORD, h->password);
+        bad |= h->curl.easy_setopt(c, CURLOPT_PASSWORD, h->password);
     if (bad) {
-        curl_easy_cleanup(c);
+        h->curl.easy_cleanup(c);
         return NULL;
     }
     return c;
@@ -142,7 +145,7 @@ static void handle_give(struct http *h, CURL *c)
         c = NULL;
     }
     pthread_mutex_unlock(&h->lock);
-    curl_easy_cleanup(c);
+    h->curl.easy_cleanup(c);
 }
 
 /* The bytes [offset, offset + room) are asked for. *status: what the server says, 0: nothing. why: in words, when it fails. */
@@ -155,17 +158,17 @@ static int get(struct http *h, uint64_t offset, struct answer *a, long *status, 
     if (!c)
         return -ENOMEM;
     snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)offset, (unsigned long long)(offset + a->room - 1));
-    curl_easy_setopt(c, CURLOPT_RANGE, range);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, a);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, a);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
-    CURLcode r = curl_easy_perform(c);
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, NULL);
+    h->curl.easy_setopt(c, CURLOPT_RANGE, range);
+    h->curl.easy_setopt(c, CURLOPT_WRITEDATA, a);
+    h->curl.easy_setopt(c, CURLOPT_HEADERDATA, a);
+    h->curl.easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    CURLcode r = h->curl.easy_perform(c);
+    h->curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
+    h->curl.easy_setopt(c, CURLOPT_ERRORBUFFER, NULL);
     if (r && !*why)
-        snprintf(why, CURL_ERROR_SIZE, "%s", curl_easy_strerror(r));
+        snprintf(why, CURL_ERROR_SIZE, "%s", h->curl.easy_strerror(r));
     if (r)
-        curl_easy_cleanup(c);       /* what else comes on this connection is nobody's */
+        h->curl.easy_cleanup(c);       /* what else comes on this connection is nobody's */
     else
         handle_give(h, c);
     return r ? -EIO : 0;
@@ -198,23 +201,37 @@ static int piece_read(struct http *h, uint64_t offset, uint8_t *data, size_t len
     return r == -ENOMEM ? r : -EIO;
 }
 
+/* [offset, offset + length) goes to byte skip of the list, at most a piece of it; *done: how much did. */
+static int part_read(struct http *h, uint64_t offset, const struct iovec *iov, int iovcnt, size_t skip, size_t length, size_t *done)
+{
+    *done = http_ahead_find(&h->ahead, offset, length, iov, iovcnt, skip);
+    size_t take = http_ahead_note(&h->ahead, offset, *done ? *done : length);
+    if (*done)
+        return 0;
+    take = (size_t)MIN((uint64_t)take, h->size - offset);
+    uint8_t *data = malloc(take);
+    int r = data ? piece_read(h, offset, data, take) : -ENOMEM;
+    if (!r) {
+        *done = MIN(take, length);
+        block_iov_from(iov, iovcnt, skip, data, *done);
+    }
+    if (!r && take > length)
+        http_ahead_keep(&h->ahead, offset, data, take);
+    else
+        free(data);
+    return r;
+}
+
 static int http_preadv(struct block_protocol *p, uint64_t offset, const struct iovec *iov, int iovcnt)
 {
     struct http *h = http_of(p);
-    size_t length = block_iov_length(iov, iovcnt);
+    size_t length = block_iov_length(iov, iovcnt), done = 0;
     size_t there = offset < h->size ? (size_t)MIN((uint64_t)length, h->size - offset) : 0;
-    uint8_t *data = there ? malloc(MIN(there, (size_t)PIECE_BYTES)) : NULL;
-    int r = there && !data ? -ENOMEM : 0;
-    for (size_t done = 0; !r && done < there;) {
-        size_t take = MIN(there - done, (size_t)PIECE_BYTES);
-        r = piece_read(h, offset + done, data, take);
-        if (!r)
-            block_iov_from(iov, iovcnt, done, data, take);
-        done += take;
-    }
+    int r = 0;
+    for (size_t at = 0; !r && at < there; at += done)
+        r = part_read(h, offset + at, iov, iovcnt, at, MIN(there - at, (size_t)PIECE_BYTES), &done);
     if (!r)
         block_iov_zero(iov, iovcnt, there, length - there);
-    free(data);
     return r;
 }
 
@@ -247,17 +264,18 @@ static void http_close(struct block_protocol *p)
 {
     struct http *h = http_of(p);
     for (unsigned i = 0; i < h->idles; i++)
-        curl_easy_cleanup(h->idle[i]);
+        h->curl.easy_cleanup(h->idle[i]);
     if (h->password)
         explicit_bzero(h->password, strlen(h->password));
     pthread_mutex_destroy(&h->lock);
+    http_ahead_free(&h->ahead);
     free(h->url);
     free(h->cookie);
     free(h->username);
     free(h->password);
     free(h->p.filename);
+    h->curl.global_cleanup();
     free(h);
-    curl_global_cleanup();
 }
 
 static const struct block_protocol_ops http_ops = {
@@ -341,7 +359,15 @@ static struct block_protocol *http_open(const char *filename, const struct block
                                         const struct block_objects *objects, const struct block_file_options *o,
                                         struct error *err)
 {
-    struct http *h = curl_global_init(CURL_GLOBAL_ALL) ? NULL : calloc(1, sizeof(*h));
+    struct http *h = calloc(1, sizeof(*h));
+    int r = h ? http_curl_load(&h->curl, err) : 0;
+    if (h && !r && h->curl.global_init(CURL_GLOBAL_ALL))
+        r = error_set(err, "libcurl cannot be used");
+    if (r) {
+        error_prefix(err, "cannot open '%.300s'", filename ? filename : "http");
+        free(h);
+        return NULL;
+    }
     if (!h) {
         error_set(err, "cannot open '%s': out of memory", filename ? filename : "http");
         return NULL;
@@ -352,6 +378,7 @@ static struct block_protocol *http_open(const char *filename, const struct block
     h->p.ino = (ino_t)(uintptr_t)h;         /* no other's */
     h->verify = true;
     pthread_mutex_init(&h->lock, NULL);
+    http_ahead_init(&h->ahead);
     if (!http_start(h, filename, options, objects, o, err))
         return &h->p;
     error_prefix(err, "cannot open '%.300s'", h->p.filename ? h->p.filename : "http");

@@ -169,6 +169,17 @@ def good(port, rng):
     case(r == 1 and 'only read' in err, 'resize', err)
 
 
+def ahead(port):
+    """Small reads one behind the other become few requests; reads here and there bring nothing else."""
+    before = Server.asked['good']
+    r, _, err = run('bench', '-f', 'raw', '-c', SIZE // 32768, '-s', 32768, '-d', 1, f'http://127.0.0.1:{port}/good/disk.raw')
+    count = Server.asked['good'] - before
+    case(r == 0 and count < 20, f'{SIZE // 32768} reads of 32 KiB: {count} requests', err)
+    before = Server.asked['good']
+    r, _, err = run('bench', '-f', 'raw', '-c', 30, '-s', 4096, '-S', 135168, '-d', 1, f'http://127.0.0.1:{port}/good/disk.raw')
+    case(r == 0 and Server.asked['good'] - before < 40, 'reads here and there', err)
+
+
 def bad(port):
     for how, words in (('missing', 'not found'), ('broken', 'status 500'), ('loop', 'redirects'), ('local', 'rotocol'), ('plain', 'ranges'),
                        ('huge', 'that byte'), ('nonsense', 'that byte'), ('two-bytes', 'byte'), ('late-plain', 'disk.raw'), ('other', 'another one now'),
@@ -204,6 +215,7 @@ def main():
         os.chdir(directory)
         port = serve()
         good(port, rng)
+        ahead(port)
         bad(port)
         secure()
         os.chdir('/')
