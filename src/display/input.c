@@ -21,6 +21,11 @@ struct input {
     bool told_absolute;
 };
 
+const struct input_device *input_next(const struct input *i, const struct input_device *d)
+{
+    return d ? d->next : i->first;
+}
+
 static bool is_pointer(const struct input_device *d) { return d->kind != INPUT_KEYBOARD; }
 
 static struct input_device *active(const struct input *i, bool pointer)

@@ -44,6 +44,8 @@ bool input_is_absolute(const struct input *i);
 /* Called when input_is_absolute changed. One watcher. */
 void input_watch(struct input *i, void (*changed)(void *opaque), void *opaque);
 
+/* Of all keyboards and pointers; d NULL: the first. NULL behind the last. */
+const struct input_device *input_next(const struct input *i, const struct input_device *d);
 /* For 'info mice' and 'mouse_set'. */
 void input_mice_info(const struct input *i, void (*print)(void *opaque, const char *line), void *opaque);
 int input_mouse_choose(struct input *i, unsigned number, struct error *err);

@@ -367,6 +367,11 @@ const char *machine_cpu_model(const struct machine *m)
     return m->cpuid.name;
 }
 
+const char *machine_cpu_missing(const struct machine *m)
+{
+    return m->cpuid.missing;
+}
+
 void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s)
 {
     if (i < m->vcpu_count) m->ops->vcpu_get(m->vcpu[i].engine, s);

@@ -41,6 +41,7 @@ unsigned machine_vcpu_count(const struct machine *m);
 struct engine_vcpu *machine_vcpu(struct machine *m, unsigned i);
 int machine_vcpu_thread(const struct machine *m, unsigned i);           /* the host's id of the thread that runs it */
 const char *machine_cpu_model(const struct machine *m);                 /* "qemu64", "max" */
+const char *machine_cpu_missing(const struct machine *m);               /* flags of it that the guest does not get: "fma, avx2" */
 /* While the machine is stopped. */
 void machine_vcpu_get(struct machine *m, unsigned i, struct x86_state *s);
 void machine_vcpu_set(struct machine *m, unsigned i, const struct x86_state *s);
@@ -77,6 +78,11 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
 int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
 bool machine_balloon_get(struct machine *m, uint64_t *bytes);           /* what it keeps; false: there is no balloon */
+/* Statistics of the guest by virtio's tags, and when they came; false: it told none, or there is no balloon. The interval in seconds in
+ * which it is asked, 0: when somebody looks. */
+bool machine_balloon_stat(struct machine *m, unsigned tag, uint64_t *value, int64_t *updated_s);
+uint32_t machine_balloon_poll(struct machine *m);
+void machine_balloon_poll_set(struct machine *m, uint32_t seconds);
 int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
 /* Networks: lines for 'info network' and 'info usernet'; plugs a cable (the card's name or the network's id) in or out; forwards of a
  * user network (netdev NULL: the only one). 0, or -1 with *err. */

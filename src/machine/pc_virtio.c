@@ -221,6 +221,27 @@ bool machine_balloon_get(struct machine *m, uint64_t *bytes)
     return v != NULL;
 }
 
+bool machine_balloon_stat(struct machine *m, unsigned tag, uint64_t *value, int64_t *updated_s)
+{
+    struct virtio *v = balloon_of(m);
+
+    return v && virtio_balloon_stat(v, tag, value, updated_s);
+}
+
+uint32_t machine_balloon_poll(struct machine *m)
+{
+    struct virtio *v = balloon_of(m);
+
+    return v ? virtio_balloon_poll(v) : 0;
+}
+
+void machine_balloon_poll_set(struct machine *m, uint32_t seconds)
+{
+    struct virtio *v = balloon_of(m);
+
+    if (v) virtio_balloon_poll_set(v, seconds);
+}
+
 int machine_balloon_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err)
 {
     struct virtio *v = balloon_of(m);

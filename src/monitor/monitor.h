@@ -7,8 +7,13 @@ struct error;
 struct machine;
 struct monitors;
 
-/* All that the machine's configuration asks for. NULL with *err. The machine outlives them. */
-struct monitors *monitors_new(struct machine *m, struct error *err);
+/* What the command line knows, which clients of QMP ask for: names by number, NULL behind the last. */
+struct monitor_catalog {
+    const char *(*device)(unsigned i);
+    const char *(*option)(unsigned i);
+};
+/* All that the machine's configuration asks for. NULL with *err. The machine outlives them; catalog may be NULL. */
+struct monitors *monitors_new(struct machine *m, const struct monitor_catalog *catalog, struct error *err);
 void monitors_free(struct monitors *all);            /* NULL is allowed */
 /* As the command 'commit all'. The number of drives that had something, or -1 with *err. */
 int monitor_commit_all(struct machine *m, struct error *err);

@@ -13,7 +13,7 @@ struct monitors {
     struct qmp *qmp[CONFIG_MONITORS];
 };
 
-static int one_new(struct monitors *all, unsigned i, struct machine *m, struct error *err)
+static int one_new(struct monitors *all, unsigned i, struct machine *m, const struct monitor_catalog *catalog, struct error *err)
 {
     const struct monitor_config *config = &machine_configuration(m)->monitor[i];
     struct chardev *c = chardev_open(config->spec, err);
@@ -22,12 +22,12 @@ static int one_new(struct monitors *all, unsigned i, struct machine *m, struct e
     if (!c) return error_prefix(err, "%s", config->option);
     snprintf(label, sizeof(label), "compat_monitor%u", i);
     chardev_label_set(c, label);
-    if (config->is_control) all->qmp[i] = qmp_new(m, c, config->is_pretty, err);
+    if (config->is_control) all->qmp[i] = qmp_new(m, c, config->is_pretty, catalog, err);
     else all->human[i] = monitor_new(m, c, err);
     return all->qmp[i] || all->human[i] ? 0 : error_prefix(err, "%s", config->option);
 }
 
-struct monitors *monitors_new(struct machine *m, struct error *err)
+struct monitors *monitors_new(struct machine *m, const struct monitor_catalog *catalog, struct error *err)
 {
     struct monitors *all = calloc(1, sizeof(*all));
 
@@ -36,7 +36,7 @@ struct monitors *monitors_new(struct machine *m, struct error *err)
         return NULL;
     }
     for (unsigned i = 0; i < machine_configuration(m)->monitor_count; i++) {
-        if (one_new(all, i, m, err) == 0) continue;
+        if (one_new(all, i, m, catalog, err) == 0) continue;
         monitors_free(all);
         return NULL;
     }

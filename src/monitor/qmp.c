@@ -31,9 +31,10 @@ struct qmp {
     struct chardev *chardev;
     struct monitor *human;
     struct qmp_throttle *throttle;
+    const struct monitor_catalog *catalog;
     struct qmp_frame frame;
     struct qmp_pointer pointer;
-    bool pretty, negotiated, posted, events_lost;
+    bool pretty, negotiated, posted, events_lost, migration_events;
     uint8_t in[IN_BYTES];
     size_t in_at, in_end;
     char *out;                         /* what the chardev did not take yet */
@@ -287,7 +288,7 @@ static void event(void *opaque, bool opened)
     if (opened) send(q, json_pack("{s:{s:o, s:[]}}", "QMP", "version", version(), "capabilities"));
 }
 
-struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, struct error *err)
+struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, const struct monitor_catalog *catalog, struct error *err)
 {
     struct qmp *q = calloc(1, sizeof(*q));
     struct chardev_frontend f = { .can_receive = can_receive, .receive = receive, .event = event, .opaque = q, .writable = writable };
@@ -296,6 +297,7 @@ struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, struct er
         q->m = m;
         q->chardev = c;
         q->pretty = pretty;
+        q->catalog = catalog;
         q->human = monitor_silent_new(m);
         q->throttle = qmp_throttle_new(event_send, q);
     }
@@ -328,6 +330,16 @@ void qmp_free(struct qmp *q)
 struct machine *qmp_machine(struct qmp *q)
 {
     return q->m;
+}
+
+const struct monitor_catalog *qmp_catalog(struct qmp *q)
+{
+    return q->catalog;
+}
+
+bool *qmp_migration_events(struct qmp *q)
+{
+    return &q->migration_events;
 }
 
 struct qmp_pointer *qmp_pointer(struct qmp *q)

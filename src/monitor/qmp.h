@@ -8,10 +8,11 @@
 struct chardev;
 struct error;
 struct machine;
+struct monitor_catalog;
 struct qmp;
 
 /* Takes over the chardev, also when it fails. The machine outlives it. */
-struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, struct error *err);
+struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, const struct monitor_catalog *catalog, struct error *err);
 void qmp_free(struct qmp *q);                        /* NULL is allowed */
 
 #endif

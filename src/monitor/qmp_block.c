@@ -95,6 +95,13 @@ static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n
 
 /* ---- drives ---- */
 
+static void qdev_set(json_t *b, struct machine *m, unsigned drive)
+{
+    char path[160];
+
+    if (qmp_drive_path(m, drive, path, sizeof(path)) == 0) json_object_set_new(b, "qdev", qmp_text(path, strlen(path)));
+}
+
 json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     struct machine *m = qmp_machine(q);
@@ -107,6 +114,7 @@ json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
         json_t *b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", qmp_text(d->id, strlen(d->id)), "type", "unknown", "removable", removable,
                               "locked", false, "io-status", machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
 
+        qdev_set(b, m, i);
         if (n) json_object_set_new(b, "inserted", node_info(m, i, n, 0));
         if (removable) json_object_set_new(b, "tray_open", json_boolean(!n));
         json_array_append_new(all, b);
@@ -162,7 +170,10 @@ json_t *qmp_query_blockstats(struct qmp *q, json_t *args, struct qmp_error *err)
 
         if (nodes && !n) continue;
         b = json_pack("{s:o}", "stats", stats(n));
-        if (!nodes) json_object_set_new(b, "device", qmp_text(id, strlen(id)));
+        if (!nodes) {
+            json_object_set_new(b, "device", qmp_text(id, strlen(id)));
+            qdev_set(b, m, i);
+        }
         if (n) json_object_set_new(b, "node-name", node_name(i));
         json_array_append_new(all, b);
     }
@@ -178,8 +189,13 @@ static int drive_of(struct machine *m, json_t *args, struct qmp_error *err)
         qmp_fail(err, QMP_GENERIC, "Need exactly one of 'device' and 'id'");
         return -1;
     }
-    for (unsigned i = 0; i < machine_drive_count(m); i++)
-        if (!strcmp(machine_drive_config(m, i)->id, name)) return (int)i;
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const char *have = device ? machine_drive_config(m, i)->id : machine_drive_config(m, i)->device_id;
+        char path[160];
+
+        if (have && !strcmp(have, name)) return (int)i;
+        if (id && qmp_drive_path(m, i, path, sizeof(path)) == 0 && !strcmp(path, id)) return (int)i;
+    }
     qmp_no_device(err, name);
     return -1;
 }

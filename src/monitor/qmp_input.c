@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "base/qkeycode.h"
 #include "display/display.h"
+#include "display/input.h"
 #include "display/scancode.h"
 #include "display/vnc.h"
 #include "monitor/qmp_private.h"
@@ -63,7 +64,7 @@ json_t *qmp_send_key(struct qmp *q, json_t *args, struct qmp_error *err)
 /* ---- events one by one ---- */
 
 struct pointer {
-    const struct display_input *input;
+    struct input *input;
     struct qmp_pointer *kept;
     int dx, dy, wheel;
     bool moved, placed, pressed;
@@ -109,7 +110,7 @@ static void event_take(struct pointer *p, json_t *event)
     if (!strcmp(type, "key")) {
         unsigned key = key_of(json_object_get(data, "key"));
 
-        if (key != QKEY_UNMAPPED) p->input->key(p->input->opaque, key, qmp_bool(data, "down", false));
+        if (key != QKEY_UNMAPPED) input_key(p->input, key, qmp_bool(data, "down", false));
     } else if (!strcmp(type, "btn")) button(p, qmp_string(data, "button"), qmp_bool(data, "down", false));
     else move(p, qmp_string(data, "axis"), qmp_int(data, "value", 0), !strcmp(type, "abs"));
 }
@@ -117,24 +118,20 @@ static void event_take(struct pointer *p, json_t *event)
 /* Movements and buttons of one command are one report. */
 static void pointer_report(struct pointer *p)
 {
-    const struct display_input *in = p->input;
-    bool absolute = p->placed || (p->pressed && !p->moved && in->pointer_absolute);
-
-    if (absolute && in->pointer_absolute) in->pointer_absolute(in->opaque, p->kept->x, p->kept->y, p->wheel, p->kept->buttons);
-    else if (p->moved || p->pressed) in->pointer_relative(in->opaque, p->dx, p->dy, p->wheel, p->kept->buttons);
+    if (p->placed || (p->pressed && !p->moved && input_is_absolute(p->input)))
+        input_absolute(p->input, p->kept->x, p->kept->y, p->wheel, p->kept->buttons);
+    else if (p->moved || p->pressed) input_relative(p->input, p->dx, p->dy, p->wheel, p->kept->buttons);
 }
 
 json_t *qmp_input_send_event(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    struct display *d = machine_display(qmp_machine(q));
-    struct pointer p = { .input = d ? display_input(d) : NULL, .kept = qmp_pointer(q) };
+    struct pointer p = { .input = machine_input(qmp_machine(q)), .kept = qmp_pointer(q) };
     json_t *events = json_object_get(args, "events"), *v;
     size_t i;
 
-    if (!p.input) return qmp_fail(err, QMP_GENERIC, "this machine has no graphic card, where keys and pointers come in; start it with -vga std");
     if (machine_state(qmp_machine(q)) != RUN_RUNNING) return qmp_fail(err, QMP_GENERIC, "VM not running");
     json_array_foreach(events, i, v) {
-        if (strcmp(qmp_string(v, "type"), "abs") || p.input->pointer_absolute) continue;
+        if (strcmp(qmp_string(v, "type"), "abs") || input_is_absolute(p.input)) continue;
         return qmp_fail(err, QMP_GENERIC, "Input handler not found for event type abs");
     }
     json_array_foreach(events, i, v) event_take(&p, v);
@@ -144,12 +141,16 @@ json_t *qmp_input_send_event(struct qmp *q, json_t *args, struct qmp_error *err)
 
 json_t *qmp_query_mice(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    struct display *d = machine_display(qmp_machine(q));
-    bool absolute = d && display_input(d) && display_input(d)->pointer_absolute;
+    const struct input *in = machine_input(qmp_machine(q));
     json_t *all = json_array();
 
-    if (absolute) json_array_append_new(all, json_pack("{s:s, s:i, s:b, s:b}", "name", "tablet", "index", 3, "current", true, "absolute", true));
-    json_array_append_new(all, json_pack("{s:s, s:i, s:b, s:b}", "name", "PS/2 mouse", "index", 2, "current", !absolute, "absolute", false));
+    for (const struct input_device *d = input_next(in, NULL); d; d = input_next(in, d)) {
+        bool absolute = d->kind == INPUT_ABSOLUTE;
+
+        if (d->kind == INPUT_KEYBOARD) continue;
+        json_array_append_new(all, json_pack("{s:s, s:i, s:b, s:b}", "name", d->name, "index", (int)d->number, "current",
+                                             input_is_active(in, d) && (absolute || !input_is_absolute(in)), "absolute", absolute));
+    }
     return all;
 }
 

@@ -32,6 +32,8 @@ struct machine *qmp_machine(struct qmp *q);
 /* Where this client has put a pointer, and which buttons it holds. */
 struct qmp_pointer { unsigned x, y, buttons; };
 struct qmp_pointer *qmp_pointer(struct qmp *q);
+const struct monitor_catalog *qmp_catalog(struct qmp *q);                 /* or NULL */
+bool *qmp_migration_events(struct qmp *q);
 /* The human monitor behind human-monitor-command. */
 struct monitor *qmp_human(struct qmp *q);
 /* A string of bytes that may be no UTF-8: what is not becomes '?'. */
@@ -43,6 +45,10 @@ bool qmp_bool(json_t *args, const char *name, bool absent);
 /* Sets a member if value is not NULL (which is taken). */
 void qmp_set(json_t *object, const char *name, json_t *value);
 
+/* qmp_object.c: the path of what a drive is connected to. -1: it has no name. */
+int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
+/* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */
+json_t *qmp_cpu_missing(struct machine *m);
 /* qmp_check.c: 0, or -1 with *err as QEMU words it. */
 int qmp_check(unsigned type, json_t *value, const char *name, struct qmp_error *err);
 #endif

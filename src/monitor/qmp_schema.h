@@ -28,6 +28,7 @@ struct qmp_type {
     uint16_t element;                  /* QMP_ARRAY */
     const struct qmp_member *members;  /* QMP_OBJECT, QMP_ALTERNATE (without names), to a NULL or number 0 */
     unsigned member_count;
+    bool is_open;                      /* QMP_OBJECT: with any further members */
     const char *tag;                   /* QMP_OBJECT with variants */
     const struct qmp_variant *variants;
     unsigned variant_count;

@@ -18,7 +18,7 @@ class Item:
         self.kind, self.name, self.where = kind, name, where
         self.members, self.values, self.variants, self.doc, self.features = [], [], [], [], []
         self.tag = self.ret = None
-        self.throttled = False
+        self.throttled = self.open = False
 
 
 def fail(where, what):
@@ -49,6 +49,8 @@ def inside(item, line, where):
     elif line.startswith('when '):
         value, name = line[5:].split(': ')
         item.variants.append((value, name.strip()))
+    elif line == '...':
+        item.open = True
     elif item.kind == 'enum':
         item.values += line.split()
     else:
@@ -137,6 +139,8 @@ def type_c(types, at, out):
         return f'{{ .meta = QMP_ENUM, .name = "{name}", .values = {label}_values }}'
     count = members_c(types, label, item, out)
     text = f'.meta = QMP_{"ALTERNATE" if item.kind == "alternate" else "OBJECT"}, .name = "{name}"'
+    if item.open:
+        text += ', .is_open = true'
     if count:
         text += f', .members = {label}_members, .member_count = {count}'
     if item.tag:

@@ -434,6 +434,11 @@ static const struct {
     { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },
 };
 
+const char *vm_device_name(unsigned i)
+{
+    return i < ARRAY_SIZE(devices) ? devices[i].name : NULL;
+}
+
 static int device_help(void)
 {
     printf("Devices that -device adds:\n");

@@ -159,6 +159,11 @@ static const struct row rows[] = {
     { "sandbox", "off", "the sandbox is not in this version", option_sandbox },
 };
 
+const char *vm_option_name(unsigned i)
+{
+    return i < ARRAY_SIZE(rows) ? rows[i].name : NULL;
+}
+
 static const struct { const char *name, *why; } refused[] = {
     { "k", "keys are those of an American keyboard; viewers that send scan codes (TigerVNC, gtk-vnc, noVNC) need no layout" },
     { "spice", "use -vnc HOST:N, or -nographic" },

@@ -55,6 +55,9 @@ enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR
 /* Touches no file but to look for firmware in -L directories. On VM_OPTIONS_ERROR *err says what is wrong; the caller
  * frees in every case. */
 enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err);
+/* Names of -device's devices and of options, by number; NULL behind the last. */
+const char *vm_device_name(unsigned i);
+const char *vm_option_name(unsigned i);
 void vm_options_free(struct vm_options *o);
 
 #endif

@@ -45,6 +45,8 @@ static void display_hint(const struct vm_options *o)
                     "here, -monitor stdio with its command 'screen' the text screen");
 }
 
+static const struct monitor_catalog catalog = { .device = vm_device_name, .option = vm_option_name };
+
 /* Everything that can fail before the machine runs. */
 static int machine_make(struct vm_options *o, struct machine **m, struct monitors **monitors, struct gdbstub **gdb,
                         struct error *err)
@@ -59,7 +61,7 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     vm_hotplug_parser_set(*m, o);
     chardev_on_quit(quit_key, *m);
     chardev_on_save(save_key, *m);
-    if (!(*monitors = monitors_new(*m, err))) return -1;
+    if (!(*monitors = monitors_new(*m, &catalog, err))) return -1;
     if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
     if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;
     return background < 0 ? 0 : daemon_ready(background, err);

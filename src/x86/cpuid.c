@@ -571,6 +571,12 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
     }
 }
 
+const char *cpuid_model_name(unsigned i)
+{
+    if (i < cpuid_named_model_count) return cpuid_named_models[i].name;
+    return i == cpuid_named_model_count ? "host" : i == cpuid_named_model_count + 1 ? "max" : NULL;
+}
+
 void cpuid_help(FILE *out)
 {
     unsigned column = 0;

@@ -412,9 +412,19 @@ SHAPES = [
     ('query-named-block-nodes', {}), ('query-named-block-nodes', {'flat': True}), ('query-blockstats', {}), ('query-blockstats', {'query-nodes': True}),
     ('query-cpus-fast', {}), ('query-hotpluggable-cpus', {}), ('query-memory-size-summary', {}), ('query-memory-devices', {}), ('query-iothreads', {}),
     ('query-balloon', {}), ('query-chardev', {}), ('query-chardev-backends', {}), ('query-pci', {}), ('query-tpm', {}), ('query-mice', {}),
-    ('query-jobs', {}), ('query-block-jobs', {}), ('query-commands', {}),
+    ('query-jobs', {}), ('query-block-jobs', {}), ('query-commands', {}), ('query-machines', {}), ('query-current-machine', {}), ('query-cpu-definitions', {}),
+    ('query-command-line-options', {}), ('query-migrate', {}), ('query-migrate-capabilities', {}), ('query-stats-schemas', {}), ('qom-list-types', {}),
+    ('qom-list', {'path': '/machine'}), ('qom-list', {'path': '/machine/peripheral'}), ('qom-list', {'path': '/machine/peripheral/bal'}),
+    ('qom-list', {'path': '/machine/unattached'}), ('qom-list', {'path': '/machine/unattached/device[0]'}),
+    ('qom-get', {'path': '/machine/unattached/device[0]', 'property': 'unavailable-features'}),
+    ('qom-get', {'path': '/machine/unattached/device[0]', 'property': 'type'}),
+    ('qom-get', {'path': '/machine/peripheral/nic', 'property': 'type'}), ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats'}),
+    ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval'}),
+    ('qom-set', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval', 'value': 5}),
+    ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval'}),
 ]
-LEFT_OUT = {'[].parent', '[].backing', '[].qdev', '[].driver-specific', '[].inserted.image.backing-image.full-backing-filename'}
+LEFT_OUT = {'[].parent', '[].backing', '[].driver-specific', '[].inserted.image.backing-image.full-backing-filename', '[].default-ram-id', '[].alias', '[].alias-of', '[].description',
+            '[].default-value', '[].abstract', '[].parameters', '[].parameters[]', 'stats'}
 # Errors: the class must be the same, and the words where they are QEMU's alone.
 ERRORS = [
     ('eject', {}), ('eject', {'device': 'nope'}), ('eject', {'device': 'a', 'id': 'b'}), ('blockdev-change-medium', {'device': 'nope', 'filename': 'x'}),
@@ -426,6 +436,12 @@ ERRORS = [
     ('set_password', {'protocol': 'spice', 'password': 'x'}), ('set_password', {'protocol': 'vnc', 'password': 'x', 'connected': 'fail'}),
     ('set_password', {'protocol': 'nope', 'password': 'x'}), ('input-send-event', {'events': [{'type': 'key', 'data': {'down': True, 'key': {'type': 'qcode', 'data': 'a'}}}]}),
     ('input-send-event', {'events': [{'type': 'rel', 'data': {'axis': 'z', 'value': 1}}]}), ('memsave', {'val': 1.5, 'size': 1, 'filename': 'x'}),
+]
+ERRORS += [
+    ('qom-list', {'path': '/machine/nope'}), ('qom-get', {'path': '/machine/peripheral/nope', 'property': 'type'}),
+    ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'nope'}), ('qom-list', {}), ('device_del', {'id': 'nope'}), ('device_add', {}),
+    ('netdev_add', {'type': 'nope', 'id': 'x'}), ('netdev_add', {'type': 'user'}), ('netdev_del', {'id': 'nope'}),
+    ('query-command-line-options', {'option': 'nope'}), ('migrate-set-capabilities', {'capabilities': [{'capability': 'nope', 'state': True}]}),
 ]
 WORDS_DIFFER = {'/nonexistent', '/nonexistent/x'}
 
@@ -497,6 +513,15 @@ def actions(c, schema):
     c.run('input-send-event', events=[{'type': 'rel', 'data': {'axis': 'x', 'value': 5}}, {'type': 'btn', 'data': {'button': 'left', 'down': True}},
                                       {'type': 'key', 'data': {'down': True, 'key': {'type': 'number', 'data': 30}}}])
     c.run('stop')
+    c.run('netdev_add', type='user', id='n2', net='10.1.1.0/24')
+    c.run('device_add', driver='virtio-net-pci', id='hot', netdev='n2')
+    kinds = {p['name']: p['type'] for p in c.run('qom-list', path='/machine/peripheral')}
+    equal((kinds.get('hot'), kinds.get('bal')), ('child<virtio-net-pci>', 'child<virtio-balloon-pci>'), 'a card came')
+    c.run('device_del', id='hot')
+    c.run('system_reset')                         # no guest is there to let go of it
+    equal(c.wait('DEVICE_DELETED'), {'path': '/machine/peripheral/hot/virtio-backend'}, 'a part of it went')
+    equal(c.wait('DEVICE_DELETED'), {'device': 'hot', 'path': '/machine/peripheral/hot'}, 'it went')
+    c.run('netdev_del', id='n2')
     open('other.iso', 'wb').write(bytes(4096))
     c.run('blockdev-change-medium', device='cd', filename='other.iso', format='raw')
     cd = {b['device']: b for b in c.run('query-block')}['cd']

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
@@ -39,6 +40,7 @@ struct balloon {
     uint64_t stat[STATS];
     uint32_t wanted_pages;               /* the guest shall give up */
     uint32_t stats_seen;                 /* a bit a tag */
+    int64_t stats_s;                     /* when they came */
     struct timer *timer;
     uint64_t released_bytes;             /* given back to the host since the start */
 };
@@ -150,6 +152,7 @@ static bool stats(struct virtio *v, struct virtqueue *q, struct virtqueue_chain 
         b->stat[le16_get(s.tag)] = le64_get(s.value);
         b->stats_seen |= 1u << le16_get(s.tag);
     }
+    b->stats_s = time(NULL);
     if (b->stats_chain) virtqueue_push(q, b->stats_chain, 0);    /* a driver has one; if it gives another, the old goes back */
     b->stats_chain = c;
     return true;
@@ -190,6 +193,30 @@ uint64_t virtio_balloon_actual_bytes(const struct virtio *v)
     uint64_t given = (uint64_t)le32_get(((const struct layout *)v->config)->actual) * PAGE;
 
     return b->config.ram_bytes - MIN(given, b->config.ram_bytes);
+}
+
+bool virtio_balloon_stat(const struct virtio *v, unsigned tag, uint64_t *value, int64_t *updated_s)
+{
+    const struct balloon *b = container_of(v, struct balloon, v);
+
+    if (tag >= STATS || !(b->stats_seen & 1u << tag)) return false;
+    *value = b->stat[tag];
+    *updated_s = b->stats_s;
+    return true;
+}
+
+uint32_t virtio_balloon_poll(const struct virtio *v)
+{
+    return container_of(v, struct balloon, v)->config.poll_s;
+}
+
+void virtio_balloon_poll_set(struct virtio *v, uint32_t seconds)
+{
+    struct balloon *b = of(v);
+
+    b->config.poll_s = seconds;
+    if (seconds) timer_arm_ns(b->timer, clock_virtual_ns());
+    else timer_disarm(b->timer);
 }
 
 /* The driver writes actual, and poison_val if it took that feature. */

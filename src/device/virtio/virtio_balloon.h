@@ -23,5 +23,9 @@ struct virtio *virtio_balloon_new(const struct virtio_balloon_config *config, st
 void virtio_balloon_target_set(struct virtio *v, uint64_t bytes);
 /* What it has kept so far. */
 uint64_t virtio_balloon_actual_bytes(const struct virtio *v);
+/* A statistic by its tag, and when the guest told it (seconds since 1970). false: it has not. */
+bool virtio_balloon_stat(const struct virtio *v, unsigned tag, uint64_t *value, int64_t *updated_s);
+uint32_t virtio_balloon_poll(const struct virtio *v);        /* config's poll_s */
+void virtio_balloon_poll_set(struct virtio *v, uint32_t seconds);
 
 #endif
