@@ -211,12 +211,30 @@ void chardev_attach(struct chardev *c, const struct chardev_frontend *f)
 
 size_t chardev_write(struct chardev *c, const void *data, size_t size)
 {
-    return c ? c->ops->write(c, data, size) : size;
+    if (!c) return size;
+    if (c->tap.output) c->tap.output(c->tap.opaque, data, size);
+    return c->ops->write(c, data, size);
 }
 
 void chardev_accept_input(struct chardev *c)
 {
-    if (c) c->ops->accept_input(c);
+    if (!c) return;
+    c->ops->accept_input(c);
+    if (c->tap.room) c->tap.room(c->tap.opaque);
+}
+
+void chardev_tap(struct chardev *c, const struct chardev_tap *tap)
+{
+    c->tap = tap ? *tap : (struct chardev_tap){ 0 };
+}
+
+size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size)
+{
+    const struct chardev_frontend *f = &c->frontend;
+    size_t n = f->receive ? MIN(size, f->can_receive(f->opaque)) : 0;
+
+    if (n) f->receive(f->opaque, data, n);
+    return n;
 }
 
 bool chardev_is_connected(const struct chardev *c)

@@ -27,6 +27,15 @@ void chardev_close(struct chardev *c);
 void chardev_attach(struct chardev *c, const struct chardev_frontend *f);
 /* Queues size bytes; never blocks; drops what a full queue (1 MiB) cannot take. Returns bytes queued. */
 size_t chardev_write(struct chardev *c, const void *data, size_t size);
+/* Listens in on what the frontend writes, and is told when it can take more. f NULL: no more. One for each. */
+struct chardev_tap {
+    void (*output)(void *opaque, const uint8_t *data, size_t size);
+    void (*room)(void *opaque);
+    void *opaque;
+};
+void chardev_tap(struct chardev *c, const struct chardev_tap *tap);
+/* Bytes for the frontend, as if they came from the backend; how many it took. */
+size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size);
 /* The frontend can take more now. */
 void chardev_accept_input(struct chardev *c);
 /* Several frontends on one stdio (mon:stdio): Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps, Ctrl-A b break, Ctrl-A s,

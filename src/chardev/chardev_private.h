@@ -14,6 +14,7 @@ struct chardev_ops {
 struct chardev {
     const struct chardev_ops *ops;
     struct chardev_frontend frontend;
+    struct chardev_tap tap;
     struct chardev *next_open;                 /* list of backends */
     char description[160];
     char label[64];

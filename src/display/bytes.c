@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Queues of bytes. */
+#include "display/bytes.h"
+
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "display/vnc_private.h"
 
 uint8_t *bytes_grow(struct bytes *b, size_t n)
 {

@@ -15,14 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "base/loop.h"
+#include "display/listen.h"
 #include "display/vnc_private.h"
 
 enum { CLIENTS_MAX = 64, HANDSHAKE_S = 10 };
@@ -78,35 +77,47 @@ static void handshakes_check(void *opaque)
     if (in_handshake(s)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
 }
 
-static void peer_name(int fd, char *name, size_t size)
+/* Takes fd, closed if there is no room; web is taken too. */
+static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_web *web)
 {
-    struct sockaddr_storage a;
-    socklen_t n = sizeof(a);
-    char host[48], port[8];
-
-    snprintf(name, size, "unix");
-    if (getpeername(fd, (struct sockaddr *)&a, &n) < 0 || a.ss_family == AF_UNIX) return;
-    if (getnameinfo((struct sockaddr *)&a, n, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        snprintf(name, size, "%s:%s", host, port);
-}
-
-static void accept_one(struct vnc_server *s, int listener, bool web)
-{
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct vnc_client *c;
     char peer[72];
 
-    if (fd < 0) return;
-    peer_name(fd, peer, sizeof(peer));
+    listen_peer_name(fd, peer, sizeof(peer));
     c = s->count < CLIENTS_MAX ? vnc_client_new(s, fd, peer, web) : NULL;
     if (!c) {
+        vnc_web_free(web);
         close(fd);
-        return;
+        return NULL;
     }
     c->next = s->clients;
     s->clients = c;
     s->count++;
     if (!timer_is_armed(s->timer)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
+    return c;
+}
+
+static void accept_one(struct vnc_server *s, int listener, bool over_web)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct vnc_web *web = over_web ? vnc_web_new(false) : NULL;
+
+    if (fd < 0 || (over_web && !web)) {
+        vnc_web_free(web);
+        if (fd >= 0) close(fd);
+        return;
+    }
+    client_add(s, fd, web);
+    vnc_clients_sweep(s);
+}
+
+void vnc_server_adopt(struct vnc_server *s, int fd, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size)
+{
+    struct vnc_web *web = vnc_web_new(true);
+    struct vnc_client *c;
+
+    if (!web) close(fd);
+    else if ((c = client_add(s, fd, web))) vnc_client_opened(c, reply, reply_bytes, data, size);
     vnc_clients_sweep(s);
 }
 
@@ -159,72 +170,21 @@ static void on_cursor(void *opaque)
 
 /* ---- listening ---- */
 
-static int unix_listen(const char *path, struct error *err)
-{
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
-    int fd;
-
-    if (strlen(path) >= sizeof(a.sun_path)) return error_set(err, "the socket's path '%s' is longer than %zu characters", path, sizeof(a.sun_path) - 1);
-    strcpy(a.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    unlink(path);
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 64) == 0) return fd;
-    error_set(err, "cannot listen on '%s': %s; name another path", path, strerror(errno));
-    if (fd >= 0) close(fd);
-    return -1;
-}
-
-static int address_listen(const struct addrinfo *a)
-{
-    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0, saved;
-
-    if (fd < 0) return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (a->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 64) == 0) return fd;
-    saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
-
-static int tcp_listen(const char *host, unsigned port, unsigned to, char *where, size_t size, struct error *err)
-{
-    struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM }, *list;
-    bool any = !host || !*host;
-    int fd = -1, failure = 0;
-
-    for (unsigned p = port; fd < 0 && p <= MAX(to, port); p++) {
-        char text[8];
-
-        snprintf(text, sizeof(text), "%u", p);
-        failure = getaddrinfo(any ? NULL : host, text, &hints, &list);
-        if (failure) break;
-        /* "::" takes both kinds of addresses, so it comes first where any will do. */
-        for (int want6 = any; fd < 0 && want6 >= 0; want6--)
-            for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
-                if (!any || (a->ai_family == AF_INET6) == want6) fd = address_listen(a);
-        freeaddrinfo(list);
-        snprintf(where, size, "%s:%u", any ? "*" : host, p);
-    }
-    if (failure) return error_set(err, "unknown host '%s': %s", host ? host : "", gai_strerror(failure));
-    if (fd >= 0) return fd;
-    return error_set(err, "cannot listen on %s: %s; use another display number, or to=N to try some more", where, strerror(errno));
-}
-
 static int listen_all(struct vnc_server *s, struct error *err)
 {
     const struct vnc_config *c = &s->config;
+    struct listen_where plain = { c->host, c->port, c->port_to, "display number, or to=N to try some more" }, web = { c->web_host, c->web_port, 0, "port" };
 
+    if (c->is_internal) return 0;
     if (c->unix_path) {
-        s->fd = unix_listen(c->unix_path, err);
+        s->fd = listen_unix(c->unix_path, err);
         snprintf(s->where, sizeof(s->where), "unix:%s", c->unix_path);
-    } else s->fd = tcp_listen(c->host, c->port, c->port_to, s->where, sizeof(s->where), err);
+    } else s->fd = listen_tcp(&plain, s->where, sizeof(s->where), err);
     if (s->fd < 0) return -1;
     if (c->unix_path) s->unix_path = strdup(c->unix_path);
     loop_fd_watch(s->fd, LOOP_READ, plain_ready, s);
     if (!c->web_port) return 0;
-    s->web_fd = tcp_listen(c->web_host, c->web_port, c->web_port, s->web_where, sizeof(s->web_where), err);
+    s->web_fd = listen_tcp(&web, s->web_where, sizeof(s->web_where), err);
     if (s->web_fd < 0) return error_prefix(err, "websocket");
     loop_fd_watch(s->web_fd, LOOP_READ, web_ready, s);
     return 0;

@@ -4,6 +4,8 @@
 #define DISPLAY_VNC_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct display;
 struct error;
@@ -18,11 +20,14 @@ struct vnc_config {
     unsigned web_port;                 /* 0: none */
     bool password;                     /* clients must know it; until one is set none can */
     enum vnc_share share;
+    bool is_internal;                  /* listens nowhere: clients come by vnc_server_adopt */
     const char *name;                  /* of the guest, or NULL */
 };
 
 /* Listens from now on. NULL with *err. */
 struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *config, struct error *err);
+/* A client whose websocket is open but for the reply, which goes out first; data came after its request. Takes fd. */
+void vnc_server_adopt(struct vnc_server *s, int fd, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size);
 void vnc_server_free(struct vnc_server *s);
 /* The first eight characters count. NULL: no client may come in with a password any more. -1 with *err: the server asks for none. */
 int vnc_password_set(struct vnc_server *s, const char *password, struct error *err);

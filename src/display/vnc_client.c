@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "display/vnc_private.h"
+#include "display/websocket.h"
 
 enum { READ_BYTES = 16 << 10, ENCODINGS_MAX = 1024, CUT_TEXT_MAX = 1 << 20 };
 enum { PSEUDO_DESKTOP_SIZE = -223, PSEUDO_CURSOR = -239, PSEUDO_COMPRESS_0 = -256, PSEUDO_COMPRESS_9 = -247, PSEUDO_POINTER_TYPE = -257,
@@ -178,10 +179,10 @@ static void input_process(struct vnc_client *c)
 static void frame_put(struct vnc_client *c)
 {
     size_t n = bytes_size(&c->out) - c->framed, head_size;
-    uint8_t head[10], *start;
+    uint8_t head[WEBSOCKET_HEAD_MAX], *start;
 
     if (!n) return;
-    head_size = vnc_web_head(head, n);
+    head_size = websocket_head(head, n);
     if (!bytes_grow(&c->out, head_size)) return;
     start = c->out.data + c->out.at + c->framed;
     memmove(start + head_size, start, n);
@@ -247,7 +248,7 @@ void vnc_client_flush(struct vnc_client *c)
     if (!c->gone) output_watch(c);
 }
 
-struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, bool web)
+struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web)
 {
     struct vnc_client *c = calloc(1, sizeof(*c));
     int on = 1;
@@ -259,14 +260,20 @@ struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer
     c->compress = 1;
     strncpy(c->peer, peer, sizeof(c->peer) - 1);
     vnc_format_default(&c->format);
-    if (web && !(c->web = vnc_web_new())) {
-        free(c);
-        return NULL;
-    }
+    c->web = web;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (!web) vnc_handshake_begin(c);
     vnc_client_flush(c);
     return c;
+}
+
+void vnc_client_opened(struct vnc_client *c, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size)
+{
+    bytes_add(&c->out, reply, reply_bytes);
+    c->framed = bytes_size(&c->out);
+    vnc_handshake_begin(c);
+    if (size) received(c, data, size);
+    if (!c->gone) vnc_client_flush(c);
 }
 
 void vnc_client_free(struct vnc_client *c)

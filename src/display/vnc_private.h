@@ -11,26 +11,10 @@
 #include <stdint.h>
 #include <zlib.h>
 
+#include "display/bytes.h"
 #include "display/display.h"
 #include "display/scancode.h"
 #include "display/vnc.h"
-
-/* A queue of bytes. One that could not grow is broken: what is added is lost, and its client is to be dropped. */
-struct bytes {
-    uint8_t *data;
-    size_t at, end, room;              /* data[at..end) is in it */
-    bool broken;
-};
-static inline size_t bytes_size(const struct bytes *b) { return b->end - b->at; }
-/* Room for n bytes, counted as added; NULL: broken. */
-uint8_t *bytes_grow(struct bytes *b, size_t n);
-void bytes_add(struct bytes *b, const void *data, size_t n);
-void bytes_add_u8(struct bytes *b, unsigned value);
-void bytes_add_u16(struct bytes *b, unsigned value);           /* big-endian, as all of RFB */
-void bytes_add_u32(struct bytes *b, uint32_t value);
-void bytes_drop(struct bytes *b, size_t n);
-void bytes_clear(struct bytes *b);
-void bytes_free(struct bytes *b);
 
 struct pixel_format {
     uint8_t bits, depth;
@@ -114,7 +98,9 @@ void vnc_others_drop(struct vnc_client *c);
 void vnc_interest_update(struct vnc_server *s);
 
 /* vnc_client.c */
-struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, bool web);
+struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web);   /* web NULL: plain RFB */
+/* Its websocket is open since just now, by somebody else's handshake. */
+void vnc_client_opened(struct vnc_client *c, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size);
 void vnc_client_free(struct vnc_client *c);
 void vnc_client_flush(struct vnc_client *c);
 /* The handshake is over. */
@@ -161,11 +147,9 @@ void vnc_input_release(struct vnc_client *c);
 unsigned keysym_key(uint32_t keysym, int *shift);
 
 /* vnc_web.c: the handshake over HTTP, then frames. Both return -1 when the connection is to be closed. */
-struct vnc_web *vnc_web_new(void);
+struct vnc_web *vnc_web_new(bool is_open);                     /* is_open: the handshake was somebody else's */
 void vnc_web_free(struct vnc_web *w);
 int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply);
-/* n bytes of payload: a frame's head. */
-size_t vnc_web_head(uint8_t head[10], size_t n);
 bool vnc_web_is_open(const struct vnc_web *w);
 
 #endif

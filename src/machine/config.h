@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "block/block.h"
 #include "display/vnc.h"
+#include "display/web.h"
 #include "block/on_error.h"
 #include "machine/usb_config.h"
 #include "machine/virtio_config.h"
@@ -74,8 +75,9 @@ struct machine_config {
         unsigned width, height;        /* preferred mode; 0: the device's default */
         int devfn;                     /* -1: slot 2 */
     } vga;
-    bool has_vnc;
+    bool has_vnc, has_web;
     struct vnc_config vnc;
+    struct web_config web;
     bool has_hpet, has_acpi;
     bool no_reboot, no_shutdown, start_paused;
     bool mem_merge, mem_merge_asked;

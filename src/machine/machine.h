@@ -66,6 +66,8 @@ struct input;
 struct input *machine_input(struct machine *m);
 /* Lines for 'info usb'. -1 with *err: there is no USB. */
 int machine_usb_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
+struct web_server;
+struct web_server *machine_web(struct machine *m);     /* or NULL */
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
 /* The PCI host's bus, for 'info pci'. */

@@ -29,6 +29,7 @@ struct display;
 struct net_backend;
 struct pci_bus;
 struct usb_bus;
+struct pc_web;
 struct vnc_server;
 
 /* One vCPU and its thread. Everything under lock unless it says otherwise. */
@@ -46,6 +47,7 @@ struct vcpu {
     bool hold;                         /* the machine wants the thread outside of the engine */
     bool quit;
     bool is_parked;                    /* it is: registers may be read and written */
+    _Atomic uint64_t exits;            /* out of the engine so far */
     bool woken;                        /* an interrupt came since the engine was entered */
     bool waits_for_sipi;
     bool init_pending, sipi_pending;
@@ -139,6 +141,8 @@ struct machine {
     struct input_device ps2_keyboard, ps2_mouse;
     struct usb_bus *usb;               /* list */
     unsigned usb_buses_unnamed;
+    struct pc_web *web;
+    uint64_t accesses;                 /* of vCPUs to ports and device memory so far */
     struct apic_bus *apic_bus;
     struct pci_bus *pci;
     struct memory_range *a20_alias;

@@ -213,6 +213,7 @@ void pc_destroy(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.drive_count; i++)
         if (m->drive[i]) block_drain(m->drive[i]);
+    pc_web_destroy(m);
     vnc_server_free(m->vnc);
     for (struct device *d = m->devices, *next; d; d = next) {
         next = d->next;

@@ -76,6 +76,7 @@ int pc_display_create(struct machine *m, struct error *err)
         input_watch(m->input, pointer_changed, m);
         input_offer(&m->ps2_mouse);
     }
+    if (m->config.has_web && pc_web_create(m, err) < 0) return -1;
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");
     m->config.vnc.name = m->config.name;

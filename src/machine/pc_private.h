@@ -80,6 +80,10 @@ struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config 
 /* Pulls out a device that pc_usb_add made, and what hangs behind it. */
 void pc_usb_remove(struct machine *m, struct usb_device *d);
 
+/* pc_web.c: the web page. */
+int pc_web_create(struct machine *m, struct error *err);
+void pc_web_destroy(struct machine *m);
+
 /* pc_virtio.c: devices, and what to do when the machine runs again. */
 int pc_virtio_create(struct machine *m, struct error *err);
 void pc_virtio_started(struct machine *m);

@@ -105,6 +105,7 @@ static void host_pio(void *opaque, uint16_t port, void *data, unsigned size, uns
     uint8_t *p = data;
 
     machine_lock();
+    m->accesses++;
     for (unsigned i = 0; i < count; i++, p += size) {
         uint64_t value = 0;
 
@@ -148,6 +149,7 @@ static void host_mmio(void *opaque, unsigned vcpu, gpa_t address, void *data, un
     struct device *lapic = m->vcpu[vcpu].lapic;
 
     machine_lock();
+    m->accesses++;
     if (!lapic || !lapic_mmio(lapic, address, data, size, write)) mmio_access(m, address, data, size, write);
     machine_unlock();
 }
@@ -349,6 +351,7 @@ static void vcpu_loop(struct vcpu *v)
         pthread_mutex_unlock(&v->lock);
         if (!go) return;
         halted = exit_handle(v, v->m->ops->vcpu_run(v->engine));
+        v->exits++;
     }
 }
 

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "display/input.h"
 #include "display/vnc.h"
+#include "display/web.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 #include "monitor/registers_print.h"
@@ -381,6 +382,13 @@ static int info_mice(struct monitor *mon, const struct command_line *c, struct e
     return 0;
 }
 
+static int info_web(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (!machine_web(mon->m)) return error_set(err, "there is no web page; start the machine with -display web");
+    web_info(machine_web(mon->m), monitor_print_line, mon);
+    return 0;
+}
+
 static int info_usernet(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     machine_usernet_info(mon->m, monitor_print_line, mon);
@@ -407,6 +415,7 @@ const struct command info_commands[] = {
     { "usb", "", "USB devices", info_usb, NULL },
     { "mice", "", "the guest's pointers; * is the one in use", info_mice, NULL },
     { "vnc", "", "the VNC server and who looks", info_vnc, NULL },
+    { "web", "", "the web page: its URL, and who looks", info_web, NULL },
     { "chardev", "", "character devices", info_chardev, NULL },
     { "jit", "", "what the engine counts", info_jit, NULL },
     { "profile", "[-d] [COUNT]", "where time goes, and the hottest blocks (-d: disassembled), see 'profile'", info_profile, NULL },

@@ -169,6 +169,7 @@ bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
         if (!finish_and(b, queue, f, send_plain, 0, &taken) && !taken) return false;   /* the rest is lost, as on a wire */
     } else if (!b->ops->send(b, queue, f)) return false;
     b->sent++;
+    b->sent_bytes += f->bytes;
     if (b->dump) net_dump_frame(b->dump, f, false);
     return true;
 }
@@ -209,6 +210,7 @@ bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *
         if (!deliver_pieces(b, queue, f)) return false;
     } else if (!receive_plain(b, queue, f)) return false;
     b->received++;
+    b->received_bytes += f->bytes;
     if (b->dump) net_dump_frame(b->dump, f, true);
     return true;
 }
@@ -223,6 +225,12 @@ void net_counts(const struct net_backend *b, uint64_t *sent, uint64_t *received,
     *sent = b->sent;
     *received = b->received;
     *dropped = b->dropped;
+}
+
+void net_bytes(const struct net_backend *b, uint64_t *sent, uint64_t *received)
+{
+    *sent = b->sent_bytes;
+    *received = b->received_bytes;
 }
 
 /* ---- none ---- */

@@ -79,6 +79,7 @@ void net_resume(struct net_backend *b);
 
 /* Frames sent and received so far, and those that were wrong or came too early. */
 void net_counts(const struct net_backend *b, uint64_t *sent, uint64_t *received, uint64_t *dropped);
+void net_bytes(const struct net_backend *b, uint64_t *sent, uint64_t *received);
 
 /* No cable: what is sent is gone. */
 struct net_backend *net_none_new(const char *id, struct error *err);

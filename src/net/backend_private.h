@@ -33,7 +33,7 @@ struct net_backend {
     struct net_dump *dump;
     struct { unsigned queue, pieces; size_t bytes; } given;   /* of a frame that was cut and for which there was no room at some point */
     uint8_t *scratch;                                    /* for cutting; NET_FRAME_MAX bytes, made when needed */
-    uint64_t sent, received, dropped;
+    uint64_t sent, received, dropped, sent_bytes, received_bytes;
 };
 
 /* Zeroed b; keeps a copy of id. 0, or -1 with *err. */

@@ -71,12 +71,14 @@ int option_parallel(struct vm_options *o, const char *arg, struct error *err)
 int option_display(struct vm_options *o, const char *arg, struct error *err)
 {
     if (!strcmp(arg, "help")) {
-        printf("Available display backend types:\nnone\nvnc\n");
+        printf("Available display backend types:\nnone\nvnc\nweb\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
+    if (!strcmp(arg, "web") || !strncmp(arg, "web=", 4)) return option_web(o, arg[3] ? arg + 4 : "", err);
     if (strcmp(arg, "none"))
         return error_set(err, "-display %s: there is no window in this version; use -display vnc=HOST:N, -display none or -nographic", arg);
+    o->config.has_web = false;         /* the last -display counts */
     o->display_given = true;
     return 0;
 }

@@ -239,3 +239,24 @@ int option_vnc(struct vm_options *o, const char *arg, struct error *err)
     if (vnc_address(o, l.pair[0].value, err) < 0) return -1;
     return option_list_apply(&l, "-vnc", vnc_keys, o, err);
 }
+
+/* ---- -display web ---- */
+
+/* "", "PORT", "ADDR:PORT" */
+int option_web(struct vm_options *o, const char *arg, struct error *err)
+{
+    enum { MORE_PORTS = 99 };
+    struct web_config *c = &o->config.web;
+    const char *port = arg;
+    uint64_t n;
+
+    *c = (struct web_config){ .port = WEB_PORT_DEFAULT, .port_to = WEB_PORT_DEFAULT + MORE_PORTS };
+    o->config.has_web = o->display_given = true;
+    if (!*arg) return 0;
+    if (strchr(arg, ',')) return error_set(err, "-display web=%s: an address and a port, nothing else", arg);
+    if (strchr(arg, ':') && address_cut(o, arg, &c->host, &port, err) < 0) return -1;
+    if (value_unsigned("-display web", port, 65535, &n, err) < 0) return -1;
+    c->port = (unsigned)n;
+    c->port_to = 0;
+    return 0;
+}

@@ -124,7 +124,7 @@ static const struct row rows[] = {
     { "pflash", "FILE", "firmware in a flash chip; the second one keeps its variables. The same as -drive if=pflash,file=FILE", option_pflash },
     { "L", "DIR", "look for firmware here first", option_firmware_dir },
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
-    { "display", "none", "no display (the default in this version)", option_display },
+    { "display", "none|web[=[ADDR:]PORT]|vnc=ADDRESS", "where the screen is shown: nowhere, in a browser (the URL is printed), to VNC clients", option_display },
     { "vga", "std|none", "graphic card", option_vga },
     { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },

@@ -13,7 +13,7 @@ option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
 option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
 /* vm_display.c */
-option_fn option_vga, option_vnc;
+option_fn option_vga, option_vnc, option_web;
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 /* "vgamem_mb=32" of -global VGA.vgamem_mb=32. */
 int global_vga(struct vm_options *o, const char *property, struct error *err);

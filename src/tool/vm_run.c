@@ -41,8 +41,8 @@ static int traces_start(const struct vm_options *o, struct error *err)
 static void display_hint(const struct vm_options *o)
 {
     if (!o->quiet_display)
-        log_message("there is no window in this version; -vnc 127.0.0.1:0 shows the screen to VNC clients, -nographic the serial port and the monitor "
-                    "here, -monitor stdio with its command 'screen' the text screen");
+        log_message("there is no window in this version; -display web shows the screen in a browser, -vnc 127.0.0.1:0 to VNC clients, -nographic the serial port and "
+                    "the monitor here, -monitor stdio with its command 'screen' the text screen");
 }
 
 static const struct monitor_catalog catalog = { .device = vm_device_name, .option = vm_option_name };
