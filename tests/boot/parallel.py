@@ -90,7 +90,7 @@ echo patched $i
 {QUIET}
 echo OSPITE-DONE'''
     initrd = initramfs(os.path.join(a.dir, 'i'), script)
-    with boot(a, 4, initrd, 60 + 20 * count) as m:
+    with boot(a, 4, initrd, 60 + 60 * count) as m:
         m.serial(f'done\\s+done\\s+done\\s+patched {count}', BAD + '|WRONG|invalid|mount:')
         end(m)
     return f'{count} times function tracer and three groups of events on and off under load of 3 shells'

@@ -50,6 +50,11 @@ static void target_to_s1(struct trans *t, int64_t target, unsigned opsize)
     if (t->mode != X86_CODE64 && opsize == 2) e_movzx16(&t->e, S1, S1);
 }
 
+static unsigned branch_size(const struct trans *t, const struct x86_insn *i)
+{
+    return t->mode == X86_CODE64 ? (i->opsize == 2 ? 2 : 8) : i->opsize;
+}
+
 /* Offset of the target in this page if a direct jump may lead there, or -1. */
 static int32_t chainable(const struct trans *t, int64_t target, unsigned opsize)
 {
@@ -95,16 +100,34 @@ static bool is_guardable(const struct trans *t, int64_t target, unsigned opsize)
 static void poll(struct trans *t, int64_t target)
 {
     struct emitter *e = &t->e;
-    if (target == t->offset[0] && !t->flags_live[0]) {             /* a loop that begins by setting the flags */
-        e_rm(e, false, 0x83, 7, vm(VOFF(pending)));
-        e8(e, 0);
-        t->jump_stub[t->jump_count].poll = e_jcc32_fwd(e, CC_NE);
+    if (target == t->offset[0] && t->loop_poll) {
+        t->jump_stub[t->jump_count].poll = t->loop_poll;
         return;
     }
     e_load32(e, T0, vm(VOFF(pending)));
     uint8_t *fine = e_jrcxz_fwd(e);
     t->jump_stub[t->jump_count].poll = e_jmp32_fwd(e);
     e_bind8(e, fine);
+}
+
+/* Does the block end by jumping back to its beginning? */
+bool t_is_loop(const struct trans *t)
+{
+    unsigned last = t->count - 1;
+    const struct x86_insn *i = &t->insn[last];
+    bool jumps = t->result[last] == X86_DECODE_OK && i->operand[0].kind == OPND_REL && (i->mnemonic == X86_JCC || i->mnemonic == X86_JMP);
+    return jumps && !t->crossing && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_FIXED)) && branch_size(t, i) != 2 &&
+           t->offset[last] + i->len + i->imm == t->offset[0];
+}
+
+/* A loop that begins by setting the flags can poll by a compare, and does so there: its last instruction is then all of the way back. */
+void t_loop_begin(struct trans *t)
+{
+    struct emitter *e = &t->e;
+    if (!t->is_loop || t->flags_live[0]) return;
+    e_rm(e, false, 0x83, 7, vm(VOFF(pending)));
+    e8(e, 0);
+    t->loop_poll = e_jcc32_fwd(e, CC_NE);
 }
 
 /* T0 = a constant that bt_jump_connect sets. */
@@ -188,11 +211,6 @@ void t_emit_stubs(struct trans *t)
 
 /* ---- The instructions ---- */
 
-static unsigned branch_size(const struct trans *t, const struct x86_insn *i)
-{
-    return t->mode == X86_CODE64 ? (i->opsize == 2 ? 2 : 8) : i->opsize;
-}
-
 /* taken: a jump that was emitted for the taken side (rel32 to bind), NULL: none. Both exits follow. */
 static void two_exits(struct trans *t, const struct x86_insn *i, uint8_t *taken)
 {
@@ -232,6 +250,12 @@ static void jcc(struct trans *t, const struct x86_insn *i)
     if (chain > t->offset[t->current]) {
         patchable(t, 0x0f80 | i->cc, chain);
         if (last) direct(t, t_next_offset(t), 8);
+        return;
+    }
+    if (last && chain == t->offset[0] && t->loop_poll) {
+        poll(t, chain);
+        patchable(t, 0x0f80 | i->cc, chain);
+        direct(t, t_next_offset(t), 8);
         return;
     }
     if (last && i->imm < 0) {                          /* the way back of a loop in line, the way out in the cold part */

@@ -97,7 +97,7 @@ struct tb {
     uint32_t size;                     /* guest bytes */
     uint16_t insn_count, jump_count;
     bool dead, uncached;
-    uint32_t host, host_main, host_end; /* offsets in the cache: look-up entry, chained entry, end */
+    uint32_t host, host_main, host_loop, host_end;         /* offsets in the cache: look-up entry, chained entry, its own way back, end */
     uint32_t cold_start, cold_end;     /* its cold code: misses, stubs */
     uint16_t cold_count;
     uint8_t soft_count;

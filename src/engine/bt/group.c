@@ -8,6 +8,8 @@
  * translation of its rest that has no groups (TBF_NOGROUP), where each access faults, crosses a page or reaches a device
  * in its turn. With windows there is nothing to check, and any address will do: base and index, RIP, none.
  *
+ * A loop finds addends out before it begins, where it can.
+ *
  * A group ends where a jump from within the block leads to, where one of its registers is changed, unless that is the stack pointer by a known
  * amount, and at every helper, since that may change what is mapped. 64-bit code only.
  */
@@ -95,7 +97,7 @@ static void group_begin(struct trans *t, struct open_group *open, const struct a
     if (t->group_count == TB_MAX_GROUPS) return;
     unsigned k = t->group_count++;
     open[k] = (struct open_group){ .is_open = true };
-    t->group[k] = (struct group){ a->at, a->disp, a->disp + a->size, a->write, n, -1 };
+    t->group[k] = (struct group){ .at = a->at, .low = a->disp, .high = a->disp + a->size, .write = a->write, .first = n, .slot = -1 };
     t->group_of[n] = k;
 }
 
@@ -108,6 +110,41 @@ static void registers_written(const struct trans *t, const struct x86_insn *i, s
         bool base = a->base >= 0 && a->base < 16 && i->gpr_written >> a->base & 1, index = a->index >= 0 && i->gpr_written >> a->index & 1;
         if (index || (base && !(shifts && a->base == REG_RSP && a->index < 0))) open[k].is_open = false;
         else if (base) open[k].shift += by;
+    }
+}
+
+/* ---- Loops ---- */
+
+/* Is a register left alone by the block, but for small constants that are added? */
+static bool only_steps(const struct trans *t, int reg)
+{
+    enum { STEP_MAX = 1 << 20 };
+    for (unsigned n = 0; n < t->count && reg >= 0; n++) {
+        const struct x86_insn *i = &t->insn[n];
+        int32_t by;
+        bool adds = (i->mnemonic == X86_ADD || i->mnemonic == X86_SUB) && i->operand[1].kind == OPND_IMM && i->imm <= STEP_MAX && i->imm >= -STEP_MAX;
+        bool steps = i->opsize == 8 && i->operand[0].kind == OPND_REG && i->operand[0].reg == reg && (adds || i->mnemonic == X86_INC || i->mnemonic == X86_DEC);
+        if (!(i->gpr_written >> reg & 1) || steps || (reg == REG_RSP && stack_shift(i, &by))) continue;
+        return false;
+    }
+    return true;
+}
+
+/* In a loop an address that moves by small steps, and is accessed each time round, cannot come past the border of its window without an
+ * access there, which ends the loop. So its addend is found out once, before the loop. */
+static void find_hoisted(struct trans *t)
+{
+    unsigned always = 0;                               /* instructions that are executed each time */
+    for (unsigned n = 0; n < t->count; n++)
+        if (!t_is_plain(t, &t->insn[n]) || t->insn[n].attr & IA_STRING) return;
+    while (always < t->count && !(t->insn[always].attr & IA_BRANCH)) always++;
+    for (unsigned k = 0; k < t->group_count; k++) {
+        struct group *g = &t->group[k];
+        int base = g->at.base < 16 ? g->at.base : -1;
+        if ((base < 0 && g->at.index < 0) || g->first >= always || !only_steps(t, base) || !only_steps(t, g->at.index)) continue;
+        if (g->slot < 0 && t->group_slots == TB_GROUPS) continue;
+        if (g->slot < 0) g->slot = t->group_slots++;
+        g->hoisted = true;
     }
 }
 
@@ -127,6 +164,7 @@ void t_find_groups(struct trans *t)
         if ((stack_access(i, &a) || copy_access(t, n, &a)) && !group_join(t, open, &a, n)) group_begin(t, open, &a, n);
         registers_written(t, i, open);
     }
+    if (t->windows && t->is_loop) find_hoisted(t);
     for (unsigned n = 0; n < t->count && !t->windows; n++)
         if (t->group_of[n] >= 0 && t->group[t->group_of[n]].slot < 0) t->group_of[n] = -1;
 }
@@ -167,7 +205,7 @@ static void addend_to_s2(struct trans *t, int n, int address)
     const struct group *g = &t->group[n];
     struct emitter *e = &t->e;
     if (t->s2_group == n) return;
-    if (g->first != t->current) {
+    if (g->first != t->current || g->hoisted) {
         e_load(e, S2, slot_of(g));
         return;
     }
@@ -199,6 +237,19 @@ static void address_to_s1(struct trans *t, int n)
     }
     if (index >= 0 && base >= 0) e_lea(e, S1, hmi(base, index, a->scale, 0));
     else if (index >= 0) e_lea_scaled(e, S1, index, a->scale, 0);
+}
+
+/* Before the block's first instruction, which its own jump back leads to. */
+void t_groups_hoist(struct trans *t)
+{
+    for (unsigned n = 0; n < t->group_count; n++) {
+        const struct group *g = &t->group[n];
+        if (!g->hoisted) continue;
+        bool in_register = g->at.index < 0 && host_of(g->at.base) >= 0;
+        if (!in_register) address_to_s1(t, n);
+        t_window_addend(t, in_register ? host_of(g->at.base) : S1);
+        e_store(&t->e, slot_of(g), S2);
+    }
 }
 
 static void access_in_window(struct trans *t, int n, int32_t disp, const struct mem_op *op)

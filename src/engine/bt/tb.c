@@ -79,7 +79,7 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     j->next_incoming = to->incoming;
     to->incoming = j;
     bool fixed = j->from->flags & TBF_RIP;
-    patch(e, j, (j->guard && !fixed) || j->is_return ? to->host : to->host_main);
+    patch(e, j, (j->guard && !fixed) || j->is_return ? to->host : to == j->from ? to->host_loop : to->host_main);
     if (j->guard) guard_set(e, j, fixed ? -bt_fetch_key(j->rip, to->pc) : bt_guard(to->pc));
 }
 

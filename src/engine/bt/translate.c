@@ -168,6 +168,9 @@ static void emit_block(struct trans *t)
         e_store(e, hm(H_RSP, VOFF(pcbase)), S1);
     }
     tb->host_main = e->p - t->en->rw;
+    t_groups_hoist(t);
+    tb->host_loop = e->p - t->en->rw;
+    t_loop_begin(t);
     for (unsigned n = 0; n < t->count && !e->full; n++) {
         t->current = n;
         t->ended = false;
@@ -280,6 +283,8 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     }
     t->windows = t->flags & TBF_WINDOW && !(t->flags & TBF_STEP) && !bt_window_is_special(en, pc);
     t->soft_page = !io && !t->crossing && !(t->flags & TBF_STEP) && bt_is_hot(en, pc) ? at - PAGE_OFFSET(pc) : NULL;
+    t->is_loop = t_is_loop(t);
+    t->loop_poll = NULL;
     find_labels(t);
     find_live_flags(t);
     t_find_groups(t);

@@ -41,9 +41,9 @@ enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 3 + TB_GROUPS };       /
 enum { ADDRESS_RIP = 16 };
 struct address { int8_t base, index, scale; };
 /* Accesses whose addresses differ by constants (group.c): the range, from the base as it is at the first of them. slot: where the
- * addend is kept, -1: there is only one access. */
+ * addend is kept, -1: there is only one access. hoisted: it is found out before the loop. */
 enum { TB_MAX_GROUPS = 48 };
-struct group { struct address at; int32_t low, high; bool write; uint16_t first; int8_t slot; };
+struct group { struct address at; int32_t low, high; bool write, hoisted; uint16_t first; int8_t slot; };
 
 struct trans {
     struct bt_vcpu *v;
@@ -77,6 +77,8 @@ struct trans {
     int8_t s1_group, s2_group;         /* whose address S1, whose addend S2 holds, -1: nobody's */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool windows;                      /* memory is accessed through windows */
+    bool is_loop;                      /* it ends by jumping back to its beginning */
+    uint8_t *loop_poll;                /* the jump to a stub there, NULL: none */
     bool crossing;                     /* its only instruction continues on the next page */
     bool ended;                        /* the last instruction has its own exit */
     bool out_of_memory;
@@ -100,6 +102,7 @@ void t_window_addend(struct trans *t, int address);
 void t_emit_cold(struct trans *t);
 /* group.c */
 void t_find_groups(struct trans *t);
+void t_groups_hoist(struct trans *t);
 void t_group_begin(struct trans *t);
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* copy.c: the instruction again; m: its memory operand's host address, NULL if it has none. */
@@ -116,6 +119,8 @@ bool t_branch(struct trans *t);
 unsigned t_inner_target(const struct trans *t, unsigned n);
 void t_exit_ungrouped(struct trans *t);
 void t_emit_side_exits(struct trans *t);
+bool t_is_loop(const struct trans *t);
+void t_loop_begin(struct trans *t);
 void t_emit_stubs(struct trans *t);
 /* Does the block go on behind this instruction, a conditional jump? offset: where in the page it stands. */
 bool t_goes_on(const struct trans *t, const struct x86_insn *i, unsigned offset);
