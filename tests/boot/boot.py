@@ -31,7 +31,7 @@ class Machine:
         self.text = ''
         self.seen = 0
         self.log = log
-        self.is_qemu = 'qemu' in os.path.basename(vmm.split()[0])
+        self.is_qemu = 'qemu-system' in os.path.basename(vmm.split()[0])
         self.prompt = '(qemu) ' if self.is_qemu else '(ospite) '
         command = vmm.split() + ['-display', 'none', '-monitor', f'unix:{self.dir}/mon,server=on,wait=off']
         command += ['-serial', f'unix:{self.dir}/ser,server=on' if serial else 'null']

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs of old on the screen, ours and QEMU's: pictures.py --vmm CMD --bin DIR grub|dos
+
+The same VNC client presses the same keys and moves the same mouse in both machines; what it sees must be the same in every
+pixel. grub: GRUB's graphical menu with a picture behind it, from a CD; dos: programs for DOS (dos/) in text, mode 12h, mode 13h with the
+BIOS' mouse, and the banks of VBE mode 101h. Pictures are left in --bin. Skipped, out loud, without QEMU."""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from boot import Failure, Machine              # noqa: E402
+from cpio import Skip                          # noqa: E402
+from viewer import Screen, png                 # noqa: E402
+
+DOWN, ENTER = 0xff54, 0xff0d
+PROGRAMS, PROGRAM_BYTES = ['hello', 'planes', 'paint', 'svga'], 8192
+GRUB_CFG = '''set timeout=-1
+insmod all_video
+insmod png
+set gfxmode=1024x768x32
+insmod gfxterm
+terminal_output gfxterm
+loadfont unicode
+background_image /back.png
+set color_normal=white/black
+set menu_color_normal=light-cyan/black
+set menu_color_highlight=black/light-gray
+menuentry 'First' { true }
+menuentry 'Second' { true }
+menuentry 'Power off' { halt }
+'''
+
+
+class Both:
+    """Ours and QEMU's machine, each with a viewer."""
+    def __init__(self, a, name, where, arguments):
+        self.screens, self.machines = [], []
+        for kind, vmm in (('ours', a.vmm), ('qemu', a.second)):
+            vnc = os.path.join(where, f'{kind}.vnc')
+            m = Machine(vmm, [*arguments, '-m', '64', '-vga', 'std', '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 200 * a.scale, serial=False, log=a.log)
+            self.machines.append(m)
+            self.screens.append(Screen(a, m, vnc, f'{name}-{kind}'))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        for m in self.machines:
+            m.__exit__(*why)
+
+    def key(self, keysym):
+        for s in self.screens:
+            s.key(keysym)
+
+    def pointer(self, buttons, x, y):
+        for s in self.screens:
+            s.c.pointer(buttons, x, y)
+
+    def same(self, what, size, least, seconds=60):
+        """Waits until both show this size and more than so many colours, and the same; the picture."""
+        ours, qemu = self.screens
+        end = time.time() + seconds
+        while True:
+            for s in self.screens:
+                s.look(0.3)
+            shown = bytes(ours.c.pixels)
+            good = (ours.c.width, ours.c.height) == size and len({shown[i:i + 3] for i in range(0, len(shown), 3)}) >= least
+            if good and shown == bytes(qemu.c.pixels):
+                ours.keep(what)
+                return shown
+            if time.time() > min(end, ours.m.deadline):
+                ours.keep(what)
+                qemu.keep(what)
+                differ = sum(x != y for x, y in zip(shown, qemu.c.pixels))
+                ours.m.fail(f'{what}: {ours.c.width}x{ours.c.height}, QEMU {qemu.c.width}x{qemu.c.height}; {differ} bytes of the picture differ')
+
+
+def grub_test(a):
+    """The bar moves down by a key each, and the last entry powers off."""
+    for tool in ('grub-mkrescue', 'xorriso', 'mformat'):
+        if not shutil.which(tool):
+            raise Skip(f'{tool} is missing; tools/setup test installs it')
+    with tempfile.TemporaryDirectory() as where:
+        tree, iso = os.path.join(where, 'tree'), os.path.join(where, 'grub.iso')
+        os.makedirs(f'{tree}/boot/grub')
+        with open(f'{tree}/boot/grub/grub.cfg', 'w') as f:
+            f.write(GRUB_CFG)
+        png(f'{tree}/back.png', 1024, 768, b''.join(bytes((x >> 2, y >> 2, (x ^ y) & 0xff)) for y in range(768) for x in range(1024)))
+        subprocess.run(['grub-mkrescue', '-d', '/usr/lib/grub/i386-pc', '-o', iso, tree], check=True, capture_output=True)
+        with Both(a, 'grub', where, ['-cdrom', iso, '-boot', 'd']) as both:
+            last = None
+            for what in ('first', 'second', 'third'):
+                shown = both.same(f'menu-{what}', (1024, 768), 1000)
+                while shown == last:
+                    shown = both.same(f'menu-{what}', (1024, 768), 1000)
+                last = shown
+                if what != 'third':
+                    both.key(DOWN)
+            both.key(ENTER)
+            if [m.end() for m in both.machines] != [0, 0]:
+                both.machines[0].fail('it does not power off')
+    return 'three pictures of the menu as QEMU has them; the entry powers off'
+
+
+def dos_disk(a, path):
+    data = open(os.path.join(a.programs, 'dos.com'), 'rb').read()
+    for name in PROGRAMS:
+        data += open(os.path.join(a.programs, f'{name}.com'), 'rb').read().ljust(PROGRAM_BYTES, b'\0')
+    with open(path, 'wb') as f:
+        f.write(data.ljust(1 << 20, b'\0'))
+
+
+def dos_test(a):
+    with tempfile.TemporaryDirectory() as where:
+        disk = os.path.join(where, 'dos.raw')
+        dos_disk(a, disk)
+        with Both(a, 'dos', where, ['-drive', f'file={disk},format=raw,snapshot=on']) as both:
+            both.same('text', (720, 400), 16)
+            both.key(ord('a'))
+            both.same('planes', (640, 480), 16)
+            both.key(ord('b'))
+            last = both.same('paint', (640, 400), 200)
+            x, y = 100, 100
+            both.pointer(0, x, y)
+            for buttons, dx, dy in ((1, 20, 10), (4, 60, -40), (2, -90, 30), (1, 5, 60), (5, 50, -100)):
+                x, y = x + dx, y + dy
+                both.pointer(0, x, y)
+                both.pointer(buttons, x, y)
+                both.pointer(0, x, y)
+                shown = both.same('painted', (640, 400), 200)
+                while shown == last:
+                    shown = both.same('painted', (640, 400), 200)
+                last = shown
+            both.key(ord('c'))
+            both.same('svga', (640, 480), 200)
+            both.key(ord('d'))
+            both.same('end', (720, 400), 1)
+    return f'{len(PROGRAMS)} programs, {sum(len(s.c.pixels) > 0 for s in both.screens)} machines, every pixel as QEMU has it'
+
+
+TESTS = {'grub': grub_test, 'dos': dos_test}
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('names', nargs='+', choices=sorted(TESTS))
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--second', default='qemu-system-x86_64 -machine pc -accel tcg')
+    p.add_argument('--bin', required=True, help='for pictures and logs')
+    p.add_argument('--programs', help='where the programs for DOS are')
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    if not shutil.which(a.second.split()[0]):
+        print('SKIP: qemu-system-x86_64 is not installed, there is nothing to compare with')
+        sys.exit(77)
+    failed = skipped = 0
+    for name in a.names:
+        a.log = os.path.join(a.bin, f'{name}.log')
+        start = time.time()
+        try:
+            print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
+        except Skip as why:
+            skipped += 1
+            print(f'SKIP {name}: {why}', flush=True)
+        except (Failure, subprocess.CalledProcessError) as why:
+            failed += 1
+            print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
+    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
+
+
+if __name__ == '__main__':
+    main()
