@@ -152,7 +152,7 @@ struct block_node {
 
 extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
                                  block_format_vmdk, block_format_vpc, block_format_qed,
-                                 block_format_parallels, block_format_luks;
+                                 block_format_parallels, block_format_qcow1, block_format_cloop, block_format_luks;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */

@@ -11,9 +11,9 @@
 
 static const struct block_format *const formats[] = {
     &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_qed,
-    &block_format_parallels, &block_format_luks, &block_format_raw,
+    &block_format_parallels, &block_format_qcow1, &block_format_cloop, &block_format_luks, &block_format_raw,
 };
-#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels, luks"
+#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, luks"
 
 static const struct {
     const char *name;
@@ -21,7 +21,6 @@ static const struct {
     const char *magic;
     uint32_t length;
 } strangers[] = {
-    { "qcow (version 1)", 0, "QFI\xfb\0\0\0\1", 8 },
     { "VMDK 3 (COWD)", 0, "COWD", 4 },
     { "Bochs", 0, "Bochs Virtual HD Image", 22 },
 };

@@ -71,12 +71,18 @@ static int block_load_locked(struct sparse *s, uint64_t block, uint64_t offset)
     struct iovec iov = { scratch_of(s), s->block_bytes };
     if (!iov.iov_base)
         return -ENOMEM;
+    bool packed = offset < SPARSE_ZERO;
+    if (packed && offset == s->scratch_offset)
+        return 0;                   /* small reads of one block */
+    s->scratch_offset = 0;
     if (offset == SPARSE_HOLE)
         return hole_read(s, block * s->block_bytes, &iov, 1);
-    if (offset != SPARSE_ZERO)
-        return s->ops->unpack(s, offset, s->scratch);
-    memset(s->scratch, 0, s->block_bytes);
-    return 0;
+    int r = packed ? s->ops->unpack(s, offset, s->scratch) : 0;
+    if (!packed)
+        memset(s->scratch, 0, s->block_bytes);
+    else if (!r)
+        s->scratch_offset = offset;
+    return r;
 }
 
 static int packed_read(struct sparse *s, uint64_t block, size_t skip, const struct iovec *iov, int iovcnt)
@@ -152,6 +158,7 @@ static int packed_write_locked(struct sparse *s, uint64_t block, uint64_t offset
     int r = block_load_locked(s, block, offset);
     if (r)
         return r;
+    s->scratch_offset = 0;
     block_iov_to(iov, iovcnt, 0, s->scratch + skip, block_iov_length(iov, iovcnt));
     r = s->ops->pack(s, block, s->scratch);
     s->dirty |= !r;

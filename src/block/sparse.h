@@ -38,6 +38,7 @@ struct sparse {
     pthread_mutex_t lock;
     bool dirty;                         /* set by commit and pack */
     uint8_t *scratch;                   /* one block, for packed ones; under the lock */
+    uint64_t scratch_offset;            /* where the packed block lies that it holds; 0: none */
 };
 
 void sparse_init(struct sparse *s, const struct sparse_ops *ops, struct block_protocol *file, uint64_t size,

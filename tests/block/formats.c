@@ -43,7 +43,7 @@ static const struct row {
     { "vpc", "subformat=fixed,force_size=on", false, false },
     { "qed", "", .only_read = true },
     { "qed", "cluster_size=4k,table_size=4", .only_read = true },
-    { "parallels", "", .only_read = true },
+    { "parallels", "", .only_read = true }, { "qcow", "", .only_read = true },
 };
 
 struct disk {

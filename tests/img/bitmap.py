@@ -44,7 +44,7 @@ class Server:
             os.unlink('s')
         # qemu-nbd, which only reads here, now and then does not hear SIGTERM.
         self.end = signal.SIGTERM if tool == 'ospite' else signal.SIGKILL
-        program = [OSPITE, 'nbd'] if tool == 'ospite' else ['qemu-nbd', '-f', 'qcow2']
+        program = [OSPITE, 'nbd'] if tool == 'ospite' else ['qemu-nbd', *([] if '--image-opts' in args else ['-f', 'qcow2'])]
         self.process = subprocess.Popen([*program, '-t', '-k', os.path.abspath('s'), *args, image])
         while self.process.poll() is None and not self.listens():
             time.sleep(.005)
@@ -65,9 +65,9 @@ class Server:
 URI = 'nbd+unix:///?socket=s'
 
 
-def dirty_read(tool, name, size, image='image'):
+def dirty_read(tool, name, size, image='image', more=()):
     """Ranges of dirty bytes as a server tells them."""
-    with Server(tool, '-r', '-B', name, image=image):
+    with Server(tool, '-r', '-B', name, *more, image=image):
         out = good('nbdinfo', '--json', f'--map=qemu:dirty-bitmap:{name}', URI)
     ranges, at = [], 0
     for e in json.loads(out):
@@ -252,6 +252,29 @@ def snapshots():
     img('qemu', 'check', 'image')
 
 
+def encrypted():
+    """An encrypted disk: bitmaps lie in the open, and both go on with them."""
+    secret, name = ['--object', 'secret,id=s,data=open'], 'driver=qcow2,file.filename=image,encrypt.key-secret=s'
+    img('ospite', 'create', '--force', '-f', 'qcow2', *secret, '-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,cluster_size=4k',
+        'image', '4M')
+    img('ospite', 'bitmap', '--add', '-g', '4k', *secret, '--image-opts', name, 'b')
+    img('qemu', 'bitmap', '--add', '-g', '64k', *secret, '--image-opts', name, 'c')
+    with Server('ospite', *secret, '--image-opts', image=name):
+        good('qemu-io', '-f', 'raw', '-c', 'write -P 3 1M 8k', URI)
+    good('qemu-io', *secret, '--image-opts', '-c', 'write -P 4 2M 4k', name)
+    model = {'b': [[1 << 20, (1 << 20) + 8192], [2 << 20, (2 << 20) + 4096]],
+             'c': [[1 << 20, (1 << 20) + 65536], [2 << 20, (2 << 20) + 65536]]}
+    for bitmap, ranges in model.items():
+        check(dirty_read('ospite', bitmap, 4 << 20, image=name, more=[*secret, '--image-opts']) == ranges, f'encrypted: {bitmap} by ospite')
+        check(dirty_read('qemu', bitmap, 4 << 20, image=name, more=[*secret, '--image-opts']) == ranges, f'encrypted: {bitmap} by qemu-nbd')
+    img('ospite', 'bitmap', '--merge', 'c', *secret, '--image-opts', name, 'b')
+    check(dirty_read('qemu', 'b', 4 << 20, image=name, more=[*secret, '--image-opts']) == model['c'], 'encrypted: merged')
+    img('ospite', 'convert', '--bitmaps', '-O', 'qcow2', *secret, '--image-opts', name, 'plain')
+    check(dirty_read('qemu', 'c', 4 << 20, image='plain') == model['c'], 'encrypted: copied into a plain image')
+    img('ospite', 'check', *secret, '--image-opts', name)
+    img('qemu', 'check', *secret, '--image-opts', name)
+
+
 def merge_other():
     for name in ('image', 'other'):
         img('ospite', 'create', '-f', 'qcow2', '--force', '-o', 'cluster_size=4k', name, '4M')
@@ -335,7 +358,7 @@ def main():
     try:
         for kind in KINDS:
             walk(rng, kind, 18)
-        for part in (crash, snapshots, merge_other, refusals, lies):
+        for part in (crash, snapshots, encrypted, merge_other, refusals, lies):
             part()
     finally:
         os.chdir(here)

@@ -4,7 +4,7 @@
 
 For each kind of image: one of the two makes it from the same random disk, the other reads, checks, describes and changes
 it, and the other way round. What --output=json says has to agree field by field."""
-import json, os, random, shutil, subprocess, sys, tempfile
+import json, os, random, shutil, struct, subprocess, sys, tempfile, zlib
 
 OSPITE = [os.path.abspath(sys.argv[1]), 'img']
 QEMU = ['qemu-img']
@@ -213,6 +213,55 @@ def parents(rng, tool, other):
     json_compare('info', '--output=json', '--backing-chain', 'p2.qed')
 
 
+def cloop_make(name, disk, block):
+    """As cloop-utils' create_compressed_fs does."""
+    packed = [zlib.compress(disk[i:i + block]) for i in range(0, len(disk), block)]
+    script = b'#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n'
+    at = [136 + 8 * (len(packed) + 1)]
+    for p in packed:
+        at.append(at[-1] + len(p))
+    with open(name, 'wb') as f:
+        f.write(script.ljust(128, b'\0') + struct.pack('>II', block, len(packed)) + struct.pack(f'>{len(at)}Q', *at) + b''.join(packed))
+
+
+def old_formats(rng):
+    """Formats that are only read: qcow version 1, plain, compressed and in a chain; cloop."""
+    disk_make('want.raw', rng)
+    works(QEMU, 'convert', '-f', 'raw', '-O', 'qcow', 'want.raw', 'o1.qcow')
+    run(QEMU, 'convert', '-c', '-f', 'raw', '-O', 'qcow', 'want.raw', 'o2.qcow')       # status 1, but all is there
+    works(QEMU, 'compare', '-f', 'raw', '-F', 'qcow', 'want.raw', 'o2.qcow')
+    works(QEMU, 'create', '-f', 'qcow', '-b', 'o2.qcow', '-F', 'qcow', 'o3.qcow')
+    works(['qemu-io'], '-f', 'qcow', '-c', 'write -P 3 2M 99k', 'o3.qcow')
+    for block in (65536, 512):
+        cloop_make(f'o{block}.cloop', open('want.raw', 'rb').read(), block)
+    for image, fmt in (('o1.qcow', 'qcow'), ('o2.qcow', 'qcow'), ('o3.qcow', 'qcow'), ('o65536.cloop', 'cloop'), ('o512.cloop', 'cloop')):
+        works(QEMU, 'convert', '-f', fmt, '-O', 'raw', image, 'q.raw')
+        works(OSPITE, 'convert', '--force', '-O', 'raw', image, 'o.raw')    # the format is found out
+        case(same('q.raw', 'o.raw'), f'{image}: read otherwise')
+        works(OSPITE, 'bench', '-q', '-c', 300, '-s', 4096, '-S', 86016, '-d', 8, image)
+        a, b = json_of(OSPITE, 'info', '--output=json', image), json_of(QEMU, 'info', '--output=json', image)
+        case(all(a.get(k) == b.get(k) for k in ('format', 'virtual-size', 'backing-filename')), f'info of {image}', f'{a} {b}')
+        status, _, err = run(OSPITE, 'resize', image, '+1M')
+        case(status == 1 and 'only be read' in err, f'{image} is only read: {err}')
+    for image, at, value, words in (('o1.qcow', 32, 20, 'cluster size'), ('o1.qcow', 33, 1, 'L2 tables'), ('o1.qcow', 39, 1, 'encrypted'),
+                                    ('o1.qcow', 40, 9, 'L1 table'), ('o1.qcow', 24, 255, 'disk size'), ('o3.qcow', 8, 9, 'backing file name'),
+                                    ('o512.cloop', 128, 9, 'block size'), ('o512.cloop', 132, 9, 'number of blocks'),
+                                    ('o512.cloop', 133, 9, 'table of blocks')):
+        shutil.copy(image, 'bad')
+        with open('bad', 'r+b') as f:
+            f.seek(at)
+            f.write(bytes([value]))
+        status, _, err = run(OSPITE, 'convert', '--force', '-O', 'raw', 'bad', 'o.raw')
+        case(status == 1 and words in err and len(err.splitlines()) == 1, f'{image}, byte {at} is {value}: {err}')
+    for image in ('o2.qcow', 'o512.cloop'):
+        data = bytearray(open(image, 'rb').read())
+        for k in range(len(data) // 2, len(data), 97):
+            data[k] ^= 0xff
+        open('bad', 'wb').write(data)
+        status, _, err = run(OSPITE, 'convert', '--force', '-O', 'raw', 'bad', 'o.raw')
+        case(status == 1 and 'cannot read' in err, f'{image} with damaged data: {err}')
+
+
 def more(rng):
     """Several sources, dd, sparse, what differs."""
     disk_make('a.raw', rng)
@@ -270,6 +319,7 @@ def main():
         chain(rng, QEMU, OSPITE)
         parents(rng, OSPITE, QEMU)
         parents(rng, QEMU, OSPITE)
+        old_formats(rng)
         more(rng)
         os.chdir(here)
     print(f'img-matrix: {cases} cases, {len(failures)} failed, {len(KINDS)} kinds of image, seed {SEED}')
