@@ -455,6 +455,17 @@ static const struct pci_device_ops ops = {
     .device = { .name = "ich9-ahci", .description = "AHCI Serial ATA controller (ICH9)", .reset = reset, .destroy = destroy, .state = state, .info = info },
 };
 
+int ahci_disc_change(struct device *d, unsigned port, struct block_node *node, bool force, struct block_node **old, struct error *err)
+{
+    struct ahci_port *p = &((struct ahci *)d)->port[port];
+
+    if (scsi_unit_disc_change(p->unit, node, force, old, err) < 0) return -1;
+    p->config.node = node;
+    return 0;
+}
+
+struct tray_state ahci_tray(const struct device *d, unsigned port) { return scsi_unit_tray(((const struct ahci *)d)->port[port].unit); }
+
 static int ports_create(struct ahci *s, struct error *err)
 {
     for (unsigned i = 0; i < AHCI_PORTS; i++) {

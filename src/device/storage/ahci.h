@@ -4,6 +4,7 @@
 #define DEVICE_STORAGE_AHCI_H
 
 #include "device/storage/ide.h"
+#include "device/storage/scsi_unit.h"
 
 enum { AHCI_PORTS = 6 };
 
@@ -16,6 +17,9 @@ struct ahci_config {
 };
 /* NULL with *err. */
 struct device *ahci_new(const struct ahci_config *config, struct error *err);
+/* The CD-ROM drive at a port gets another disc: see scsi_unit_disc_change. */
+int ahci_disc_change(struct device *d, unsigned port, struct block_node *node, bool force, struct block_node **old, struct error *err);
+struct tray_state ahci_tray(const struct device *d, unsigned port);
 /* Goes on with requests that failed and stopped the machine. */
 void ahci_retry(struct device *d);
 

@@ -416,9 +416,9 @@ static void event_status(struct ide_drive *d)
     }
     d->data[1] = 6;
     d->data[2] = 4;
-    d->data[4] = d->media_event ? (has_disc(d) ? 2 : 3) : 0;
+    d->data[4] = d->media_event ? (has_disc(d) ? 2 : 3) : d->eject_request ? 1 : 0;
     d->data[5] = (d->tray_open ? 1 : 0) | (has_disc(d) ? 2 : 0);
-    d->media_event = false;
+    d->media_event = d->eject_request = false;
     reply(d, 8, be(d->packet + 7, 2));
 }
 
@@ -637,13 +637,23 @@ void atapi_reset(struct ide_drive *d)
     d->cd_left = 0;
 }
 
+struct tray_state ide_tray(const struct device *device, unsigned number)
+{
+    const struct ide_drive *d = &((const struct ide *)device)->channel[number >> 1 & 1].drive[number & 1];
+
+    return (struct tray_state){ d->tray_open, d->tray_locked };
+}
+
 int ide_cdrom_change(struct device *device, unsigned number, struct block_node *node, bool force, struct block_node **old, struct error *err)
 {
     struct ide *s = (struct ide *)device;
     struct ide_drive *d = number < 4 ? &s->channel[number >> 1].drive[number & 1] : NULL;
 
     if (!d || d->config.kind != IDE_CDROM) return error_set(err, "drive %u is not a CD-ROM drive", number);
-    if (d->tray_locked && !force && has_disc(d)) return error_set(err, "the guest has locked the tray; use -f to take the disc out anyway");
+    if (d->tray_locked && !force && has_disc(d)) {
+        d->eject_request = true;
+        return error_set(err, "the guest has locked the tray and was told that the disc is wanted; try again, or use -f to take it out anyway");
+    }
     *old = d->config.node;
     d->config.node = node;
     d->tray_open = false;

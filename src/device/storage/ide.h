@@ -5,6 +5,7 @@
 
 #include "block/on_error.h"
 #include "bus/pci.h"
+#include "device/storage/scsi_unit.h"
 
 struct block_node;
 
@@ -27,6 +28,7 @@ struct device *ide_new(const struct ide_config *config, struct error *err);
 /* Another disc, or none (NULL), in a CD-ROM drive. Returns the old node; -1 with *err when the guest locked the tray and
  * force is off. Machine lock held. */
 int ide_cdrom_change(struct device *d, unsigned drive, struct block_node *node, bool force, struct block_node **old, struct error *err);
+struct tray_state ide_tray(const struct device *d, unsigned drive);
 /* Goes on with requests that failed and stopped the machine. */
 void ide_retry(struct device *d);
 

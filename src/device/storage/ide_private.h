@@ -56,7 +56,7 @@ struct ide_drive {
     /* ATAPI. */
     uint8_t packet[12];
     uint8_t sense_key, asc, ascq;
-    bool tray_locked, tray_open, attention, media_event;
+    bool tray_locked, tray_open, attention, media_event, eject_request;
     bool packet_dma;
     uint32_t byte_limit, reply_bytes, reply_at;
     uint64_t cd_sector, cd_left;

@@ -4,7 +4,7 @@
  * image and guest memory; short answers are built in a small buffer and cut to what the initiator gave room for.
  *
  * A request that takes several steps (UNMAP's list, WRITE SAME of a pattern, a write with FUA) keeps the next one in step.
- * Limits: blocks of 512 bytes (disks) and 2048 (CD-ROM); fixed-format sense data; no reservations; a CD-ROM's tray stays shut.
+ * Limits: blocks of 512 bytes (disks) and 2048 (CD-ROM); fixed-format sense data; no reservations.
  * Sources: SPC-4, SBC-3, MMC-5 (T10).
  */
 #include "device/storage/scsi_unit.h"
@@ -13,16 +13,20 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/error.h"
 
 enum { SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7 };
 enum { ASC_WRITE = 0x0c00, ASC_READ = 0x1100, ASC_OPCODE = 0x2000, ASC_LBA = 0x2100, ASC_FIELD = 0x2400, ASC_PARAMETER = 0x2600,
-       ASC_PROTECTED = 0x2700, ASC_RESET = 0x2900, ASC_SAVING = 0x3900, ASC_NO_MEDIUM = 0x3a00, ASC_LIST_LENGTH = 0x1a00 };
+       ASC_PROTECTED = 0x2700, ASC_CHANGED = 0x2800, ASC_RESET = 0x2900, ASC_LOCKED = 0x5302, ASC_TRAY_OPEN = 0x3a02, ASC_SAVING = 0x3900, ASC_NO_MEDIUM = 0x3a00, ASC_LIST_LENGTH = 0x1a00 };
 enum { REPLY_BYTES = 256, UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048, DISK_BLOCK = 512, MAX_BLOCKS = 0x3fffff };
 
 struct scsi_unit {
     struct scsi_unit_config config;
     uint32_t block;
-    bool writeback, attention;
+    bool writeback;
+    unsigned attention;                  /* ASC that the next command is told; 0: none */
+    bool tray_open, tray_locked;
+    uint8_t media_event;                 /* the next answer to who asks: enum */
     unsigned in_flight;
     struct scsi_request *waiting;        /* for scsi_unit_retry */
 };
@@ -43,7 +47,9 @@ static void put_be(uint8_t *p, uint64_t value, unsigned bytes)
     }
 }
 
-static bool has_medium(const struct scsi_unit *u) { return u->config.node != NULL; }
+enum { EVENT_EJECT_REQUEST = 1, EVENT_NEW_MEDIUM = 2, EVENT_REMOVAL = 3 };
+
+static bool has_medium(const struct scsi_unit *u) { return u->config.node && !u->tray_open; }
 static uint64_t blocks_of(const struct scsi_unit *u) { return has_medium(u) ? block_size_bytes(u->config.node) / u->block : 0; }
 static bool is_protected(const struct scsi_unit *u) { return u->config.is_cdrom || (has_medium(u) && block_is_readonly(u->config.node)); }
 
@@ -597,7 +603,8 @@ static void cmd_configuration(struct scsi_request *r)
 
 static void cmd_event(struct scsi_request *r)
 {
-    uint8_t p[8] = { 0, 6, 4, 0x10, 0, has_medium(r->unit) ? 2 : 0 };
+    struct scsi_unit *u = r->unit;
+    uint8_t p[8] = { 0, 6, 4, 0x10, u->media_event, (uint8_t)((u->tray_open ? 1 : 0) | (has_medium(u) ? 2 : 0)) };
 
     if (!(r->cdb[1] & 1)) {                            /* only by asking */
         fail(r, SENSE_ILLEGAL, ASC_FIELD);
@@ -606,8 +613,30 @@ static void cmd_event(struct scsi_request *r)
     if (!(r->cdb[4] & 0x10)) {
         p[1] = 2;
         p[2] = 0x80;
-    }
+    } else u->media_event = 0;
     reply(r, p, r->cdb[4] & 0x10 ? 8 : 4, be(r->cdb + 7, 2));
+}
+
+static void cmd_start_stop(struct scsi_request *r)
+{
+    struct scsi_unit *u = r->unit;
+    bool start = r->cdb[4] & 1, load_eject = r->cdb[4] & 2 && u->config.is_cdrom;
+
+    if (load_eject && !start && u->tray_locked) {
+        fail(r, has_medium(u) ? SENSE_ILLEGAL : SENSE_NOT_READY, ASC_LOCKED);
+        return;
+    }
+    if (load_eject && u->tray_open == start) {
+        u->tray_open = !start;
+        u->media_event = has_medium(u) ? EVENT_NEW_MEDIUM : EVENT_REMOVAL;
+    }
+    good(r);
+}
+
+static void cmd_prevent(struct scsi_request *r)
+{
+    r->unit->tray_locked = r->cdb[4] & 1;
+    good(r);
 }
 
 /* ---- the table ---- */
@@ -615,8 +644,8 @@ static void cmd_event(struct scsi_request *r)
 enum { DISK = 1, CD = 2, BOTH = 3, MEDIUM = 4, ALWAYS = 8 };   /* MEDIUM: needs one; ALWAYS: even while an attention waits */
 static const struct { uint8_t opcode, flags; void (*run)(struct scsi_request *r); } commands[] = {
     { 0x00, BOTH | MEDIUM, cmd_ready }, { 0x03, BOTH | ALWAYS, cmd_sense }, { 0x08, BOTH | MEDIUM, cmd_read }, { 0x0a, BOTH | MEDIUM, cmd_write },
-    { 0x12, BOTH | ALWAYS, cmd_inquiry }, { 0x15, DISK, cmd_mode_select }, { 0x1a, BOTH, cmd_mode_sense }, { 0x1b, BOTH, cmd_ready },
-    { 0x1e, CD, cmd_ready }, { 0x25, BOTH | MEDIUM, cmd_capacity10 }, { 0x28, BOTH | MEDIUM, cmd_read }, { 0x2a, BOTH | MEDIUM, cmd_write },
+    { 0x12, BOTH | ALWAYS, cmd_inquiry }, { 0x15, DISK, cmd_mode_select }, { 0x1a, BOTH, cmd_mode_sense }, { 0x1b, BOTH, cmd_start_stop },
+    { 0x1e, CD, cmd_prevent }, { 0x25, BOTH | MEDIUM, cmd_capacity10 }, { 0x28, BOTH | MEDIUM, cmd_read }, { 0x2a, BOTH | MEDIUM, cmd_write },
     { 0x2f, BOTH | MEDIUM, cmd_verify }, { 0x35, BOTH | MEDIUM, cmd_synchronize }, { 0x41, DISK, cmd_write_same }, { 0x42, DISK, cmd_unmap },
     { 0x43, CD | MEDIUM, cmd_toc }, { 0x46, CD, cmd_configuration }, { 0x4a, CD, cmd_event }, { 0x55, DISK, cmd_mode_select },
     { 0x5a, BOTH, cmd_mode_sense }, { 0x88, DISK, cmd_read }, { 0x8a, DISK, cmd_write }, { 0x8f, DISK, cmd_verify }, { 0x91, DISK, cmd_synchronize },
@@ -635,10 +664,12 @@ void scsi_unit_start(struct scsi_unit *u, struct scsi_request *r)
     r->step = r->again = NULL;
     while (i < ARRAY_SIZE(commands) && !(commands[i].opcode == r->cdb[0] && commands[i].flags & kind)) i++;
     if (i < ARRAY_SIZE(commands) && u->attention && !(commands[i].flags & ALWAYS)) {
-        u->attention = false;
-        fail(r, SENSE_ATTENTION, ASC_RESET);
+        unsigned asc = u->attention;
+
+        u->attention = 0;
+        fail(r, SENSE_ATTENTION, asc);
     } else if (i == ARRAY_SIZE(commands)) fail(r, SENSE_ILLEGAL, ASC_OPCODE);
-    else if (commands[i].flags & MEDIUM && !has_medium(u)) fail(r, SENSE_NOT_READY, ASC_NO_MEDIUM);
+    else if (commands[i].flags & MEDIUM && !has_medium(u)) fail(r, SENSE_NOT_READY, u->tray_open ? ASC_TRAY_OPEN : ASC_NO_MEDIUM);
     else commands[i].run(r);
 }
 
@@ -660,7 +691,8 @@ void scsi_unit_free(struct scsi_unit *u) { free(u); }
 void scsi_unit_reset(struct scsi_unit *u)
 {
     u->writeback = u->config.write_cache;
-    u->attention = true;
+    u->attention = ASC_RESET;
+    u->tray_locked = false;
 }
 
 void scsi_unit_drain(struct scsi_unit *u, void (*drop)(struct scsi_request *r))
@@ -690,3 +722,27 @@ void scsi_unit_retry(struct scsi_unit *u)
 }
 
 unsigned scsi_unit_in_flight(const struct scsi_unit *u) { return u->in_flight; }
+
+/* ---- another disc ---- */
+
+int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool force, struct block_node **old, struct error *err)
+{
+    if (u->tray_locked && !force && has_medium(u)) {
+        u->media_event = EVENT_EJECT_REQUEST;
+        return error_set(err, "the guest has locked the tray and was told that the disc is wanted; try again, or use -f to take it out anyway");
+    }
+    *old = u->config.node;
+    u->config.node = node;
+    u->tray_open = false;
+    u->attention = ASC_CHANGED;
+    u->media_event = node ? EVENT_NEW_MEDIUM : EVENT_REMOVAL;
+    while (u->waiting) {                               /* those would be tried again with the new disc */
+        struct scsi_request *r = u->waiting;
+
+        u->waiting = r->next;
+        fail(r, SENSE_ATTENTION, ASC_CHANGED);
+    }
+    return 0;
+}
+
+struct tray_state scsi_unit_tray(const struct scsi_unit *u) { return (struct tray_state){ u->tray_open, u->tray_locked }; }

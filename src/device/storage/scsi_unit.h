@@ -56,5 +56,10 @@ void scsi_unit_drain(struct scsi_unit *u, void (*drop)(struct scsi_request *r));
 void scsi_unit_reset(struct scsi_unit *u);
 void scsi_unit_retry(struct scsi_unit *u);
 unsigned scsi_unit_in_flight(const struct scsi_unit *u);
+/* CD-ROM: another disc, or none (NULL); the guest learns of it by its next command. Nothing may be in flight at the old node, which *old gets. -1 with
+ * *err when the guest locked the tray and force is off: then it is told that somebody wants the disc. */
+int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool force, struct block_node **old, struct error *err);
+struct tray_state { bool open, locked; };
+struct tray_state scsi_unit_tray(const struct scsi_unit *u);
 
 #endif

@@ -286,6 +286,15 @@ int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config 
     return 0;
 }
 
+int virtio_scsi_disc_change(struct virtio *v, unsigned n, struct block_node *node, bool force, struct block_node **old, struct error *err)
+{
+    if (scsi_unit_disc_change(of(v)->unit[n], node, force, old, err) < 0) return -1;
+    of(v)->config.unit[n].unit.node = node;
+    return 0;
+}
+
+struct tray_state virtio_scsi_tray(struct virtio *v, unsigned n) { return scsi_unit_tray(of(v)->unit[n]); }
+
 void virtio_scsi_unit_remove(struct virtio *v, unsigned n)
 {
     struct scsi *s = of(v);

@@ -29,6 +29,9 @@ struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct e
 int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config *u, struct error *err);
 /* Unit number n goes, when what is in flight has ended; those behind it move up. */
 void virtio_scsi_unit_remove(struct virtio *v, unsigned n);
+/* The CD-ROM drive number n gets another disc: see scsi_unit_disc_change. */
+int virtio_scsi_disc_change(struct virtio *v, unsigned n, struct block_node *node, bool force, struct block_node **old, struct error *err);
+struct tray_state virtio_scsi_tray(struct virtio *v, unsigned n);
 /* Writes that waited for room on the host are tried again. */
 void virtio_scsi_retry(struct virtio *v);
 
