@@ -17,17 +17,18 @@
 enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
-enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_PFLASH, DRIVE_IF_GONE };   /* GONE: the place is free */
+enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_PFLASH, DRIVE_IF_FLOPPY, DRIVE_IF_GONE };   /* GONE: the place is free */
 
 struct drive_config {
     const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor */
     enum drive_interface interface;
-    int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave; virtio: order, or -1; flash: chip 0, 1 */
+    int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave; virtio: order, or -1; flash: chip 0, 1; floppy: drive 0, 1 */
     enum drive_media media;
     struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
     const char *serial;
     enum block_error_action on_read_error, on_write_error;
     unsigned ahci;                     /* AHCI: which controller; index is the port */
+    uint8_t floppy_type;               /* enum fdc_drive_type */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
     const char *device_id;             /* of the device that it is connected to; NULL: it has none */
 };

@@ -73,10 +73,12 @@ int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct e
 /* The PCI host's bus, for 'info pci'. */
 struct pci_bus;
 struct pci_bus *machine_pci_bus(struct machine *m);
-/* For CD-ROM drives, 'eject' and 'change': options NULL takes the medium out. i counts as machine_drive does. 0, or -1
+/* For CD-ROM and floppy drives, 'eject' and 'change': options NULL takes the medium out. i counts as machine_drive does. 0, or -1
  * with *err (not a CD-ROM drive, the guest holds the door shut and force is false, the image cannot be opened). */
 int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
                          struct error *err);
+/* The tray of a drive whose medium can be changed; false: it has none. */
+bool machine_drive_tray(struct machine *m, unsigned i, bool *open, bool *locked);
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
 int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
 bool machine_balloon_get(struct machine *m, uint64_t *bytes);           /* what it keeps; false: there is no balloon */

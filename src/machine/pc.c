@@ -7,6 +7,7 @@
  *   8237 pair      0h C0h 80h                       HPET      FED00000h
  *   8254 + port 61 40h IRQ 0                        MC146818  70h IRQ 8        FERR# F0h IRQ 13
  *   i8042          60h 64h IRQ 1, 12                port 92   A20, reset
+ *   82078          3F0h IRQ 6 DMA 2, if there is a floppy drive
  *   16550          3F8h 2F8h 3E8h 2E8h IRQ 4 3 4 3  fw_cfg    510h             debug console 402h, exit port 501h
  *   PCI 00:00.0 8086:1237 i440FX host bridge, CF8h CFCh
  *       00:01.0 8086:7000 PIIX3 ISA bridge, PIRQ A-D, reset CF9h
@@ -161,7 +162,7 @@ static int isa_create(struct machine *m, struct error *err)
     struct i8237_config dma = { m->ports, m->memory };
 
     if (timers_create(m, err) < 0 || input_create(m, err) < 0 || serials_create(m, err) < 0) return -1;
-    if (add(m, NULL, i8237_new(&dma, err)) < 0) return -1;
+    if (add(m, &m->dma, i8237_new(&dma, err)) < 0) return -1;
     return debug_ports_create(m, err);
 }
 
@@ -186,7 +187,7 @@ int pc_create(struct machine *m, struct error *err)
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;
     if (isa_create(m, err) < 0 || pc_fw_cfg_create(m, err) < 0) return -1;
     if (pc_networks_create(m, err) < 0 || drives_open(m, err) < 0) return -1;
-    if (pc_flash_create(m, err) < 0) return -1;
+    if (pc_flash_create(m, err) < 0 || pc_floppy_create(m, err) < 0) return -1;
     pc_disks_inspect(m);
     if (pc_pci_create(m, err) < 0 || pc_display_create(m, err) < 0) return -1;
     pc_networks_check(m);

@@ -20,7 +20,7 @@
 #include "machine/version.h"
 
 #define GIB (1ull << 30)
-enum { CMOS_EQUIPMENT = 0x14, EQUIPMENT_FPU = 2, EQUIPMENT_MOUSE = 4 };
+enum { CMOS_EQUIPMENT = 0x14, EQUIPMENT_FLOPPY = 1, EQUIPMENT_FPU = 2, EQUIPMENT_MOUSE = 4, EQUIPMENT_TWO_FLOPPIES = 0x40 };
 enum { TRANSLATION_NONE = 0, TRANSLATION_LBA = 1, TRANSLATION_LARGE = 2 };
 
 /* Where the firmware put the power management's ports: SeaBIOS at 600h, OVMF at B000h. */
@@ -66,6 +66,7 @@ int pc_acpi_create(struct machine *m, struct error *err)
     struct acpi_config c = { .cpus = cpuid_topology_size(&m->config.topology),
                              .cpus_present = m->config.cpus,
                              .has_hpet = m->config.has_hpet,
+                             .has_floppy = m->fdc != NULL,
                              .pci_hole_start = (uint32_t)MAX(m->ram_below_4g, (gpa_t)0x80000000),
                              .pci_hole_end = 0xfec00000,
                              .pm_base = pm_base(m),
@@ -274,8 +275,11 @@ void pc_cmos_fill(struct machine *m)
 {
     uint64_t low = m->ram_below_4g;
 
-    mc146818_cmos_set(m->rtc, 0x10, 0);
-    mc146818_cmos_set(m->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_MOUSE);
+    uint8_t floppies = pc_floppy_types(m);
+    uint8_t equipment = EQUIPMENT_FPU | EQUIPMENT_MOUSE | (floppies ? EQUIPMENT_FLOPPY : 0) | (floppies & 0x0f ? EQUIPMENT_TWO_FLOPPIES : 0);
+
+    mc146818_cmos_set(m->rtc, 0x10, floppies);
+    mc146818_cmos_set(m->rtc, CMOS_EQUIPMENT, equipment);
     cmos16(m, 0x15, MIN(low >> 10, (uint64_t)640), 640);
     cmos16(m, 0x17, low > 0x100000 ? (low - 0x100000) >> 10 : 0, 65535);
     cmos16(m, 0x30, low > 0x100000 ? (low - 0x100000) >> 10 : 0, 65535);

@@ -16,6 +16,7 @@
 #include "device/chipset/piix4_pm.h"
 #include "device/display/vga.h"
 #include "device/storage/ahci.h"
+#include "device/storage/fdc.h"
 #include "device/storage/ide.h"
 #include "display/display.h"
 #include "machine/pc_private.h"
@@ -68,6 +69,7 @@ void pc_power_button(struct machine *m)
 void pc_started(struct machine *m)
 {
     if (m->ide) ide_retry(m->ide);
+    if (m->fdc) fdc_retry(m->fdc);
     for (unsigned i = 0; i < m->config.ahci_count; i++)
         if (m->ahci[i]) ahci_retry(m->ahci[i]);
     pc_virtio_started(m);
@@ -206,28 +208,4 @@ void pc_pci_reset(struct machine *m)
 
     pci_bus_reset(m->pci);
     if (m->pm) pci_bus_device(m->pci, DEVFN_PM)->config[DEVACTB_HIGH] |= APMC_EN;
-}
-
-/* ---- removable media ---- */
-
-/* A new image is opened before the old one goes: what cannot be opened changes nothing. */
-int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
-                         struct error *err)
-{
-    const struct drive_config *d = machine_drive_config(m, i);
-    struct block_node *node = NULL, *old = NULL;
-    int n = machine_drive_place(m, i);
-
-    if (!d) return error_set(err, "there is no such drive");
-    if (d->media != MEDIA_CDROM || d->interface != DRIVE_IF_IDE || !m->ide)
-        return error_set(err, "'%s' is not a CD-ROM drive; its medium cannot be changed", d->id ? d->id : "drive");
-    if (options && !(node = block_open(options, err))) return -1;
-    if (m->drive[n]) block_drain(m->drive[n]);
-    if (ide_cdrom_change(m->ide, (unsigned)d->index, node, force, &old, err) < 0) {
-        if (node) block_close(node);
-        return -1;
-    }
-    m->drive[n] = node;
-    if (old) block_close(old);
-    return 0;
 }

@@ -25,6 +25,11 @@ const struct drive_config *pc_flash_drive(const struct machine *m, int chip, uns
 bool pc_flash_is_there(const struct machine *m);
 int pc_flash_create(struct machine *m, struct error *err);
 
+/* pc_floppy.c: the controller, if there is a drive. */
+int pc_floppy_create(struct machine *m, struct error *err);
+/* CMOS 10h: the types of both drives. */
+uint8_t pc_floppy_types(const struct machine *m);
+
 /* pc_irq.c: a line of its own into an ISA IRQ, which ends at the 8259s and the I/O APIC (or the engine's). */
 struct irq_line pc_isa_irq(struct machine *m, unsigned irq);
 /* I/O APIC pin n as the HPET sees it; n = 0. */

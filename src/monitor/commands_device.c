@@ -98,14 +98,19 @@ static int cmd_set_password(struct monitor *mon, const struct command_line *c, s
 
 static int cmd_change(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    struct block_open_options o = { .readonly = true };
-    unsigned i;
+    static const char *const modes[] = { "retain", "read-only", "read-write" };
+    struct block_open_options o = { 0 };
+    unsigned i, mode = 0;
 
     if (c->argc == 4 && !strcmp(c->argv[1], "vnc") && !strcmp(c->argv[2], "password")) return vnc_password(mon, c->argv[3], err);
-    if (c->argc < 3 || c->argc > 4) return error_set(err, "DRIVE FILE [FORMAT] is wanted");
+    if (c->argc < 3 || c->argc > 5) return error_set(err, "DRIVE FILE [FORMAT [MODE]] is wanted");
     if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    while (c->argc > 4 && mode < ARRAY_SIZE(modes) && strcmp(c->argv[4], modes[mode])) mode++;
+    if (mode == ARRAY_SIZE(modes)) return error_set(err, "'%s' is no mode; known are retain, read-only and read-write", c->argv[4]);
+    if (mode == 2 && machine_drive_config(mon->m, i)->media == MEDIA_CDROM) return error_set(err, "a CD-ROM drive cannot write; use read-only");
     o.filename = c->argv[2];
     o.format = c->argc > 3 ? c->argv[3] : NULL;
+    o.readonly = mode == 1 || (mode == 0 && machine_drive_config(mon->m, i)->open.readonly);
     return machine_drive_change(mon->m, i, &o, false, err);
 }
 
@@ -201,8 +206,8 @@ const struct command device_commands[] = {
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "screendump", "FILE [ppm|png]", "write the screen's picture to a file", cmd_screendump, NULL },
-    { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM drive", cmd_eject, NULL },
-    { "change", "DRIVE FILE [FORMAT]", "put another medium in; 'change vnc password WORD' sets the VNC server's", cmd_change, NULL },
+    { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM or floppy drive", cmd_eject, NULL },
+    { "change", "DRIVE FILE [FORMAT [retain|read-only|read-write]]", "put another medium in; 'change vnc password WORD' sets the VNC server's", cmd_change, NULL },
     { "set_password", "vnc PASSWORD", "what VNC clients must know (-vnc ...,password=on)", cmd_set_password, NULL },
     { "commit", "DRIVE|all", "write changes kept apart (-snapshot, a backing file) into the image below", cmd_commit, NULL },
     { NULL, NULL, NULL, NULL, NULL },

@@ -334,11 +334,13 @@ static int info_block(struct monitor *mon, const struct command_line *c, struct 
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
         const struct drive_config *d = machine_drive_config(mon->m, i);
         struct block_node *n = machine_drive(mon->m, i);
+        bool open, locked;
 
         if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", d->id, block_filename(n), block_format_name(n),
                              block_is_readonly(n) ? ", read-only" : "", (unsigned long long)block_size_bytes(n));
         else monitor_print(mon, "%s: [not inserted]\n", d->id);
-        if (d->media == MEDIA_CDROM) monitor_print(mon, "    Removable device\n");
+        if (machine_drive_tray(mon->m, i, &open, &locked))
+            monitor_print(mon, "    Removable device: %slocked, tray %s\n", locked ? "" : "not ", open ? "open" : "closed");
         if (d->open.snapshot) monitor_print(mon, "    Writes are dropped at the end (snapshot)\n");
     }
     return 0;

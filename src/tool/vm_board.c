@@ -414,6 +414,7 @@ static const struct {
     { "virtio-balloon", "PCI", "another name for virtio-balloon-pci", device_virtio },
     { "virtio-balloon-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-balloon-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "floppy", "floppy-bus", "virtual floppy drive", device_floppy },
     { "ich9-ahci", "PCI", "AHCI Serial ATA controller", device_ahci },
     { "ahci", "PCI", "another name for ich9-ahci", device_ahci },
     { "e1000", "PCI", "Intel Gigabit Ethernet (82540EM)", device_nic },

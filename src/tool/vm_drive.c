@@ -21,7 +21,7 @@ struct drive_request {
     unsigned keys;
 };
 
-static struct drive_config *drive_of(struct vm_options *o, enum drive_interface interface, int index)
+struct drive_config *drive_of(struct vm_options *o, enum drive_interface interface, int index)
 {
     for (unsigned i = 0; i < o->config.drive_count; i++)
         if (o->config.drive[i].interface == interface && o->config.drive[i].index == index) return &o->config.drive[i];
@@ -33,12 +33,13 @@ static struct drive_config *drive_at(struct vm_options *o, int index) { return d
 static const char *default_id(struct vm_options *o, const struct drive_config *d)
 {
     if (d->interface == DRIVE_IF_VIRTIO) return arena_format(o->arena, "virtio%d", d->index);
+    if (d->interface == DRIVE_IF_FLOPPY) return arena_format(o->arena, "floppy%d", d->index);
     if (d->interface == DRIVE_IF_PFLASH) return arena_format(o->arena, "pflash%d", d->index);
     if (d->interface == DRIVE_IF_NONE) return arena_format(o->arena, "none%d", o->config.drive_count - 1);
     return arena_format(o->arena, "ide%d-%s%d", d->index / 2, d->media == MEDIA_CDROM ? "cd" : "hd", d->index % 2);
 }
 
-static int drive_add(struct vm_options *o, const struct drive_config *d, struct error *err)
+int drive_add(struct vm_options *o, const struct drive_config *d, struct error *err)
 {
     struct drive_config *slot;
 
@@ -90,7 +91,7 @@ static int drive_serial(void *t, const char *v, struct error *err)
 static int drive_if(void *t, const char *v, struct error *err)
 {
     static const char *const names[] = { "ide", "none", "virtio", "scsi", "floppy", "pflash", "sd", "mtd", NULL };
-    static const int kinds[] = { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, -1, -1, DRIVE_IF_PFLASH, -1, -1 };
+    static const int kinds[] = { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, -1, DRIVE_IF_FLOPPY, DRIVE_IF_PFLASH, -1, -1 };
     unsigned which;
 
     if (value_choice("if", v, names, &which, err) < 0) return -1;
@@ -332,11 +333,27 @@ int pflash_add(struct vm_options *o, const char *file, struct error *err)
     return flash_place(&r, err) < 0 ? -1 : drive_add(o, &r.d, err);
 }
 
+/* Drives A and B. */
+static int floppy_place(struct drive_request *r, struct error *err)
+{
+    int place = r->has_index ? r->d.index : r->unit;
+
+    if (r->has_index && r->unit >= 0) return error_set(err, "index= and unit= say the same; give one");
+    if (r->bus > 0) return error_set(err, "bus=%d: there is one floppy controller", r->bus);
+    if (r->d.media == MEDIA_CDROM) return error_set(err, "if=floppy,media=cdrom makes no sense");
+    if (place < 0) place = drive_of(r->o, DRIVE_IF_FLOPPY, 0) ? 1 : 0;
+    if (place > 1) return error_set(err, "index=%d: there are two floppy drives, 0 (A) and 1 (B)", place);
+    if (drive_of(r->o, DRIVE_IF_FLOPPY, place)) return error_set(err, "floppy drive index=%d exists", place);
+    r->d.index = place;
+    return 0;
+}
+
 static int request_place(struct drive_request *r, struct error *err)
 {
     if (r->d.addr && r->d.interface != DRIVE_IF_VIRTIO) return error_set(err, "addr= is for if=virtio");
     if (r->d.interface == DRIVE_IF_VIRTIO) return virtio_place(r, err);
     if (r->d.interface == DRIVE_IF_PFLASH) return flash_place(r, err);
+    if (r->d.interface == DRIVE_IF_FLOPPY) return floppy_place(r, err);
     if (r->d.interface != DRIVE_IF_IDE) return 0;
     if (r->has_index && r->d.index >= IDE_UNITS) return error_set(err, "index: %d is too much; IDE has 0 to %d", r->d.index, IDE_UNITS - 1);
     if (r->bus >= 0 || r->unit >= 0) {
@@ -358,7 +375,7 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
     if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0) return -1;
     if (r.d.open.filename && !*r.d.open.filename) r.d.open.filename = NULL;
-    if (!r.d.open.filename && r.d.media == MEDIA_DISK)
+    if (!r.d.open.filename && r.d.media == MEDIA_DISK && r.d.interface != DRIVE_IF_FLOPPY)
         return error_set(err, "-drive: a disk needs file=; without one only media=cdrom makes sense");
     if (r.boot_given)
         log_message("-drive boot=on is the old way and has no effect; to choose what boots first use -boot order=c");
@@ -506,7 +523,7 @@ int drives_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < o->ide_device_count; i++)
         if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
-    if (virtio_finish(o, err) < 0) return -1;
+    if (floppies_finish(o, err) < 0 || virtio_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
         o->config.drive[i].open.objects = secrets_objects(&o->secrets);
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;

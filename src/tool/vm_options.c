@@ -106,12 +106,14 @@ static const struct row rows[] = {
     { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, and "
       "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks", option_object },
     { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
+    { "fda", "FILE", "image of the disk in floppy drive A; FILE '' is an empty drive", option_fda },
+    { "fdb", "FILE", "in drive B", option_fdb },
     { "hda", "FILE", "image of the primary master disk; a bare FILE argument is the same", option_hda },
     { "hdb", "FILE", "primary slave", option_hdb },
     { "hdc", "FILE", "secondary master (shares its place with -cdrom)", option_hdc },
     { "hdd", "FILE", "secondary slave", option_hdd },
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
-    { "drive", "file=F[,if=ide|virtio|pflash|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
+    { "drive", "file=F[,if=ide|virtio|floppy|pflash|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=, werror=, rerror=, encrypt.key-secret=ID (format=luks: key-secret=ID)", option_drive },
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
@@ -171,8 +173,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "full-screen", "there is no window in this version; use -vnc HOST:N" },
     { "g", "there is no window in this version; use -vnc HOST:N" },
     { "sdl", "use -vnc HOST:N, or -nographic" },
-    { "fda", "there is no floppy drive in this version" },
-    { "fdb", "there is no floppy drive in this version" },
     { "audiodev", "there is no sound in this version" },
     { "audio", "there is no sound in this version" },
     { "soundhw", "there is no sound in this version" },

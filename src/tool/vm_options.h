@@ -28,6 +28,8 @@ struct vm_options {
     unsigned chardev_count;
     struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
     unsigned ide_device_count;
+    const char *floppy_device[2];    /* -device floppy, likewise */
+    unsigned floppy_device_count;
     const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO];   /* ids, resolved at the end */
     struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */

@@ -32,11 +32,17 @@ option_fn option_memory, option_mem_path, option_mem_prealloc, option_overcommit
 int object_memory(struct vm_options *o, const struct option_list *l, struct error *err);
 int memory_finish(struct vm_options *o, struct error *err);
 /* vm_drive.c */
-option_fn option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
+option_fn option_fda, option_fdb, option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
+int device_floppy(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int drives_finish(struct vm_options *o, struct error *err);
 /* What a device said about errors goes before what its drive said. */
 int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err);
+/* vm_floppy.c: drives of -device floppy, once all options are read. */
+int floppies_finish(struct vm_options *o, struct error *err);
+/* The drive at that place, or NULL. */
+struct drive_config *drive_of(struct vm_options *o, enum drive_interface interface, int index);
+int drive_add(struct vm_options *o, const struct drive_config *d, struct error *err);
 /* The drive of that id, or NULL. */
 struct drive_config *drive_by_id(struct vm_options *o, const char *id);
 int pflash_add(struct vm_options *o, const char *file, struct error *err);

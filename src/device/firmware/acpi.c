@@ -183,6 +183,7 @@ static uint32_t ssdt_put(struct builder *b, const struct acpi_config *c)
     aml_name(b, "PHE_", c->pci_hole_end - 1);
     aml_name(b, "HPEN", c->has_hpet);
     aml_name(b, "CMEN", c->serial_mask);
+    aml_name(b, "FDEN", c->has_floppy);
     aml_name(b, "PMB_", c->pm_base);
     aml_name(b, "QHS0", (uint32_t)c->pci_hole64_start);
     aml_name(b, "QHS1", (uint32_t)(c->pci_hole64_start >> 32));

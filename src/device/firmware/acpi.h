@@ -19,7 +19,7 @@ struct acpi_config {
     unsigned cpus;                     /* at most ACPI_CPUS: places for processors; the first cpus_present are taken */
     unsigned cpus_present;
     uint8_t apic_id[ACPI_CPUS];
-    bool has_hpet;
+    bool has_hpet, has_floppy;
     uint8_t serial_mask;               /* bit n: COMn+1 is there */
     uint32_t pci_hole_start; /* memory below the I/O APIC that belongs to PCI: start and end (exclusive) */
     uint32_t pci_hole_end;

@@ -2,7 +2,7 @@
 /*
  * The board as ACPI sees it: PCI root with its windows and interrupt links through the PIIX3's PIRQ registers, ISA
  * devices, HPET, soft-off. What depends on the configuration are names in an SSDT that acpi.c writes:
- * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports; the PCI slots; \PMB ports of the power management;
+ * \PHS, \PHE first and last address of the PCI memory hole; \HPEN HPET there; \CMEN mask of serial ports; \FDEN a floppy controller; the PCI slots; \PMB ports of the power management;
  * \QHS, \QHE, \QHL first and last address and length of the hole above 4 GiB, low and high half (integers have 32 bits).
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
@@ -11,6 +11,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
     External (\PHE, IntObj)
     External (\HPEN, IntObj)
     External (\CMEN, IntObj)
+    External (\FDEN, IntObj)
     External (\_SB.PCI0.DVNT, MethodObj)
     External (\PMB_, IntObj)
     External (\QHS0, IntObj)
@@ -158,6 +159,18 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "OSPITE", "OSPITEPC", 1)
                     {
                         IO (Decode16, 0x70, 0x70, 1, 8)
                         IRQNoFlags () { 8 }
+                    })
+                }
+                Device (FDC0)
+                {
+                    Name (_HID, EisaId ("PNP0700"))
+                    Method (_STA, 0) { If (\FDEN) { Return (0x0f) } Return (0) }
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x3f2, 0x3f2, 0, 4)
+                        IO (Decode16, 0x3f7, 0x3f7, 0, 1)
+                        IRQNoFlags () { 6 }
+                        DMA (Compatibility, NotBusMaster, Transfer8) { 2 }
                     })
                 }
                 Device (COM1)
