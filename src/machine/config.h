@@ -28,6 +28,7 @@ struct drive_config {
     const char *serial;
     enum block_error_action on_read_error, on_write_error;
     unsigned ahci;                     /* AHCI: which controller; index is the port */
+    unsigned boot_rank;                /* bootindex= and one more; 0: none */
     uint8_t floppy_type;               /* enum fdc_drive_type */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
     const char *device_id;             /* of the device that it is connected to; NULL: it has none */

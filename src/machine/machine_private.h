@@ -81,6 +81,7 @@ struct machine_nic {
     struct net_backend *backend;       /* NULL: the place is free */
     struct virtio *v;                  /* a virtio card; else NULL */
     void *rom;
+    unsigned boot_rank;
     struct device *device;
     struct machine_memory memory;
 };

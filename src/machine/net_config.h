@@ -24,6 +24,7 @@ struct nic_common {                    /* what all cards have */
     const char *id;                    /* the user's or NULL */
     unsigned netdev;                   /* which of machine_config's */
     uint8_t mac[6];
+    unsigned boot_rank;                /* as a drive's */
     const char *rom;                   /* file of the option ROM; NULL: the model's own; "": none */
 };
 

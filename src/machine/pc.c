@@ -192,11 +192,13 @@ int pc_create(struct machine *m, struct error *err)
     if (pc_pci_create(m, err) < 0 || pc_display_create(m, err) < 0) return -1;
     pc_networks_check(m);
     if (m->pcihp) acpi_pcihp_removable_set(m->pcihp, pc_slots_removable(m));
-    return pc_acpi_create(m, err);
+    return pc_boot_order_set(m, err) < 0 ? -1 : pc_acpi_create(m, err);
 }
 
 void pc_reset(struct machine *m)
 {
+    struct error err = { "" };
+
     pc_hotplug_reset(m);
     memory_map_begin(m->memory);
     memory_map_begin(m->ports);
@@ -204,6 +206,7 @@ void pc_reset(struct machine *m)
     pc_pci_reset(m);
     m->boot_once_used = m->resets++ > 0;
     pc_cmos_fill(m);
+    if (pc_boot_order_set(m, &err) < 0) log_message("%s", err.text);
     memory_map_end(m->ports);
     memory_map_end(m->memory);
     if (m->boot) pc_direct_boot_place(m);

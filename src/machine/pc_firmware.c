@@ -121,27 +121,6 @@ static int e820_set(struct machine *m, struct error *err)
     return fw_cfg_set_file(m->fw_cfg, "etc/e820", table, m->e820_count * sizeof(table[0]), err);
 }
 
-/* A kernel comes first. With strict, what is not in the boot order is not tried: a list by device path that ends in HALT. */
-static int boot_list_set(struct machine *m, struct error *err)
-{
-    char list[CONFIG_DRIVES * 48 + 48] = "";
-    size_t at = 0;
-
-    if (m->config.kernel && !m->is_direct) at += (size_t)snprintf(list, sizeof(list), "/rom@%s\n", BOOT_BIOS_ROM);
-    if (!m->config.boot_strict) return fw_cfg_set_file(m->fw_cfg, "bootorder", list, at + 1, err);
-    for (const char *letter = m->config.boot_order; *letter; letter++) {
-        for (unsigned i = 0; i < m->config.drive_count; i++) {
-            const struct drive_config *d = &m->config.drive[i];
-
-            if (d->interface != DRIVE_IF_IDE || *letter != (d->media == MEDIA_CDROM ? 'd' : 'c')) continue;
-            at += (size_t)snprintf(list + at, sizeof(list) - at, "/pci@i0cf8/ide@1,1/drive@%d/disk@%d\n",
-                                   d->index >> 1 & 1, d->index & 1);
-        }
-    }
-    at += (size_t)snprintf(list + at, sizeof(list) - at, "HALT") + 1;
-    return fw_cfg_set_file(m->fw_cfg, "bootorder", list, at, err);
-}
-
 static int boot_files_set(struct machine *m, struct error *err)
 {
     /* One byte a sleep state: 80h it is there; low bits its SLP_TYP. S3 and S4 are not. */
@@ -158,7 +137,7 @@ static int boot_files_set(struct machine *m, struct error *err)
         if (m->config.boot_menu_timeout_ms &&
             fw_cfg_set_file(m->fw_cfg, "etc/boot-menu-wait", &wait, sizeof(wait), err) < 0) return -1;
     }
-    return m->config.boot_strict || (m->config.kernel && !m->is_direct) ? boot_list_set(m, err) : 0;
+    return 0;
 }
 
 /* A kernel that firmware starts. It has copies of its own of what it was given. */

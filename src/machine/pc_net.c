@@ -121,7 +121,7 @@ int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c
     if (at == ARRAY_SIZE(m->nic)) return error_set(err, "more than %zu network cards", ARRAY_SIZE(m->nic));
     for (unsigned i = 0; i < m->nic_count; i++) same += m->nic[i].backend && !strcmp(m->nic[i].model, model);
     n = &m->nic[at];
-    *n = (struct machine_nic){ .model = model, .backend = m->netdev[c->netdev] };
+    *n = (struct machine_nic){ .model = model, .backend = m->netdev[c->netdev], .boot_rank = c->boot_rank };
     memcpy(n->mac, c->mac, sizeof(n->mac));
     if (c->id) snprintf(n->name, sizeof(n->name), "%.63s", c->id);
     else snprintf(n->name, sizeof(n->name), "%s.%u", model, same);

@@ -241,10 +241,22 @@ static int drive_rerror(void *t, const char *v, struct error *err)
     return 0;
 }
 
-int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err)
+int boot_index_set(struct vm_options *o, const char *value, unsigned *rank, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("bootindex", value, INT32_MAX - 1, &n, err) < 0) return -1;
+    for (unsigned i = 0; i < o->config.drive_count; i++)
+        if (o->config.drive[i].boot_rank == n + 1) return error_set(err, "bootindex=%s is drive '%s' already", value, o->config.drive[i].id);
+    *rank = (unsigned)n + 1;
+    return 0;
+}
+
+int drive_errors_set(struct vm_options *o, struct drive_config *d, const struct drive_errors *e, struct error *err)
 {
     struct drive_request r = { .d = *d };
 
+    if (e->boot_index && boot_index_set(o, e->boot_index, &r.d.boot_rank, err) < 0) return -1;
     if (e->write && strcmp(e->write, "auto") && drive_werror(&r, e->write, err) < 0) return -1;
     if (e->read && strcmp(e->read, "auto") && drive_rerror(&r, e->read, err) < 0) return -1;
     *d = r.d;
@@ -400,6 +412,7 @@ struct ide_request {
 static int ide_drive(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->drive = v; return 0; }
 static int ide_werror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write = v; return 0; }
 static int ide_rerror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.read = v; return 0; }
+static int ide_boot_index(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.boot_index = v; return 0; }
 static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
 static int ide_id(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->r.d.device_id = v; return 0; }
 
@@ -420,7 +433,7 @@ static const struct option_key ide_keys[] = {
     { "driver", ide_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
     { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL },
-    { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
+    { "bootindex", ide_boot_index, NULL }, { NULL, NULL, NULL },
 };
 
 struct drive_config *drive_by_id(struct vm_options *o, const char *id)
@@ -478,7 +491,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     if (!q.drive) {
         if (!cdrom) return error_set(err, "-device ide-hd needs drive=ID of a -drive if=none");
         q.r.d.media = MEDIA_CDROM;
-        return drive_add(o, &q.r.d, err);
+        return drive_errors_set(o, &q.r.d, &q.errors, err) < 0 ? -1 : drive_add(o, &q.r.d, err);
     }
     d = drive_by_id(o, q.drive);
     if (!d) return error_set(err, "-device: no -drive has the id '%s'", q.drive);
@@ -490,7 +503,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     if (cdrom) d->open.readonly = true;
     d->device_id = q.r.d.device_id;
     if (q.r.d.serial) d->serial = q.r.d.serial;
-    return drive_errors_set(d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
+    return drive_errors_set(o, d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
 }
 
 /* ---- -device ahci ---- */

@@ -72,7 +72,7 @@ static int floppy_connect(struct vm_options *o, const struct floppy_request *r, 
 {
     struct drive_config *d, empty = { .interface = DRIVE_IF_FLOPPY, .index = unit, .floppy_type = (uint8_t)r->type, .device_id = r->id };
 
-    if (!r->drive) return drive_add(o, &empty, err);
+    if (!r->drive) return drive_errors_set(o, &empty, &r->errors, err) < 0 ? -1 : drive_add(o, &empty, err);
     d = drive_by_id(o, r->drive);
     if (!d) return error_set(err, "no -drive has the id '%s'", r->drive);
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "drive '%s' is in use already; give it if=none", r->drive);
@@ -80,7 +80,7 @@ static int floppy_connect(struct vm_options *o, const struct floppy_request *r, 
     d->index = unit;
     d->floppy_type = (uint8_t)r->type;
     d->device_id = r->id;
-    return drive_errors_set(d, &r->errors, err);
+    return drive_errors_set(o, d, &r->errors, err);
 }
 
 int floppies_finish(struct vm_options *o, struct error *err)

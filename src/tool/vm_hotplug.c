@@ -43,7 +43,8 @@ static int errors_read(const struct drive_errors *e, struct machine_device_reque
 {
     struct drive_config d = { .id = NULL };
 
-    if (drive_errors_set(&d, e, err) < 0) return -1;
+    if (e->boot_index) return error_set(err, "bootindex= is for drives that are there when the machine begins");
+    if (drive_errors_set(NULL, &d, e, err) < 0) return -1;
     r->on_error.has_read = e->read && strcmp(e->read, "auto");
     r->on_error.has_write = e->write && strcmp(e->write, "auto");
     r->on_error.read = d.on_read_error;

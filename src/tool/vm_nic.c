@@ -137,6 +137,8 @@ static int virtio_tx(void *t, const char *v, struct error *err)
     return strcmp(v, "bh") ? error_set(err, "tx=%s is not supported in this version; only 'bh' is", v) : 0;
 }
 
+static int virtio_boot_index(void *t, const char *v, struct error *err) { return boot_index_set(of(t)->o, v, &of(t)->d.nic.boot_rank, err); }
+
 const struct option_key virtio_net_keys[] = {
     { "netdev", virtio_netdev, NULL }, { "mac", virtio_mac, NULL }, { "csum", virtio_csum, NULL }, { "guest_csum", virtio_guest_csum, NULL },
     { "gso", virtio_gso, NULL }, { "guest_tso4", virtio_guest_tso4, NULL }, { "guest_tso6", virtio_guest_tso6, NULL }, { "guest_ecn", virtio_guest_ecn, NULL },
@@ -148,7 +150,7 @@ const struct option_key virtio_net_keys[] = {
     { "duplex", virtio_duplex, NULL }, { "romfile", virtio_romfile, NULL }, { "rombar", virtio_rombar, NULL }, { "tx", virtio_tx, NULL },
     { "guest_ufo", virtio_set_off_only, NULL }, { "host_ufo", virtio_set_off_only, NULL }, { "rss", virtio_set_off_only, NULL },
     { "hash", virtio_set_off_only, NULL }, { "guest_rsc_ext", virtio_set_off_only, NULL }, { "failover", virtio_set_off_only, NULL },
-    { "bootindex", NULL, "not supported in this version; use -boot order=n" }, VIRTIO_COMMON_KEYS,
+    { "bootindex", virtio_boot_index, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 /* ---- other cards ---- */
@@ -220,11 +222,13 @@ static int nic_id(void *t, const char *v, struct error *err) { nic(t)->c.common.
 static int nic_romfile(void *t, const char *v, struct error *err) { nic(t)->c.common.rom = v; return 0; }
 static int nic_rombar(void *t, const char *v, struct error *err) { return rombar(v, &nic(t)->c.common.rom, err); }
 
+static int nic_boot_index(void *t, const char *v, struct error *err) { return boot_index_set(nic(t)->o, v, &nic(t)->c.common.boot_rank, err); }
+
 /* Of -device with a card that is no virtio. */
 static const struct option_key device_keys[] = {
     { "driver", nic_accept, NULL }, { "id", nic_id, NULL }, { "netdev", nic_netdev, NULL }, { "mac", nic_mac, NULL }, { "addr", nic_addr, NULL },
     { "bus", virtio_set_bus, NULL }, { "romfile", nic_romfile, NULL }, { "rombar", nic_rombar, NULL }, { "multifunction", virtio_set_off_only, NULL },
-    { "bootindex", NULL, "not supported in this version; use -boot order=n" }, { NULL, NULL, NULL },
+    { "bootindex", nic_boot_index, NULL }, { NULL, NULL, NULL },
 };
 
 int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)

@@ -9,8 +9,8 @@
 
 struct error;
 
-/* werror= and rerror= of a -device; NULL: the drive's. */
-struct drive_errors { const char *read, *write; };
+/* What a -device says about its drive: werror=, rerror= (NULL: the drive's), bootindex= (NULL: none). */
+struct drive_errors { const char *read, *write, *boot_index; };
 
 struct vm_options {
     struct machine_config config;

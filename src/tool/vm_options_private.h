@@ -37,7 +37,9 @@ int device_floppy(struct vm_options *o, const char *arg, const struct option_lis
 int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int drives_finish(struct vm_options *o, struct error *err);
 /* What a device said about errors goes before what its drive said. */
-int drive_errors_set(struct drive_config *d, const struct drive_errors *e, struct error *err);
+/* bootindex=: each is given once. */
+int boot_index_set(struct vm_options *o, const char *value, unsigned *rank, struct error *err);
+int drive_errors_set(struct vm_options *o, struct drive_config *d, const struct drive_errors *e, struct error *err);
 /* vm_floppy.c: drives of -device floppy, once all options are read. */
 int floppies_finish(struct vm_options *o, struct error *err);
 /* The drive at that place, or NULL. */

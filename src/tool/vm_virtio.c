@@ -93,6 +93,8 @@ static int set_config_wce(void *t, const char *v, struct error *err) { return vi
 static int set_discard(void *t, const char *v, struct error *err) { return virtio_set_negated("discard", v, &of(t)->d.blk.no_discard, err); }
 static int set_write_zeroes(void *t, const char *v, struct error *err) { return virtio_set_negated("write-zeroes", v, &of(t)->d.blk.no_write_zeroes, err); }
 
+static int set_boot_index(void *t, const char *v, struct error *err) { of(t)->errors.boot_index = v; return 0; }
+
 static const struct option_key blk_keys[] = {
     { "drive", set_drive, NULL }, { "serial", set_serial, NULL }, { "num-queues", set_num_queues, NULL },
     { "queue-size", set_queue_size, NULL }, { "logical_block_size", set_logical, NULL },
@@ -101,7 +103,7 @@ static const struct option_key blk_keys[] = {
     { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
     { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
     { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
-    { "bootindex", NULL, "not supported in this version; use -boot order=" },
+    { "bootindex", set_boot_index, NULL },
     { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", virtio_set_off_only, NULL },
     VIRTIO_COMMON_KEYS,
 };
@@ -315,6 +317,7 @@ static int unit_drive(void *t, const char *v, struct error *err) { unit_of(t)->d
 static int unit_bus(void *t, const char *v, struct error *err) { unit_of(t)->bus = v; return 0; }
 
 static int unit_werror(void *t, const char *v, struct error *err) { unit_of(t)->errors.write = v; return 0; }
+static int unit_boot_index(void *t, const char *v, struct error *err) { unit_of(t)->errors.boot_index = v; return 0; }
 static int unit_rerror(void *t, const char *v, struct error *err) { unit_of(t)->errors.read = v; return 0; }
 
 static int unit_serial(void *t, const char *v, struct error *err)
@@ -345,7 +348,7 @@ static const struct option_key unit_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
     { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL },
-    { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
+    { "bootindex", unit_boot_index, NULL }, { NULL, NULL, NULL },
 };
 
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
@@ -414,7 +417,7 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
         while (u.target < VIRTIO_SCSI_TARGETS && unit_is_taken(d, u.target, u.lun)) u.target++;
     if (unit_is_taken(d, u.target, u.lun)) return error_set(err, "%s: scsi-id=%u,lun=%u is taken", what, (unsigned)u.target, (unsigned)u.lun);
     if (d->scsi.unit_count == VIRTIO_SCSI_UNITS) return error_set(err, "%s: more than %d drives at one adapter", what, VIRTIO_SCSI_UNITS);
-    if (drive_errors_set(&c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
+    if (drive_errors_set(o, &c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
     c->drive[i].interface = DRIVE_IF_SCSI;
     c->drive[i].device_id = u.id;
     d->scsi_drive[d->scsi.unit_count] = i;
@@ -495,7 +498,7 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     if (c->drive[i].interface != DRIVE_IF_NONE)
         return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
     if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
-    if (drive_errors_set(&c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
+    if (drive_errors_set(o, &c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
     c->drive[i].interface = DRIVE_IF_VIRTIO;
     c->drive[i].index = -1;
     c->drive[i].device_id = c->virtio[n].id;

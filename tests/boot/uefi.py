@@ -12,6 +12,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from boot import Failure, Machine              # noqa: E402
 from cpio import Skip, need                    # noqa: E402
+from recipes import debian_disk, login, off    # noqa: E402
+from recipes import shell as shell_of_guest    # noqa: E402
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CODE, VARS = '/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'
@@ -105,7 +107,95 @@ def refused_test(a):
     return f'{len(cases)} refused'
 
 
-TESTS = {'variables': variables_test, 'rom': rom_test, 'refused': refused_test}
+def programs(*names):
+    for name in names:
+        if not shutil.which(name, path=os.environ.get('PATH', '') + ':/usr/sbin:/sbin'):
+            raise Skip(f'{name} is missing; tools/setup test installs it')
+
+
+def efi_partition(a, name, word):
+    """A FAT file system whose GRUB says a word and powers off."""
+    config, program, path = (os.path.join(a.dir, name + x) for x in ('.cfg', '.efi', '.fat'))
+    with open(config, 'w') as f:
+        f.write(f'echo {word}\nhalt\n')
+    run = lambda *c: subprocess.run(c, check=True, capture_output=True, env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+    run('grub-mkimage', '-O', 'x86_64-efi', '-c', config, '-p', '/', '-o', program, 'normal', 'echo', 'halt')
+    run('mkfs.fat', '-C', path, '1440')
+    run('mmd', '-i', path, '::/EFI', '::/EFI/BOOT')
+    run('mcopy', '-i', path, program, '::/EFI/BOOT/BOOTX64.EFI')
+    return path
+
+
+def efi_disk(a, name, word):
+    """The same as the EFI system partition of a GPT disk."""
+    path, start = os.path.join(a.dir, name), 2048
+    data = open(efi_partition(a, name, word), 'rb').read()
+    with open(path, 'wb') as f:
+        f.truncate(4 << 20)
+    subprocess.run(['sfdisk', '-q', path], input=f'label: gpt\nstart={start}, size={len(data) // 512}, type=uefi\n', text=True, check=True, capture_output=True,
+                   env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+    with open(path, 'r+b') as f:
+        f.seek(start * 512)
+        f.write(data)
+    return path
+
+
+def efi_cd(a, name, word):
+    folder = os.path.join(a.dir, name + '.d')
+    os.mkdir(folder)
+    shutil.move(efi_partition(a, name, word), os.path.join(folder, 'efi'))
+    path = os.path.join(a.dir, name)
+    subprocess.run(['xorriso', '-as', 'mkisofs', '-quiet', '-o', path, '-e', 'efi', '-no-emul-boot', folder], check=True, capture_output=True)
+    return path
+
+
+def order_test(a):
+    """Disks with a GPT at virtio, SCSI, Serial ATA, IDE, and a CD: each in turn is what bootindex= names; then by -boot d, and -cdrom alone."""
+    programs('grub-mkimage', 'mkfs.fat', 'mcopy', 'sfdisk', 'xorriso')
+    need('/usr/lib/grub/x86_64-efi/moddep.lst', 'grub-efi-amd64-bin')
+    need(CODE, 'ovmf')
+    devices = {'virtio': 'virtio-blk-pci', 'scsi': 'scsi-hd', 'sata': 'ide-hd,bus=s.2', 'ide': 'ide-hd,bus=ide.0', 'cd': 'ide-cd,bus=ide.1'}
+    images = {name: (efi_cd if name == 'cd' else efi_disk)(a, name, f'STARTED-FROM-{name}.') for name in devices}
+    base = ['-m', '256', '-nic', 'none', '-vga', 'none', '-device', 'ahci,id=s', '-device', 'virtio-scsi-pci']
+    for name, path in images.items():
+        base += ['-drive', f'file={path},if=none,format=raw,readonly=on,id={name}']
+    for first in [*devices, '-boot d']:
+        options = []
+        for name, device in devices.items():
+            index = '' if first == '-boot d' else ',bootindex=' + ('0' if name == first else str(list(devices).index(name) + 1))
+            options += ['-device', f'{device},drive={name}{index}']
+        with Machine(a.vmm, base + options + (['-boot', 'd'] if first == '-boot d' else []) + flash(fresh(a)), 120 * a.scale, log=a.log) as m:
+            got = m.serial(r'STARTED-FROM-(\w+)\.').group(1)
+            if got != ('cd' if first == '-boot d' else first):
+                m.fail(f'{first} should be first, {got} was')
+            if m.end():
+                m.fail('the status is not 0')
+    with Machine(a.vmm, ['-m', '256', '-vga', 'none', '-cdrom', images['cd']] + flash(fresh(a)), 120 * a.scale, log=a.log) as m:
+        m.serial('STARTED-FROM-cd')
+    return f'{", ".join(devices)} first in turn, -boot d, -cdrom'
+
+
+def debian_test(a):
+    """Debian on a GPT disk, by \\EFI\\BOOT\\BOOTX64.EFI: login, efivarfs, windows above 4 GiB, power-off."""
+    programs('grub-mkimage', 'mkfs.fat', 'mcopy', 'sfdisk')
+    need('/usr/lib/grub/x86_64-efi/moddep.lst', 'grub-efi-amd64-bin')
+    disk = os.path.join(a.dir, 'disk.qcow2')
+    subprocess.run([os.path.join(SOURCE, 'tools/mk-uefi-disk'), debian_disk(a), disk], check=True, capture_output=True)
+    store = fresh(a)
+    with Machine(a.vmm, ['-m', '512', '-nic', 'none', '-drive', f'file={disk},if=virtio'] + flash(store), 400 * a.scale, log=a.log) as m:
+        login(m)
+        seconds = m.seconds()
+        if 'Boot0000' not in shell_of_guest(m, 'ls /sys/firmware/efi/efivars'):
+            m.fail('there are no EFI variables')
+        bars = shell_of_guest(m, 'dmesg | grep -c "can.t claim\\|no compatible bridge"; grep -c "PCI Bus" /proc/iomem')
+        if bars.split()[-2:] != ['0', '3']:
+            m.fail(f'PCI: {bars}')
+        off(m)
+    subprocess.run(['qemu-img', 'check', '-q', disk], check=True)
+    return f'login after {seconds:.0f} s, power-off, image clean'
+
+
+TESTS = {'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'refused': refused_test}
 
 
 def main():
