@@ -46,6 +46,7 @@ void vnc_clients_sweep(struct vnc_server *s)
         }
         *at = c->next;
         s->count--;
+        vnc_event_tell(c, VNC_DISCONNECTED);
         vnc_client_free(c);
     }
     vnc_interest_update(s);
@@ -93,6 +94,7 @@ static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_we
     c->next = s->clients;
     s->clients = c;
     s->count++;
+    vnc_event_tell(c, VNC_CONNECTED);
     if (!timer_is_armed(s->timer)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
     return c;
 }

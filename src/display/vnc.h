@@ -12,7 +12,17 @@ struct error;
 struct vnc_server;
 
 enum vnc_share { VNC_ALLOW_EXCLUSIVE, VNC_FORCE_SHARED, VNC_SHARE_IGNORE };
+/* An end of a connection; of a Unix socket the service is the path. */
+struct vnc_peer {
+    const char *family;                /* ipv4, ipv6, unix */
+    char host[64], service[112];
+    bool is_web;
+};
+/* A client came; it has passed the handshake; it went. */
+enum vnc_event { VNC_CONNECTED, VNC_INITIALIZED, VNC_DISCONNECTED };
 struct vnc_config {
+    void (*event)(void *opaque, enum vnc_event event, const struct vnc_peer *near, const struct vnc_peer *far);   /* or NULL */
+    void *event_opaque;
     const char *unix_path;             /* or */
     const char *host;                  /* "" or NULL: all addresses of the host */
     unsigned port, port_to;            /* the first free one of them */
@@ -31,6 +41,10 @@ void vnc_server_adopt(struct vnc_server *s, int fd, const uint8_t *reply, size_t
 void vnc_server_free(struct vnc_server *s);
 /* The first eight characters count. NULL: no client may come in with a password any more. -1 with *err: the server asks for none. */
 int vnc_password_set(struct vnc_server *s, const char *password, struct error *err);
+/* vnc_peer.c: where it listens (false: nowhere), who is there, "none" or "vnc". */
+bool vnc_listener(const struct vnc_server *s, bool web, struct vnc_peer *p);
+void vnc_clients_list(const struct vnc_server *s, void (*fn)(void *opaque, const struct vnc_peer *client), void *opaque);
+const char *vnc_auth_name(const struct vnc_server *s);
 void vnc_info(const struct vnc_server *s, void (*print)(void *opaque, const char *line), void *opaque);
 
 #endif

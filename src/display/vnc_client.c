@@ -153,6 +153,7 @@ static size_t step_message(struct vnc_client *c, const uint8_t *data, size_t siz
 void vnc_client_begin(struct vnc_client *c)
 {
     c->ready = true;
+    vnc_event_tell(c, VNC_INITIALIZED);
     c->step = step_message;
     c->need = 1;
     if (vnc_dirty_reset(c) < 0) c->gone = true;

@@ -41,6 +41,7 @@ struct vnc_client {
     bool closing;                      /* after what is in out, as far as it goes */
     bool ready;                        /* past the handshake */
     char peer[72];
+    struct vnc_peer near, far;         /* its socket's ends, as they were when it came */
     int64_t since_ns;
     struct vnc_web *web;               /* NULL: plain RFB */
     struct bytes in, out;
@@ -96,6 +97,9 @@ void vnc_clients_sweep(struct vnc_server *s);
 void vnc_others_drop(struct vnc_client *c);
 /* Somebody wants an update, or nobody any more. */
 void vnc_interest_update(struct vnc_server *s);
+
+/* vnc_peer.c */
+void vnc_event_tell(struct vnc_client *c, enum vnc_event event);
 
 /* vnc_client.c */
 struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web);   /* web NULL: plain RFB */

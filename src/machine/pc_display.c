@@ -70,6 +70,23 @@ void pc_input_destroy(struct machine *m)
     input_free(m->input);
 }
 
+static json_t *peer_pack(const struct vnc_peer *p)
+{
+    return json_pack("{s:s, s:s, s:s, s:b}", "host", p->host, "service", p->service, "family", p->family, "websocket", p->is_web);
+}
+
+static void vnc_event(void *opaque, enum vnc_event event, const struct vnc_peer *near, const struct vnc_peer *far)
+{
+    static const char *const names[] = {
+        [VNC_CONNECTED] = "VNC_CONNECTED", [VNC_INITIALIZED] = "VNC_INITIALIZED", [VNC_DISCONNECTED] = "VNC_DISCONNECTED",
+    };
+    struct machine *m = opaque;
+    json_t *server = peer_pack(near);
+
+    if (m->vnc) json_object_set_new(server, "auth", json_string(vnc_auth_name(m->vnc)));
+    machine_event(m, names[event], json_pack("{s:o, s:o}", "server", server, "client", peer_pack(far)));
+}
+
 int pc_display_create(struct machine *m, struct error *err)
 {
     if (m->display) {
@@ -80,6 +97,8 @@ int pc_display_create(struct machine *m, struct error *err)
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");
     m->config.vnc.name = m->config.name;
+    m->config.vnc.event = vnc_event;
+    m->config.vnc.event_opaque = m;
     m->vnc = vnc_server_new(m->display, &m->config.vnc, err);
     return m->vnc ? 0 : error_prefix(err, "-vnc");
 }

@@ -8,7 +8,6 @@
 #include "display/display.h"
 #include "display/input.h"
 #include "display/scancode.h"
-#include "display/vnc.h"
 #include "monitor/qmp_private.h"
 #include "monitor/qmp_schema.h"
 
@@ -152,28 +151,4 @@ json_t *qmp_query_mice(struct qmp *q, json_t *args, struct qmp_error *err)
                                              input_is_active(in, d) && (absolute || !input_is_absolute(in)), "absolute", absolute));
     }
     return all;
-}
-
-/* ---- VNC's password ---- */
-
-static json_t *password_set(struct qmp *q, const char *password, struct qmp_error *err)
-{
-    struct vnc_server *s = machine_vnc(qmp_machine(q));
-
-    if (!s) return qmp_fail(err, QMP_GENERIC, "Could not set password: there is no VNC server; start the machine with -vnc HOST:N,password=on");
-    return qmp_result(vnc_password_set(s, *password ? password : NULL, &err->error));
-}
-
-json_t *qmp_set_password(struct qmp *q, json_t *args, struct qmp_error *err)
-{
-    const char *connected = qmp_string(args, "connected");
-
-    if (strcmp(qmp_string(args, "protocol"), "vnc")) return qmp_fail(err, QMP_NOT_ACTIVE, "SPICE is not in use");
-    if (connected && strcmp(connected, "keep")) return qmp_fail(err, QMP_GENERIC, "Invalid parameter 'connected'");
-    return password_set(q, qmp_string(args, "password"), err);
-}
-
-json_t *qmp_change_vnc_password(struct qmp *q, json_t *args, struct qmp_error *err)
-{
-    return password_set(q, qmp_string(args, "password"), err);
 }

@@ -4,6 +4,7 @@
 
 protocol  greeting, negotiation, ids, errors word by word as QEMU's, events and their order, unix and tcp, several clients, pretty
 schema    query-qmp-schema against QEMU's: names, arguments and answers of every command, data of every event
+manual    every command stands in docs/monitor.md or ospite-qmp(7)
 shapes    the answers of two machines made alike, here and in QEMU: members and types; each answer against both schemas
 hostile   deep, long, broken and endless texts, clients that never read: errors, bounded memory, a machine that goes on"""
 import argparse
@@ -412,7 +413,7 @@ SHAPES = [
     ('query-named-block-nodes', {}), ('query-named-block-nodes', {'flat': True}), ('query-blockstats', {}), ('query-blockstats', {'query-nodes': True}),
     ('query-cpus-fast', {}), ('query-hotpluggable-cpus', {}), ('query-memory-size-summary', {}), ('query-memory-devices', {}), ('query-iothreads', {}),
     ('query-balloon', {}), ('query-chardev', {}), ('query-chardev-backends', {}), ('query-pci', {}), ('query-tpm', {}), ('query-mice', {}),
-    ('query-jobs', {}), ('query-block-jobs', {}), ('query-commands', {}), ('query-machines', {}), ('query-current-machine', {}), ('query-cpu-definitions', {}),
+    ('query-vnc', {}), ('query-vnc-servers', {}), ('query-jobs', {}), ('query-block-jobs', {}), ('query-commands', {}), ('query-machines', {}), ('query-current-machine', {}), ('query-cpu-definitions', {}),
     ('query-command-line-options', {}), ('query-migrate', {}), ('query-migrate-capabilities', {}), ('query-stats-schemas', {}), ('qom-list-types', {}),
     ('qom-list', {'path': '/machine'}), ('qom-list', {'path': '/machine/peripheral'}), ('qom-list', {'path': '/machine/peripheral/bal'}),
     ('qom-list', {'path': '/machine/unattached'}), ('qom-list', {'path': '/machine/unattached/device[0]'}),
@@ -513,6 +514,20 @@ def actions(c, schema):
     c.run('input-send-event', events=[{'type': 'rel', 'data': {'axis': 'x', 'value': 5}}, {'type': 'btn', 'data': {'button': 'left', 'down': True}},
                                       {'type': 'key', 'data': {'down': True, 'key': {'type': 'number', 'data': 30}}}])
     c.run('stop')
+    viewer = socket.socket(socket.AF_UNIX)
+    viewer.connect('vnc')
+    viewer.recv(12)
+    check(schema.problem(schema.entries['VNC_CONNECTED']['arg-type'], c.wait('VNC_CONNECTED'), 'VNC_CONNECTED') is None, 'VNC_CONNECTED')
+    viewer.sendall(b'RFB 003.008\n')
+    viewer.recv(2)
+    viewer.sendall(b'\x01')
+    viewer.recv(4)
+    viewer.sendall(b'\x01')
+    check(schema.problem(schema.entries['VNC_INITIALIZED']['arg-type'], c.wait('VNC_INITIALIZED'), 'VNC_INITIALIZED') is None, 'VNC_INITIALIZED')
+    equal([(x['family'], x['websocket']) for x in c.run('query-vnc')['clients']], [('unix', False)], 'a client of VNC')
+    viewer.close()
+    check(schema.problem(schema.entries['VNC_DISCONNECTED']['arg-type'], c.wait('VNC_DISCONNECTED'), 'VNC_DISCONNECTED') is None, 'VNC_DISCONNECTED')
+    equal(c.run('query-vnc')['clients'], [], 'no client of VNC')
     c.run('netdev_add', type='user', id='n2', net='10.1.1.0/24')
     c.run('device_add', driver='virtio-net-pci', id='hot', netdev='n2')
     kinds = {p['name']: p['type'] for p in c.run('qom-list', path='/machine/peripheral')}
@@ -528,6 +543,21 @@ def actions(c, schema):
     equal((cd['removable'], cd['inserted']['file'], cd['inserted']['image']['virtual-size'], cd['inserted']['ro']), (True, 'other.iso', 4096, True), 'another medium')
     c.run('eject', device='cd', force=True)
     check('inserted' not in {b['device']: b for b in c.run('query-block')}['cd'], 'no medium')
+
+
+# ---- manual ----
+
+def test_manual(o):
+    text = open(os.path.join(o.source, 'docs/monitor.md')).read()
+    page = open(os.path.join(o.build, 'docs/man/ospite-qmp.7')).read().replace('\\-', '-')
+    with Vm(o.vmm, []):
+        c = Client('qmp')
+        for name in c.run('query-commands'):
+            check(f'\\fB{name["name"]}\\fR\n' in page, f'{name["name"]} in ospite-qmp(7)')
+        for line in c.run('human-monitor-command', command_line='help').splitlines():
+            check(f'`{line.split(" ")[0].split("|")[0]}' in text, f'{line!r} in docs/monitor.md')
+        for line in c.run('human-monitor-command', command_line='info').splitlines():
+            check(f'`{line.split(" ")[1]}' in text, f'{line!r} in docs/monitor.md')
 
 
 # ---- hostile ----
@@ -590,9 +620,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--vmm', required=True)
     p.add_argument('--qemu', default='qemu-system-x86_64 -accel tcg')
+    p.add_argument('--source', default=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    p.add_argument('--build', default='build')
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'shapes', 'hostile'])
     o = p.parse_args()
+    o.build = os.path.abspath(o.build)
     print(f'seed {o.seed}')
     with tempfile.TemporaryDirectory() as d:
         os.chdir(d)
