@@ -245,3 +245,13 @@ gnutls_session_t nbd_tls_handshake(struct nbd_tls *t, int fd, const char *hostna
     gnutls_deinit(s);
     return NULL;
 }
+
+int nbd_tls_session_new(struct nbd_tls *t, gnutls_session_t *session)
+{
+    if (gnutls_init(session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0)
+        return -1;
+    if (session_prepare(t, *session, NULL) >= 0)
+        return 0;
+    gnutls_deinit(*session);
+    return -1;
+}

@@ -29,4 +29,7 @@ void nbd_tls_free(struct nbd_tls *t);
  * The session is the caller's, also after t has gone out of use, but t must outlive it. NULL with *err. */
 gnutls_session_t nbd_tls_handshake(struct nbd_tls *t, int fd, const char *hostname, struct error *err);
 
+/* For servers that do not wait: transport and handshake are the caller's, who frees the session before t. -1: no memory. */
+int nbd_tls_session_new(struct nbd_tls *t, gnutls_session_t *session);
+
 #endif

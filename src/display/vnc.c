@@ -209,7 +209,10 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     if (asprintf(&s->name, config->name ? "ospite (%s)" : "ospite", config->name) < 0) s->name = NULL;
     s->timer = timer_new(TIMER_HOST, handshakes_check, s);
     if (!s->name || !s->timer) error_set(err, "no memory");
-    else if (listen_all(s, err) == 0) return s;
+    else if (listen_all(s, err) == 0) {
+        if (config->first_password) vnc_password_set(s, config->first_password, NULL);
+        return s;
+    }
     vnc_server_free(s);
     return NULL;
 }
@@ -249,7 +252,8 @@ void vnc_info(const struct vnc_server *s, void (*print)(void *opaque, const char
 {
     char line[320];
 
-    snprintf(line, sizeof(line), "Server: %s (auth: %s)", s->where, !s->config.password ? "none" : s->has_password ? "vnc" : "vnc, no password is set yet");
+    snprintf(line, sizeof(line), "Server: %s (auth: %s%s)", s->where, !s->config.tls ? "" : s->config.tls->is_x509 ? "vencrypt+x509+" : "vencrypt+tls+",
+             !s->config.password ? "none" : s->has_password ? "vnc" : "vnc, no password is set yet");
     print(opaque, line);
     if (s->web_fd >= 0) {
         snprintf(line, sizeof(line), "Websocket: %s", s->web_where);

@@ -3,6 +3,7 @@
 #ifndef DISPLAY_VNC_H
 #define DISPLAY_VNC_H
 
+#include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,12 @@ struct display;
 struct error;
 struct vnc_server;
 
+/* Where TLS sessions come from: credentials are not this room's business. */
+struct vnc_tls_source {
+    int (*session_new)(void *opaque, gnutls_session_t *session);   /* a server's, not blocking; -1: no memory */
+    bool is_x509;                      /* else anonymous */
+    void *opaque;
+};
 enum vnc_share { VNC_ALLOW_EXCLUSIVE, VNC_FORCE_SHARED, VNC_SHARE_IGNORE };
 /* An end of a connection; of a Unix socket the service is the path. */
 struct vnc_peer {
@@ -29,6 +36,8 @@ struct vnc_config {
     const char *web_host;              /* websocket; as host */
     unsigned web_port;                 /* 0: none */
     bool password;                     /* clients must know it; until one is set none can */
+    const char *first_password;        /* set from the start, or NULL */
+    const struct vnc_tls_source *tls;  /* NULL: in the clear */
     enum vnc_share share;
     bool is_internal;                  /* listens nowhere: clients come by vnc_server_adopt */
     const char *name;                  /* of the guest, or NULL */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The handshake: versions, security types, VNC's password, ClientInit and ServerInit. The password encrypts a random
+ * The handshake: versions, security types, VeNCrypt, VNC's password, ClientInit and ServerInit. The password encrypts a random
  * challenge with DES, its bits in the other order; it protects against guests, not against listeners.
- * Source: RFC 6143, 7.1 to 7.3, appendix A (older versions).
+ * Source: RFC 6143, 7.1 to 7.3, appendix A (older versions); github.com/rfbproto for VeNCrypt 0.2.
  */
 #include <nettle/des.h>
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 #include "base/bits.h"
 #include "display/vnc_private.h"
 
-enum { SECURITY_NONE = 1, SECURITY_VNC = 2, CLIENT_INIT_SHARED = 1 };
+enum { SECURITY_NONE = 1, SECURITY_VNC = 2, SECURITY_VENCRYPT = 19, CLIENT_INIT_SHARED = 1 };
+enum { TLS_NONE = 257, TLS_VNC = 258, X509_NONE = 260, X509_VNC = 261 };
 
 void vnc_key_make(uint8_t key[8], const char *password)
 {
@@ -111,11 +112,65 @@ static void security_begin(struct vnc_client *c, unsigned type)
     c->need = 16;
 }
 
+/* ---- VeNCrypt: a version, a kind, TLS, then what would be there without it ---- */
+
+static unsigned inner_type(const struct vnc_client *c) { return c->server->config.password ? SECURITY_VNC : SECURITY_NONE; }
+
+/* A websocket's TLS began before its HTTP did. */
+static unsigned outer_type(const struct vnc_client *c) { return c->server->config.tls && !c->web ? SECURITY_VENCRYPT : inner_type(c); }
+
+static uint32_t vencrypt_kind(const struct vnc_client *c)
+{
+    bool password = c->server->config.password;
+
+    return c->server->config.tls->is_x509 ? password ? X509_VNC : X509_NONE : password ? TLS_VNC : TLS_NONE;
+}
+
+static size_t step_vencrypt_kind(struct vnc_client *c, const uint8_t *data, size_t size)
+{
+    uint32_t kind = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+
+    bytes_add_u8(&c->out, kind == vencrypt_kind(c));
+    if (kind == vencrypt_kind(c)) c->tls_due = true;
+    else c->closing = true;
+    return 4;
+}
+
+static size_t step_vencrypt_version(struct vnc_client *c, const uint8_t *data, size_t size)
+{
+    bool known = data[0] == 0 && data[1] == 2;
+
+    bytes_add_u8(&c->out, !known);
+    if (!known) {
+        c->closing = true;
+        return 2;
+    }
+    bytes_add_u8(&c->out, 1);
+    bytes_add_u32(&c->out, vencrypt_kind(c));
+    c->step = step_vencrypt_kind;
+    c->need = 4;
+    return 2;
+}
+
+static void vencrypt_begin(struct vnc_client *c)
+{
+    bytes_add_u8(&c->out, 0);
+    bytes_add_u8(&c->out, 2);
+    c->step = step_vencrypt_version;
+    c->need = 2;
+}
+
+void vnc_tls_opened(struct vnc_client *c)
+{
+    if (!c->web) security_begin(c, inner_type(c));
+}
+
 static size_t step_security(struct vnc_client *c, const uint8_t *data, size_t size)
 {
-    unsigned type = c->server->config.password ? SECURITY_VNC : SECURITY_NONE;
+    unsigned type = outer_type(c);
 
-    if (data[0] == type) security_begin(c, type);
+    if (data[0] == type && type == SECURITY_VENCRYPT) vencrypt_begin(c);
+    else if (data[0] == type) security_begin(c, type);
     else {
         bytes_add_u32(&c->out, 1);
         refuse(c, "This security type was not offered", 1);
@@ -126,7 +181,7 @@ static size_t step_security(struct vnc_client *c, const uint8_t *data, size_t si
 /* "RFB 003.008\n" */
 static size_t step_version(struct vnc_client *c, const uint8_t *data, size_t size)
 {
-    unsigned type = c->server->config.password ? SECURITY_VNC : SECURITY_NONE, minor;
+    unsigned type = outer_type(c), minor;
 
     if (memcmp(data, "RFB 003.", 8) || data[11] != '\n') {
         c->gone = true;
@@ -134,6 +189,12 @@ static size_t step_version(struct vnc_client *c, const uint8_t *data, size_t siz
     }
     minor = (data[8] - '0') * 100u + (data[9] - '0') * 10u + (data[10] - '0');
     c->minor = minor >= 8 ? 8 : minor == 7 ? 7 : 3;
+    if (c->minor == 3 && type == SECURITY_VENCRYPT) {              /* before 3.7 only the first two types can be said */
+        bytes_add_u32(&c->out, 0);
+        text_put(c, "This server wants TLS");
+        c->closing = true;
+        return 12;
+    }
     if (c->minor == 3) {
         bytes_add_u32(&c->out, type);
         security_begin(c, type);

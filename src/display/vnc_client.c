@@ -165,7 +165,7 @@ void vnc_client_begin(struct vnc_client *c)
 
 static void input_process(struct vnc_client *c)
 {
-    while (!c->gone && !c->closing) {
+    while (!c->gone && !c->closing && c->tls_due == c->tls_open) {
         size_t n = MIN(c->skip, bytes_size(&c->in));
 
         c->skip -= n;
@@ -210,18 +210,49 @@ static void received(struct vnc_client *c, const uint8_t *data, size_t size)
     if (c->step) input_process(c);
 }
 
+/* A read, or with TLS several: what lies in GnuTLS's own buffers does not make a socket ready. */
+static void input_read(struct vnc_client *c)
+{
+    uint8_t data[READ_BYTES];
+    ssize_t n;
+
+    do {
+        n = c->tls_open ? vnc_tls_receive(c->tls, data, sizeof(data)) : recv(c->fd, data, sizeof(data), MSG_DONTWAIT);
+        if (n > 0) received(c, data, (size_t)n);
+        else if (n == 0 || (errno != EAGAIN && errno != EINTR)) c->gone = true;
+    } while (n > 0 && !c->gone && !c->closing && c->tls_open && vnc_tls_has_more(c->tls));
+}
+
+/* True: the handshake is over since just now. */
+static bool tls_go_on(struct vnc_client *c)
+{
+    int r = vnc_tls_handshake(c->tls);
+
+    if (r < 0) c->gone = true;
+    if (r <= 0) return false;
+    c->tls_open = true;
+    vnc_tls_opened(c);
+    return true;
+}
+
+/* After the plain words are out. What is in came behind them: it is TLS's. */
+static void tls_begin(struct vnc_client *c)
+{
+    c->tls = vnc_tls_new(c->server->config.tls, c->fd, c->in.data + c->in.at, bytes_size(&c->in));
+    bytes_clear(&c->in);
+    if (!c->tls) c->gone = true;
+    else if (tls_go_on(c)) input_read(c);
+}
+
 static void socket_ready(void *opaque, int fd, unsigned events)
 {
     struct vnc_client *c = opaque;
     struct vnc_server *s = c->server;
-    uint8_t data[READ_BYTES];
 
-    if (events & LOOP_READ) {
-        ssize_t n = recv(fd, data, sizeof(data), MSG_DONTWAIT);
-
-        if (n > 0) received(c, data, (size_t)n);
-        else if (n == 0 || (errno != EAGAIN && errno != EINTR)) c->gone = true;
-    } else if (events & LOOP_HANGUP) c->gone = true;
+    if (c->tls && !c->tls_open) {
+        if (tls_go_on(c)) input_read(c);
+    } else if (events & LOOP_READ) input_read(c);
+    else if (events & LOOP_HANGUP) c->gone = true;
     if (!c->gone) vnc_client_flush(c);
     /* What had no room in the socket made the next update wait. */
     if (!c->gone && c->ready && c->wants && !bytes_size(&c->out)) vnc_update_send(c);
@@ -230,6 +261,10 @@ static void socket_ready(void *opaque, int fd, unsigned events)
 
 static void output_watch(struct vnc_client *c)
 {
+    if (c->tls && !c->tls_open) {
+        loop_fd_watch(c->fd, vnc_tls_wants_write(c->tls) ? LOOP_WRITE : LOOP_READ, socket_ready, c);
+        return;
+    }
     loop_fd_watch(c->fd, LOOP_READ | (bytes_size(&c->out) ? LOOP_WRITE : 0), socket_ready, c);
 }
 
@@ -237,13 +272,21 @@ void vnc_client_flush(struct vnc_client *c)
 {
     if (c->web && vnc_web_is_open(c->web)) frame_put(c);
     while (bytes_size(&c->out)) {
-        ssize_t n = send(c->fd, c->out.data + c->out.at, bytes_size(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+        const uint8_t *data = c->out.data + c->out.at;
+        ssize_t n = c->tls_open ? vnc_tls_send(c->tls, data, bytes_size(&c->out)) : send(c->fd, data, bytes_size(&c->out), MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno != EAGAIN) c->gone = true;
         if (n <= 0) break;
         bytes_drop(&c->out, (size_t)n);
         if (c->web) c->framed -= (size_t)n;
+    }
+    if (c->tls_due && !c->tls && !c->gone && !bytes_size(&c->out)) {
+        tls_begin(c);
+        if (!c->gone && bytes_size(&c->out)) {
+            vnc_client_flush(c);
+            return;
+        }
     }
     if (c->out.broken || c->closing) c->gone = true;           /* the last words fit into the socket, or nobody reads them */
     if (!c->gone) output_watch(c);
@@ -264,6 +307,7 @@ struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer
     c->web = web;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (!web) vnc_handshake_begin(c);
+    else c->tls_due = s->config.tls != NULL;
     vnc_client_flush(c);
     return c;
 }
@@ -281,6 +325,7 @@ void vnc_client_free(struct vnc_client *c)
 {
     vnc_input_release(c);
     loop_fd_unwatch(c->fd);
+    vnc_tls_free(c->tls);
     close(c->fd);
     vnc_web_free(c->web);
     vnc_streams_free(c);

@@ -44,7 +44,7 @@ void vnc_clients_list(const struct vnc_server *s, void (*fn)(void *opaque, const
 
 const char *vnc_auth_name(const struct vnc_server *s)
 {
-    return s->config.password ? "vnc" : "none";
+    return s->config.tls ? "vencrypt" : s->config.password ? "vnc" : "none";
 }
 
 void vnc_event_tell(struct vnc_client *c, enum vnc_event event)

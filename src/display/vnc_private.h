@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <zlib.h>
 
 #include "display/bytes.h"
@@ -32,6 +33,7 @@ enum { VNC_STREAMS = 4 };              /* Tight's zlib streams; ZRLE's is one mo
 /* Dirty tiles of TILE_WIDTH x TILE_HEIGHT pixels. */
 enum { TILE_WIDTH = 64, TILE_HEIGHT = 16 };
 
+struct vnc_tls;
 struct vnc_web;
 struct vnc_client {
     struct vnc_server *server;
@@ -44,6 +46,8 @@ struct vnc_client {
     struct vnc_peer near, far;         /* its socket's ends, as they were when it came */
     int64_t since_ns;
     struct vnc_web *web;               /* NULL: plain RFB */
+    struct vnc_tls *tls;               /* NULL: in the clear so far */
+    bool tls_due, tls_open;            /* it begins when out is empty; its handshake is over */
     struct bytes in, out;
     size_t framed;                     /* websocket: bytes at the head of out that are frames already */
     size_t skip;                       /* bytes of in that nobody wants */
@@ -113,6 +117,19 @@ void vnc_client_begin(struct vnc_client *c);
 /* vnc_auth.c: from the version to ClientInit. */
 void vnc_handshake_begin(struct vnc_client *c);
 void vnc_key_make(uint8_t key[8], const char *password);
+
+/* The session is open: what VeNCrypt goes on with. */
+void vnc_tls_opened(struct vnc_client *c);
+
+/* vnc_tls.c. early came after the last plain message. */
+struct vnc_tls *vnc_tls_new(const struct vnc_tls_source *source, int fd, const uint8_t *early, size_t early_bytes);
+void vnc_tls_free(struct vnc_tls *t);
+int vnc_tls_handshake(struct vnc_tls *t);                      /* 1: done, 0: again when the socket is ready, -1: over */
+bool vnc_tls_wants_write(const struct vnc_tls *t);
+/* There are bytes of which the socket's readiness says nothing. */
+bool vnc_tls_has_more(const struct vnc_tls *t);
+ssize_t vnc_tls_receive(struct vnc_tls *t, uint8_t *data, size_t size);
+ssize_t vnc_tls_send(struct vnc_tls *t, const uint8_t *data, size_t size);
 
 /* vnc_update.c */
 int vnc_dirty_reset(struct vnc_client *c);                     /* everything; -1: no memory */

@@ -138,6 +138,19 @@ static struct vnc_config *vnc_of(void *target) { return &((struct vm_options *)t
 
 static int vnc_password(void *t, const char *v, struct error *err) { return value_bool("password", v, &vnc_of(t)->password, err); }
 
+static int vnc_password_secret(void *t, const char *v, struct error *err)
+{
+    vnc_of(t)->password = true;
+    ((struct vm_options *)t)->vnc_password_secret = v;
+    return 0;
+}
+
+static int vnc_tls_creds(void *t, const char *v, struct error *err)
+{
+    ((struct vm_options *)t)->vnc_tls_creds = v;
+    return 0;
+}
+
 static int vnc_to(void *t, const char *v, struct error *err)
 {
     uint64_t n;
@@ -203,9 +216,9 @@ static int vnc_accept(void *t, const char *v, struct error *err) { return 0; }
 static const struct option_key vnc_keys[] = {
     { "vnc", vnc_accept, NULL }, { "id", vnc_accept, NULL }, { "password", vnc_password, NULL }, { "to", vnc_to, NULL },
     { "websocket", vnc_websocket, NULL }, { "share", vnc_share, NULL }, { "lossy", vnc_off, NULL },
-    { "tls-creds", NULL, "TLS is not in this version; tunnel the port through ssh, or use password=on in a trusted network" },
-    { "sasl", vnc_off, NULL }, { "reverse", vnc_off, NULL }, { "power-control", vnc_off, NULL },
-    { "password-secret", NULL, "use password=on, and set_password in the monitor" },
+    { "tls-creds", vnc_tls_creds, NULL },
+    { "sasl", vnc_off, NULL }, { "tls-authz", NULL, "give out client certificates of an authority of your own instead: tls-creds-x509 with verify-peer=on" }, { "reverse", vnc_off, NULL }, { "power-control", vnc_off, NULL },
+    { "password-secret", vnc_password_secret, NULL },
     { NULL, NULL, NULL },
 };
 
@@ -235,6 +248,7 @@ int option_vnc(struct vm_options *o, const char *arg, struct error *err)
     o->display_given = true;
     o->config.has_vnc = strcmp(l.pair[0].value, "none") != 0;
     o->config.vnc = (struct vnc_config){ 0 };
+    o->vnc_tls_creds = o->vnc_password_secret = NULL;
     if (!o->config.has_vnc) return l.count == 1 ? 0 : error_set(err, "-vnc none takes nothing else");
     if (vnc_address(o, l.pair[0].value, err) < 0) return -1;
     return option_list_apply(&l, "-vnc", vnc_keys, o, err);

@@ -128,7 +128,7 @@ static const struct row rows[] = {
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
     { "display", "none|web[=[ADDR:]PORT]|vnc=ADDRESS", "where the screen is shown: nowhere, in a browser (the URL is printed), to VNC clients", option_display },
     { "vga", "std|none", "graphic card", option_vga },
-    { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
+    { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
     { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
@@ -253,7 +253,7 @@ static int options_finish(struct vm_options *o, struct error *err)
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
     if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
     if (memory_finish(o, err) < 0) return -1;
-    if (console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
+    if (vnc_finish(o, err) < 0 || console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
     return firmware_finish(o, err);
 }
 
@@ -285,6 +285,7 @@ enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **a
 
 void vm_options_free(struct vm_options *o)
 {
+    vm_tls_free(o);
     secrets_free(&o->secrets);
     arena_free(o->arena);
     o->arena = NULL;

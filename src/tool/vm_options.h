@@ -8,6 +8,7 @@
 #include "tool/secrets.h"
 
 struct error;
+struct nbd_tls;
 
 /* What a -device says about its drive: werror=, rerror= (NULL: the drive's), bootindex= (NULL: none). */
 struct drive_errors { const char *read, *write, *boot_index; };
@@ -35,6 +36,11 @@ struct vm_options {
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;
     struct secrets secrets;                                   /* -object secret */
+    struct option_list tls_object[4];                         /* -object tls-creds-* */
+    unsigned tls_object_count;
+    const char *vnc_tls_creds, *vnc_password_secret;          /* ids, resolved at the end */
+    struct nbd_tls *vnc_tls;
+    struct vnc_tls_source vnc_tls_source;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;
     struct { const char *id; struct p9_config config; bool used; } fsdev[16];   /* -fsdev, -virtfs */

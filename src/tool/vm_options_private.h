@@ -14,6 +14,10 @@ option_fn option_machine, option_accel, option_enable_kvm;
 option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
 /* vm_display.c */
 option_fn option_vga, option_vnc, option_web;
+/* vm_tls.c */
+int object_tls(struct vm_options *o, const struct option_list *l, struct error *err);
+int vnc_finish(struct vm_options *o, struct error *err);
+void vm_tls_free(struct vm_options *o);
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 /* "vgamem_mb=32" of -global VGA.vgamem_mb=32. */
 int global_vga(struct vm_options *o, const char *property, struct error *err);

@@ -160,18 +160,20 @@ static const struct option_key builtin_keys[] = { { "qom-type", virtio_set_accep
 int option_object(struct vm_options *o, const char *arg, struct error *err)
 {
     static const char *const names[] = { "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd",
-                                         "memory-backend-file", "secret", NULL };
+                                         "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", NULL };
     struct option_list l;
     unsigned which;
 
     if (!strcmp(arg, "help")) {
-        printf("List of user creatable objects:\n  filter-dump\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n");
+        printf("List of user creatable objects:\n  filter-dump\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n"
+               "  tls-creds-anon\n  tls-creds-x509\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
     if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
+    if (which > 6) return object_tls(o, &l, err);
     if (which == 6) return option_list_apply(&l, "-object secret", secret_keys, NULL, err) < 0 ? -1 : secrets_add(&o->secrets, &l, err);
     if (which >= 3) return object_memory(o, &l, err);
     if (o->rng_count == ARRAY_SIZE(o->rng)) return error_set(err, "-object: more than %zu random number sources", ARRAY_SIZE(o->rng));

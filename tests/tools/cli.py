@@ -134,7 +134,7 @@ BAD = [
     ('-serial file:/nonexistent/x', '/nonexistent/x'),
     ('-D /nonexistent/x -d int', '/nonexistent/x'),
     # what this version has not, by name
-    ('-vnc :1,tls-creds=t', 'through ssh'),
+    ('-vnc :1,tls-creds=t', "has the id 't'"),
     ('-vnc foo', 'HOST:N or unix:PATH'),
     ('-vnc 127.0.0.1:x', "not 'x'"),
     ('-vnc 127.0.0.1:70000', '-vnc'),
