@@ -195,7 +195,25 @@ def debian_test(a):
     return f'login after {seconds:.0f} s, power-off, image clean'
 
 
-TESTS = {'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'refused': refused_test}
+def network_test(a):
+    """The option ROMs' UEFI half: a program by TFTP, with two cards; -boot n alone chooses it."""
+    programs('grub-mkimage')
+    need('/usr/lib/grub/x86_64-efi/moddep.lst', 'grub-efi-amd64-bin')
+    need('/usr/lib/ipxe/qemu/efi-e1000.rom', 'ipxe-qemu')
+    config = os.path.join(a.dir, 'grub.cfg')
+    with open(config, 'w') as f:
+        f.write('echo STARTED-BY-NETWORK.\nhalt\n')
+    subprocess.run(['grub-mkimage', '-O', 'x86_64-efi', '-c', config, '-p', '/', '-o', os.path.join(a.dir, 'boot.efi'), 'normal', 'echo', 'halt'], check=True)
+    for card in ('e1000', 'virtio-net-pci'):
+        with Machine(a.vmm, ['-m', '256', '-vga', 'none', '-nic', f'user,model={card},tftp={a.dir},bootfile=boot.efi', '-boot', 'n'] + flash(fresh(a)), 120 * a.scale,
+                     log=a.log) as m:
+            m.serial(r'STARTED-BY-NETWORK\.')
+            if m.end():
+                m.fail('the status is not 0')
+    return 'e1000, virtio-net-pci'
+
+
+TESTS = {'network': network_test, 'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'refused': refused_test}
 
 
 def main():
