@@ -7,6 +7,7 @@
  * 5Bh-5Dh memory sizes, 38h/3Dh boot order, 39h disk translation, 5Fh CPUs (SeaBIOS, src/hw/rtc.h).
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -140,6 +141,26 @@ static int boot_files_set(struct machine *m, struct error *err)
     return 0;
 }
 
+/* Files of the user's own. Those of the board are never replaced. */
+static int user_files_set(struct machine *m, struct error *err)
+{
+    enum { FILE_MAX = 16 << 20 };
+
+    for (unsigned i = 0; i < m->config.fw_cfg_count; i++) {
+        const char *name = m->config.fw_cfg[i].name, *text = m->config.fw_cfg[i].text;
+        uint8_t *data = NULL;
+        size_t size = text ? strlen(text) : 0;
+        int result;
+
+        if (fw_cfg_has_file(m->fw_cfg, name)) return error_set(err, "-fw_cfg: the file '%s' is there already", name);
+        if (!text && !(data = pc_file_read("-fw_cfg", m->config.fw_cfg[i].file, FILE_MAX, &size, err))) return -1;
+        result = fw_cfg_set_file(m->fw_cfg, name, text ? (const uint8_t *)text : data, size, err);
+        free(data);
+        if (result < 0) return -1;
+    }
+    return 0;
+}
+
 /* A kernel that firmware starts. It has copies of its own of what it was given. */
 static int kernel_publish(struct machine *m, struct error *err)
 {
@@ -167,7 +188,7 @@ int pc_fw_cfg_create(struct machine *m, struct error *err)
     pc_device_add(m, m->fw_cfg);
     if (kernel_publish(m, err) < 0) return -1;
     if (numbers_set(m, err) < 0 || e820_set(m, err) < 0 || boot_files_set(m, err) < 0) return -1;
-    return smbios_publish(&m->smbios, m->fw_cfg, err);
+    return smbios_publish(&m->smbios, m->fw_cfg, err) < 0 ? -1 : user_files_set(m, err);
 }
 
 /* ---- CMOS ---- */

@@ -13,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "tool/vm_options_private.h"
 
 #define DESCRIPTORS "/usr/share/qemu/firmware"
@@ -20,6 +21,35 @@
 int option_bios(struct vm_options *o, const char *arg, struct error *err)
 {
     o->config.bios = arg;
+    return 0;
+}
+
+/* ---- -fw_cfg ---- */
+
+struct file_request { const char *name, *file, *text; };
+
+static int file_name(void *t, const char *v, struct error *err) { ((struct file_request *)t)->name = v; return 0; }
+static int file_file(void *t, const char *v, struct error *err) { ((struct file_request *)t)->file = v; return 0; }
+static int file_text(void *t, const char *v, struct error *err) { ((struct file_request *)t)->text = v; return 0; }
+
+static const struct option_key file_keys[] = {
+    { "name", file_name, NULL }, { "file", file_file, NULL }, { "string", file_text, NULL }, { "gen_id", NULL, "not supported in this version" }, { NULL, NULL, NULL },
+};
+
+int option_fw_cfg(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    struct file_request r = { NULL, NULL, NULL };
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "name", err) < 0 || option_list_apply(&l, "-fw_cfg", file_keys, &r, err) < 0) return -1;
+    if (!r.name || !*r.name) return error_set(err, "-fw_cfg: name= is missing");
+    if (!r.file == !r.text) return error_set(err, "-fw_cfg %s: file= or string= is wanted", r.name);
+    if (strncmp(r.name, "opt/", 4)) log_message("-fw_cfg %s: names of users begin with opt/", r.name);
+    if (c->fw_cfg_count == CONFIG_FW_CFG) return error_set(err, "-fw_cfg: more than %d files", CONFIG_FW_CFG);
+    c->fw_cfg[c->fw_cfg_count].name = r.name;
+    c->fw_cfg[c->fw_cfg_count].file = r.file;
+    c->fw_cfg[c->fw_cfg_count++].text = r.text;
     return 0;
 }
 

@@ -53,7 +53,7 @@ int drive_add(struct vm_options *o, const struct drive_config *d, struct error *
 struct drive_config *drive_by_id(struct vm_options *o, const char *id);
 int pflash_add(struct vm_options *o, const char *file, struct error *err);
 /* vm_firmware.c */
-option_fn option_bios, option_pflash, option_firmware_dir;
+option_fn option_bios, option_fw_cfg, option_pflash, option_firmware_dir;
 int machine_flash_set(struct vm_options *o, int chip, const char *id, struct error *err);
 /* Before drives_finish: flash chips take the drives that -machine gave them. */
 int flash_finish(struct vm_options *o, struct error *err);

@@ -99,7 +99,8 @@ def refused_test(a):
     cases = [(['-pflash', need(SECURE, 'ovmf')], 'needs system management mode'), (['-bios', SECURE], 'needs system management mode'),
              (['-drive', f'if=pflash,unit=1,file={store}'], 'chip 0'), (flash(store) + ['-bios', ROM], 'give one'),
              (['-pflash', odd], 'no whole blocks'), (['-pflash', large], '8 MiB'), (['-pflash', CODE, '-pflash', store, '-pflash', store], 'unit=1 exists'),
-             (['-machine', 'pc,pflash0=nix'], 'no drive has this id'), (['-pflash', os.path.join(a.dir, 'not-there')], 'not-there')]
+             (['-fw_cfg', 'opt/a,string=x', '-fw_cfg', 'opt/a,string=y'], 'there already'), (['-fw_cfg', 'opt/a'], 'string='),
+             (['-fw_cfg', 'opt/a,file=/nowhere'], '/nowhere'), (['-machine', 'pc,pflash0=nix'], 'no drive has this id'), (['-pflash', os.path.join(a.dir, 'not-there')], 'not-there')]
     for options, want in cases:
         r = subprocess.run(a.vmm.split() + ['-display', 'none'] + options, capture_output=True, text=True, timeout=30 * a.scale)
         if r.returncode != 1 or want not in r.stderr or r.stderr.count('\n') != 1:
@@ -182,9 +183,11 @@ def debian_test(a):
     disk = os.path.join(a.dir, 'disk.qcow2')
     subprocess.run([os.path.join(SOURCE, 'tools/mk-uefi-disk'), debian_disk(a), disk], check=True, capture_output=True)
     store = fresh(a)
-    with Machine(a.vmm, ['-m', '512', '-nic', 'none', '-drive', f'file={disk},if=virtio'] + flash(store), 400 * a.scale, log=a.log) as m:
+    with Machine(a.vmm, ['-m', '512', '-nic', 'none', '-drive', f'file={disk},if=virtio', '-fw_cfg', 'opt/org.test/word,string=to be read'] + flash(store), 400 * a.scale, log=a.log) as m:
         login(m)
         seconds = m.seconds()
+        if 'to be read' not in shell_of_guest(m, 'modprobe qemu_fw_cfg; cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.test/word/raw'):
+            m.fail('-fw_cfg')
         if 'Boot0000' not in shell_of_guest(m, 'ls /sys/firmware/efi/efivars'):
             m.fail('there are no EFI variables')
         bars = shell_of_guest(m, 'dmesg | grep -c "can.t claim\\|no compatible bridge"; grep -c "PCI Bus" /proc/iomem')

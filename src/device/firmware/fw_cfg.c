@@ -249,6 +249,15 @@ int fw_cfg_set_file(struct device *d, const char *name, const void *data, size_t
     return directory_update(f, err);
 }
 
+bool fw_cfg_has_file(const struct device *d, const char *name)
+{
+    const struct fw_cfg *f = container_of(d, struct fw_cfg, device);
+    unsigned n = 0;
+
+    while (n < f->file_count && strcmp(f->entry[n].name, name)) n++;
+    return n < f->file_count;
+}
+
 void fw_cfg_on_select(struct device *d, const char *name, void (*fn)(void *opaque), void *opaque)
 {
     struct fw_cfg *f = container_of(d, struct fw_cfg, device);

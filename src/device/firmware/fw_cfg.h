@@ -3,6 +3,7 @@
 #ifndef DEVICE_FIRMWARE_FW_CFG_H
 #define DEVICE_FIRMWARE_FW_CFG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,7 @@ int fw_cfg_set_u16(struct device *d, uint16_t key, uint16_t value, struct error 
 int fw_cfg_set_u32(struct device *d, uint16_t key, uint32_t value, struct error *err);
 int fw_cfg_set_u64(struct device *d, uint16_t key, uint64_t value, struct error *err);
 int fw_cfg_set_file(struct device *d, const char *name, const void *data, size_t size, struct error *err);
+bool fw_cfg_has_file(const struct device *d, const char *name);
 /* Called when the guest selects this file, before it reads: the last moment to set it anew, in the same size. One file has that. */
 void fw_cfg_on_select(struct device *d, const char *name, void (*fn)(void *opaque), void *opaque);
 
