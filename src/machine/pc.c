@@ -72,6 +72,15 @@ static void quit_request(void *opaque, int status)
     machine_request_quit(opaque, status, CAUSE_GUEST_SHUTDOWN);
 }
 
+static void rtc_changed(void *opaque, int64_t offset_s)
+{
+    struct machine *m = opaque;
+    unsigned number = m->vcpu_count;             /* its place among those without an id, after the processors */
+
+    for (const struct device *d = m->rtc->next; d; d = d->next) number += !d->id;
+    machine_event(m, "RTC_CHANGE", json_pack("{s:I, s:o}", "offset", (json_int_t)offset_s, "qom-path", json_sprintf("/machine/unattached/device[%u]", number)));
+}
+
 static int timers_create(struct machine *m, struct error *err)
 {
     struct hpet_config hpet = { m->memory,        HPET_DEFAULT_BASE, pc_gsi(m),
@@ -97,6 +106,8 @@ static int timers_create(struct machine *m, struct error *err)
                 : m->config.rtc_clock == RTC_CLOCK_RT ? MC146818_CLOCK_RT
                                                       : MC146818_CLOCK_VM;
     rtc.slew = m->config.rtc_slew;
+    rtc.changed = rtc_changed;
+    rtc.opaque = m;
     if (add(m, NULL, port61_new(&port61, err)) < 0) return -1;
     return add(m, &m->rtc, mc146818_new(&rtc, err));
 }

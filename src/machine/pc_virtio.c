@@ -78,10 +78,17 @@ static struct chardev *port_open(struct machine *m, const char *spec, struct err
     return c;
 }
 
+static void port_opened(void *opaque, const char *id, bool is_open)
+{
+    machine_event(opaque, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", id, "open", is_open));
+}
+
 static struct virtio *serial_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     struct virtio_console_config c = d->console;
 
+    c.guest_opened = port_opened;
+    c.opaque = m;
     c.memory = m->memory;
     c.id = d->id;
     c.options = d->options;

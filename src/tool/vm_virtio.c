@@ -278,7 +278,8 @@ static int port_place(struct vm_options *o, const char *text, struct error *err)
     if (p.nr >= d->console.ports_max || d->console.port[p.nr].present || (p.nr == 0 && !is_console))
         return error_set(err, "-device %s: %s; choose another nr=", l.pair[0].value, p.nr >= d->console.ports_max ? "all ports of the bus are taken"
                          : p.nr == 0 ? "port 0 is for a virtconsole" : "that port is taken");
-    d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = is_console, .name = p.name };
+    d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = is_console, .name = p.name,
+                                                                     .id = option_list_get(&l, "id") };
     if (!p.chardev) return 0;
     d->chardev[p.nr] = chardev_resolve(o, arena_format(o->arena, "chardev:%s", p.chardev), err);
     return d->chardev[p.nr] ? 0 : error_prefix(err, "-device %s", l.pair[0].value);

@@ -514,6 +514,12 @@ def actions(c, schema):
     c.run('input-send-event', events=[{'type': 'rel', 'data': {'axis': 'x', 'value': 5}}, {'type': 'btn', 'data': {'button': 'left', 'down': True}},
                                       {'type': 'key', 'data': {'down': True, 'key': {'type': 'number', 'data': 30}}}])
     c.run('stop')
+    year = 0x42 if time.localtime().tm_year % 100 != 42 else 0x43
+    for line in ('o /b 0x70 9', f'o /b 0x71 {year:#x}'):
+        c.run('human-monitor-command', command_line=line)
+    e = c.wait('RTC_CHANGE')
+    check(schema.problem(schema.entries['RTC_CHANGE']['arg-type'], e, 'RTC_CHANGE') is None and abs(e['offset']) > 86400 * 300, f'RTC_CHANGE {e}')
+    equal(c.run('qom-get', path=e['qom-path'], property='type'), 'mc146818rtc', 'the clock')
     viewer = socket.socket(socket.AF_UNIX)
     viewer.connect('vnc')
     viewer.recv(12)

@@ -22,6 +22,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import qmp                                       # noqa: E402
 from boot import Failure, Machine              # noqa: E402
 from cpio import Skip, initramfs, need         # noqa: E402
 
@@ -130,6 +131,7 @@ if dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct 2>/dev/null; then echo
     with Guest(a, ['virtio_blk'], script, args, libraries(tool), cpus=2) as m:
         m.serial(f'ro 1 0 size {len(data) // 512} serial ospite-5 cache write back', BAD)
         m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
+        qmp.equal(events.wait('VSERPORT_CHANGE'), {'id': 'p0', 'open': True}, 'the port is open')
         m.serial('interrupts [1-9]', BAD)
         m.serial('cache write through', BAD)
         finish(m)
@@ -247,9 +249,11 @@ cat /tmp/got > $port
 echo console; exec 5<>/dev/hvc0; echo hello from hvc0 >&5; read line <&5; echo got $line'''
     agent, console = os.path.join(a.dir, 'agent'), os.path.join(a.dir, 'console')
     args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=r' + options, '-device', 'virtio-serial-pci' + options,
-            '-chardev', f'socket,id=agent,path={agent},server=on,wait=off', '-device', 'virtserialport,chardev=agent,name=agent.0',
+            '-chardev', f'socket,id=agent,path={agent},server=on,wait=off', '-device', 'virtserialport,chardev=agent,name=agent.0,id=p0',
+            '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off',
             '-chardev', f'socket,id=con,path={console},server=on,wait=off', '-device', 'virtconsole,chardev=con']
     with Guest(a, ['virtio_rng', 'virtio_console'], script, args) as m:
+        events = qmp.Client(os.path.join(a.dir, 'qmp'), seconds=120)
         line = m.serial(r'rng virtio_rng\.0 40000 (\w{8}) (\w{8})', BAD)
         if line.group(1) == line.group(2):
             m.fail('the entropy source says the same twice')
@@ -281,9 +285,10 @@ rm /tmp/a; echo freed; read x
 echo total $(grep MemTotal /proc/meminfo); read x
 dd if=/dev/urandom of=/tmp/b bs=1M count=200 2>/dev/null; md5sum /tmp/b > /sum; md5sum -c /sum || echo WRONG sum
 rm /tmp/b; sleep 4; echo reported; read x'''
-    args = ['-device', 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,guest-stats-polling-interval=1' + options]
+    args = ['-device', 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on,guest-stats-polling-interval=1,id=b' + options, '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
     with Guest(a, ['virtio_balloon'], script, args, memory=512) as m:
         m.serial('full', BAD)
+        events = qmp.Client(os.path.join(a.dir, 'qmp'), seconds=120)
         full = resident_mib(m)                              # before the guest may report any of it as free
         m.send('\n')
         m.serial('freed', BAD)
@@ -293,6 +298,7 @@ rm /tmp/b; sleep 4; echo reported; read x'''
             if time.time() > deadline:
                 m.fail('the balloon does not inflate: ' + m.command('info balloon'))
             time.sleep(0.2)
+        qmp.check(events.wait('BALLOON_CHANGE')['actual'] < 512 << 20 and events.run('query-balloon')['actual'] == 200 << 20, 'the balloon as QMP tells it')
         small = resident_mib(m)
         if full - small < 150:
             m.fail(f'{full} MiB in use before, {small} with 312 MiB in the balloon')
@@ -307,6 +313,8 @@ rm /tmp/b; sleep 4; echo reported; read x'''
         reported = resident_mib(m)
         if reported > small + 120:
             m.fail(f'{reported} MiB in use after free pages were reported')
+        stats = events.run('qom-get', path='/machine/peripheral/b', property='guest-stats')
+        qmp.check(stats['last-update'] > time.time() - 60 and stats['stats']['stat-total-memory'] > 400 << 20, f'guest-stats: {stats}')
         for word in ('total memory', 'free memory', 'minor faults'):
             if word not in m.command('info balloon'):
                 m.fail('no statistics: ' + m.command('info balloon'))

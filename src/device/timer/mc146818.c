@@ -40,6 +40,7 @@ struct mc146818 {
     uint8_t ram[128];
     int64_t base_s;                  /* seconds since 1970 that the clock shows at base_ns of its clock */
     int64_t base_ns;
+    int64_t first_s, first_ns;       /* both as they were at power-on */
     int64_t seen_s;                  /* last second whose update made its flags */
     uint64_t seen_period;            /* number of the last period that made its flag */
 };
@@ -126,8 +127,11 @@ static void registers_refresh(struct mc146818 *s)
 /* The clock starts from what the registers show; fraction_ns of that second have gone by. */
 static void time_set(struct mc146818 *s, int64_t fraction_ns)
 {
+    int64_t now = clock_ns(s);
+
     s->base_s = s->seen_s = registers_time(s);
-    s->base_ns = clock_ns(s) - fraction_ns;
+    s->base_ns = now - fraction_ns;
+    if (s->config.changed) s->config.changed(s->config.opaque, s->base_s - s->first_s - (now - s->first_ns) / NS_PER_SECOND);
 }
 
 /* ---- interrupt flags ---- */
@@ -399,6 +403,8 @@ static void power_on(struct mc146818 *s)
         s->base_s = s->config.date_s;
         s->base_ns = clock_ns(s);
     }
+    s->first_s = s->base_s;
+    s->first_ns = s->base_ns;
     s->seen_s = s->base_s;
 }
 

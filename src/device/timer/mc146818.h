@@ -24,6 +24,9 @@ struct mc146818_config {
     enum mc146818_clock clock;     /* what drives it from then on */
     bool slew;                     /* periodic interrupts that the guest missed are made good */
     int64_t date_s;                /* for MC146818_DATE: seconds since 1970, shown as they are */
+    /* The guest has set it: so many seconds from what it would show otherwise. NULL: nobody wants to know. */
+    void (*changed)(void *opaque, int64_t offset_s);
+    void *opaque;
 };
 /* Realized and reset; NULL with *err when out of memory. */
 struct device *mc146818_new(const struct mc146818_config *config, struct error *err);

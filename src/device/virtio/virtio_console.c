@@ -106,6 +106,15 @@ static void port_introduce(struct console *c, unsigned id)
     if (c->port[id]->host_open) message_send(c, id, PORT_OPEN, 1, NULL);
 }
 
+static void guest_open_set(struct console *c, unsigned id, bool open)
+{
+    const struct virtio_console_config *config = &c->config;
+    bool changes = c->port[id]->guest_open != open;
+
+    c->port[id]->guest_open = open;
+    if (changes && config->guest_opened && config->port[id].id) config->guest_opened(config->opaque, config->port[id].id, open);
+}
+
 static void control_handle(struct console *c, const struct control *m)
 {
     unsigned event = le16_get(m->event), value = le16_get(m->value), id = le32_get(m->id);
@@ -118,7 +127,7 @@ static void control_handle(struct console *c, const struct control *m)
     if (id >= c->config.ports_max || !c->port[id]) return;
     if (event == PORT_READY && value) port_introduce(c, id);
     if (event == PORT_OPEN) {
-        c->port[id]->guest_open = value != 0;
+        guest_open_set(c, id, value != 0);
         chardev_accept_input(c->config.port[id].chardev);
     }
 }
@@ -303,7 +312,7 @@ static void reset(struct virtio *v)
     c->messages = 0;
     for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++) {
         if (!c->port[i]) continue;
-        c->port[i]->guest_open = false;
+        guest_open_set(c, i, false);
         c->port[i]->received_bytes = 0;
     }
 }

@@ -10,6 +10,7 @@ enum { VIRTIO_CONSOLE_PORTS_MAX = 31 };
 
 struct virtio_console_port_config {
     bool present, is_console;
+    const char *id;                      /* the user's, or NULL */
     const char *name;                    /* what the guest finds under /dev/virtio-ports; NULL: none */
     struct chardev *chardev;             /* stays the caller's; NULL: bytes go nowhere */
 };
@@ -17,6 +18,8 @@ struct virtio_console_config {
     struct memory_map *memory;
     const char *id;
     unsigned ports_max;                  /* 1..31 */
+    void (*guest_opened)(void *opaque, const char *id, bool is_open);    /* a program there did so with a port that has an id; may be NULL */
+    void *opaque;
     struct virtio_console_port_config port[VIRTIO_CONSOLE_PORTS_MAX];   /* by port number; 0 is for a console */
     struct virtio_options options;
 };
