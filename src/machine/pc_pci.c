@@ -73,6 +73,7 @@ void pc_started(struct machine *m)
     for (unsigned i = 0; i < m->config.ahci_count; i++)
         if (m->ahci[i]) ahci_retry(m->ahci[i]);
     pc_virtio_started(m);
+    pc_usb_started(m);
     pc_networks_started(m);
 }
 

@@ -82,6 +82,8 @@ int pc_display_create(struct machine *m, struct error *err);
 
 /* pc_usb.c: controllers and what is plugged in. */
 int pc_usb_create(struct machine *m, struct error *err);
+/* The machine runs again. */
+void pc_usb_started(struct machine *m);
 /* Plugs in one more device, at any time. NULL with *err. */
 struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *config, struct error *err);
 /* Pulls out a device that pc_usb_add made, and what hangs behind it. */

@@ -8,6 +8,8 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "device/usb/hid.h"
+#include "device/usb/hub.h"
+#include "device/usb/storage.h"
 #include "device/usb/uhci.h"
 #include "machine/pc_private.h"
 
@@ -38,10 +40,22 @@ int pc_usb_create(struct machine *m, struct error *err)
 
 /* ---- devices ---- */
 
+static struct usb_device *storage_create(struct machine *m, const struct usb_device_config *c, struct error *err)
+{
+    const struct drive_config *d = &m->config.drive[c->drive];
+    struct usb_storage_config s = { .id = c->id, .serial = c->serial ? c->serial : d->serial };
+
+    s.unit = (struct scsi_unit_config){ .node = m->drive[c->drive], .is_cdrom = d->media == MEDIA_CDROM, .serial = s.serial, .on_error = pc_error_policy(m, c->drive),
+                                        .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC };
+    return usb_storage_new(&s, err);
+}
+
 static struct usb_device *device_create(struct machine *m, const struct usb_device_config *c, struct error *err)
 {
     struct hid_config hid = { .id = c->id, .serial = c->serial, .full_speed_only = c->full_speed_only, .input = m->input };
 
+    if (c->kind == USB_KIND_HUB) return usb_hub_new(c->id, c->serial, err);
+    if (c->kind == USB_KIND_STORAGE) return storage_create(m, c, err);
     hid.kind = c->kind == USB_KIND_KEYBOARD ? HID_KEYBOARD : c->kind == USB_KIND_MOUSE ? HID_MOUSE : HID_TABLET;
     return hid_new(&hid, err);
 }
@@ -56,10 +70,19 @@ static struct usb_bus *bus_find(struct machine *m, const char *name, struct erro
     return b;
 }
 
+/* The last free port of a bus gets a hub, so that there is always one more. */
+static int hub_insert(struct machine *m, struct usb_bus *b, const struct usb_device_config *c, struct error *err)
+{
+    struct usb_device_config hub = { .kind = USB_KIND_HUB, .bus = b->name };
+
+    if (c->port || c->kind == USB_KIND_HUB || usb_ports_free(b) != 1) return 0;
+    return pc_usb_add(m, &hub, err) ? 0 : -1;
+}
+
 struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *c, struct error *err)
 {
     struct usb_bus *b = bus_find(m, c->bus, err);
-    struct usb_device *d = b ? device_create(m, c, err) : NULL;
+    struct usb_device *d = b && hub_insert(m, b, c, err) == 0 ? device_create(m, c, err) : NULL;
 
     if (d && usb_attach(b, c->port, d, err) < 0) {
         device_destroy(&d->device);
@@ -69,13 +92,36 @@ struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config 
     return d;
 }
 
-void pc_usb_remove(struct machine *m, struct usb_device *d)
+static void device_unlist(struct machine *m, const struct device *d)
 {
     struct device **at = &m->devices;
 
-    while (*at && *at != &d->device) at = &(*at)->next;
-    if (*at) *at = d->device.next;
+    while (*at && *at != d) at = &(*at)->next;
+    if (*at) *at = d->next;
+}
+
+/* Something that hangs on d, or NULL. */
+static struct usb_device *behind(const struct usb_device *d)
+{
+    size_t n = d->port ? strlen(d->port->path) : 0;
+
+    for (const struct usb_port *p = n ? d->port->bus->ports : NULL; p; p = p->next)
+        if (p->device && !strncmp(p->path, d->port->path, n) && p->path[n] == '.') return p->device;
+    return NULL;
+}
+
+void pc_usb_remove(struct machine *m, struct usb_device *d)
+{
+    for (struct usb_device *child; (child = behind(d));) pc_usb_remove(m, child);
+    device_unlist(m, &d->device);
     device_destroy(&d->device);
+}
+
+void pc_usb_started(struct machine *m)
+{
+    for (const struct usb_bus *b = m->usb; b; b = b->next)
+        for (const struct usb_port *p = b->ports; p; p = p->next)
+            if (p->device) usb_storage_retry(p->device);
 }
 
 /* ---- for the monitor ---- */

@@ -12,11 +12,12 @@ struct usb_controller_config {
     const char *id;                    /* the user's or NULL; its bus is then usb-bus.N */
     int devfn;                         /* -1: the next free slot */
 };
-enum usb_kind { USB_KIND_KEYBOARD, USB_KIND_MOUSE, USB_KIND_TABLET };
+enum usb_kind { USB_KIND_KEYBOARD, USB_KIND_MOUSE, USB_KIND_TABLET, USB_KIND_HUB, USB_KIND_STORAGE };
 struct usb_device_config {
     enum usb_kind kind;
     const char *id, *bus, *port, *serial;    /* all may be NULL: the first bus, the first free port, a serial number made of the place */
     bool full_speed_only;
+    unsigned drive;                    /* storage: which of machine_config's */
 };
 struct usb_config {
     struct usb_controller_config controller[CONFIG_USB_CONTROLLERS];

@@ -429,6 +429,8 @@ static const struct {
     { "usb-tablet", "usb-bus", "a pointer with positions, which is not captured", device_usb },
     { "usb-mouse", "usb-bus", "USB mouse", device_usb },
     { "usb-kbd", "usb-bus", "USB keyboard", device_usb },
+    { "usb-hub", "usb-bus", "USB hub with eight ports", device_usb },
+    { "usb-storage", "usb-bus", "USB stick, or CD-ROM drive, with drive=ID", device_usb },
     { "VGA", "PCI", "standard VGA", device_vga },
     { "bochs-display", "PCI", "a frame buffer with the Bochs extensions, without VGA", device_vga },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },

@@ -536,7 +536,7 @@ int drives_finish(struct vm_options *o, struct error *err)
 
     for (unsigned i = 0; i < o->ide_device_count; i++)
         if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
-    if (floppies_finish(o, err) < 0 || virtio_finish(o, err) < 0) return -1;
+    if (floppies_finish(o, err) < 0 || virtio_finish(o, err) < 0 || usb_drives_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
         o->config.drive[i].open.objects = secrets_objects(&o->secrets);
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;

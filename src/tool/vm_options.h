@@ -21,6 +21,8 @@ struct vm_options {
     bool usb;                        /* the board's own controller */
     struct usb_device_config usb_device[CONFIG_USB_DEVICES];  /* -device usb-*, which come behind those of -usbdevice */
     unsigned usb_device_count;
+    const char *usb_drive[CONFIG_USB_DEVICES];                /* ids, resolved at the end */
+    struct drive_errors usb_errors[CONFIG_USB_DEVICES];       /* likewise */
     const char *pidfile, *process_name, *firmware_dir[8];
     unsigned firmware_dir_count;
     const char *flash_id[2];         /* -machine pflash0=, pflash1= */

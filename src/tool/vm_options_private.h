@@ -27,6 +27,8 @@ int device_usb(struct vm_options *o, const char *arg, const struct option_list *
 int device_usb_controller(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 /* -usb, or usb= of -machine. */
 int usb_enable(struct vm_options *o, bool on, struct error *err);
+/* Connects the drives of sticks; then the rest. */
+int usb_drives_finish(struct vm_options *o, struct error *err);
 int usb_finish(struct vm_options *o, struct error *err);
 /* vm_share.c */
 option_fn option_virtfs, option_fsdev;

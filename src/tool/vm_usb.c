@@ -27,6 +27,8 @@ int option_usb(struct vm_options *o, const char *arg, struct error *err) { retur
 struct usb_request_option {
     struct vm_options *o;
     struct usb_device_config d;
+    const char *drive;
+    struct drive_errors errors;
 };
 
 static struct usb_device_config *of(void *t) { return &((struct usb_request_option *)t)->d; }
@@ -52,12 +54,24 @@ static int set_version(void *t, const char *v, struct error *err)
     return 0;
 }
 
+static int set_drive(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->drive = v; return 0; }
+static int set_werror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.write = v; return 0; }
+static int set_rerror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.read = v; return 0; }
+
 #define COMMON_KEYS { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "port", set_port, NULL }, { "serial", set_serial, NULL }
 static const struct option_key hid_keys[] = { COMMON_KEYS, { "usb_version", set_version, NULL }, { NULL, NULL, NULL } };
+
+static const struct option_key hub_keys[] = { COMMON_KEYS, { NULL, NULL, NULL } };
+static const struct option_key storage_keys[] = {
+    COMMON_KEYS, { "drive", set_drive, NULL }, { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
+    { "removable", NULL, "the stick's medium cannot be taken out in this version; leave it out" },
+    { "bootindex", NULL, "not supported in this version; use -boot order=" }, { NULL, NULL, NULL },
+};
 
 static const struct { const char *name, *legacy; enum usb_kind kind; const struct option_key *keys; } kinds[] = {
     { "usb-tablet", "tablet", USB_KIND_TABLET, hid_keys }, { "usb-mouse", "mouse", USB_KIND_MOUSE, hid_keys },
     { "usb-kbd", "keyboard", USB_KIND_KEYBOARD, hid_keys },
+    { "usb-hub", NULL, USB_KIND_HUB, hub_keys }, { "usb-storage", NULL, USB_KIND_STORAGE, storage_keys },
 };
 
 int device_usb(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
@@ -70,6 +84,9 @@ int device_usb(struct vm_options *o, const char *arg, const struct option_list *
     if (o->usb_device_count == ARRAY_SIZE(o->usb_device)) return error_set(err, "-device %s: more than %zu USB devices", kinds[n].name, ARRAY_SIZE(o->usb_device));
     if (option_list_apply(l, arena_format(o->arena, "-device %s", kinds[n].name), kinds[n].keys, &r, err) < 0) return -1;
     r.d.kind = kinds[n].kind;
+    if (r.d.kind == USB_KIND_STORAGE && !r.drive) return error_set(err, "-device usb-storage needs drive=ID of a -drive if=none");
+    o->usb_drive[o->usb_device_count] = r.drive;
+    o->usb_errors[o->usb_device_count] = r.errors;
     o->usb_device[o->usb_device_count++] = r.d;
     return 0;
 }
@@ -118,6 +135,33 @@ int device_usb_controller(struct vm_options *o, const char *arg, const struct op
     if (option_list_get(l, "help")) return keys_show(name, controller_keys);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controller_keys, &r, err) < 0) return -1;
     return controller_add(o, &(struct usb_controller_config){ USB_CONTROLLER_UHCI, r.d.id, r.d.pci.devfn }, err);
+}
+
+static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    const char *id = o->usb_drive[n];
+    struct drive_config *d;
+    unsigned i = 0;
+
+    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, id))) i++;
+    if (i == c->drive_count) return error_set(err, "-device usb-storage: no -drive has the id '%s'", id);
+    d = &c->drive[i];
+    if (d->interface != DRIVE_IF_NONE) return error_set(err, "-device usb-storage: drive '%s' is in use already; give it if=none", id);
+    if (!d->open.filename && d->media == MEDIA_DISK) return error_set(err, "-device usb-storage: drive '%s' has no file=", id);
+    if (drive_errors_set(o, d, &o->usb_errors[n], err) < 0) return error_prefix(err, "-device usb-storage");
+    if (d->media == MEDIA_CDROM) d->open.readonly = true;
+    d->interface = DRIVE_IF_USB;
+    d->device_id = o->usb_device[n].id;
+    o->usb_device[n].drive = i;
+    return 0;
+}
+
+int usb_drives_finish(struct vm_options *o, struct error *err)
+{
+    for (unsigned i = 0; i < o->usb_device_count; i++)
+        if (o->usb_device[i].kind == USB_KIND_STORAGE && drive_resolve(o, i, err) < 0) return -1;
+    return 0;
 }
 
 int usb_finish(struct vm_options *o, struct error *err)

@@ -3,12 +3,16 @@
 """usb.py --vmm CMD --guests DIR --evdev PROGRAM TEST...   USB by Linux' own drivers and by SeaBIOS.
 
 pointer   a VNC client points at nine pixels of a guest on bochs-drm: the tablet says the same pixel; buttons, wheel; the PS/2 mouse when chosen
+boot      SeaBIOS starts GRUB from a USB stick, and takes keys from a USB keyboard behind a hub
+disk      a stick and a CD-ROM drive behind a hub: read, written, flushed; the image afterwards
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
+import hashlib
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,10 +20,10 @@ import time
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [here, os.path.join(os.path.dirname(here), 'display')]
-from boot import Failure                             # noqa: E402
-from cpio import Skip                                         # noqa: E402
+from boot import Failure, Machine                             # noqa: E402
+from cpio import Skip, need                                         # noqa: E402
 from rfb import EXT_SIZE, POINTER, RAW, Client                # noqa: E402
-from virtio import BAD, Guest                                 # noqa: E402
+from virtio import BAD, MIB, Guest                                 # noqa: E402
 
 HID = ['evdev', 'usbhid', 'hid_generic']
 
@@ -106,7 +110,73 @@ def pointer(a):
     return f'nine pixels of {width}x{height}, four buttons, wheel, a drag; then the PS/2 mouse'
 
 
-TESTS = {'pointer': pointer}
+CONTROLLERS = {'uhci': (['-usb'], 'uhci_hcd')}
+
+
+def boot(a):
+    for name, (args, _) in CONTROLLERS.items():
+        iso = os.path.join(a.dir, name)
+        shutil.copy(need('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc'), iso)       # an image for sticks, too
+        args = args + ['-net', 'none', '-drive', f'file={iso},if=none,id=d,format=raw', '-device', 'usb-hub', '-device', 'usb-storage,drive=d', '-device', 'usb-kbd']
+        with Machine(a.vmm, args, 120 * a.scale, serial=False, log=a.log) as m:
+            if m.screen(r'grub>|Use the').group(0) != 'grub>':
+                m.command('sendkey c')
+                m.screen('grub>')
+            for key in ('l', 's', 'ret'):
+                m.command(f'sendkey {key}')
+                time.sleep(0.3)
+            m.screen(re.escape('(hd0'))
+            if 'QEMU USB Keyboard' not in m.command('info usb'):
+                m.fail('info usb does not list the keyboard')
+    return f'GRUB from a stick, keys from a keyboard, on {", ".join(CONTROLLERS)}'
+
+
+def disk_one(a, name, controller, module):
+    data, second = random.Random(5).randbytes(8 * MIB), bytearray(random.Random(6).randbytes(8 * MIB))
+    paths = [os.path.join(a.dir, name + n) for n in ('-first', '-second', '-cd')]
+    for path, content in zip(paths, (data, second, data[:MIB * 2])):
+        with open(path, 'wb') as f:
+            f.write(content)
+    script = f'''
+i=0; while [ ! -b /dev/sda -o ! -b /dev/sdb -o ! -b /dev/sr0 ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+f=sda; s=sdb; [ "$(cat /sys/block/sda/ro)" = 1 ] || {{ f=sdb; s=sda; }}
+echo ro $(cat /sys/block/$f/ro) $(cat /sys/block/$s/ro)
+echo sum $(dd if=/dev/$f bs=1M iflag=direct 2>/dev/null | md5sum)
+echo cd $(dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum) $(cat /sys/block/sr0/size)
+dd if=/dev/$f of=/dev/$s bs=32k count=100 oflag=direct 2>/dev/null &
+dd if=/dev/$f of=/dev/$s bs=64k skip=60 seek=60 2>/dev/null &
+wait
+sync
+dd if=/dev/zero of=/dev/$s bs=512 seek=3 count=1 conv=notrunc oflag=direct 2>/dev/null
+if dd if=/dev/zero of=/dev/$f bs=4k count=1 oflag=direct 2>/dev/null; then echo WRONG written; fi
+dmesg | grep -i 'reset.*usb' && echo WRONG reset
+dmesg -c > /dev/null'''
+    args = controller + ['-net', 'none', '-drive', f'file={paths[0]},if=none,format=raw,id=f,readonly=on', '-drive', f'file={paths[1]},if=none,format=raw,id=s',
+                         '-drive', f'file={paths[2]},if=none,format=raw,id=c,media=cdrom', '-device', 'usb-storage,drive=f', '-device', 'usb-storage,drive=s',
+                         '-device', 'usb-storage,drive=c']
+    with Guest(a, ['all', module, 'usb_storage', 'sd_mod', 'sr_mod'], script, args, seconds=180, cpus=2) as m:
+        m.serial('ro 1 0', BAD)
+        m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
+        m.serial(f'cd {hashlib.md5(data[:MIB * 2]).hexdigest()} - {2 * MIB // 512}', BAD)
+        m.serial('OSPITE-DONE', BAD.replace('|I/O error', ''))
+        if m.end():
+            m.fail('the status is not 0')
+    second[:100 * 32768] = data[:100 * 32768]
+    second[60 * 65536:] = data[60 * 65536:]
+    second[3 * 512:4 * 512] = bytes(512)
+    if open(paths[1], 'rb').read() != second:
+        raise Failure('what the guest wrote is not in the image')
+    if open(paths[0], 'rb').read() != data:
+        raise Failure('a read-only stick was written')
+
+
+def disk(a):
+    for name, (args, module) in CONTROLLERS.items():
+        disk_one(a, name, args, module)
+    return f'two sticks and a CD-ROM, 8 MiB read and written, on {", ".join(CONTROLLERS)}'
+
+
+TESTS = {'pointer': pointer, 'boot': boot, 'disk': disk}
 
 
 def main():

@@ -75,6 +75,38 @@ static void control(unsigned address)
     put32(QUEUES + 16 * queue + 4, DESCRIPTORS + 32 * first);
 }
 
+/* A command for a stick, its data, its status. */
+static void bulk(struct uhci *s, unsigned address)
+{
+    unsigned first = below(DESCRIPTOR_COUNT - 8), queue = below(QUEUE_COUNT), n = 1;
+    uint32_t at = DATA + below(1000), length;
+    uint8_t command[31];
+    bool in;
+
+    usb_command_make(command);
+    memcpy(&length, command + 8, 4);
+    in = command[12];
+    descriptor(first, 0xe1, address, 2, below(40) ? 31 : below(64), (DESCRIPTORS + 32 * (first + 1)) | 4);
+    memcpy(ram + at, command, sizeof(command));
+    put32(DESCRIPTORS + 32 * first + 12, at);
+    for (; length && n < 7; n++) {
+        unsigned here = MIN(length, 1024u);
+
+        descriptor(first + n, in ? 0x69 : 0xe1, address, in ? 1 : 2, here, (DESCRIPTORS + 32 * (first + n + 1)) | 4);
+        length -= here;
+    }
+    descriptor(first + n, 0x69, address, 1, below(10) ? 13 : below(64), below(4) ? 1 : any_link());
+    put32(QUEUES + 16 * queue + 4, DESCRIPTORS + 32 * first);
+    put32(FRAMES, (QUEUES + 16 * queue) | 2);
+    for (n = below(6); n; n--) {
+        s->frnum = 0;
+        uhci_frame_run(s);
+        machine_unlock();
+        loop_step(0);
+        machine_lock();
+    }
+}
+
 static void frame(void)
 {
     for (unsigned n = 0; n < 4; n++) descriptor(below(DESCRIPTOR_COUNT), below(200) ? (below(3) ? 0x69 : 0xe1) : below(256), below(6), below(10) ? below(3) : below(16),
@@ -109,7 +141,7 @@ static void count(void)
 
 static void step(struct pci_bus *pci, struct usb_bus *bus, struct device *d)
 {
-    switch (below(14)) {
+    switch (below(17)) {
     case 0 ... 2: frame(); break;
     case 3 ... 5: control(below(6)); break;
     case 6 ... 7: usb_devices_poke(); break;
@@ -120,6 +152,7 @@ static void step(struct pci_bus *pci, struct usb_bus *bus, struct device *d)
     case 9: if (below(100) == 0) device_reset(d); break;
     case 10: if (below(6) == 0 || get(2, 2) & 0x20) begin(pci); break;
     case 11: if (below(20) == 0) usb_devices_replug(bus); break;
+    case 12 ... 14: bulk((struct uhci *)d, below(4) ? 2 : below(6)); break;
     default:
         set(2, 0x3f, 2);
         for (unsigned n = 0; n < 4; n++) {
@@ -141,6 +174,7 @@ int main(int argc, char **argv)
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 400000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x0481;
     struct pci_bus_config c = { .intx = { { intx, NULL, 0 }, { intx, NULL, 1 }, { intx, NULL, 2 }, { intx, NULL, 3 } } };
     struct error err = { "" };
+    uint64_t requests;
     struct pci_bus *pci;
     struct usb_bus *bus;
     struct device *d;
@@ -163,13 +197,14 @@ int main(int argc, char **argv)
     }
     begin(pci);
     for (uint64_t n = 0; n < steps; n++) step(pci, bus, d);
-    printf("fuzz-uhci: %llu steps, %llu transfers seen finished, %llu failed, %llu frames broken, devices configured %llu times, %llu interrupts, seed %#llx\n", (unsigned long long)steps,
-           (unsigned long long)finished, (unsigned long long)stalls, (unsigned long long)frame_errors, (unsigned long long)usb_devices_configured(), (unsigned long long)interrupts, (unsigned long long)seed);
+    printf("fuzz-uhci: %llu steps, %llu transfers seen finished, %llu failed, %llu frames broken, devices configured %llu times, %llu disk requests, %llu interrupts, seed %#llx\n", (unsigned long long)steps,
+           (unsigned long long)finished, (unsigned long long)stalls, (unsigned long long)frame_errors, (unsigned long long)usb_devices_configured(), (unsigned long long)usb_disk_requests(), (unsigned long long)interrupts, (unsigned long long)seed);
+    requests = usb_disk_requests();
     usb_devices_free();
     device_destroy(d);
     pci_bus_free(pci);
     machine_unlock();
     memory_map_free(memory);
     memory_map_free(ports);
-    return finished > steps / 10 && stalls && frame_errors && usb_devices_configured() && interrupts ? 0 : 1;
+    return finished > steps / 10 && stalls && frame_errors && usb_devices_configured() && requests > steps / 20000 && interrupts ? 0 : 1;
 }

@@ -15,6 +15,10 @@ void usb_devices_poke(void);
 void usb_devices_replug(struct usb_bus *bus);
 /* Eight bytes of a request that devices mostly know. */
 void usb_request_make(uint8_t request[8]);
+/* Thirty-one bytes of a command for a stick. */
+void usb_command_make(uint8_t command[31]);
+/* What the stick's image was asked for. */
+uint64_t usb_disk_requests(void);
 /* How often usb_devices_poke found a device configured. */
 uint64_t usb_devices_configured(void);
 

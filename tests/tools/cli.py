@@ -69,6 +69,8 @@ BAD = [
     ('-usb -device usb-kbd,port=7', 'has no port 7'),
     ('-usb -device usb-kbd,port=1 -device usb-mouse,port=1', 'port 1 of bus usb-bus.0 is taken by a usb-kbd'),
     ('-usb -device usb-tablet,display=d', "display"),
+    ('-usb -device usb-storage', 'usb-storage needs drive=ID'),
+    ('-usb -device usb-storage,drive=nosuch', "no -drive has the id 'nosuch'"),
     ('-overcommit cpu-pm=on', "only 'off' is"),
     ('-boot z', "unknown boot device 'z'"),
     ('-uuid 12', '8-4-4-4-12'),
