@@ -11,6 +11,7 @@
 #include "device/usb/hub.h"
 #include "device/usb/storage.h"
 #include "device/usb/uhci.h"
+#include "device/usb/xhci.h"
 #include "machine/pc_private.h"
 
 static int controller_create(struct machine *m, const struct usb_controller_config *c, struct error *err)
@@ -21,7 +22,8 @@ static int controller_create(struct machine *m, const struct usb_controller_conf
 
     if (c->id) snprintf(name, sizeof(name), "%s.0", c->id);
     else snprintf(name, sizeof(name), "usb-bus.%u", m->usb_buses_unnamed++);
-    d = uhci_new(&(struct uhci_config){ m->pci, c->devfn, c->id, name }, &bus, err);
+    if (c->kind == USB_CONTROLLER_UHCI) d = uhci_new(&(struct uhci_config){ m->pci, c->devfn, c->id, name }, &bus, err);
+    else d = xhci_new(&(struct xhci_config){ m->pci, c->devfn, c->id, name, c->kind == USB_CONTROLLER_XHCI_NEC }, &bus, err);
     if (!d) return -1;
     pc_device_add(m, d);
     while (*at) at = &(*at)->next;
@@ -65,7 +67,7 @@ static struct usb_bus *bus_find(struct machine *m, const char *name, struct erro
     struct usb_bus *b = m->usb;
 
     while (b && name && strcmp(b->name, name)) b = b->next;
-    if (!b && !m->usb) error_set(err, "there is no USB; add -usb");
+    if (!b && !m->usb) error_set(err, "there is no USB; add -usb or -device qemu-xhci");
     else if (!b) error_set(err, "there is no USB bus '%s'; the first is '%s'", name, m->usb->name);
     return b;
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 enum { CONFIG_USB_CONTROLLERS = 8, CONFIG_USB_DEVICES = 32 };
-enum usb_controller_kind { USB_CONTROLLER_UHCI };
+enum usb_controller_kind { USB_CONTROLLER_UHCI, USB_CONTROLLER_XHCI, USB_CONTROLLER_XHCI_NEC };
 struct usb_controller_config {
     enum usb_controller_kind kind;
     const char *id;                    /* the user's or NULL; its bus is then usb-bus.N */

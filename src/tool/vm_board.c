@@ -426,6 +426,8 @@ static const struct {
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-net-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
     { "piix3-usb-uhci", "PCI", "USB 1.1 controller, which -usb adds too", device_usb_controller },
+    { "qemu-xhci", "PCI", "USB 3 controller", device_usb_controller },
+    { "nec-usb-xhci", "PCI", "USB 3 controller (NEC uPD720200)", device_usb_controller },
     { "usb-tablet", "usb-bus", "a pointer with positions, which is not captured", device_usb },
     { "usb-mouse", "usb-bus", "USB mouse", device_usb },
     { "usb-kbd", "usb-bus", "USB keyboard", device_usb },

@@ -130,11 +130,16 @@ static int controller_add(struct vm_options *o, const struct usb_controller_conf
 int device_usb_controller(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
     struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
+    static const struct { const char *name; enum usb_controller_kind kind; } controllers[] = {
+        { "piix3-usb-uhci", USB_CONTROLLER_UHCI }, { "qemu-xhci", USB_CONTROLLER_XHCI }, { "nec-usb-xhci", USB_CONTROLLER_XHCI_NEC },
+    };
     const char *name = l->pair[0].value;
+    unsigned n = 0;
 
+    while (strcmp(controllers[n].name, name)) n++;
     if (option_list_get(l, "help")) return keys_show(name, controller_keys);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controller_keys, &r, err) < 0) return -1;
-    return controller_add(o, &(struct usb_controller_config){ USB_CONTROLLER_UHCI, r.d.id, r.d.pci.devfn }, err);
+    return controller_add(o, &(struct usb_controller_config){ controllers[n].kind, r.d.id, r.d.pci.devfn }, err);
 }
 
 static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
@@ -178,6 +183,6 @@ int usb_finish(struct vm_options *o, struct error *err)
         if (c->devices == CONFIG_USB_DEVICES) return error_set(err, "more than %d USB devices", CONFIG_USB_DEVICES);
         c->device[c->devices++] = o->usb_device[i];
     }
-    if (c->devices && !c->controllers) return error_set(err, "a USB device needs a USB controller; add -usb");
+    if (c->devices && !c->controllers) return error_set(err, "a USB device needs a USB controller; add -usb or -device qemu-xhci");
     return 0;
 }

@@ -110,7 +110,7 @@ def pointer(a):
     return f'nine pixels of {width}x{height}, four buttons, wheel, a drag; then the PS/2 mouse'
 
 
-CONTROLLERS = {'uhci': (['-usb'], 'uhci_hcd')}
+CONTROLLERS = {'uhci': (['-usb'], 'uhci_hcd'), 'xhci': (['-device', 'qemu-xhci'], 'xhci_pci')}
 
 
 def boot(a):
