@@ -10,6 +10,7 @@
 
 struct display;
 struct error;
+struct layout;
 struct vnc_server;
 
 /* Where TLS sessions come from: credentials are not this room's business. */
@@ -41,6 +42,7 @@ struct vnc_config {
     enum vnc_share share;
     bool is_internal;                  /* listens nowhere: clients come by vnc_server_adopt */
     const char *name;                  /* of the guest, or NULL */
+    const struct layout *layout;       /* of viewers that send characters, and of the guest; NULL: American. Stays the caller's */
 };
 
 /* Listens from now on. NULL with *err. */

@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/qkeycode.h"
+#include "display/layout.h"
 #include "display/vnc_private.h"
 
 _Static_assert(QKEY_COUNT <= 256, "key_down");
@@ -31,20 +32,38 @@ static void key_change(struct vnc_client *c, unsigned key, bool down)
     key_send(c, key, down);
 }
 
+/* The key that makes a character, with which modifiers: 1, 0, or -1 where it does not matter. */
+struct stroke { unsigned key; int shift, altgr; };
+
+static struct stroke stroke_of(const struct vnc_client *c, uint32_t keysym)
+{
+    const struct layout *l = c->server->config.layout;
+    const struct layout_key *k = l ? layout_find(l, keysym) : NULL;
+    struct stroke s = { .altgr = l ? 0 : -1 };
+
+    s.key = keysym_key(keysym, &s.shift);
+    if (s.shift < 0) s.altgr = -1;                                 /* no character: its place is the same everywhere */
+    else if (k) s = (struct stroke){ k->key, k->shift, k->altgr };
+    else if (l) s.key = QKEY_UNMAPPED;
+    return s.key == QKEY_UNMAPPED && k ? (struct stroke){ k->key, k->shift, k->altgr } : s;
+}
+
 void vnc_key(struct vnc_client *c, bool down, uint32_t keysym)
 {
-    int wants_shift;
-    unsigned key = keysym_key(keysym, &wants_shift), held = is_down(c, QKEY_SHIFT) ? QKEY_SHIFT : QKEY_SHIFT_R;
+    struct stroke s = stroke_of(c, keysym);
+    unsigned held = is_down(c, QKEY_SHIFT) ? QKEY_SHIFT : QKEY_SHIFT_R;
     bool has_shift = is_down(c, QKEY_SHIFT) || is_down(c, QKEY_SHIFT_R);
     bool letter = (keysym | 0x20) >= 'a' && (keysym | 0x20) <= 'z';
-    bool other = is_down(c, QKEY_CTRL) || is_down(c, QKEY_CTRL_R) || is_down(c, QKEY_ALT) || is_down(c, QKEY_ALT_R);
-    bool mends;
+    bool has_altgr = is_down(c, QKEY_ALT_R), alt = is_down(c, QKEY_ALT) || (has_altgr && !c->server->config.layout);
+    bool mends = down && !alt && !is_down(c, QKEY_CTRL) && !is_down(c, QKEY_CTRL_R);
+    bool shift = mends && s.shift >= 0 && s.shift != has_shift && !(letter && c->caps), altgr = mends && s.altgr >= 0 && s.altgr != has_altgr;
 
-    if (key == QKEY_UNMAPPED) return;
-    mends = down && wants_shift >= 0 && wants_shift != has_shift && !(letter && c->caps) && !other;
-    if (mends) key_send(c, has_shift ? held : QKEY_SHIFT, !has_shift);
-    key_change(c, key, down);
-    if (mends) key_send(c, has_shift ? held : QKEY_SHIFT, has_shift);
+    if (s.key == QKEY_UNMAPPED) return;
+    if (shift) key_send(c, has_shift ? held : QKEY_SHIFT, !has_shift);
+    if (altgr) key_send(c, QKEY_ALT_R, !has_altgr);
+    key_change(c, s.key, down);
+    if (altgr) key_send(c, QKEY_ALT_R, has_altgr);
+    if (shift) key_send(c, has_shift ? held : QKEY_SHIFT, has_shift);
 }
 
 void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t scancode)

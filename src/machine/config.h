@@ -80,6 +80,7 @@ struct machine_config {
         int devfn;                     /* -1: slot 2 */
     } vga;
     bool has_vnc, has_web;
+    const char *layout;                /* of the keyboard, by name; NULL: American */
     struct vnc_config vnc;
     struct web_config web;
     bool has_hpet, has_acpi;

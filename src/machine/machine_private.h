@@ -29,6 +29,7 @@ struct display;
 struct net_backend;
 struct pci_bus;
 struct usb_bus;
+struct layout;
 struct pc_web;
 struct vnc_server;
 
@@ -138,6 +139,7 @@ struct machine {
     struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *dma, *fdc, *ide, *piix3, *ahci[CONFIG_AHCI];
     struct display *display;           /* NULL: no graphic card */
     struct vnc_server *vnc;
+    struct layout *layout;             /* NULL: American */
     struct input *input;               /* keyboards and pointers, and which of them are in use */
     struct input_device ps2_keyboard, ps2_mouse;
     struct usb_bus *usb;               /* list */

@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "device/input/i8042.h"
 #include "display/display.h"
+#include "display/layout.h"
 #include "display/vnc.h"
 #include "machine/pc_private.h"
 
@@ -68,6 +69,7 @@ void pc_input_destroy(struct machine *m)
 {
     loop_post_cancel(&m->ps2_mouse);
     input_free(m->input);
+    layout_free(m->layout);
 }
 
 static json_t *peer_pack(const struct vnc_peer *p)
@@ -99,6 +101,8 @@ int pc_display_create(struct machine *m, struct error *err)
     m->config.vnc.name = m->config.name;
     m->config.vnc.event = vnc_event;
     m->config.vnc.event_opaque = m;
+    if (m->config.layout && !(m->layout = layout_new(m->config.layout, err))) return error_prefix(err, "-k");
+    m->config.vnc.layout = m->layout;
     m->vnc = vnc_server_new(m->display, &m->config.vnc, err);
     return m->vnc ? 0 : error_prefix(err, "-vnc");
 }

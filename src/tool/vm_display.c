@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "device/display/vga.h"
+#include "display/layout.h"
 #include "tool/vm_options_private.h"
 #include "tool/vm_virtio_private.h"
 
@@ -128,6 +129,21 @@ int global_vga(struct vm_options *o, const char *property, struct error *err)
 
     if (option_list_parse(&l, o->arena, property, NULL, err) < 0) return -1;
     return option_list_apply(&l, "-global VGA", vga_keys, o, err);
+}
+
+/* ---- -k ---- */
+
+static void name_show(void *opaque, const char *name) { puts(name); }
+
+int option_layout(struct vm_options *o, const char *arg, struct error *err)
+{
+    if (!strcmp(arg, "help")) {
+        layout_names(name_show, NULL);
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (layout_check(arg, err) < 0) return error_prefix(err, "-k");
+    o->config.layout = arg;
+    return 0;
 }
 
 /* ---- -vnc ---- */

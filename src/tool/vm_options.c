@@ -132,6 +132,7 @@ static const struct row rows[] = {
     { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
     { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },
+    { "k", "LAYOUT", "keyboard layout of viewers that send characters, such as de ('help' lists them)", option_layout },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
       "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
@@ -168,7 +169,6 @@ const char *vm_option_name(unsigned i)
 }
 
 static const struct { const char *name, *why; } refused[] = {
-    { "k", "keys are those of an American keyboard; viewers that send scan codes (TigerVNC, gtk-vnc, noVNC) need no layout" },
     { "spice", "use -vnc HOST:N, or -nographic" },
     { "curses", "use -nographic, or 'screen' in the monitor" },
     { "full-screen", "there is no window in this version; use -vnc HOST:N" },

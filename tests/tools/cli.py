@@ -62,6 +62,7 @@ BAD = [
     ('-device virtio-9p-pci,fsdev=f,mount_tag=x', "no -fsdev has the id 'f'"),
     ('-device vhost-vsock-pci,guest-cid=3', 'use virtserialport'),
     ('-device virtio-tablet-pci', 'use usb-tablet'),
+    ('-k dee', "there is no layout 'dee'; did you mean 'de'?"),
     ('-usbdevice tablte', "did you mean 'tablet'?"),
     ('-usbdevice disk:x.img', '-device usb-storage,drive='),
     ('-device usb-tablet', 'needs a USB controller; add -usb'),
