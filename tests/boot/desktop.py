@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""X.org on Debian with a window manager: desktop.py --vmm CMD --guests DIR --bin DIR
+
+The X server, IceWM, xterm and xeyes on the driver bochs-drm. Seen through VNC: the picture is what X's own xwd tells, the pointer of a USB
+tablet lands where the viewer clicked, keys arrive in xterm, a window follows when it is dragged. Pictures are left in --bin."""
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from boot import Failure, Machine                          # noqa: E402
+from cpio import Skip                                      # noqa: E402
+from guests import SOURCE, login, power_off, shell         # noqa: E402
+from viewer import Screen                                  # noqa: E402
+
+PACKAGES = ('xserver-xorg-core,xserver-xorg-input-evdev,xserver-xorg-input-libinput,xinit,icewm,xterm,x11-apps,x11-xserver-utils,xdotool,'
+            'xfonts-base,fonts-dejavu-core')
+ENVIRONMENT = 'export DISPLAY=:0 HOME=/root'
+BOTTOM = 64                                    # rows not compared: the pointer is parked there, and IceWM's clock ticks
+
+
+def disk_made(a):
+    disk = os.path.join(a.guests, 'desktop.qcow2')
+    if not os.path.exists(disk):
+        for tool in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
+            if not shutil.which(tool):
+                raise Skip(f'{tool} is missing; tools/setup guest installs it')
+        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), disk, 'amd64', PACKAGES], check=True)
+    return disk
+
+
+def position(m):
+    found = re.search(r'x:(\d+) y:(\d+)', shell(m, 'xdotool getmouselocation'))
+    return int(found[1]), int(found[2])
+
+
+def window(m, name):
+    """(x, y, width, height) of a window's inside; the pointer goes to its corner."""
+    text = shell(m, f'w=$(xdotool search --name "^{name}$" | tail -n 1); xdotool mousemove --window $w 0 0 getmouselocation; xdotool getwindowgeometry --shell $w')
+    field = dict(re.findall(r'\b(x|y|WIDTH|HEIGHT)[:=](\d+)', text))
+    if len(field) < 4:
+        m.fail(f'no window {name}: {text}')
+    return tuple(int(field[k]) for k in ('x', 'y', 'WIDTH', 'HEIGHT'))
+
+
+def until(m, what, done, seconds=60):
+    end = time.time() + seconds
+    while not done():
+        if time.time() > min(end, m.deadline):
+            m.fail(f'time is over while waiting for: {what}')
+        time.sleep(0.3)
+
+
+def desktop_start(m):
+    shell(m, ENVIRONMENT)
+    shell(m, '(setsid Xorg :0 vt7 -nolisten tcp -s 0 -dpms > /var/log/x.log 2>&1 &)')
+    until(m, 'the X server', lambda: 'Keyboard' in shell(m, 'xset q 2>&1'))
+    shell(m, 'mkdir -p /root/.icewm; echo ShowTaskBar=0 > /root/.icewm/preferences')      # its clock never rests
+    for program in ('icewm', 'xeyes -geometry 300x200+700+100', 'xterm -T terminal -geometry 80x24+60+80 -fa "DejaVu Sans Mono" -fs 10'):
+        shell(m, f'(setsid {program} > /dev/null 2>&1 &)')
+        time.sleep(1)
+    until(m, 'xterm', lambda: re.search(r'\d+', shell(m, 'xdotool search --onlyvisible --name "^terminal$" 2>/dev/null')))
+
+
+def pointer_check(s, m):
+    """Nine places, one of them each corner."""
+    w, h = s.c.width, s.c.height
+    worst = 0
+    for x in (0, w // 2 + 1, w - 1):
+        for y in (0, h // 3, h - 1):
+            s.c.pointer(0, x, y)
+            s.look(0.5)
+            got = position(m)
+            worst = max(worst, abs(got[0] - x), abs(got[1] - y))
+            if worst > 1:
+                m.fail(f'the viewer points at {(x, y)}, the pointer is at {got}')
+    return worst
+
+
+def typing_check(s, m):
+    x, y, w, h = window(m, 'terminal')
+    s.click(x + w // 2, y + h // 2)
+    for c in 'echo $((6*7)) "Seen_by: X" > /tmp/typed; seq 40\n':
+        s.key(0xff0d if c == '\n' else ord(c))
+        s.look(0.02)
+    until(m, 'what was typed', lambda: '42 Seen_by: X' in shell(m, 'cat /tmp/typed'))
+
+
+def drag_check(s, m):
+    """By its title bar."""
+    x, y, w, _ = window(m, 'terminal')
+    for buttons, dx, dy in ((0, 0, 0), (1, 0, 0), (1, 20, 10), (1, 120, 90), (1, 150, 130), (0, 150, 130)):
+        s.c.pointer(buttons, x + w // 2 + dx, y - 8 + dy)
+        s.look(0.3)
+    until(m, 'the window to follow', lambda: window(m, 'terminal')[:2] == (x + 150, y + 130))
+
+
+def picture_check(s, m):
+    """What the viewer has, against what the X server says that it shows."""
+    s.c.pointer(0, s.c.width - 1, s.c.height - 1)
+    s.settled(3)
+    w, h = s.c.width, s.c.height - BOTTOM
+    s.keep('desktop')
+    shell(m, 'xwd -root -silent > /tmp/w')
+    got = shell(m, f'tail -c {s.c.width * s.c.height * 4} /tmp/w | head -c {w * h * 4} | perl -0777 -pe "s/(...)./\\$1/gs" | sha256sum')
+    bgr, rgb = bytearray(w * h * 3), s.c.pixels[:w * h * 3]
+    bgr[0::3], bgr[1::3], bgr[2::3] = rgb[2::3], rgb[1::3], rgb[0::3]
+    if hashlib.sha256(bgr).hexdigest() not in got:
+        m.fail('the picture is not what xwd tells')
+    return w * h
+
+
+def x_test(a):
+    with tempfile.TemporaryDirectory() as where, \
+            Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', disk_made(a), '-vga', 'std', '-usb', '-usbdevice', 'tablet', '-no-reboot',
+                            '-vnc', f'unix:{where}/vnc'], 400 * a.scale, log=a.log) as m:
+        login(m)
+        desktop_start(m)
+        s = Screen(a, m, f'{where}/vnc', 'desktop')
+        s.look(3)
+        s.keep('start')
+        worst = pointer_check(s, m)
+        typing_check(s, m)
+        pixels = picture_check(s, m)
+        drag_check(s, m)
+        picture_check(s, m)
+        seconds = m.seconds()
+        power_off(m)
+    return f'nine places within {worst} pixels, keys, a dragged window, {pixels} pixels as xwd has them, twice; {seconds:.0f} s'
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--guests', required=True)
+    p.add_argument('--bin', required=True)
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    os.makedirs(a.guests, exist_ok=True)
+    a.log = os.path.join(a.bin, 'desktop.log')
+    try:
+        print(f'PASS x {x_test(a)}')
+    except Skip as why:
+        print(f'SKIP x: {why}')
+        sys.exit(77)
+    except Failure as why:
+        print(f'FAIL x: {why}')
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
