@@ -4,10 +4,26 @@
 
 #include <string.h>
 
+const struct machine_type machine_types[] = {
+    { "pc-i440fx-7.2", "pc" }, { "pc-i440fx-7.1", NULL }, { "pc-i440fx-7.0", NULL }, { "pc-i440fx-6.2", NULL }, { "pc-i440fx-6.1", NULL },
+    { "pc-i440fx-6.0", NULL }, { "pc-i440fx-5.2", NULL }, { "pc-i440fx-5.1", NULL }, { "pc-i440fx-5.0", NULL }, { "pc-i440fx-4.2", NULL },
+    { "pc-i440fx-4.1", NULL }, { "pc-i440fx-4.0", NULL }, { "pc-i440fx-3.1", NULL }, { "pc-i440fx-3.0", NULL }, { "pc-i440fx-2.12", NULL },
+    { "pc-i440fx-2.11", NULL }, { "pc-i440fx-2.10", NULL }, { "pc-i440fx-2.9", NULL }, { "pc-i440fx-2.8", NULL }, { "pc-i440fx-2.7", NULL },
+    { "pc-i440fx-2.6", NULL }, { "pc-i440fx-2.5", NULL }, { "pc-i440fx-2.4", NULL }, { "pc-i440fx-2.3", NULL }, { "pc-i440fx-2.2", NULL },
+    { "pc-i440fx-2.1", NULL }, { "pc-i440fx-2.0", NULL }, { NULL, NULL },
+};
+
+const struct machine_type *machine_type_find(const char *name)
+{
+    for (const struct machine_type *t = machine_types; t->name; t++)
+        if (!strcmp(t->name, name) || (t->alias && !strcmp(t->alias, name))) return t;
+    return NULL;
+}
+
 void machine_config_defaults(struct machine_config *c)
 {
     memset(c, 0, sizeof(*c));
-    c->machine = "pc";
+    c->machine = machine_types[0].name;
     c->accel = ACCEL_DEFAULT;
     c->ram_bytes = 128ull << 20;
     c->ram.mergeable = true;

@@ -14,7 +14,7 @@
 #include "memory/ram.h"
 #include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 16, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16 };
+enum { CONFIG_DRIVES = 64, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_USB, DRIVE_IF_PFLASH, DRIVE_IF_FLOPPY, DRIVE_IF_GONE };   /* GONE: the place is free */
@@ -32,6 +32,11 @@ struct drive_config {
     uint8_t floppy_type;               /* enum fdc_drive_type */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
     const char *device_id;             /* of the device that it is connected to; NULL: it has none */
+    /* Of -blockdev: then id is its node-name, it need not be connected, and a device that goes leaves it. */
+    bool is_node, is_protocol;         /* a protocol's node carries others, and is a drive only for a device that is connected to it */
+    const char *file_node, *backing_node;                /* names of nodes below; NULL: not given; backing "": there is none */
+    const struct block_option_set *node_options;         /* its own keys */
+    enum { WRITE_CACHE_AUTO, WRITE_CACHE_ON, WRITE_CACHE_OFF } write_cache;    /* write-cache= of its device; auto: as cache= has it */
 };
 struct monitor_config {
     const char *spec;                  /* a chardev's */
@@ -39,7 +44,7 @@ struct monitor_config {
     bool is_control, is_pretty;        /* QMP, and with line breaks */
 };
 struct machine_config {
-    const char *machine;               /* "pc" */
+    const char *machine;               /* one of machine_types */
     enum accel accel;
     uint64_t tb_cache_bytes;
     bool perf_map;                     /* names of blocks for the host's perf */
@@ -103,5 +108,12 @@ struct machine_config {
     unsigned dump_count;
 };
 void machine_config_defaults(struct machine_config *c);
+
+/* What -machine names. All are the same board; the versions are QEMU's, whose guests and managers ask for them by name. */
+struct machine_type { const char *name, *alias; };         /* alias NULL: none; the first is the default */
+extern const struct machine_type machine_types[];          /* a NULL name ends */
+#define MACHINE_TYPE_DESCRIPTION "Standard PC (i440FX + PIIX, 1996)"
+/* By name or alias; NULL: there is none. */
+const struct machine_type *machine_type_find(const char *name);
 
 #endif

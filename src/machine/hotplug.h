@@ -24,6 +24,9 @@ int machine_device_del(struct machine *m, const char *id, struct error *err);
 /* -drive with if=none. It goes with the device that uses it. */
 int machine_drive_add(struct machine *m, const char *text, struct error *err);        /* "if=none,id=d,file=a.qcow2" */
 int machine_drive_del(struct machine *m, const char *id, struct error *err);          /* refused while a device uses it */
+/* -blockdev. It stays when its device goes; the second is refused while a device or another node uses it. */
+int machine_blockdev_add(struct machine *m, const char *text, struct error *err);     /* {"driver":"raw","node-name":"n","file":"p"} */
+int machine_blockdev_del(struct machine *m, const char *name, struct error *err);
 int machine_netdev_add(struct machine *m, const char *text, struct error *err);       /* "user,id=n" */
 int machine_netdev_del(struct machine *m, const char *id, struct error *err);         /* refused while a card uses it */
 
@@ -41,6 +44,7 @@ struct machine_device_request {
     struct nic_config nic;                     /* cards that are no virtio */
     const char *drive, *netdev;                /* ids; NULL: none */
     bool has_mac;                              /* else one is made up */
+    int write_cache;                           /* as in struct drive_config */
     struct { bool has_read, has_write; enum block_error_action read, write; } on_error;    /* else the drive's */
     struct {                                   /* a drive at a SCSI adapter */
         const char *id, *bus, *serial;         /* bus NULL: the first */
@@ -51,6 +55,7 @@ struct machine_device_request {
 struct machine_parser {
     int (*device)(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err);
     int (*drive)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
+    int (*blockdev)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
     int (*netdev)(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err);
     void *opaque;
 };

@@ -389,19 +389,24 @@ void machine_debug_set(struct machine *m, const struct engine_debug *d)
     for (unsigned i = 0; i < m->vcpu_count; i++) m->ops->vcpu_debug(m->vcpu[i].engine, d);
 }
 
+static bool is_drive(const struct drive_config *d)
+{
+    return d->interface != DRIVE_IF_GONE && !(d->is_protocol && d->interface == DRIVE_IF_NONE);
+}
+
 /* Others count the drives that there are; their places in the tables stay what they are while drives come and go. */
 unsigned machine_drive_count(const struct machine *m)
 {
     unsigned count = 0;
 
-    for (unsigned n = 0; n < m->config.drive_count; n++) count += m->config.drive[n].interface != DRIVE_IF_GONE;
+    for (unsigned n = 0; n < m->config.drive_count; n++) count += is_drive(&m->config.drive[n]);
     return count;
 }
 
 int machine_drive_place(const struct machine *m, unsigned i)
 {
     for (unsigned n = 0; n < m->config.drive_count; n++)
-        if (m->config.drive[n].interface != DRIVE_IF_GONE && !i--) return (int)n;
+        if (is_drive(&m->config.drive[n]) && !i--) return (int)n;
     return -1;
 }
 

@@ -183,7 +183,8 @@ static int drives_open(struct machine *m, struct error *err)
     for (unsigned i = 0; i < m->config.drive_count; i++) {
         const struct drive_config *d = &m->config.drive[i];
 
-        if (!d->open.filename) continue;
+        if (d->is_node && pc_node_open(m, i, err) < 0) return -1;
+        if (d->is_node || !d->open.filename) continue;
         m->drive[i] = block_open(&d->open, err);
         if (!m->drive[i]) return error_prefix(err, "%s", d->id ? d->id : "drive");
     }

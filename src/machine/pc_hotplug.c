@@ -270,20 +270,31 @@ static int drive_take(struct machine *m, const struct machine_device_request *r,
 
     if (!d) return error_set(err, "there is no drive '%s'; 'info block' lists them", r->drive);
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "drive '%s' is in use already", r->drive);
-    if (!m->drive[n]) return error_set(err, "drive '%s' has no medium", r->drive);
+    if (d->is_node && pc_node_is_used(m, r->drive)) return error_set(err, "node '%s' is in use by another", r->drive);
+    if (!d->is_protocol && !m->drive[n]) return error_set(err, "drive '%s' has no medium", r->drive);
     d->interface = interface;
+    if (d->is_protocol && pc_node_open(m, (unsigned)n, err) < 0) {
+        d->interface = DRIVE_IF_NONE;
+        return -1;
+    }
     d->index = -1;
     d->media = is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
     d->device_id = device_id;
     if (r->on_error.has_read) d->on_read_error = r->on_error.read;
     if (r->on_error.has_write) d->on_write_error = r->on_error.write;
+    d->write_cache = r->write_cache;
     return n;
 }
 
 static void drive_untake(struct machine *m, int n)
 {
-    m->config.drive[n].interface = DRIVE_IF_NONE;
-    m->config.drive[n].device_id = NULL;
+    struct drive_config *d = &m->config.drive[n];
+
+    d->interface = DRIVE_IF_NONE;
+    d->device_id = NULL;
+    if (!d->is_protocol) return;
+    block_close(m->drive[n]);
+    m->drive[n] = NULL;
 }
 
 static void mac_make(const struct machine *m, uint8_t mac[MAC_BYTES])

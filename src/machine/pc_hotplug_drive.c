@@ -17,7 +17,7 @@ int pc_drive_find(const struct machine *m, const char *id)
     return -1;
 }
 
-static void drive_remove(struct machine *m, unsigned n)
+void pc_drive_remove(struct machine *m, unsigned n)
 {
     if (m->drive[n]) block_close(m->drive[n]);
     m->drive[n] = NULL;
@@ -25,27 +25,50 @@ static void drive_remove(struct machine *m, unsigned n)
     machine_memory_free(&m->drive_memory[n]);
 }
 
+static void node_release(struct machine *m, unsigned n)
+{
+    struct drive_config *d = &m->config.drive[n];
+
+    d->interface = DRIVE_IF_NONE;
+    d->media = MEDIA_DISK;
+    d->device_id = NULL;
+    d->on_read_error = BLOCK_ERROR_REPORT;
+    d->on_write_error = BLOCK_ERROR_ENOSPC;
+    d->write_cache = WRITE_CACHE_AUTO;
+    if (!d->is_protocol) return;
+    block_close(m->drive[n]);
+    m->drive[n] = NULL;
+}
+
 void pc_drive_release(struct machine *m, unsigned n)
 {
-    m->config.drive[n].device_id = NULL;
-    drive_remove(m, n);
+    if (m->config.drive[n].is_node) node_release(m, n);
+    else pc_drive_remove(m, n);
     machine_memory_free(&m->unit_memory[n]);
+}
+
+int pc_drive_place(const struct machine *m, const char *id, struct error *err)
+{
+    unsigned n = 0;
+
+    if (pc_drive_find(m, id) >= 0) return error_set(err, "two drives have the id '%s'", id);
+    while (n < m->config.drive_count && m->config.drive[n].interface != DRIVE_IF_GONE) n++;
+    return n == CONFIG_DRIVES ? error_set(err, "more than %d drives", CONFIG_DRIVES) : (int)n;
 }
 
 static int drive_open(struct machine *m, struct drive_config *d, struct machine_memory *memory, struct error *err)
 {
-    unsigned n = 0;
+    int n;
 
     if (!d->id) return error_set(err, "a drive that is added needs id=");
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "a drive that is added has if=none; device_add connects it");
-    if (pc_drive_find(m, d->id) >= 0) return error_set(err, "two drives have the id '%s'", d->id);
-    while (n < m->config.drive_count && m->config.drive[n].interface != DRIVE_IF_GONE) n++;
-    if (n == CONFIG_DRIVES) return error_set(err, "more than %d drives", CONFIG_DRIVES);
     if (!d->open.filename && !d->open.options) return error_set(err, "drive '%s' has no file=", d->id);
+    n = pc_drive_place(m, d->id, err);
+    if (n < 0) return -1;
     m->drive[n] = block_open(&d->open, err);
     if (!m->drive[n]) return error_prefix(err, "%s", d->id);
     m->config.drive[n] = *d;
-    m->config.drive_count = MAX(m->config.drive_count, n + 1);
+    m->config.drive_count = MAX(m->config.drive_count, (unsigned)n + 1);
     m->drive_memory[n] = *memory;
     return 0;
 }
@@ -65,9 +88,10 @@ int machine_drive_del(struct machine *m, const char *id, struct error *err)
     int n = pc_drive_find(m, id);
 
     if (n < 0) return error_set(err, "there is no drive '%s'; 'info block' lists them", id);
+    if (m->config.drive[n].is_node) return error_set(err, "'%s' is a node; blockdev-del removes those", id);
     if (m->config.drive[n].interface != DRIVE_IF_NONE)
         return error_set(err, "drive '%s' is in use; device_del removes its device, and the drive with it", id);
-    drive_remove(m, (unsigned)n);
+    pc_drive_remove(m, (unsigned)n);
     return 0;
 }
 

@@ -36,8 +36,16 @@ static void tell(void *opaque, bool is_read, int error, enum block_error_action 
     struct drive_owner *o = opaque;
 
     machine_event(o->m, "BLOCK_IO_ERROR",
-                  json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", machine_drive_config(o->m, o->drive)->id, "operation", is_read ? "read" : "write",
+                  json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", o->m->config.drive[o->drive].id, "operation", is_read ? "read" : "write",
                             "action", actions[action], "nospace", error == ENOSPC, "reason", strerror(error)));
+}
+
+bool pc_write_cache(const struct machine *m, unsigned drive)
+{
+    const struct drive_config *d = &m->config.drive[drive];
+
+    if (d->write_cache != WRITE_CACHE_AUTO) return d->write_cache == WRITE_CACHE_ON;
+    return d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC;
 }
 
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive)

@@ -71,7 +71,15 @@ int pc_drive_find(const struct machine *m, const char *id);
 int pc_netdev_find(const struct machine *m, const char *id);
 /* The device that used it is gone. */
 void pc_drive_release(struct machine *m, unsigned n);
+/* A place for a drive of this id, or -1. */
+int pc_drive_place(const struct machine *m, const char *id, struct error *err);
+void pc_drive_remove(struct machine *m, unsigned n);
+/* pc_blockdev.c */
+int pc_node_open(struct machine *m, unsigned n, struct error *err);
+bool pc_node_is_used(const struct machine *m, const char *name);
 
+/* Does the guest find the drive's write cache on? */
+bool pc_write_cache(const struct machine *m, unsigned drive);
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
 

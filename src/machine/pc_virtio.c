@@ -19,7 +19,7 @@ static struct virtio *blk_create(struct machine *m, struct virtio_device_config 
     c.node = m->drive[d->drive];
     c.options = d->options;
     c.on_error = pc_error_policy(m, d->drive);
-    c.write_cache = drive->open.cache != BLOCK_CACHE_WRITETHROUGH && drive->open.cache != BLOCK_CACHE_DIRECTSYNC;
+    c.write_cache = pc_write_cache(m, d->drive);
     if (!c.serial) c.serial = drive->serial;
     if (!c.queues) c.queues = MIN(m->config.cpus, 1023u);
     if (!d->has_vectors) d->pci.vectors = c.queues + 1;
@@ -104,7 +104,7 @@ void pc_scsi_unit_fill(struct machine *m, unsigned drive, struct scsi_unit_confi
 
     u->node = m->drive[drive];
     u->is_cdrom = d->media == MEDIA_CDROM;
-    u->write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC;
+    u->write_cache = pc_write_cache(m, drive);
     if (!u->serial) u->serial = d->serial;
     u->on_error = pc_error_policy(m, drive);
 }

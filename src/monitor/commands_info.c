@@ -302,6 +302,8 @@ static void pci_function_print(struct monitor *mon, struct pci_device *d)
     if (name) monitor_print(mon, "    %s: ", name);
     else monitor_print(mon, "    Class %04x: ", class);
     monitor_print(mon, "PCI device %02x%02x:%02x%02x\n", d->config[1], d->config[0], d->config[3], d->config[2]);
+    if (d->config[0x2c] | d->config[0x2d])
+        monitor_print(mon, "      PCI subsystem %02x%02x:%02x%02x\n", d->config[0x2d], d->config[0x2c], d->config[0x2f], d->config[0x2e]);
     if (d->config[0x3d]) monitor_print(mon, "      IRQ %u, pin %c\n", d->config[0x3c], 'A' + d->config[0x3d] - 1);
     for (unsigned i = 0; i < ARRAY_SIZE(d->bar); i++) {
         uint64_t address = 0;

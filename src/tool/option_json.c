@@ -63,7 +63,9 @@ static int value_add(struct option_list *l, struct arena *a, const char *key, co
     case JSON_REAL: return pair_add(l, key, arena_format(a, "%.17g", json_real_value(value)), err);
     case JSON_TRUE: return pair_add(l, key, "on", err);
     case JSON_FALSE: return pair_add(l, key, "off", err);
-    case JSON_NULL: break;
+    case JSON_NULL:                      /* null is empty text where it means something: an image without a backing file */
+        if (!strcmp(key, "backing")) return pair_add(l, key, "", err);
+        break;
     }
     return error_set(err, "'%s': null is no value of this option", key);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct error;
 
@@ -31,6 +32,11 @@ int option_list_parse(struct option_list *l, struct arena *a, const char *text, 
                       struct error *err);
 /* option_json.c: an object; the implied key's pair comes first. */
 int option_list_parse_json(struct option_list *l, struct arena *a, const char *text, const char *implied_key, struct error *err);
+/* "NAME,help" and nothing else. */
+static inline bool option_list_wants_help(const struct option_list *l)
+{
+    return l->count == 2 && l->pair[1].bare && (!strcmp(l->pair[1].key, "help") || !strcmp(l->pair[1].key, "?"));
+}
 /* The last value of key, or NULL. */
 const char *option_list_get(const struct option_list *l, const char *key);
 

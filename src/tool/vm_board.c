@@ -372,14 +372,6 @@ static int device_debugcon(struct vm_options *o, const char *arg, const struct o
     return option_list_apply(l, "-device isa-debugcon", debugcon_keys, o, err);
 }
 
-static int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
-{
-    if (o->ide_device_count == ARRAY_SIZE(o->ide_device)) return error_set(err, "-device: too many IDE drives");
-    o->ide_device[o->ide_device_count].cdrom = !strcmp(l->pair[0].value, "ide-cd");
-    o->ide_device[o->ide_device_count++].text = arg;
-    return 0;
-}
-
 static const struct {
     const char *name, *bus, *help;
     int (*add)(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);

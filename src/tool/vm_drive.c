@@ -255,10 +255,15 @@ int boot_index_set(struct vm_options *o, const char *value, unsigned *rank, stru
 int drive_errors_set(struct vm_options *o, struct drive_config *d, const struct drive_errors *e, struct error *err)
 {
     struct drive_request r = { .d = *d };
+    bool on = true;
 
     if (e->boot_index && boot_index_set(o, e->boot_index, &r.d.boot_rank, err) < 0) return -1;
     if (e->write && strcmp(e->write, "auto") && drive_werror(&r, e->write, err) < 0) return -1;
     if (e->read && strcmp(e->read, "auto") && drive_rerror(&r, e->read, err) < 0) return -1;
+    if (e->write_cache && strcmp(e->write_cache, "auto")) {
+        if (value_bool("write-cache", e->write_cache, &on, err) < 0) return -1;
+        r.d.write_cache = on ? WRITE_CACHE_ON : WRITE_CACHE_OFF;
+    }
     *d = r.d;
     return 0;
 }
@@ -413,7 +418,7 @@ static int ide_drive(void *t, const char *v, struct error *err) { ((struct ide_r
 static int ide_werror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write = v; return 0; }
 static int ide_rerror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.read = v; return 0; }
 static int ide_boot_index(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.boot_index = v; return 0; }
-static int ide_accept(void *t, const char *v, struct error *err) { return 0; }
+static int ide_write_cache(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write_cache = v; return 0; }
 static int ide_id(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->r.d.device_id = v; return 0; }
 
 static int ide_bus(void *t, const char *v, struct error *err)
@@ -430,11 +435,20 @@ static int ide_serial(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key ide_keys[] = {
-    { "driver", ide_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
+    { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
-    { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL },
+    { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL }, { "write-cache", ide_write_cache, NULL },
     { "bootindex", ide_boot_index, NULL }, { NULL, NULL, NULL },
 };
+
+int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
+{
+    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, ide_keys);
+    if (o->ide_device_count == ARRAY_SIZE(o->ide_device)) return error_set(err, "-device: too many IDE drives");
+    o->ide_device[o->ide_device_count].cdrom = !strcmp(l->pair[0].value, "ide-cd");
+    o->ide_device[o->ide_device_count++].text = arg;
+    return 0;
+}
 
 struct drive_config *drive_by_id(struct vm_options *o, const char *id)
 {
@@ -521,7 +535,7 @@ int device_ahci(struct vm_options *o, const char *arg, const struct option_list 
     struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
     struct machine_config *c = &o->config;
 
-    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show("ich9-ahci", ahci_keys);
+    if (option_list_wants_help(l)) return keys_show("ich9-ahci", ahci_keys);
     if (c->ahci_count == CONFIG_AHCI) return error_set(err, "-device %s: more than %d controllers", l->pair[0].value, CONFIG_AHCI);
     r.d.id = arena_format(o->arena, "ahci%u", c->ahci_count);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", l->pair[0].value), ahci_keys, &r, err) < 0) return -1;
@@ -539,6 +553,7 @@ int drives_finish(struct vm_options *o, struct error *err)
     if (floppies_finish(o, err) < 0 || virtio_finish(o, err) < 0 || usb_drives_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
         o->config.drive[i].open.objects = secrets_objects(&o->secrets);
+        if (o->config.drive[i].is_node) continue;
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;
         if (o->config.drive[i].interface == DRIVE_IF_NONE)
             return error_set(err, "drive '%s' is connected to nothing; add -device virtio-blk-pci,drive=%s or -device ide-hd,drive=%s", o->config.drive[i].id,

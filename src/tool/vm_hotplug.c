@@ -49,6 +49,7 @@ static int errors_read(const struct drive_errors *e, struct machine_device_reque
     r->on_error.has_write = e->write && strcmp(e->write, "auto");
     r->on_error.read = d.on_read_error;
     r->on_error.write = d.on_write_error;
+    r->write_cache = d.write_cache;
     return 0;
 }
 
@@ -125,6 +126,17 @@ static int drive(void *opaque, const char *text, struct drive_config *d, struct 
     return end(o, result, memory);
 }
 
+static int blockdev(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err)
+{
+    struct vm_options *o = begin(err);
+    int result;
+
+    if (!o) return -1;
+    result = blockdev_read(o, text, d, err);
+    d->open.objects = secrets_objects(&((struct vm_options *)opaque)->secrets);
+    return end(o, result, memory);
+}
+
 static int netdev(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err)
 {
     struct vm_options *o = begin(err);
@@ -138,5 +150,5 @@ static int netdev(void *opaque, const char *text, struct netdev_config *d, struc
 
 void vm_hotplug_parser_set(struct machine *m, struct vm_options *o)
 {
-    machine_parser_set(m, &(struct machine_parser){ device, drive, netdev, o });
+    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, o });
 }

@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/nearest.h"
 #include "tool/vm_options_private.h"
 
 #define MIB (1024ull * 1024)
@@ -154,13 +155,21 @@ static int machine_type(void *t, const char *value, struct error *err)
 {
     static const char *const later[] = { "q35", "microvm", "isapc", "none", NULL };
 
-    if (!strcmp(value, "pc")) {
-        config_of(t)->machine = "pc";
+    const struct machine_type *type = machine_type_find(value);
+    struct nearest near;
+
+    if (type) {
+        config_of(t)->machine = type->name;
         return 0;
     }
     for (unsigned i = 0; later[i]; i++)
         if (!strcmp(value, later[i]))
             return error_set(err, "machine '%s' is not supported in this version; use 'pc'", value);
+    if (!strncmp(value, "pc-q35-", 7)) return error_set(err, "machine '%s' is not supported in this version; use 'pc'", value);
+    nearest_begin(&near, value);
+    nearest_offer(&near, "pc");
+    for (type = machine_types; type->name; type++) nearest_offer(&near, type->name);
+    if (nearest_result(&near)) return error_set(err, "unknown machine '%s'; did you mean '%s'? '-M help' lists them", value, near.best);
     return error_set(err, "unknown machine '%s'; did you mean 'pc'? '-M help' lists them", value);
 }
 
@@ -245,8 +254,11 @@ int option_machine(struct vm_options *o, const char *arg, struct error *err)
     struct option_list l;
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
-        printf("Supported machines are:\n"
-               "pc                   PC with i440FX host bridge and PIIX3 (default)\n");
+        printf("Supported machines are:\n");
+        for (const struct machine_type *type = machine_types; type->name; type++) {
+            if (type->alias) printf("%-20s %s (alias of %s)\n", type->alias, MACHINE_TYPE_DESCRIPTION, type->name);
+            printf("%-20s %s%s\n", type->name, MACHINE_TYPE_DESCRIPTION, type == machine_types ? " (default)" : "");
+        }
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;

@@ -16,11 +16,11 @@
 
 struct size_request { uint64_t bytes, slots, maxmem_bytes; };
 
-static int memory_size(void *t, const char *v, struct error *err)
+static int size_read(void *t, const char *v, uint64_t unit, struct error *err)
 {
     uint64_t bytes;
 
-    if (value_size("guest memory", v, MIB, &bytes, err) < 0) return -1;
+    if (value_size("guest memory", v, unit, &bytes, err) < 0) return -1;
     if (!bytes) return 0;                        /* as qemu: 0 is the default */
     bytes = ALIGN_UP(bytes, (uint64_t)8192);
     if (bytes < MIB) return error_set(err, "%s is too little; a PC needs at least 1M", v);
@@ -28,6 +28,8 @@ static int memory_size(void *t, const char *v, struct error *err)
     ((struct size_request *)t)->bytes = bytes;
     return 0;
 }
+
+static int memory_size(void *t, const char *v, struct error *err) { return size_read(t, v, MIB, err); }
 
 static int memory_slots(void *t, const char *v, struct error *err)
 {
@@ -79,7 +81,7 @@ static int set_size(void *t, const char *v, struct error *err)
 {
     struct size_request r = { 0 };
 
-    if (memory_size(&r, v, err) < 0) return -1;
+    if (size_read(&r, v, 1, err) < 0) return -1;       /* bytes, without a suffix */
     ram_of(t)->size_bytes = r.bytes;
     return r.bytes ? 0 : error_set(err, "size=0: a PC needs at least 1M");
 }

@@ -115,6 +115,7 @@ static const struct row rows[] = {
     { "cdrom", "FILE", "CD-ROM image", option_cdrom },
     { "drive", "file=F[,if=ide|virtio|floppy|pflash|none][,format=F][,index=N][,media=disk|cdrom]...", "a drive in full: also id=, readonly=on, "
       "snapshot=on, cache=, discard=, serial=, werror=, rerror=, encrypt.key-secret=ID (format=luks: key-secret=ID)", option_drive },
+    { "blockdev", "driver=NAME,node-name=NODE[,file=NODE][,PROP=V...]", "a piece of an image by name, for -device NAME,drive=NODE; mostly as JSON", option_blockdev },
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
@@ -181,7 +182,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "only-migratable", "migration is not in this version" },
     { "loadvm", "machine snapshots are not in this version" },
     { "numa", "NUMA is not in this version" },
-    { "blockdev", "use -drive" },
     { "sd", "SD cards are not in this version; use -hda" },
     { "mtdblock", "flash is not in this version; use -hda" },
     { "tpmdev", "a TPM is not in this version" },

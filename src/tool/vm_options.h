@@ -10,8 +10,8 @@
 struct error;
 struct nbd_tls;
 
-/* What a -device says about its drive: werror=, rerror= (NULL: the drive's), bootindex= (NULL: none). */
-struct drive_errors { const char *read, *write, *boot_index; };
+/* What a -device says about its drive: werror=, rerror=, write-cache= (NULL: the drive's), bootindex= (NULL: none). */
+struct drive_errors { const char *read, *write, *write_cache, *boot_index; };
 
 struct vm_options {
     struct machine_config config;

@@ -40,6 +40,9 @@ int memory_finish(struct vm_options *o, struct error *err);
 /* vm_drive.c */
 option_fn option_fda, option_fdb, option_hda, option_hdb, option_hdc, option_hdd, option_cdrom, option_drive;
 int device_floppy(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+/* What a device needs: an image. */
+static inline bool drive_has_image(const struct drive_config *d) { return d->open.filename || d->is_node; }
+int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int drives_finish(struct vm_options *o, struct error *err);
 /* What a device said about errors goes before what its drive said. */
@@ -61,6 +64,9 @@ int machine_flash_set(struct vm_options *o, int chip, const char *id, struct err
 int flash_finish(struct vm_options *o, struct error *err);
 /* Finds the firmware, and refuses what cannot work here. */
 int firmware_finish(struct vm_options *o, struct error *err);
+/* vm_blockdev.c */
+option_fn option_blockdev;
+int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d, struct error *err);
 /* vm_virtio.c */
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);

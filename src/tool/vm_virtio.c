@@ -20,6 +20,8 @@ static int set_drive(void *t, const char *v, struct error *err) { of(t)->drive =
 static int set_werror(void *t, const char *v, struct error *err) { of(t)->errors.write = v; return 0; }
 static int set_rerror(void *t, const char *v, struct error *err) { of(t)->errors.read = v; return 0; }
 
+static int set_write_cache(void *t, const char *v, struct error *err) { of(t)->errors.write_cache = v; return 0; }
+
 static int set_serial(void *t, const char *v, struct error *err)
 {
     if (strlen(v) > 20) return error_set(err, "serial: at most 20 characters");
@@ -104,7 +106,7 @@ static const struct option_key blk_keys[] = {
     { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
     { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
     { "bootindex", set_boot_index, NULL },
-    { "write-cache", NULL, "use cache= of -drive" }, { "share-rw", virtio_set_off_only, NULL },
+    { "write-cache", set_write_cache, NULL }, { "share-rw", virtio_set_off_only, NULL },
     VIRTIO_COMMON_KEYS,
 };
 
@@ -240,6 +242,7 @@ static const struct option_key port_keys[] = {
 
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
+    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, port_keys);
     if (o->virtio_port_count == ARRAY_SIZE(o->virtio_port)) return error_set(err, "-device: more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
     o->virtio_port[o->virtio_port_count++] = arg;
     return 0;
@@ -323,6 +326,8 @@ static int unit_werror(void *t, const char *v, struct error *err) { unit_of(t)->
 static int unit_boot_index(void *t, const char *v, struct error *err) { unit_of(t)->errors.boot_index = v; return 0; }
 static int unit_rerror(void *t, const char *v, struct error *err) { unit_of(t)->errors.read = v; return 0; }
 
+static int unit_write_cache(void *t, const char *v, struct error *err) { unit_of(t)->errors.write_cache = v; return 0; }
+
 static int unit_serial(void *t, const char *v, struct error *err)
 {
     if (strlen(v) > 36) return error_set(err, "serial: at most 36 characters");
@@ -350,12 +355,13 @@ static int unit_channel(void *t, const char *v, struct error *err)
 static const struct option_key unit_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
-    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL },
+    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL },
     { "bootindex", unit_boot_index, NULL }, { NULL, NULL, NULL },
 };
 
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
+    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, unit_keys);
     if (o->scsi_device_count == ARRAY_SIZE(o->scsi_device)) return error_set(err, "-device: more than %d SCSI drives", CONFIG_DRIVES);
     o->scsi_device[o->scsi_device_count++] = arg;
     return 0;
@@ -414,7 +420,7 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
     if (u.is_cdrom) {
         c->drive[i].media = MEDIA_CDROM;
         c->drive[i].open.readonly = true;
-    } else if (!c->drive[i].open.filename) return error_set(err, "%s: drive '%s' has no file=", what, u.drive);
+    } else if (!drive_has_image(&c->drive[i])) return error_set(err, "%s: drive '%s' has no file=", what, u.drive);
     else c->drive[i].media = MEDIA_DISK;
     if (!u.has_target && !u.has_lun)
         while (u.target < VIRTIO_SCSI_TARGETS && unit_is_taken(d, u.target, u.lun)) u.target++;
@@ -483,7 +489,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     unsigned k = 0;
 
     while (!is_called(k, name)) k++;
-    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show(kinds[k].name, kinds[k].keys);
+    if (option_list_wants_help(l)) return keys_show(kinds[k].name, kinds[k].keys);
     r.d.kind = kinds[k].kind;
     if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;
     if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
@@ -500,7 +506,7 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     if (i == c->drive_count) return error_set(err, "-device virtio-blk-pci: no -drive has the id '%s'", o->virtio_drive[n]);
     if (c->drive[i].interface != DRIVE_IF_NONE)
         return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
-    if (!c->drive[i].open.filename) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
+    if (!drive_has_image(&c->drive[i])) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
     if (drive_errors_set(o, &c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
     c->drive[i].interface = DRIVE_IF_VIRTIO;
     c->drive[i].index = -1;

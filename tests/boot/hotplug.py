@@ -6,15 +6,18 @@ rounds      a virtio disk, written and read back, a card with an address by DHCP
             machine is as before (rounds-long: twenty times, and with e1000 in Debian's kernel for all machines)
 busy        removed in the middle of writes, by the monitor and by the guest alone, ejects of slots where nothing is, a reset while a
             device is leaving, a guest that never lets go
+nodes       -blockdev and -device in JSON, as libvirt writes them
 refused     what cannot be added or removed, in one line, and nothing has changed
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
 import hashlib
+import json
 import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -268,17 +271,61 @@ def refused(a):
         ok(m, 'drive_del free')
         places = 0
         while 'OK' in m.command(f'drive_add 0 if=none,id=d{places},file={image(a, "many" + str(places), MIB)},format=raw'):
-            ok(m, f'device_add virtio-blk-pci,drive=d{places},id=disk{places}')
+            got = m.command(f'device_add virtio-blk-pci,drive=d{places},id=disk{places}')
+            if 'Error' in got and ('slots are taken' not in got or places < 27):
+                m.fail(f'disk {places}: {got}')
             places += 1
-        if places < 10 or 'more than' not in m.command(f'drive_add 0 if=none,id=z,file={free},format=raw'):
+        if places < 40 or 'more than' not in m.command(f'drive_add 0 if=none,id=z,file={free},format=raw'):
             m.fail(f'{places} drives could be added')
+        ok(m, 'drive_del d40')
+        ok(m, f'drive_add 0 if=none,id=z,file={free},format=raw', 'OK')
         m.monitor.sendall(b'quit\n')
         if m.end():
             m.fail('it did not end with 0')
-    return f'{len(REFUSED)} commands, {places} disks at once'
+    return f'{len(REFUSED)} commands, {places} drives at once, in every slot a disk'
 
 
-TESTS = {'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+# ---- nodes, as libvirt writes them ----
+
+def nodes(a):
+    base, top, raw = (os.path.join(a.dir, x) for x in ('base.qcow2', 'top.qcow2', 'raw'))
+    for command in (['-f', 'qcow2', base, '16M'], ['-f', 'qcow2', '-b', base, '-F', 'qcow2', top], ['-f', 'raw', raw, '8M']):
+        if subprocess.run(['qemu-img', 'create', '-q', *command]).returncode:
+            raise Skip('qemu-img is missing; install qemu-utils')
+    if subprocess.run(['qemu-io', '-c', 'write -q -P 0x41 0 512', base], stdout=subprocess.DEVNULL).returncode:
+        raise Failure('qemu-io')
+    args = []
+    for node in ({'driver': 'file', 'filename': base, 'node-name': 's2', 'auto-read-only': True, 'discard': 'unmap'},
+                 {'node-name': 'f2', 'read-only': True, 'driver': 'qcow2', 'file': 's2', 'backing': None},
+                 {'driver': 'file', 'filename': top, 'node-name': 's1', 'auto-read-only': True, 'discard': 'unmap', 'cache': {'direct': False, 'no-flush': False}},
+                 {'node-name': 'f1', 'read-only': False, 'driver': 'qcow2', 'file': 's1', 'backing': 'f2'},
+                 {'driver': 'file', 'filename': raw, 'node-name': 'p', 'locking': 'off'}):
+        args += ['-blockdev', json.dumps(node)]
+    for device in ({'driver': 'virtio-blk-pci', 'bus': 'pci.0', 'addr': '0x5', 'drive': 'f1', 'id': 'disk1', 'write-cache': 'on'},
+                   {'driver': 'virtio-blk-pci', 'bus': 'pci.0', 'addr': '0x6', 'drive': 'p', 'id': 'disk2', 'write-cache': 'off', 'serial': 'second', 'num-queues': 2}):
+        args += ['-device', json.dumps(device)]
+    with guest(a, args) as m:
+        shell = Shell(m)
+        got = shell.run('until_there /dev/vdb; cat /sys/block/vd?/queue/write_cache /sys/block/vd?/size /sys/block/vdb/serial; echo; head -c 4 /dev/vda; echo; '
+                        'echo hello | dd of=/dev/vda bs=512 seek=3 conv=sync,notrunc 2>/dev/null; dd if=/dev/vda of=/dev/vdb bs=512 count=4 2>/dev/null; sync')
+        if [x for x in got.split('\r\n') if x][:6] != ['write back', 'write through', '32768', '16384', 'second', 'AAAA']:
+            m.fail(f'the disks say {got!r}')
+        before = m.command('info block')
+        ok(m, 'device_del disk1')
+        ok(m, 'device_del disk2')
+        wait_for(m, 'gone', 'info qtree', 'virtio-blk')
+        if 'f1: ' not in before or 'f1: ' not in m.command('info block') or 'in use' in m.command('device_add virtio-blk-pci,drive=f1,id=again'):
+            m.fail('a node went with its device')
+        shell.run('until_there /dev/vda; dd if=/dev/vda bs=512 skip=3 count=1 2>/dev/null | grep -q hello || echo WRONG data')
+        end(m, shell)
+    if open(raw, 'rb').read(2048) != b'A' * 512 + bytes(1024) + b'hello\n' + bytes(506):
+        raise Failure('the raw image does not hold what the guest copied')
+    if subprocess.run(['qemu-io', '-c', 'read -q -P 0 1536 512', base], stdout=subprocess.DEVNULL).returncode:
+        raise Failure('the backing file was written')
+    return 'a qcow2 image with a backing file and a raw one, put together of five nodes; devices go, nodes stay'
+
+
+TESTS = {'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
 def main():

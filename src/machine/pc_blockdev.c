@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Nodes of -blockdev: images put together of named pieces, as management software does it. A format's node is opened when it comes, with
+ * the options of the nodes it stands on in front of ("file.") its own; a protocol's node is tried, and opened only if a device
+ * wants its bytes as they are. A device that goes leaves the node.
+ *
+ * Which backing file an image has is in the image; a node that is named as backing must be that file, and null means none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "block/image.h"
+#include "block/option.h"
+#include "machine/pc_private.h"
+
+enum { DEPTH_MAX = 8, KEY_BYTES = 256 };
+
+/* ---- options ---- */
+
+struct set { struct block_option_value *item; unsigned count; };
+
+static int set_add(struct set *s, const char *prefix, const struct block_option_value *from)
+{
+    struct block_option_value *more = realloc(s->item, (s->count + 1) * sizeof(*more));
+    char *key = NULL, *value = strdup(from->value);
+
+    if (more) s->item = more;
+    if (asprintf(&key, "%s%s", prefix, from->key) < 0) key = NULL;
+    if (!more || !key || !value) {
+        free(key);
+        free(value);
+        return -1;
+    }
+    s->item[s->count++] = (struct block_option_value){ key, value };
+    return 0;
+}
+
+static void set_free(struct set *s)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        free((char *)(uintptr_t)s->item[i].key);
+        free((char *)(uintptr_t)s->item[i].value);
+    }
+    free(s->item);
+    *s = (struct set){ NULL, 0 };
+}
+
+/* What the node and those below it say. */
+static int options_gather(const struct machine *m, const struct drive_config *d, const char *prefix, unsigned depth, struct set *s, struct error *err)
+{
+    char below[KEY_BYTES];
+    int n = d->file_node ? pc_drive_find(m, d->file_node) : -1;
+
+    if (d->file_node && n < 0) return error_set(err, "there is no node '%s'; it must come first", d->file_node);
+    if (depth == DEPTH_MAX) return error_set(err, "more than %d nodes on top of each other", DEPTH_MAX);
+    for (unsigned i = 0; d->node_options && i < d->node_options->count; i++)
+        if (set_add(s, prefix, &d->node_options->item[i]) < 0) return error_set(err, "no memory for the options of node '%s'", d->id);
+    snprintf(below, sizeof(below), "%sfile.", prefix);
+    return n < 0 ? 0 : options_gather(m, &m->config.drive[n], below, depth + 1, s, err);
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    if (!strcmp(a, b)) return true;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int backing_check(const struct machine *m, const struct drive_config *d, const struct block_node *node, struct error *err)
+{
+    int n = d->backing_node && *d->backing_node ? pc_drive_find(m, d->backing_node) : -1;
+    const struct block_node *backing = block_backing(node);
+
+    if (!d->backing_node || !*d->backing_node) return 0;
+    if (n < 0 || !m->drive[n]) return error_set(err, "there is no node '%s'; it must come first", d->backing_node);
+    if (backing && is_same_file(block_filename(backing), block_filename(m->drive[n]))) return 0;
+    return error_set(err, "node '%s' is '%s', but the image's backing file is %s; 'ospite img rebase' changes that", d->backing_node,
+                     block_filename(m->drive[n]), backing ? block_filename(backing) : "none");
+}
+
+/* ---- nodes ---- */
+
+static struct block_node *node_open(const struct machine *m, const struct drive_config *d, bool is_trial, struct error *err)
+{
+    struct set s = { NULL, 0 };
+    struct block_node *node = NULL;
+
+    if (options_gather(m, d, "", 0, &s, err) == 0) {
+        struct block_option_set set = { s.item, s.count };
+        struct block_open_options o = d->open;
+
+        o.options = &set;
+        o.no_backing = d->backing_node && !*d->backing_node;
+        o.readonly |= is_trial;
+        o.no_lock |= is_trial;
+        node = block_open(&o, err);
+    }
+    set_free(&s);
+    if (node && !is_trial && backing_check(m, d, node, err) < 0) {
+        block_close(node);
+        node = NULL;
+    }
+    return node;
+}
+
+int pc_node_open(struct machine *m, unsigned n, struct error *err)
+{
+    const struct drive_config *d = &m->config.drive[n];
+    bool is_trial = d->is_protocol && d->interface == DRIVE_IF_NONE;
+    struct block_node *node = node_open(m, d, is_trial, err);
+
+    if (!node) return error_prefix(err, "node '%s'", d->id);
+    if (is_trial) block_close(node);
+    else m->drive[n] = node;
+    return 0;
+}
+
+bool pc_node_is_used(const struct machine *m, const char *name)
+{
+    for (unsigned n = 0; n < m->config.drive_count; n++) {
+        const struct drive_config *d = &m->config.drive[n];
+
+        if (d->interface == DRIVE_IF_GONE || !d->is_node) continue;
+        if ((d->file_node && !strcmp(d->file_node, name)) || (d->backing_node && !strcmp(d->backing_node, name))) return true;
+    }
+    return false;
+}
+
+static int node_check(const struct machine *m, const struct drive_config *d, struct error *err)
+{
+    if (!d->file_node || !pc_node_is_used(m, d->file_node)) return 0;
+    return error_set(err, "node '%s' is in use already", d->file_node);
+}
+
+int machine_blockdev_add(struct machine *m, const char *text, struct error *err)
+{
+    struct machine_memory memory = { NULL, NULL };
+    struct drive_config d;
+    int n = -1;
+
+    if (m->parser.blockdev(m->parser.opaque, text, &d, &memory, err) == 0 && node_check(m, &d, err) == 0) n = pc_drive_place(m, d.id, err);
+    if (n >= 0) {
+        m->config.drive[n] = d;
+        m->config.drive_count = MAX(m->config.drive_count, (unsigned)n + 1);
+        if (pc_node_open(m, (unsigned)n, err) == 0) {
+            m->drive_memory[n] = memory;
+            return 0;
+        }
+        m->config.drive[n] = (struct drive_config){ .interface = DRIVE_IF_GONE };
+    }
+    machine_memory_free(&memory);
+    return -1;
+}
+
+int machine_blockdev_del(struct machine *m, const char *name, struct error *err)
+{
+    int n = pc_drive_find(m, name);
+
+    if (n < 0 || !m->config.drive[n].is_node) return error_set(err, "Failed to find node with node-name='%s'", name);
+    if (m->config.drive[n].interface != DRIVE_IF_NONE || pc_node_is_used(m, name)) return error_set(err, "Node %s is in use", name);
+    pc_drive_remove(m, (unsigned)n);
+    return 0;
+}

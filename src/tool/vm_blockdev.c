@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -blockdev: one node of an image, which others stand on by name. Keys of formats and protocols are checked when it is opened. */
+#include <string.h>
+
+#include "base/error.h"
+#include "block/image.h"
+#include "block/option.h"
+#include "tool/vm_options_private.h"
+
+static bool is_format(const char *driver)
+{
+    for (unsigned i = 0; block_format_nth(i); i++)
+        if (!strcmp(block_format_nth(i), driver)) return true;
+    return false;
+}
+
+/* Keys that say how nodes hang together; 1: it was one, 0: not, -1: *err. */
+static int key_take(struct drive_config *d, const char *key, const char *value, struct error *err)
+{
+    if (!strcmp(key, "node-name")) d->id = value;
+    else if (!strcmp(key, "file")) d->file_node = value;
+    else if (!strcmp(key, "backing")) d->backing_node = value;
+    else if (!strcmp(key, "detect-zeroes") && strcmp(value, "off"))
+        return error_set(err, "detect-zeroes=%s is not supported in this version; only 'off' is", value);
+    else return !strcmp(key, "detect-zeroes");
+    return 1;
+}
+
+int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d, struct error *err)
+{
+    struct block_option_set *set = arena_room(o->arena, sizeof(*set));
+    struct block_option_value *item = arena_room(o->arena, OPTION_PAIRS * sizeof(*item));
+    struct option_list l;
+
+    *d = (struct drive_config){ .interface = DRIVE_IF_NONE, .is_node = true, .node_options = set, .on_write_error = BLOCK_ERROR_ENOSPC };
+    if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return error_prefix(err, "-blockdev");
+    if (!l.count || strcmp(l.pair[0].key, "driver")) return error_set(err, "-blockdev needs driver=, a format or a protocol such as file");
+    for (unsigned i = 0; i < l.count; i++) {
+        int taken = key_take(d, l.pair[i].key, l.pair[i].value, err);
+
+        if (taken < 0) return error_prefix(err, "-blockdev");
+        if (!taken) item[set->count++] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
+    }
+    set->item = item;
+    if (!d->id || !*d->id) return error_set(err, "-blockdev needs node-name=, by which devices and other nodes find it");
+    d->is_protocol = !is_format(l.pair[0].value);
+    if (d->is_protocol && (d->file_node || d->backing_node)) return error_set(err, "-blockdev: '%s' is a protocol; it stands on no other node", l.pair[0].value);
+    d->open.objects = secrets_objects(&o->secrets);
+    return 0;
+}
+
+int option_blockdev(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    struct drive_config d;
+
+    if (blockdev_read(o, arg, &d, err) < 0) return -1;
+    if (c->drive_count == CONFIG_DRIVES) return error_set(err, "-blockdev: more than %d nodes and drives", CONFIG_DRIVES);
+    for (unsigned i = 0; i < c->drive_count; i++) {
+        if (c->drive[i].id && !strcmp(c->drive[i].id, d.id)) return error_set(err, "-blockdev: two drives or nodes have the name '%s'", d.id);
+        if (c->drive[i].file_node && d.file_node && !strcmp(c->drive[i].file_node, d.file_node))
+            return error_set(err, "-blockdev: node '%s' is in use already", d.file_node);
+    }
+    c->drive[c->drive_count++] = d;
+    return 0;
+}
