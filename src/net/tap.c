@@ -2,7 +2,7 @@
 /*
  * A tap interface: frames are written to and read from /dev/net/tun, with the header that tells of checksums and segments in front, so that
  * the kernel's network stack and the guest's leave that work to the last. The interface may exist already (made persistent by
- * an administrator for this user) or is made here, which takes CAP_NET_ADMIN.
+ * an administrator for this user), comes from a helper, or is made here, which takes CAP_NET_ADMIN.
  *
  * Each queue has a descriptor. One round of the main loop takes at most 64 frames from each; what the guest has no room for stays in
  * the kernel's queue. Scripts run with the interface's name as argument.
@@ -26,6 +26,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "net/bridge.h"
 #include "net/backend_private.h"
 
 enum { FRAMES_A_ROUND = 64 };
@@ -45,7 +46,7 @@ struct tap_queue {
 struct tap {
     struct net_backend base;
     char name[IFNAMSIZ];
-    char *down;
+    char *down, *bridge;
     unsigned count;
     struct tap_queue queue[];
 };
@@ -165,7 +166,8 @@ static void tap_describe(const struct net_backend *b, char *text, size_t size)
 {
     const struct tap *t = container_of(b, const struct tap, base);
 
-    snprintf(text, size, ",ifname=%s,queues=%u,downscript=%s", t->name, t->count, t->down ? t->down : "no");
+    if (t->bridge) snprintf(text, size, ",ifname=%s,br=%s", t->name, t->bridge);
+    else snprintf(text, size, ",ifname=%s,queues=%u,downscript=%s", t->name, t->count, t->down ? t->down : "no");
 }
 
 static void tap_destroy(struct net_backend *b)
@@ -180,6 +182,7 @@ static void tap_destroy(struct net_backend *b)
     if (t->down && script_run(t->down, t->name, &err) < 0) log_message("%s", err.text);
     if (t->count) close(t->queue[0].fd);
     free(t->down);
+    free(t->bridge);
     net_backend_fini(b);
     free(t);
 }
@@ -218,6 +221,15 @@ static int queue_inherit(struct tap *t, int fd, struct error *err)
     return fd;
 }
 
+static int queue_by_helper(struct tap *t, const struct net_tap_config *c, struct error *err)
+{
+    int fd = net_bridge_open(t->bridge, c->helper, err);
+
+    if (fd < 0 || queue_inherit(t, fd, err) >= 0) return fd;
+    close(fd);
+    return error_set(err, "what the bridge helper gave is no tap interface");
+}
+
 static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned count, struct error *err)
 {
     int header_bytes = sizeof(struct net_header);
@@ -226,7 +238,7 @@ static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned c
     for (unsigned i = 0; i < count; i++) {
         struct tap_queue *q = &t->queue[i];
 
-        q->fd = c->fd_count ? queue_inherit(t, c->fd[i], err) : queue_open(t, count > 1, err);
+        q->fd = t->bridge ? queue_by_helper(t, c, err) : c->fd_count ? queue_inherit(t, c->fd[i], err) : queue_open(t, count > 1, err);
         if (q->fd < 0) return -1;
         t->count++;
         q->t = t;
@@ -244,6 +256,11 @@ static int tap_start(struct tap *t, const struct net_tap_config *c, unsigned cou
 {
     const char *up = c->script ? c->script : IF_UP, *down = c->downscript ? c->downscript : IF_DOWN;
 
+    if (c->bridge || c->helper) {
+        t->bridge = strdup(c->bridge ? c->bridge : NET_BRIDGE_DEFAULT);
+        up = down = "no";
+        if (!t->bridge) return error_set(err, "no memory for a tap network");
+    }
     snprintf(t->name, sizeof(t->name), "%s", c->ifname ? c->ifname : "tap%d");
     if (queues_make(t, c, count, err) < 0) return -1;
     if (!c->fd_count && *up && strcmp(up, "no") && script_run(up, t->name, err) < 0) return -1;

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "net/bridge.h"
 #include "tool/vm_options_private.h"
 
 struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netdev_kind kind, struct error *err)
@@ -104,6 +105,9 @@ static int tap_ifname(void *t, const char *v, struct error *err) { tap(t)->ifnam
 static int tap_script(void *t, const char *v, struct error *err) { tap(t)->script = v; return 0; }
 static int tap_downscript(void *t, const char *v, struct error *err) { tap(t)->downscript = v; return 0; }
 
+static int tap_bridge(void *t, const char *v, struct error *err) { tap(t)->bridge = v; return 0; }
+static int tap_helper(void *t, const char *v, struct error *err) { tap(t)->helper = v; return 0; }
+
 static int tap_queues(void *t, const char *v, struct error *err)
 {
     uint64_t n;
@@ -137,9 +141,25 @@ static const struct option_key tap_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "ifname", tap_ifname, NULL }, { "script", tap_script, NULL },
     { "downscript", tap_downscript, NULL }, { "fd", tap_fds, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_off, NULL },
     { "vhostforce", tap_off, NULL }, { "vhostfd", NULL, "vhost is not in this version" }, { "vhostfds", NULL, "vhost is not in this version" },
-    { "br", NULL, "the bridge is the administrator's: ip link set TAP master BRIDGE" }, { "helper", NULL, "a bridge helper is not in this version" },
+    { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL },
     { "sndbuf", NULL, "not in this version" }, { NULL, NULL, NULL },
 };
+
+static const struct option_key bridge_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL }, { NULL, NULL, NULL },
+};
+
+/* A helper makes one interface, and all of it. */
+static int tap_check(const char *what, const struct netdev_config *d, struct error *err)
+{
+    const struct net_tap_config *c = &d->tap;
+
+    if (!c->bridge && !c->helper) return 0;
+    if (c->helper && !*c->helper) return error_set(err, "%s: helper= wants the path of a program", what);
+    if (c->ifname || c->fd_count || c->queues || c->script || c->downscript)
+        return error_set(err, "%s: with br= or helper= the interface is the helper's; leave out ifname, fd, queues and scripts", what);
+    return 0;
+}
 
 /* ---- stream and dgram ---- */
 
@@ -191,11 +211,11 @@ static int socket_check(const char *what, const struct netdev_config *d, struct 
 
 static const struct { const char *name; enum netdev_kind kind; const struct option_key *keys; } types[] = {
     { "user", NETDEV_USER, user_keys }, { "tap", NETDEV_TAP, tap_keys }, { "stream", NETDEV_STREAM, stream_keys },
-    { "dgram", NETDEV_DGRAM, dgram_keys },
+    { "dgram", NETDEV_DGRAM, dgram_keys }, { "bridge", NETDEV_TAP, bridge_keys },
 };
 
 static const struct { const char *name, *why; } refused[] = {
-    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" }, { "bridge", "use tap" },
+    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" },
     { "socket", "use stream or dgram" },
     { "vhost-user", "vhost is not in this version; use user" },
     { "vhost-vdpa", "vhost is not in this version; use user" }, { "hubport", "there are no hubs in this version" },
@@ -232,7 +252,9 @@ struct netdev_config *netdev_add(struct vm_options *o, const char *what, const s
         if (!d) return NULL;
         d->socket.fd = -1;
         d->socket.datagrams = d->kind == NETDEV_DGRAM;
-        return option_list_apply(l, what, types[i].keys, d, err) < 0 || socket_check(what, d, err) < 0 ? NULL : d;
+        if (types[i].keys == bridge_keys) d->tap.bridge = NET_BRIDGE_DEFAULT;
+        if (option_list_apply(l, what, types[i].keys, d, err) < 0) return NULL;
+        return socket_check(what, d, err) < 0 || tap_check(what, d, err) < 0 ? NULL : d;
     }
     type_unknown(what, name, err);
     return NULL;

@@ -144,7 +144,7 @@ static const struct row rows[] = {
     { "qmp-pretty", "DEV", "the same with line breaks, for people", option_qmp_pretty },
     { "debugcon", "DEV", "the firmware's debug console (port 0x402)", option_debugcon },
     { "nic", "user|none[,model=MODEL][,mac=ADDR][,PROP=V...]", "a network card and its network in one; none: no card at all", option_nic },
-    { "netdev", "user|tap|stream|dgram,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
+    { "netdev", "user|tap|bridge|stream|dgram,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
     { "net", "nic[,model=MODEL][,macaddr=ADDR] -net user[,PROP=V...]", "the same in the old way: a card, and the network it is on", option_net },
     { "gdb", "DEV", "serve gdb on DEV: tcp::1234, unix:PATH, stdio, chardev:ID", option_gdb },
     { "s", NULL, "the same as -gdb tcp::1234", option_gdb_default },

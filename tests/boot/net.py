@@ -7,6 +7,7 @@ virtio      the virtio card in several kinds of ring: DHCP, ping, 20 MB from the
 e1000, rtl8139, ne2k   the same for cards of old, in Debian's kernel for all machines
 cable       two machines on a socket, stream and datagrams
 tap         a bridge with a DHCP server in a network namespace (needs root)
+bridge      the same by the bridge helper, and whom it refuses
 boot        a program from a TFTP server by iPXE
 user        what the user network's options promise: addresses, closed loopback, restrict, guestfwd, forwards of the monitor, dumps
 
@@ -333,6 +334,76 @@ echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < 
     return 'DHCP, ping and 20 MB each way over a bridge, by two cards'
 
 
+# The list of bridges, as the helper finds it in a mount namespace with an /etc of its own.
+LISTS = (
+    ('ospite', '# a comment\n\nallow br0\n', None), ('qemu', 'allow all\n', None), ('ospite', 'include /etc/more\n', None),
+    ('ospite', 'allow br1\n', "'br0' is not allowed"), ('ospite', 'allow all\ndeny br0\n', "'br0' is denied"), ('ospite', '', "'br0' is not allowed"),
+    ('ospite', 'permit br0\n', 'neither allow, deny nor include'), ('ospite', 'allow br0 br1\n', 'neither allow, deny nor include'), ('ospite', 'allow ' + 'x' * 2000, 'neither'),
+    ('ospite', 'include /etc/ospite/bridge.conf\n', 'neither'), ('other', '', 'there is no list'),
+)
+
+
+def bridge(a):
+    """A machine in a network namespace gets an interface in a bridge from the helper, and only where a list allows it."""
+    if not shutil.which('ip') or not shutil.which('dnsmasq', path=os.environ['PATH'] + ':/usr/sbin:/sbin'):
+        raise Skip('ip or dnsmasq is missing')
+    space = f'ospite-test-{os.getpid()}'
+    if os.geteuid() or subprocess.run(['ip', 'netns', 'add', space], capture_output=True).returncode:
+        raise Skip('no right to make a network namespace')
+    run, server = ['ip', 'netns', 'exec', space], None
+    try:
+        for line in ('link set lo up', 'link add br0 type bridge', 'link set br0 mtu 1400', 'addr add 10.8.8.1/24 dev br0', 'link set br0 up', 'tuntap add dev t9 mode tap'):
+            if subprocess.run([*run, 'ip', *line.split()], capture_output=True).returncode:
+                raise Skip(f'this kernel does not do: ip {line}')
+        server = subprocess.Popen([*run, 'dnsmasq', '-d', '-C', '/dev/null', '-i', 'br0', '--bind-interfaces', '--dhcp-range=10.8.8.50,10.8.8.60', '-p', '0',
+                                   f'--dhcp-leasefile={a.dir}/leases', '-u', 'root'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # The rest of what runs there runs with a small /etc, and, but for the helper's own privilege, as nobody.
+        helper, command = os.path.join(a.dir, 'helper'), os.path.join(a.dir, 'inside')
+        shutil.copy(a.helper, helper)
+        os.chmod(a.dir, 0o755)
+        os.chmod(helper, 0o4755)
+
+        def list_write(folder, text):
+            with open(command, 'w') as f:
+                f.write(f"""#!/bin/sh
+mount -t tmpfs none /etc && mkdir -p /etc/ospite /etc/qemu /etc/other && cp {a.dir}/list /etc/{folder}/bridge.conf && echo "allow br0" > /etc/more || exit 9
+exec "$@"
+""")
+            os.chmod(command, 0o755)
+            with open(os.path.join(a.dir, 'list'), 'w') as f:
+                f.write(text)
+        inside = [*run, 'unshare', '-m', command]
+        nobody = [*inside, 'setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+        for folder, text, why in LISTS:
+            list_write(folder, text)
+            got = subprocess.run([*nobody, *a.vmm.split(), '-display', 'none', '-S', '-monitor', 'stdio', '-nic', f'bridge,helper={helper},model=virtio'],
+                                 input='info network\nquit\n', capture_output=True, text=True, timeout=60)
+            if (got.returncode != 0) != bool(why) or (why or 'ifname=tap0,br=br0') not in got.stdout + got.stderr:
+                raise Failure(f'{folder}: {text[:60]!r}: {got.returncode} {got.stdout} {got.stderr}')
+        list_write('ospite', 'allow all\n')
+        for name, why in (('br9', 'no such interface'), ('t9', 'is no bridge'), ('br0/x', "no interface's name"), ('', "no interface's name")):
+            got = subprocess.run([*nobody, helper, f'--br={name}', '--fd=1'], capture_output=True, text=True, timeout=60)
+            if got.returncode != 1 or why not in got.stderr:
+                raise Failure(f'--br={name}: {got}')
+        for words in ([], ['--br=br0'], ['--br=br0', '--fd=x'], ['--br=br0', '--fd=1', '--more'], ['--br=br0', '--fd=99']):
+            if subprocess.run([*nobody, helper, *words], capture_output=True, timeout=60).returncode != 1:
+                raise Failure(f'{words} were taken')
+        there = argparse.Namespace(**{**vars(a), 'vmm': ' '.join(inside) + ' ' + a.vmm})
+        script = DHCP + 'ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss; ping -c 3 -i 0.05 -q -s 1372 10.8.8.1 | grep loss'
+        with Guest(there, ['virtio_net'], script, ['-netdev', f'bridge,id=n,br=br0,helper={helper}', '-device', 'virtio-net-pci,netdev=n'], seconds=100) as m:
+            m.serial(r'bound 10\.8\.8\.', BAD)
+            m.serial('5 packets received.*?3 packets received', BAD)
+            finish(m)
+        if ' tap' in subprocess.run([*run, 'ip', 'link'], capture_output=True, text=True).stdout:
+            raise Failure('an interface was left')
+    finally:
+        if server:
+            server.kill()
+            server.wait()
+        subprocess.run(['ip', 'netns', 'del', space], capture_output=True)
+    return f'{len(LISTS)} lists, names and arguments that are refused to nobody; DHCP and ping over a bridge'
+
+
 # Prints "NBP" on the serial port, and ends the machine by the debug exit port.
 PROGRAM = bytes.fromhex('31c0 8ed8 baf803 be197c ac 84c0 7403 ee ebf8 ba0105 b010 ee f4') + b'NBP runs\r\n\0'
 
@@ -351,7 +422,7 @@ def boot(a):
     return 'SeaBIOS, iPXE, DHCP and TFTP with four cards; not without ROM'
 
 
-TESTS = {'cable': cable, 'tap': tap, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000'), 'rtl8139': old('rtl8139', '8139cp'), 'ne2k': old('ne2k_pci', 'ne2k-pci', 2 << 20, False)}
+TESTS = {'cable': cable, 'tap': tap, 'bridge': bridge, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000'), 'rtl8139': old('rtl8139', '8139cp'), 'ne2k': old('ne2k_pci', 'ne2k-pci', 2 << 20, False)}
 
 
 def main():
@@ -359,6 +430,7 @@ def main():
     p.add_argument('--vmm', default='build/ospite -accel bt')
     p.add_argument('--guests', default='guests')
     p.add_argument('--scale', type=float, default=1)
+    p.add_argument('--helper', default='build/ospite-bridge-helper')
     p.add_argument('--log')
     p.add_argument('names', nargs='+', choices=sorted(TESTS))
     a = p.parse_args()

@@ -20,7 +20,7 @@ BELOW = {
     'machine': 'base x86 memory block chardev net p9 display bus engine device',
     'monitor': 'base x86 memory block chardev net p9 display bus engine device machine',
     'tool': 'base x86 memory block chardev net p9 display bus engine device machine monitor nbd',
-    'main.c': 'base tool',
+    'main.c': 'base tool', 'bridge_helper.c': '',
 }
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 GENERATED = {'insn_table.h', 'dsdt.hex'}         # by the build

@@ -53,6 +53,11 @@ BAD = [
     ('-blockdev driver=raw,file=p,node-name=n,detect-zeroes=on', "only 'off' is"),
     ('-blockdev driver=raw,file=p,node-name=n -blockdev driver=raw,file=p,node-name=m', "node 'p' is in use already"),
     ('-blockdev driver=file,filename=/dev/null,node-name=n -blockdev driver=raw,file=n,node-name=n', "have the name 'n'"),
+    ('-nic bridge,helper=/nonexistent', "'/nonexistent' cannot be run"),
+    ('-nic bridge,helper=/bin/true', "gave no interface in 'br0'"),
+    ('-netdev tap,id=n,br=br0,ifname=t0', 'the interface is the helper'),
+    ('-netdev bridge,id=n,br=a-name-that-is-too-long,helper=/bin/true', 'at most 15 characters'),
+    ('-netdev tap,id=n,vhost=on', 'use vhost=off'),
     # missing or wrong values
     ('-m', '-m: requires an argument'),
     ('-m abc', "wants a size such as 512M or 2G, not 'abc'"),
