@@ -174,6 +174,22 @@ void bt_ferr(struct bt_vcpu *v) { bt_host_call(v, ferr_in_host, NULL); }
 
 /* ---- Memory map ---- */
 
+/* Frees what no vCPU can still be reading: each has been asked to flush since, and has, or rests. */
+static void old_ranges_free(struct bt_engine *e)
+{
+    uint64_t oldest = e->ranges->serial;
+    for (unsigned i = 0; i < e->vcpu_count; i++) {
+        const struct bt_vcpu *v = e->vcpu[i];
+        if (v && !__atomic_load_n(&v->at_rest, __ATOMIC_SEQ_CST)) oldest = MIN(oldest, __atomic_load_n(&v->ranges_seen, __ATOMIC_SEQ_CST));
+    }
+    struct bt_ranges **p = &e->ranges->old, *r;
+    while (*p && (*p)->serial >= oldest) p = &(*p)->old;
+    while ((r = *p)) {
+        *p = r->old;
+        free(r);
+    }
+}
+
 static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t count)
 {
     struct bt_engine *e = opaque;
@@ -189,8 +205,10 @@ static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t
         else
             r->range[r->count++] = (struct bt_range){ f->start, f->size, f->hva, readonly };
     }
-    r->old = e->ranges;                                /* readers may hold it: freed with the engine */
-    __atomic_store_n(&e->ranges, r, __ATOMIC_RELEASE);
+    r->old = e->ranges;
+    r->serial = r->old->serial + 1;
+    __atomic_store_n(&e->ranges, r, __ATOMIC_SEQ_CST);
+    old_ranges_free(e);
     bt_request_flush(e);
 }
 

@@ -225,6 +225,7 @@ struct bt_vcpu {
     uint64_t cs_key;
     bool mode_dirty;
     volatile uint32_t kick, irq_request, flush_request, work_request;
+    uint64_t ranges_seen;              /* it uses no older ones, unless it rests */
     /* Parallel work (parallel.c). */
     int at_rest;                       /* others look at it */
     uint64_t epoch;                    /* counts ends of blocks, those that C sees */
@@ -275,7 +276,7 @@ struct bt_vcpu {
 };
 
 struct bt_range { gpa_t start, size; uint8_t *hva; bool readonly; };
-struct bt_ranges { size_t count; struct bt_ranges *old; struct bt_range range[]; };
+struct bt_ranges { size_t count; uint64_t serial; struct bt_ranges *old; struct bt_range range[]; };
 
 /* Not watched; write entries have been taken away, but a store may still be under way; watched. */
 enum page_watch { PAGE_FREE, PAGE_CLOSING, PAGE_WATCHED };

@@ -206,6 +206,7 @@ static void do_work(struct bt_vcpu *v)
     bt_code_unlock(v);
     if (v->flush_request) {                            /* the memory map changed */
         v->flush_request = 0;
+        __atomic_store_n(&v->ranges_seen, __atomic_load_n(&e->ranges, __ATOMIC_SEQ_CST)->serial, __ATOMIC_SEQ_CST);
         bt_tlb_flush(v, true);
         e->flush_all = true;
     }
