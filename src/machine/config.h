@@ -86,6 +86,8 @@ struct machine_config {
     } vga;
     bool has_vnc, has_web;
     const char *layout;                /* of the keyboard, by name; NULL: American */
+    enum { WINDOW_NONE, WINDOW_IF_IT_CAN, WINDOW_WANTED } window;
+    bool full_screen;
     struct vnc_config vnc;
     struct web_config web;
     bool has_hpet, has_acpi;

@@ -31,6 +31,7 @@ struct pci_bus;
 struct usb_bus;
 struct layout;
 struct pc_web;
+struct sdl_window;
 struct vnc_server;
 
 /* One vCPU and its thread. Everything under lock unless it says otherwise. */
@@ -144,6 +145,7 @@ struct machine {
     struct input_device ps2_keyboard, ps2_mouse;
     struct usb_bus *usb;               /* list */
     unsigned usb_buses_unnamed;
+    struct sdl_window *window;
     struct pc_web *web;
     uint64_t accesses;                 /* of vCPUs to ports and device memory so far */
     struct apic_bus *apic_bus;

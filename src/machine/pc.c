@@ -36,6 +36,7 @@
 #include "device/timer/mc146818.h"
 #include "device/timer/port61.h"
 #include "display/display.h"
+#include "display/sdl.h"
 #include "display/vnc.h"
 #include "machine/pc_private.h"
 
@@ -229,6 +230,7 @@ void pc_destroy(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.drive_count; i++)
         if (m->drive[i]) block_drain(m->drive[i]);
+    sdl_window_free(m->window);
     pc_web_destroy(m);
     vnc_server_free(m->vnc);
     for (struct device *d = m->devices, *next; d; d = next) {

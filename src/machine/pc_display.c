@@ -2,10 +2,12 @@
 /* Who looks at the graphic card's picture, and where their keys and pointers go: to the one of the guest's devices that is in use (display/input.h). */
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "device/input/i8042.h"
 #include "display/display.h"
 #include "display/layout.h"
+#include "display/sdl.h"
 #include "display/vnc.h"
 #include "machine/pc_private.h"
 
@@ -89,12 +91,29 @@ static void vnc_event(void *opaque, enum vnc_event event, const struct vnc_peer 
     machine_event(m, names[event], json_pack("{s:o, s:o}", "server", server, "client", peer_pack(far)));
 }
 
+static void window_closed(void *opaque) { machine_request_quit(opaque, 0, CAUSE_UI); }
+
+static int window_create(struct machine *m, struct error *err)
+{
+    struct sdl_config c = { .name = m->config.name, .full_screen = m->config.full_screen, .closed = window_closed, .opaque = m };
+    struct error why;
+
+    if (!m->display && m->config.window == WINDOW_WANTED) return error_set(err, "-display sdl: this machine has no graphic card; start it with -vga std");
+    if (!m->display) return 0;
+    m->window = sdl_window_new(m->display, &c, &why);
+    if (m->window) return 0;
+    if (m->config.window == WINDOW_WANTED) return error_set(err, "-display sdl: %s", why.text);
+    log_message("%s", why.text);
+    return 0;
+}
+
 int pc_display_create(struct machine *m, struct error *err)
 {
     if (m->display) {
         input_watch(m->input, pointer_changed, m);
         input_offer(&m->ps2_mouse);
     }
+    if (m->config.window != WINDOW_NONE && window_create(m, err) < 0) return -1;
     if (m->config.has_web && pc_web_create(m, err) < 0) return -1;
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");

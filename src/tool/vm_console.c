@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where serial ports, monitors and debug console go: -serial, -monitor, -qmp, -chardev, -mon, -debugcon, -nographic. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -71,14 +72,16 @@ int option_parallel(struct vm_options *o, const char *arg, struct error *err)
 int option_display(struct vm_options *o, const char *arg, struct error *err)
 {
     if (!strcmp(arg, "help")) {
-        printf("Available display backend types:\nnone\nvnc\nweb\n");
+        printf("Available display backend types:\nnone\nsdl\nvnc\nweb\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
+    o->config.window = WINDOW_NONE;    /* the last -display counts */
+    if (!strcmp(arg, "sdl") || !strncmp(arg, "sdl,", 4)) return option_window(o, arg, err);
     if (!strcmp(arg, "web") || !strncmp(arg, "web=", 4)) return option_web(o, arg[3] ? arg + 4 : "", err);
     if (strcmp(arg, "none"))
-        return error_set(err, "-display %s: there is no window in this version; use -display vnc=HOST:N, -display none or -nographic", arg);
-    o->config.has_web = false;         /* the last -display counts */
+        return error_set(err, "-display %s: it is not supported in this version; use -display sdl, web, vnc=HOST:N, none or -nographic", arg);
+    o->config.has_web = false;
     o->display_given = true;
     return 0;
 }
@@ -241,6 +244,7 @@ int console_finish(struct vm_options *o, struct error *err)
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;
     if (stdio_check(o, err) < 0) return -1;
-    o->quiet_display = o->nographic || o->display_given || o->serial_given || o->monitor_given || o->daemonize;
+    if (!o->nographic && !o->display_given && !o->daemonize && (getenv("DISPLAY") || getenv("WAYLAND_DISPLAY"))) c->window = WINDOW_IF_IT_CAN;
+    o->quiet_display = c->window != WINDOW_NONE || o->nographic || o->display_given || o->serial_given || o->monitor_given || o->daemonize;
     return 0;
 }

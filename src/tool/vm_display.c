@@ -290,3 +290,28 @@ int option_web(struct vm_options *o, const char *arg, struct error *err)
     c->port_to = 0;
     return 0;
 }
+
+/* ---- -display sdl ---- */
+
+static int window_full_screen(void *t, const char *v, struct error *err) { return value_bool("full-screen", v, &((struct vm_options *)t)->config.full_screen, err); }
+
+static int window_gl(void *t, const char *v, struct error *err)
+{
+    return strcmp(v, "off") ? error_set(err, "gl=%s is not supported in this version; leave it out", v) : 0;
+}
+
+static const struct option_key window_keys[] = {
+    { "type", vga_accept, NULL }, { "full-screen", window_full_screen, NULL }, { "gl", window_gl, NULL },
+    { "grab-mod", NULL, "Ctrl-Alt-G lets go of the mouse" }, { "window-close", NULL, "closing the window ends the machine" },
+    { "show-cursor", NULL, "the pointer is shown where the guest takes positions" }, { NULL, NULL, NULL },
+};
+
+int option_window(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
+    o->config.window = WINDOW_WANTED;
+    o->display_given = true;
+    return option_list_apply(&l, "-display sdl", window_keys, o, err);
+}

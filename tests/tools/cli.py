@@ -168,7 +168,7 @@ BAD = [
     ('-vnc unix:x,websocket=on', 'needs a port'),
     ('-vnc none,password=on', 'takes nothing else'),
     ('-vnc :1 -vga none', 'no graphic card'),
-    ('-display sdl', 'use -display vnc=HOST:N'),
+    ('-display gtk', 'use -display sdl'),
     ('-drive file=raw.img,if=scsi', 'use if=ide or if=virtio'),
     # virtio
     ('-drive file=raw.img,if=virtio,addr=20', 'at most 1f.7'),

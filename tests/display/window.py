@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The window of -display sdl, on an X server without a screen (Xvfb): window.py OSPITE BOOT-SECTOR
+
+What the X server shows of the window must be the screen dump, pixel by pixel, through several modes; keys and the mouse that xdotool sends must
+arrive at the guest's keyboard controller. Skipped, out loud, where Xvfb, xdotool, ImageMagick or SDL is missing."""
+import ctypes.util, os, random, shutil, socket, subprocess, sys, tempfile, time
+import golden
+from script import Machine, Script, ppm_read
+from vnc import drain, port
+
+checks = failures = 0
+
+
+def check(ok, what):
+    global checks, failures
+    checks += 1
+    if not ok:
+        failures += 1
+        print('FAIL:', what)
+    return ok
+
+
+class WindowMachine(Machine):
+    def __init__(self, ospite, where, display, args=('-display', 'sdl')):
+        self.name, self.where, self.prompt = 'window', where, b'(ospite) '
+        self.process = subprocess.Popen([ospite, '-accel', 'bt', '-m', '32', '-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on', '-name', 'test',
+                                         *args, '-monitor', f'unix:{where}/window.mon,server=on,wait=off', '-serial', f'unix:{where}/window.com,server=on,wait=off'],
+                                        stdin=subprocess.DEVNULL, env={**os.environ, 'DISPLAY': display, 'SDL_VIDEODRIVER': 'x11'})
+        self.serial = self.connect(f'{where}/window.com')
+        self.monitor = self.connect(f'{where}/window.mon')
+        self.answer()
+
+
+def x_server():
+    """Xvfb on a number that it chooses."""
+    r, w = os.pipe()
+    p = subprocess.Popen(['Xvfb', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp'], pass_fds=[w], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    os.close(w)
+    number = ''
+    while not number.endswith('\n'):
+        number += os.read(r, 20).decode()
+    os.close(r)
+    return p, ':' + number.strip()
+
+
+def x(display, *args):
+    return subprocess.run(args, env={**os.environ, 'DISPLAY': display}, capture_output=True, timeout=60).stdout
+
+
+def picture(display, window, where):
+    x(display, 'import', '-silent', '-window', window, '-depth', '8', f'{where}/window.ppm')
+    return ppm_read(f'{where}/window.ppm')
+
+
+def same(m, display, window, where, what):
+    got = want = None
+    for _ in range(100):
+        got, want = picture(display, window, where), m.picture()
+        if got == want:
+            break
+        time.sleep(0.2)
+    check(got == want, '' if got == want else f'{what}: {got[:2]} {golden.difference(got, want) if got[:2] == want[:2] else want[:2]}')
+
+
+def keys(m, display, window):
+    port(m, 0x64, 0xa8)
+    port(m, 0x64, 0xd4)
+    port(m, 0x60, 0xf4)
+    time.sleep(0.5)
+    drain(m)
+    x(display, 'xdotool', 'windowfocus', '--sync', window)
+    time.sleep(0.3)
+    drain(m)
+    for name in ('h', 'Return', 'Up'):
+        x(display, 'xdotool', 'key', name)
+    time.sleep(0.7)
+    got = [code for code, mouse in drain(m) if not mouse]
+    check(got == [0x23, 0xa3, 0x1c, 0x9c, 0xe0, 0x48, 0xe0, 0xc8], f'keys: {[hex(k) for k in got]}')
+
+
+def mouse(m, display, window):
+    x(display, 'xdotool', 'mousemove', '--window', window, '100', '100', 'click', '1')      # takes the mouse
+    time.sleep(0.7)
+    drain(m)
+    title = x(display, 'xdotool', 'getwindowname', window).decode()
+    check('Ctrl-Alt-G' in title, f'the title {title!r}')
+    x(display, 'xdotool', 'mousemove_relative', '--', '7', '-5')
+    time.sleep(0.3)
+    x(display, 'xdotool', 'click', '3')
+    time.sleep(0.7)
+    data = [code for code, from_mouse in drain(m) if from_mouse]
+    got = [(q[0] & 7, q[1] - (q[0] << 4 & 0x100), q[2] - (q[0] << 3 & 0x100)) for q in zip(*[iter(data)] * 3)]
+    check((sum(q[1] for q in got), sum(q[2] for q in got)) == (7, 5) and [q[0] for q in got][-2:] == [2, 0], f'mouse: {got}')
+    x(display, 'xdotool', 'key', 'ctrl+alt+g')
+    time.sleep(0.5)
+    check('Ctrl-Alt-G' not in x(display, 'xdotool', 'getwindowname', window).decode(), 'Ctrl-Alt-G lets go of the mouse')
+    codes = [code for code, from_mouse in drain(m) if not from_mouse]
+    check(0x22 not in codes and codes.count(0x1d) == codes.count(0x9d) and codes.count(0x38) == codes.count(0xb8), f'keys of the chord: {codes}')
+
+
+def refusals(ospite, where):
+    for env, args, word in (({}, ['-display', 'sdl'], '-display web'), ({'DISPLAY': ':1', 'SDL_VIDEODRIVER': 'nosuch'}, ['-display', 'sdl'], 'no window'),
+                            ({}, ['-display', 'sdl', '-vga', 'none'], 'graphic card'), ({}, ['-display', 'sdl,gl=on'], 'gl')):
+        clean = {k: v for k, v in os.environ.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY')}
+        p = subprocess.run([ospite, '-accel', 'bt', *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env={**clean, **env})
+        check(p.returncode == 1 and word in p.stderr and p.stderr.count('\n') == 1, f'{env} {args}: {p.returncode} {p.stderr}')
+
+
+def main():
+    ospite, boot = sys.argv[1:3]
+    missing = [t for t in ('Xvfb', 'xdotool', 'import') if not shutil.which(t)] + ([] if ctypes.util.find_library('SDL2-2.0') else ['SDL'])
+    if missing:
+        print('skipped: missing', *missing)
+        return 77
+    where = tempfile.mkdtemp()
+    s, r = Script(), random.Random(20261128)
+    steps = [('text', golden.text(80, 3)), ('VBE', golden.vbe(800, 600, 32)), ('planes', golden.planar(0x12))]
+    for _, step in steps:
+        step(s, r)
+        s.sync()
+    with open(where + '/disk', 'wb') as f:
+        f.write(s.image(boot))
+    server, display = x_server()
+    m = None
+    try:
+        m = WindowMachine(ospite, where, display)
+        m.sync()
+        window = x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').decode().split()[0]
+        for name, _ in steps:
+            same(m, display, window, where, name)
+            if name != steps[-1][0]:
+                m.go_on()
+                m.sync()
+        m.command('stop')
+        keys(m, display, window)
+        mouse(m, display, window)
+        x(display, 'xdotool', 'windowclose', window)
+        m.end()
+        m = WindowMachine(ospite, where, display, ())       # a desktop is there: a window is the default
+        check(x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').strip() != b'', 'the default')
+        refusals(ospite, where)
+    finally:
+        if m:
+            m.end()
+        server.terminate()
+        server.wait()
+        shutil.rmtree(where, ignore_errors=True)
+    print(f'window: {checks} checks, {failures} failed')
+    return failures != 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
