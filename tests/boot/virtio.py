@@ -131,7 +131,6 @@ if dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct 2>/dev/null; then echo
     with Guest(a, ['virtio_blk'], script, args, libraries(tool), cpus=2) as m:
         m.serial(f'ro 1 0 size {len(data) // 512} serial ospite-5 cache write back', BAD)
         m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
-        qmp.equal(events.wait('VSERPORT_CHANGE'), {'id': 'p0', 'open': True}, 'the port is open')
         m.serial('interrupts [1-9]', BAD)
         m.serial('cache write through', BAD)
         finish(m)
@@ -265,6 +264,7 @@ echo console; exec 5<>/dev/hvc0; echo hello from hvc0 >&5; read line <&5; echo g
             m.fail('info qtree does not show the port')
         peer.sendall(data)
         m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
+        qmp.equal(events.wait('VSERPORT_CHANGE'), {'id': 'p0', 'open': True}, 'the port is open')
         if read_until(m, peer, MIB) != data:
             m.fail('what the port sent back is something else')
         m.serial('console', BAD)
