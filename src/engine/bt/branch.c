@@ -433,6 +433,15 @@ static void ret(struct trans *t, const struct x86_insn *i)
     else t_exit_s1(t);
 }
 
+/* One that t_branch translates. */
+bool t_is_near_branch(const struct x86_insn *i)
+{
+    switch (i->mnemonic) {
+    case X86_JCC: case X86_LOOP: case X86_LOOPE: case X86_LOOPNE: case X86_JCXZ: case X86_CALL: case X86_RET: case X86_JMP: return true;
+    default: return false;
+    }
+}
+
 /* Translates a near control transfer; false if the instruction is none. */
 bool t_branch(struct trans *t)
 {

@@ -119,11 +119,12 @@ struct tlb_entry {
 };
 struct softmmu {
     struct tlb_entry entry[TLB_SIZE] __attribute__((aligned(64)));
-    uint64_t gpa[TLB_SIZE];            /* page of the read and write entry | TLB_GLOBAL */
+    uint64_t gpa[TLB_SIZE];            /* page of the read and write entry | TLB_GLOBAL | TLB_BESIDE_CODE */
     uint64_t fetch_gpa[TLB_SIZE];      /* page of the fetch entry | TLB_GLOBAL */
 };
 struct jump_cache_entry { uint64_t tag, code; };
 #define TLB_GLOBAL 1ull
+#define TLB_BESIDE_CODE 2ull           /* of a read entry: the page may be written, but has translated code */
 
 /* Linear and physical page in one word: minus their sum, the page number of the latter laid where a canonical linear
  * page has no bits of its own. RIP + key + bt_guard(physical address of the target) is 0 if, and only if, both are those

@@ -136,7 +136,7 @@ static void find_hoisted(struct trans *t)
 {
     unsigned always = 0;                               /* instructions that are executed each time */
     for (unsigned n = 0; n < t->count; n++)
-        if (!t_is_plain(t, &t->insn[n]) || t->insn[n].attr & IA_STRING) return;
+        if (!t->is_plain[n] || t->insn[n].attr & IA_STRING) return;
     while (always < t->count && !(t->insn[always].attr & IA_BRANCH)) always++;
     for (unsigned k = 0; k < t->group_count; k++) {
         struct group *g = &t->group[k];
@@ -158,9 +158,10 @@ void t_find_groups(struct trans *t)
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
         struct access a;
-        bool ends = t->is_label[n] || !t_is_plain(t, i) || i->attr & IA_STRING;
+        t->is_plain[n] = t_is_plain(t, i);
+        bool ends = t->is_label[n] || !t->is_plain[n] || i->attr & IA_STRING;
         for (unsigned k = 0; k < t->group_count && ends; k++) open[k].is_open = false;
-        if (!t_is_plain(t, i) || i->attr & IA_STRING) continue;
+        if (!t->is_plain[n] || i->attr & IA_STRING) continue;
         if ((stack_access(i, &a) || copy_access(t, n, &a)) && !group_join(t, open, &a, n)) group_begin(t, open, &a, n);
         registers_written(t, i, open);
     }

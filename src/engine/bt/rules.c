@@ -467,7 +467,7 @@ bool t_has_rule(const struct x86_insn *i)
 bool t_is_plain(const struct trans *t, const struct x86_insn *i)
 {
     if (mode_fault(t, i)) return false;
-    if (i->attr & IA_BRANCH) return !bt_helper_find(i).fn;
+    if (i->attr & IA_BRANCH) return t_is_near_branch(i);
     return i->attr & (IA_COPY | IA_NOP) || t_has_rule(i);
 }
 

@@ -112,7 +112,9 @@ static struct hit resolve(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigne
     bool code = is_code(v, t->gpa, access);
     if (access == BT_WRITE && code) h.kind = HIT_CODE;
     if (bt_is_watching(v) && (watch_hits(v, page, PAGE_BYTES, true) | watch_hits(v, page, PAGE_BYTES, false))) return h;
-    if (!fill(v, idx, linear, t, code) && access == BT_WRITE) h.kind = HIT_CODE;
+    if (fill(v, idx, linear, t, code) || access != BT_WRITE) return h;
+    h.kind = HIT_CODE;
+    v->mmu[idx].gpa[bt_tlb_slot(v, linear)] |= TLB_BESIDE_CODE;
     return h;
 }
 
@@ -311,6 +313,18 @@ static bool is_flash_command(struct bt_vcpu *v, const struct hit *h, unsigned ac
     return current && current->insn_count > 1;
 }
 
+/* Where a store goes that has been found before to be one into a page with code, if it hits none of that: compilers write for long beside their
+ * code. NULL: ask in full. */
+static uint8_t *beside_code(struct bt_vcpu *v, unsigned idx, gva_t linear, unsigned size)
+{
+    const struct softmmu *m = &v->mmu[idx];
+    unsigned slot = bt_tlb_slot(v, linear);
+    gpa_t gpa = PAGE_OF(m->gpa[slot]) | PAGE_OFFSET(linear);
+    if (v->engine->vcpu_count > 1 || m->entry[slot].tag[BT_READ] + PAGE_OF(linear) != 0 || !(m->gpa[slot] & TLB_BESIDE_CODE)) return NULL;
+    bool has_code = bt_page_is_watched(v->engine, gpa) && v->engine->page_tbs[gpa >> 12];
+    return has_code && !bt_tb_overlaps(v->engine, gpa, size, NULL) ? (uint8_t *)(linear + m->entry[slot].addend) : NULL;
+}
+
 /* Called by generated code when an access misses the TLB. Returns the host address to use instead; v->scratch tells
  * whether bt_commit must follow. */
 uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t host_pc)
@@ -339,7 +353,8 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
         if (h.kind == HIT_CODE && hits_itself(v, h.gpa, PAGE_OFFSET(linear) + size - PAGE_BYTES, host_pc)) restart_single(v);
         return use_bounce(v, idx, linear, size, what);
     }
-    struct hit h = resolve(v, idx, linear, access);
+    uint8_t *beside = access == BT_WRITE ? beside_code(v, idx, linear, size) : NULL;
+    struct hit h = beside ? (struct hit){ HIT_RAM, beside, 0 } : resolve(v, idx, linear, access);
     if (h.kind == HIT_IO) {
         v->count[COUNT_BOUNCE_DEVICE]++;
         if (is_flash_command(v, &h, access, host_pc)) restart_single(v);

@@ -149,14 +149,6 @@ bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa)
     return gpa >> 12 < e->page_count && __atomic_load_n(&e->page_watch[gpa >> 12], __ATOMIC_ACQUIRE);
 }
 
-/* Takes out the lines of blocks that are no more. */
-static void lines_renew(struct bt_engine *e, gpa_t page)
-{
-    uint64_t lines = 0;
-    for (struct tb *tb = e->page_tbs[page >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) lines |= tb_lines(tb, page);
-    e->page_lines[page >> 12] = lines;
-}
-
 static bool is_soft(const struct tb *tb, gpa_t start, gpa_t last)
 {
     if (PAGE_OF(start) != PAGE_OF(tb->pc)) return false;
@@ -173,18 +165,20 @@ static bool tb_touches(const struct tb *tb, gpa_t start, gpa_t last)
     return tb->page2 != ~0ull && start < tb->page2 + (tb->size - first_part) && last >= tb->page2;
 }
 
-/* Does a write of size bytes (within one page) change a translated block? */
+/* Does a write of size bytes (within one page) change a translated block? If not, the lines of blocks that are no more are taken out. */
 bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first)
 {
     if (start >> 12 >= e->page_count) return false;
     gpa_t page = PAGE_OF(start);
+    uint64_t lines = 0;
     if (!(e->page_lines[start >> 12] & lines_between(start, start + size - 1))) return false;
     for (struct tb *tb = e->page_tbs[start >> 12]; tb; tb = tb->page_next[page_index(tb, page)]) {
+        lines |= tb_lines(tb, page);
         if (!tb_touches(tb, start, start + size - 1)) continue;
         if (first) *first = tb;
         return true;
     }
-    lines_renew(e, page);
+    e->page_lines[start >> 12] = lines;
     return false;
 }
 

@@ -58,6 +58,7 @@ struct trans {
     uint8_t bytes[TB_MAX_INSNS][16];
     uint16_t offset[TB_MAX_INSNS];     /* in the page */
     bool is_label[TB_MAX_INSNS];       /* a jump of this block leads to it */
+    bool is_plain[TB_MAX_INSNS];       /* emitted without a helper; of use to groups */
     bool flags_live[TB_MAX_INSNS];     /* before the instruction */
     enum x86_decode_result result[TB_MAX_INSNS];
     struct tb_insn map[TB_MAX_INSNS];
@@ -115,6 +116,7 @@ void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
 bool t_branch(struct trans *t);
+bool t_is_near_branch(const struct x86_insn *i);
 /* The instruction of this block that conditional jump n leads to, 0: it leads out of it. */
 unsigned t_inner_target(const struct trans *t, unsigned n);
 void t_exit_ungrouped(struct trans *t);
