@@ -28,8 +28,8 @@ static const char *const commands[] = {
     "{\"execute\":\"query-blockstats\",\"arguments\":{\"query-nodes\":true}}", "{\"execute\":\"query-pci\"}", "{\"execute\":\"query-commands\"}",
     "{\"execute\":\"query-cpus-fast\"}", "{\"execute\":\"query-hotpluggable-cpus\"}", "{\"execute\":\"query-mice\"}", "{\"execute\":\"query-chardev\"}",
     "{\"execute\":\"send-key\",\"arguments\":{\"keys\":[{\"type\":\"qcode\",\"data\":\"a\"},{\"type\":\"number\",\"data\":42}],\"hold-time\":7}}",
-    "{\"execute\":\"input-send-event\",\"arguments\":{\"events\":[{\"type\":\"rel\",\"data\":{\"axis\":\"x\",\"value\":5}},{\"type\":\"btn\",\"data\":{\"button\":"
-    "\"left\",\"down\":true}},{\"type\":\"key\",\"data\":{\"down\":true,\"key\":{\"type\":\"qcode\",\"data\":\"b\"}}}]}}",
+    ("{\"execute\":\"input-send-event\",\"arguments\":{\"events\":[{\"type\":\"rel\",\"data\":{\"axis\":\"x\",\"value\":5}},{\"type\":\"btn\",\"data\":{\"button\":"
+     "\"left\",\"down\":true}},{\"type\":\"key\",\"data\":{\"down\":true,\"key\":{\"type\":\"qcode\",\"data\":\"b\"}}}]}}"),
     "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/unattached/device[0]\"}}",
     "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/b\",\"property\":\"guest-stats\"}}",
     "{\"execute\":\"set-action\",\"arguments\":{\"reboot\":\"reset\",\"shutdown\":\"pause\"}}", "{\"execute\":\"system_reset\"}",

@@ -114,8 +114,8 @@ static uint8_t *seed_make(unsigned i, size_t *length)
         "GET / HTTP/1.1\r\nHost: 127.0.0.1:5800\r\n\r\n",
         "GET /?token=00112233445566778899aabbccddeeff&a=b HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, deflate\r\nConnection: close\r\n\r\n",
         "POST /do/reset HTTP/1.1\r\nHost: [::1]:1\r\nOrigin: http://[::1]:1\r\nContent-Length: 0\r\nCookie: a=b; ospite-1=00112233; c\r\n\r\n",
-        "GET /screen HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: binary\r\n\r\n\x82\x85\1\2\3\4abcde\x89\x81\1\1\1\1x\x88\x80\0\0\0\0",
+        ("GET /screen HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+         "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: binary\r\n\r\n\x82\x85\1\2\3\4abcde\x89\x81\1\1\1\1x\x88\x80\0\0\0\0"),
         "GET / HTTP/1.0\r\n\r\n\x02\xfe\0\x80\1\2\3\4",
     };
     const char *text = heads[i % ARRAY_SIZE(heads)];
