@@ -71,7 +71,7 @@ class Machine:
         self.name, self.where, self.prompt = name, where, prompt
         self.process = subprocess.Popen([*command, '-display', 'none', '-net', 'none', '-drive', f'file={image},format=raw,if=ide,snapshot=on',
                                          '-monitor', f'unix:{where}/{name}.mon,server=on,wait=off',
-                                         '-serial', f'unix:{where}/{name}.com,server=on,wait=off'], stdin=subprocess.DEVNULL)
+                                         '-serial', f'unix:{where}/{name}.com,server=on'], stdin=subprocess.DEVNULL)
         self.serial = self.connect(f'{where}/{name}.com')
         self.monitor = self.connect(f'{where}/{name}.mon')
         self.answer()

@@ -131,8 +131,9 @@ def still_pictures(ospite, boot, b, where, downloads, keep):
         s.sync()
     with open(where + '/disk', 'wb') as f:
         f.write(s.image(boot))
-    m = WebMachine(ospite, where, ['-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on', '-serial', f'unix:{where}/web.com,server=on,wait=off'])
-    m.serial = m.connect(f'{where}/web.com')
+    m = WebMachine(ospite, where, ['-S', '-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on', '-serial', f'unix:{where}/web.com,server=on,wait=off'])
+    m.serial = m.connect(f'{where}/web.com')           # before the guest says anything
+    m.command('cont')
     p = Page(b, m, downloads)
     try:
         m.sync()

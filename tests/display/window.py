@@ -25,7 +25,7 @@ class WindowMachine(Machine):
     def __init__(self, ospite, where, display, args=('-display', 'sdl')):
         self.name, self.where, self.prompt = 'window', where, b'(ospite) '
         self.process = subprocess.Popen([ospite, '-accel', 'bt', '-m', '32', '-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on', '-name', 'test',
-                                         *args, '-monitor', f'unix:{where}/window.mon,server=on,wait=off', '-serial', f'unix:{where}/window.com,server=on,wait=off'],
+                                         *args, '-monitor', f'unix:{where}/window.mon,server=on,wait=off', '-serial', f'unix:{where}/window.com,server=on'],
                                         stdin=subprocess.DEVNULL, env={**os.environ, 'DISPLAY': display, 'SDL_VIDEODRIVER': 'x11'})
         self.serial = self.connect(f'{where}/window.com')
         self.monitor = self.connect(f'{where}/window.mon')
