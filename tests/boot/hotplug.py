@@ -148,7 +148,7 @@ def end(m, shell):
 
 
 def some_rounds(a, count, cards):
-    with guest(a, modules=['all', 'e1000'] if 'e1000' in cards else []) as m:
+    with guest(a, modules=['all', 'virtio_pci', 'e1000'] if 'e1000' in cards else []) as m:
         shell, before = Shell(m), None
         for n in range(count):
             if n % 4 == 0:

@@ -311,6 +311,7 @@ def consoles(m, cookie):
 
 
 def main():
+    os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':quarantine_size_mb=1'         # memory in use is looked at
     ospite, boot = sys.argv[1:3]
     where = tempfile.mkdtemp()
     with open(where + '/disk', 'wb') as f:

@@ -109,6 +109,8 @@ def refusals(ospite, where):
 
 
 def main():
+    # SDL, and what it loads, do not free all they allocated, and leave the address sanitizer without names.
+    os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'
     ospite, boot = sys.argv[1:3]
     missing = [t for t in ('Xvfb', 'xdotool', 'import') if not shutil.which(t)] + ([] if ctypes.util.find_library('SDL2-2.0') else ['SDL'])
     if missing:
