@@ -256,5 +256,6 @@ int main(int argc, char **argv)
     machine_unlock();
     memory_map_free(memory);
     memory_map_free(ports);
-    return successes > steps / 100 && failures && transfers > steps / 1000 && requests && interrupts ? 0 : 1;
+    /* That a request gets as far as the disk is rare luck; test usb-disk does that. */
+    return successes > steps / 100 && failures && transfers > steps / 1000 && interrupts ? 0 : 1;
 }
