@@ -40,6 +40,7 @@ def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument('--vmm', required=True)
     a = p.parse_args()
+    os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':quarantine_size_mb=1'         # what is freed is to be gone
     with tempfile.TemporaryDirectory() as directory:
         disk = os.path.join(directory, 'disk')
         open(disk, 'wb').write(sector().ljust(1 << 20, b'\0'))
