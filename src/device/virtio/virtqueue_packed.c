@@ -144,6 +144,9 @@ static void notifications_set(struct virtqueue *q, bool on)
     if (!e) return;
     if (on && q->has_event_index) __atomic_store_n(&e->place, place, __ATOMIC_RELEASE);
     __atomic_store_n(&e->flags, !on ? EVENTS_DISABLE : q->has_event_index ? EVENTS_AT_PLACE : EVENTS_ENABLE, __ATOMIC_RELEASE);
+    /* A frame may want more buffers than there are, which stay in the ring: the next one comes to another place. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (on && q->has_event_index && !is_empty(q)) __atomic_store_n(&e->flags, EVENTS_ENABLE, __ATOMIC_RELEASE);
     memory_written(q->memory, q->device, sizeof(*e));
 }
 

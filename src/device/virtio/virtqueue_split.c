@@ -130,13 +130,28 @@ static bool wants_interrupt(struct virtqueue *q)
     return !valid || virtqueue_passed(load16(&a->ring[q->size]), q->used_index, before);
 }
 
-/* With event indices "off" needs no word: the driver notifies only when it passes the index we leave behind. */
+/* The driver notifies when it passes the index we leave behind. That is the one it has come to, not ours: a frame may want more buffers than
+ * there are, and those stay in the ring. */
+static void event_index_leave(struct virtqueue *q, struct used *u)
+{
+    const struct avail *a = avail_area(q);
+
+    for (unsigned tries = 0; a && tries < q->size; tries++) {
+        uint16_t index = load16(&a->index);
+
+        store16(&u->ring[q->size], index);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        if (load16(&a->index) == index) break;
+    }
+}
+
+/* With event indices "off" needs no word. */
 static void notifications_set(struct virtqueue *q, bool on)
 {
     struct used *u = used_area(q);
 
     if (!u || (q->has_event_index && !on)) return;
-    if (q->has_event_index) store16(&u->ring[q->size], q->avail_index);
+    if (q->has_event_index) event_index_leave(q, u);
     else store16(&u->flags, on ? 0 : USED_F_NO_NOTIFY);
     memory_written(q->memory, q->has_event_index ? q->device + 4 + 8u * q->size : q->device, 2);
 }
