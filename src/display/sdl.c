@@ -220,7 +220,7 @@ static void poll_due(void *opaque)
 
 static int library_load(struct sdl_window *w, struct error *err)
 {
-    w->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    w->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!w->library) return error_set(err, "no window without SDL: %s; install the package libsdl2-2.0-0", dlerror());
 #define LOAD(name) if (!(*(void **)&w->sdl.name = dlsym(w->library, "SDL_" #name))) return error_set(err, LIBRARY " has no SDL_" #name "; 2.0.16 or later is wanted");
     FUNCTIONS(LOAD)
