@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Text as keys. The server finds the key, and Shift, of each character on an American keyboard; guests need a moment for each.
+// Text as keys. The server finds the key, and Shift, of each character on the keyboard that -k names; guests need a moment for each.
 const PAUSE_MS = 16, KEYS = { '\n': 0xff0d, '\t': 0xff09 };
 
 const keysym = (c) => KEYS[c] || (c >= ' ' && c <= '~' ? c.charCodeAt(0) : 0);

@@ -12,6 +12,7 @@
 
 struct display;
 struct error;
+struct layout;
 struct web_server;
 
 enum { WEB_PORT_DEFAULT = 5800, WEB_CONSOLES_MAX = 8 };
@@ -19,6 +20,7 @@ struct web_config {
     const char *host;                  /* NULL: 127.0.0.1 */
     unsigned port, port_to;            /* the first free one of them; 0: any */
     const char *name;                  /* of the guest, or NULL */
+    const struct layout *layout;       /* of the guest's keyboard, as in struct vnc_config */
 };
 
 /* Counters since the start; the page makes rates of them. */

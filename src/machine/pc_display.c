@@ -107,6 +107,17 @@ static int window_create(struct machine *m, struct error *err)
     return 0;
 }
 
+static int layout_make(struct machine *m, struct error *err)
+{
+    if (!m->config.has_vnc && !m->config.has_web) {
+        log_message("-k %s: nobody sends characters here; it counts with -vnc and -display web", m->config.layout);
+        return 0;
+    }
+    if (!(m->layout = layout_new(m->config.layout, err))) return error_prefix(err, "-k");
+    m->config.vnc.layout = m->config.web.layout = m->layout;
+    return 0;
+}
+
 int pc_display_create(struct machine *m, struct error *err)
 {
     if (m->display) {
@@ -114,14 +125,13 @@ int pc_display_create(struct machine *m, struct error *err)
         input_offer(&m->ps2_mouse);
     }
     if (m->config.window != WINDOW_NONE && window_create(m, err) < 0) return -1;
+    if (m->config.layout && layout_make(m, err) < 0) return -1;
     if (m->config.has_web && pc_web_create(m, err) < 0) return -1;
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");
     m->config.vnc.name = m->config.name;
     m->config.vnc.event = vnc_event;
     m->config.vnc.event_opaque = m;
-    if (m->config.layout && !(m->layout = layout_new(m->config.layout, err))) return error_prefix(err, "-k");
-    m->config.vnc.layout = m->layout;
     m->vnc = vnc_server_new(m->display, &m->config.vnc, err);
     return m->vnc ? 0 : error_prefix(err, "-vnc");
 }

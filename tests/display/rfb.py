@@ -108,9 +108,11 @@ class Client:
         else:
             self.s.sendall(data)
 
+    path, host, more = b'/websockify', b'x', b''                       # of the web socket; header lines
+
     def upgrade(self):
         key = base64.b64encode(os.urandom(16))
-        self.s.sendall(b'GET /websockify HTTP/1.1\r\nHost: x\r\nupgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n'
+        self.s.sendall(b'GET ' + self.path + b' HTTP/1.1\r\nHost: ' + self.host + b'\r\n' + self.more + b'upgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n'
                        b'Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Key: ' + key + b'\r\n\r\n')
         head = b''
         while not head.endswith(b'\r\n\r\n'):
