@@ -2,14 +2,15 @@
 /*
  * Address spaces: a random walk over four of them, with local, global and large pages that are mapped anew, each time with an
  * invalidation that the manual says is enough (SDM 3A 4.10.4): MOV to CR3 with and without PCIDs and with bit 63,
- * INVLPG, INVPCID of all types, CR4.PGE. After each step a page is read, and called from both privileges; what is found
- * must be what was mapped last.
+ * INVLPG, INVPCID of all types, CR4.PGE. After each step a page is read, or called from both privileges, or jumped to from the page
+ * before it; what is found must be what was mapped last.
  */
 #include "long.h"
 
 enum { SPACES = 4, PAGES = 8, GLOBALS = 2, POOL = 32, AT = 0x40000000, LARGE_AT = AT + 0x200000, LARGE_FIRST = 0x800000, P = 7, PS = 128, G = 256,
        CR4_PGE = 1 << 7, CR4_PCIDE = 1 << 17, STEPS = 100000 };
 #define LARGE_COUNT 4
+#define JUMP_AT 64                     /* in a page: a direct jump to the start of the next */
 static u64 tables[SPACES][4][512] __attribute__((aligned(4096)));  /* PML4, PDPT, PD, PT */
 static u8 pool[POOL][4096] __attribute__((aligned(4096)));
 static u32 mapped[SPACES][PAGES], large[SPACES];
@@ -49,6 +50,12 @@ static void program(u8 *at, u32 n)
     at[6] = VECTOR_DONE;
 }
 
+static void jump_on(u8 *page)
+{
+    page[JUMP_AT] = 0xe9;
+    *(volatile u32 *)(page + JUMP_AT + 1) = 4096 - (JUMP_AT + 5);
+}
+
 static void map(unsigned s, unsigned page, unsigned frame)
 {
     mapped[s][page] = frame;
@@ -63,7 +70,7 @@ static void map_large(unsigned s, unsigned frame)
 
 static void build(void)
 {
-    for (unsigned i = 0; i < POOL; i++) program(pool[i], 0x1000 + i);
+    for (unsigned i = 0; i < POOL; i++) program(pool[i], 0x1000 + i), jump_on(pool[i]);
     for (unsigned i = 0; i < LARGE_COUNT; i++)
         for (unsigned k = 0; k < 512; k++) program((u8 *)(LARGE_FIRST + i * 0x200000ul + k * 4096ul), 0x2000 + i);
     for (unsigned s = 0; s < SPACES; s++) {
@@ -83,16 +90,27 @@ static void enter(unsigned s, int keep)
     cr3_set((u64)tables[s][0] | pcid_of(s) | (pcids && keep ? 1ul << 63 : 0));
 }
 
+static void call(unsigned mode, u64 at, u32 expected)
+{
+    run(mode, (const char *)at);
+    wrong += outcome() || trap_record.rax != expected;
+}
+
+static void check_call(unsigned mode, u64 at, u32 expected)
+{
+    checks++;
+    call(mode, at, expected);
+}
+
 static void check(u64 at, u32 expected)
 {
     unsigned mode = below(3);
-    checks++;
-    if (mode == 2) {
-        wrong += *(volatile u32 *)(at + 1) != expected;
+    if (mode < 2) {
+        check_call(mode, at, expected);
         return;
     }
-    run(mode, (const char *)at);
-    wrong += outcome() || trap_record.rax != expected;
+    checks++;
+    wrong += *(volatile u32 *)(at + 1) != expected;
 }
 
 /* Mostly the types that leave other address spaces alone. */
@@ -106,6 +124,17 @@ static void remap_here(void)
     if (way == 0) invlpg(AT + page * 4096);
     else if (way == 1) enter(space, 0);
     else invpcid(invpcid_type(), pcid_of(space), AT + page * 4096);
+}
+
+/* Under a jump that has found its way there, with nothing in between that would forget it. */
+static void remap_jumped_to(void)
+{
+    unsigned page = 1 + below(PAGES - GLOBALS - 1), mode = below(2);
+    u64 at = AT + (page - 1) * 4096 + JUMP_AT;
+    for (unsigned n = 0; n < 3; n++) call(mode, at, 0x1000 + mapped[space][page]);
+    map(space, page, below(POOL));
+    invlpg(AT + page * 4096);
+    call(mode, at, 0x1000 + mapped[space][page]);
 }
 
 static void remap_large(void)
@@ -155,12 +184,16 @@ static void walk(const char *name, u64 modes)
         case 8: remap_global(); break;
         case 9: case 10: remap_large(); break;
         case 11 ... 26: enter(below(SPACES), below(8)); break;
+        case 27: remap_jumped_to(); break;
         }
-        if (below(4)) {
-            unsigned page = below(PAGES);
-            check(AT + page * 4096, 0x1000 + mapped[space][page]);
-        } else {
-            check(LARGE_AT + below(4) * 0x47000ul, 0x2000 + large[space]);
+        unsigned page = below(PAGES);
+        switch (below(5)) {
+        case 0: check(LARGE_AT + below(4) * 0x47000ul, 0x2000 + large[space]); break;
+        case 1:
+            if (page) check_call(below(2), AT + (page - 1) * 4096 + JUMP_AT, 0x1000 + mapped[space][page]);
+            else check(AT, 0x1000 + mapped[space][0]);
+            break;
+        default: check(AT + page * 4096, 0x1000 + mapped[space][page]);
         }
     }
     pcids = 0;
