@@ -389,10 +389,7 @@ void machine_debug_set(struct machine *m, const struct engine_debug *d)
     for (unsigned i = 0; i < m->vcpu_count; i++) m->ops->vcpu_debug(m->vcpu[i].engine, d);
 }
 
-static bool is_drive(const struct drive_config *d)
-{
-    return d->interface != DRIVE_IF_GONE && !(d->is_protocol && d->interface == DRIVE_IF_NONE);
-}
+static bool is_drive(const struct drive_config *d) { return d->interface != DRIVE_IF_GONE; }
 
 /* Others count the drives that there are; their places in the tables stay what they are while drives come and go. */
 unsigned machine_drive_count(const struct machine *m)

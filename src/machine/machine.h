@@ -51,7 +51,7 @@ void machine_on_stop(struct machine *m, void (*fn)(void *opaque, enum run_state 
 bool machine_a20(const struct machine *m);       /* address line 20 is let through */
 struct device *machine_devices(struct machine *m);                      /* list by ->next */
 const struct machine_config *machine_configuration(const struct machine *m);
-/* Drives, for 'info block'. */
+/* Drives, for 'info block', and nodes. */
 unsigned machine_drive_count(const struct machine *m);
 struct block_node *machine_drive(struct machine *m, unsigned i);
 /* The 80x25 (or other) text screen as UTF-8 lines; false if in a graphics mode. buf gets at most size bytes. */

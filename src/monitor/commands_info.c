@@ -331,6 +331,9 @@ static int info_pci(struct monitor *mon, const struct command_line *c, struct er
     return 0;
 }
 
+/* A protocol's node is open only below others, or for a device of its own. */
+static bool is_part(struct machine *m, unsigned i) { return machine_drive_config(m, i)->is_protocol && !machine_drive(m, i); }
+
 static int info_block(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
@@ -338,6 +341,7 @@ static int info_block(struct monitor *mon, const struct command_line *c, struct 
         struct block_node *n = machine_drive(mon->m, i);
         bool open, locked;
 
+        if (is_part(mon->m, i)) continue;
         if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", d->id, block_filename(n), block_format_name(n),
                              block_is_readonly(n) ? ", read-only" : "", (unsigned long long)block_size_bytes(n));
         else monitor_print(mon, "%s: [not inserted]\n", d->id);
@@ -354,6 +358,7 @@ static int info_blockstats(struct monitor *mon, const struct command_line *c, st
         struct block_node *n = machine_drive(mon->m, i);
         struct block_stats s = { 0 };
 
+        if (is_part(mon->m, i)) continue;
         if (n) s = block_stats_get(n);
         monitor_print(mon, "%s: rd_bytes=%llu wr_bytes=%llu rd_operations=%llu wr_operations=%llu flush_operations=%llu\n",
                       machine_drive_config(mon->m, i)->id, (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes,

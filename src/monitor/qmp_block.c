@@ -2,9 +2,11 @@
 /* QMP: drives, images, media. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "block/block.h"
 #include "block/image.h"
+#include "block/option.h"
 #include "monitor/peek.h"
 #include "monitor/qmp_private.h"
 
@@ -70,12 +72,15 @@ static unsigned chain_depth(const struct block_node *n)
     return depth;
 }
 
-static json_t *node_name(unsigned drive)
+/* layer: how far below the drive's image. */
+static json_t *node_name(struct machine *m, unsigned drive, unsigned layer)
 {
-    return json_sprintf("#block%u", drive);
+    const struct drive_config *d = machine_drive_config(m, drive);
+
+    if (layer) return json_sprintf("#block%u-%u", drive, layer);
+    return d->is_node ? qmp_text(d->id, strlen(d->id)) : json_sprintf("#block%u", drive);
 }
 
-/* layer: how far below the drive's image. */
 static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n, unsigned layer)
 {
     enum block_cache cache = machine_drive_config(m, drive)->open.cache;
@@ -87,7 +92,7 @@ static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n
         "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image_info(n, 0), "cache",
         "writeback", cache != BLOCK_CACHE_WRITETHROUGH && cache != BLOCK_CACHE_DIRECTSYNC, "direct",
         cache == BLOCK_CACHE_NONE || cache == BLOCK_CACHE_DIRECTSYNC, "no-flush", cache == BLOCK_CACHE_UNSAFE, "write_threshold", 0, "node-name",
-        layer ? json_sprintf("#block%u-%u", drive, layer) : node_name(drive));
+        node_name(m, drive, layer));
 
     if (backing) json_object_set_new(info, "backing_file", qmp_text(block_filename(backing), strlen(block_filename(backing))));
     return info;
@@ -102,6 +107,14 @@ static void qdev_set(json_t *b, struct machine *m, unsigned drive)
     if (qmp_drive_path(m, drive, path, sizeof(path)) == 0) json_object_set_new(b, "qdev", qmp_text(path, strlen(path)));
 }
 
+/* What a node is connected to has no name of its own; a node that is connected to nothing is no drive. */
+static json_t *drive_name(const struct drive_config *d)
+{
+    return d->is_node ? json_string("") : qmp_text(d->id, strlen(d->id));
+}
+
+static bool is_drive(const struct drive_config *d) { return !d->is_node || d->interface != DRIVE_IF_NONE; }
+
 json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     struct machine *m = qmp_machine(q);
@@ -111,15 +124,41 @@ json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
         const struct drive_config *d = machine_drive_config(m, i);
         struct block_node *n = machine_drive(m, i);
         bool removable = d->media == MEDIA_CDROM;
-        json_t *b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", qmp_text(d->id, strlen(d->id)), "type", "unknown", "removable", removable,
-                              "locked", false, "io-status", machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
+        json_t *b;
 
+        if (!is_drive(d)) continue;
+        b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", drive_name(d), "type", "unknown", "removable", removable, "locked", false, "io-status",
+                      machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
         qdev_set(b, m, i);
         if (n) json_object_set_new(b, "inserted", node_info(m, i, n, 0));
         if (removable) json_object_set_new(b, "tray_open", json_boolean(!n));
         json_array_append_new(all, b);
     }
     return all;
+}
+
+/* A node of a protocol is not open by itself; of a file its size and name tell enough. */
+static json_t *file_node_info(const struct drive_config *d)
+{
+    bool readonly = d->open.readonly, direct = false, no_flush = false;
+    const char *driver = NULL, *name = NULL;
+    struct stat s;
+
+    for (unsigned i = 0; i < d->node_options->count; i++) {
+        const struct block_option_value *o = &d->node_options->item[i];
+
+        if (!strcmp(o->key, "driver")) driver = o->value;
+        if (!strcmp(o->key, "filename")) name = o->value;
+        if (!strcmp(o->key, "read-only")) readonly = !strcmp(o->value, "on");
+        if (!strcmp(o->key, "cache.direct")) direct = !strcmp(o->value, "on");
+        if (!strcmp(o->key, "cache.no-flush")) no_flush = !strcmp(o->value, "on");
+    }
+    if (!driver || !name || strcmp(driver, "file") || stat(name, &s) < 0) return NULL;
+    return json_pack("{s:o, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:{s:o, s:s, s:I, s:I, s:b}, s:{s:b, s:b, s:b}, s:i, s:o}", "file",
+                     qmp_text(name, strlen(name)), "ro", readonly, "drv", driver, "backing_file_depth", 0, "encrypted", false, "detect_zeroes", "off",
+                     "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", "filename", qmp_text(name, strlen(name)),
+                     "format", driver, "virtual-size", (json_int_t)s.st_size, "actual-size", (json_int_t)s.st_blocks * 512, "dirty-flag", false, "cache",
+                     "writeback", true, "direct", direct, "no-flush", no_flush, "write_threshold", 0, "node-name", qmp_text(d->id, strlen(d->id)));
 }
 
 json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -129,9 +168,13 @@ json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_erro
     json_t *all = json_array();
 
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const struct drive_config *d = machine_drive_config(m, i);
         struct block_node *n = machine_drive(m, i);
+        json_t *file = d->is_protocol && !n ? file_node_info(d) : NULL;
+        unsigned layers = d->backing_node ? 1 : CHAIN_MAX;       /* a node below has an entry of its own */
 
-        for (unsigned layer = 0; n && layer < CHAIN_MAX; n = block_backing(n), layer++) {
+        if (file) json_array_append_new(all, file);
+        for (unsigned layer = 0; n && layer < layers; n = block_backing(n), layer++) {
             json_t *info = node_info(m, i, n, layer);
 
             if (flat) json_object_del(json_object_get(info, "image"), "backing-image");
@@ -165,16 +208,16 @@ json_t *qmp_query_blockstats(struct qmp *q, json_t *args, struct qmp_error *err)
 
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
         struct block_node *n = machine_drive(m, i);
-        const char *id = machine_drive_config(m, i)->id;
+        const struct drive_config *d = machine_drive_config(m, i);
         json_t *b;
 
-        if (nodes && !n) continue;
+        if (nodes ? !n : !is_drive(d)) continue;
         b = json_pack("{s:o}", "stats", stats(n));
         if (!nodes) {
-            json_object_set_new(b, "device", qmp_text(id, strlen(id)));
+            json_object_set_new(b, "device", drive_name(d));
             qdev_set(b, m, i);
         }
-        if (n) json_object_set_new(b, "node-name", node_name(i));
+        if (n) json_object_set_new(b, "node-name", node_name(m, i, 0));
         json_array_append_new(all, b);
     }
     return all;

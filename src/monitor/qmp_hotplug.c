@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* QMP: devices, drives and networks that come and go. What is to come is the command line's JSON, which machine/hotplug.h takes. */
+/* QMP: devices, nodes and networks that come and go. What is to come is the command line's JSON, which machine/hotplug.h takes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,4 +56,14 @@ json_t *qmp_netdev_del(struct qmp *q, json_t *args, struct qmp_error *err)
     for (unsigned i = 0; i < c->netdev_count; i++)
         if (c->netdev[i].id && !strcmp(c->netdev[i].id, id)) return qmp_result(machine_netdev_del(qmp_machine(q), id, &err->error));
     return qmp_no_device(err, id);
+}
+
+json_t *qmp_blockdev_add(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    return add(q, args, machine_blockdev_add, err);
+}
+
+json_t *qmp_blockdev_del(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    return qmp_result(machine_blockdev_del(qmp_machine(q), qmp_string(args, "node-name"), &err->error));
 }

@@ -7,6 +7,7 @@ rounds      a virtio disk, written and read back, a card with an address by DHCP
 busy        removed in the middle of writes, by the monitor and by the guest alone, ejects of slots where nothing is, a reset while a
             device is leaving, a guest that never lets go
 nodes       -blockdev and -device in JSON, as libvirt writes them
+qmp         nodes that come and go by QMP, below disks that do; what is in use stays
 refused     what cannot be added or removed, in one line, and nothing has changed
 
 What this machine lacks is skipped out loud (exit status 77)."""
@@ -26,6 +27,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from boot import Failure, Machine                       # noqa: E402
 from cpio import Skip                          # noqa: E402
 from net import DHCP                           # noqa: E402
+from qmp import Client                         # noqa: E402
 from virtio import BAD, Guest                  # noqa: E402
 
 MIB = 1 << 20
@@ -325,7 +327,69 @@ def nodes(a):
     return 'a qcow2 image with a backing file and a raw one, put together of five nodes; devices go, nodes stay'
 
 
-TESTS = {'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+# ---- nodes by QMP ----
+
+def refuse(c, command, words, **arguments):
+    m = c.raw({'execute': command, 'arguments': {k.replace('_', '-'): v for k, v in arguments.items()}})
+    if words not in m.get('error', {}).get('desc', ''):
+        raise Failure(f'{command} {arguments}: {m}, not {words!r}')
+
+
+def deleted(c, name):
+    """Until the device is gone."""
+    while (c.wait('DEVICE_DELETED') or {}).get('device') != name:
+        pass
+
+
+def node_names(c):
+    return sorted(x['node-name'] for x in c.run('query-named-block-nodes', flat=True))
+
+
+def one_node(a, c, shell, n, driver):
+    """What libvirt says to attach a disk and to take it off again."""
+    path = os.path.join(a.dir, f'node{n}')
+    if subprocess.run(['qemu-img', 'create', '-q', '-f', driver, path, '16M']).returncode:
+        raise Skip('qemu-img is missing; install qemu-utils')
+    c.run('blockdev-add', driver='file', filename=path, node_name='s', auto_read_only=True, discard='unmap')
+    refuse(c, 'device_add', 'f', driver='virtio-blk-pci', drive='f', id='disk')
+    c.run('blockdev-add', node_name='f', read_only=False, driver=driver, file='s')
+    refuse(c, 'blockdev-add', 'in use', node_name='g', driver='raw', file='s')
+    refuse(c, 'blockdev-add', "id 'f'", node_name='f', driver='file', filename=path)
+    refuse(c, 'blockdev-del', 'is in use', node_name='s')
+    c.run('device_add', driver='virtio-blk-pci', drive='f', id='disk', serial=f'node{n}')
+    mine = [x for x in c.run('query-block') if x.get('qdev') == '/machine/peripheral/disk/virtio-backend']
+    if len(mine) != 1 or mine[0]['device'] or mine[0]['inserted']['node-name'] != 'f' or mine[0]['inserted']['drv'] != driver or node_names(c) != ['f', 's']:
+        raise Failure(f'query-block says {mine}, nodes are {node_names(c)}')
+    got = shell.run('until_there /dev/vda; cat /sys/block/vda/serial /sys/block/vda/size; echo hello | dd of=/dev/vda bs=512 seek=9 conv=sync,notrunc 2>/dev/null; sync')
+    if f'node{n}' not in got or '32768' not in got:
+        raise Failure(f'the disk says {got}')
+    refuse(c, 'blockdev-del', 'is in use', node_name='f')
+    refuse(c, 'device_add', 'in use', driver='virtio-blk-pci', drive='f', id='other')
+    c.run('device_del', id='disk')
+    deleted(c, 'disk')
+    shell.run('until_gone /sys/block/vda')
+    refuse(c, 'blockdev-del', 'is in use', node_name='s')
+    c.run('blockdev-del', node_name='f')
+    c.run('blockdev-del', node_name='s')
+    refuse(c, 'blockdev-del', "Failed to find node with node-name='s'", node_name='s')
+    if node_names(c) or c.run('query-block'):
+        raise Failure(f'left are {node_names(c)}')
+    subprocess.run(['qemu-img', 'convert', '-f', driver, '-O', 'raw', path, path + '.raw'], check=True)
+    if open(path + '.raw', 'rb').read()[9 * 512:][:6] != b'hello\n':
+        raise Failure('what the guest wrote is not in the image')
+
+
+def qmp(a):
+    with guest(a, ['-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        one_node(a, c, shell, 0, 'qcow2')
+        one_node(a, c, shell, 1, 'raw')
+        c.close()
+        end(m, shell)
+    return 'a qcow2 and a raw disk put together of nodes, used, taken off, nodes deleted'
+
+
+TESTS = {'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
 def main():
