@@ -97,6 +97,7 @@ struct usb_bus {
     struct usb_port *ports;              /* those of hubs too, in the order in which they came */
     void (*ready)(struct usb_bus *b, struct usb_device *d, unsigned endpoint);
     void *owner;
+    const struct device *controller;     /* set by its machine */
     struct usb_bus *next;                /* in its machine's list */
 };
 

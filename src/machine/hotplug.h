@@ -7,7 +7,7 @@
  * added, if it has an id.
  *
  * A PCI device is only asked to go by machine_device_del: the guest lets go of it (or does not: it stays, and may be asked again after
- * a reset, which ejects it). A SCSI drive goes at once. When it is gone, its drive and network are free again, and the event
+ * a reset, which ejects it). A SCSI drive goes at once, and so does what is plugged into USB. When it is gone, its drive and network are free again, and the event
  * DEVICE_DELETED is told (machine/event.h): "path", and "device" with the id; first the path of a virtio device's inner part alone.
  */
 #ifndef MACHINE_HOTPLUG_H
@@ -39,12 +39,14 @@ bool machine_device_is_leaving(struct machine *m, const char *id);
 struct machine_memory { void (*free)(void *memory); void *memory; };
 
 struct machine_device_request {
-    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI } kind;
+    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI, DEVICE_REQUEST_USB } kind;
     struct virtio_device_config virtio;
     struct nic_config nic;                     /* cards that are no virtio */
+    struct usb_device_config usb;              /* drive is filled in by the machine */
     const char *drive, *netdev;                /* ids; NULL: none */
     bool has_mac;                              /* else one is made up */
     int write_cache;                           /* as in struct drive_config */
+    unsigned boot_rank;                        /* of the drive; likewise */
     struct { bool has_read, has_write; enum block_error_action read, write; } on_error;    /* else the drive's */
     struct {                                   /* a drive at a SCSI adapter */
         const char *id, *bus, *serial;         /* bus NULL: the first */

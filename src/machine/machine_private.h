@@ -29,6 +29,7 @@ struct display;
 struct net_backend;
 struct pci_bus;
 struct usb_bus;
+struct usb_device;
 struct layout;
 struct pc_web;
 struct sdl_window;
@@ -144,6 +145,7 @@ struct machine {
     struct input *input;               /* keyboards and pointers, and which of them are in use */
     struct input_device ps2_keyboard, ps2_mouse;
     struct usb_bus *usb;               /* list */
+    struct usb_device *usb_device[CONFIG_USB_DEVICES];     /* as in config; NULL: the place is free */
     unsigned usb_buses_unnamed;
     struct sdl_window *window;
     struct pc_web *web;
@@ -167,7 +169,8 @@ struct machine {
     struct device *pcihp;              /* NULL: no ACPI */
     struct device *ejected;            /* off the bus; to be freed by the main loop */
     struct machine_parser parser;
-    struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO];
+    struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO],
+        usb_memory[CONFIG_USB_DEVICES];
     bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
     struct boot_image *boot;
 };

@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "bus/pci.h"
+#include "bus/usb.h"
 #include "device/firmware/fw_cfg.h"
 #include "machine/pc_private.h"
 
@@ -55,6 +56,21 @@ static const struct virtio_device_config *virtio_of(const struct machine *m, uns
     return NULL;
 }
 
+/* "1.2" is port 2 of the hub at port 1. */
+static void usb_path(const struct usb_device *d, char *to)
+{
+    const char *port = d->port->path;
+    size_t at;
+
+    slot_text(d->port->bus->controller, "usb", to, PATH_BYTES);
+    for (const char *dot; (dot = strchr(port, '.')); port = dot + 1) {
+        at = strlen(to);
+        snprintf(to + at, PATH_BYTES - at, "/hub@%.*s", (int)(dot - port), port);
+    }
+    at = strlen(to);
+    snprintf(to + at, PATH_BYTES - at, "/storage@%s/channel@0/disk@0,0", port);
+}
+
 /* false: the firmware has no path for it. */
 static bool drive_path(const struct machine *m, unsigned n, char *to)
 {
@@ -76,6 +92,10 @@ static bool drive_path(const struct machine *m, unsigned n, char *to)
         slot_text(device, "scsi", slot, sizeof(slot));
         if (v->kind == VIRTIO_KIND_BLK) snprintf(to, PATH_BYTES, "%s/disk@0,0", slot);
         else snprintf(to, PATH_BYTES, "%s/channel@0/disk@%x,%x", slot, v->scsi.unit[unit].target, v->scsi.unit[unit].lun);
+        return true;
+    case DRIVE_IF_USB:
+        if (!pc_usb_of_drive(m, n)) return false;
+        usb_path(pc_usb_of_drive(m, n), to);
         return true;
     default: return false;
     }
@@ -130,7 +150,8 @@ int pc_boot_order_set(struct machine *m, struct error *err)
         for (unsigned i = 0; i < o.count; i++)
             if (o.place[i].letter == *letter && !o.place[i].rank) at = line_put(list, at, sizeof(list), o.place[i].path);
     if (m->config.boot_strict) at += (size_t)snprintf(list + at, sizeof(list) - at, "HALT");
-    else if (!at) return 0;
+    else if (!at && !fw_cfg_has_file(m->fw_cfg, "bootorder")) return 0;
+    else if (!at) return fw_cfg_set_file(m->fw_cfg, "bootorder", list, 1, err);      /* those that were in it are gone */
     else list[--at] = 0;                               /* the last line has no end */
     return fw_cfg_set_file(m->fw_cfg, "bootorder", list, at + 1, err);
 }

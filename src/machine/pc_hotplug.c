@@ -99,7 +99,7 @@ static bool unit_find(const struct machine *m, const char *id, unsigned *adapter
 
 /* ---- what goes ---- */
 
-static void deleted_tell(struct machine *m, const char *id, bool is_virtio)
+void pc_device_deleted(struct machine *m, const char *id, bool is_virtio)
 {
     char path[256];
 
@@ -115,7 +115,7 @@ static void unit_release(struct machine *m, unsigned drive)
     char *id = m->config.drive[drive].device_id ? strdup(m->config.drive[drive].device_id) : NULL;
 
     pc_drive_release(m, drive);
-    deleted_tell(m, id, false);
+    pc_device_deleted(m, id, false);
     free(id);
 }
 
@@ -138,7 +138,7 @@ static void device_free(struct machine *m, struct device *d)
 
     device_destroy(d);
     backends_release(m, virtio, nic);
-    deleted_tell(m, id, virtio >= 0);
+    pc_device_deleted(m, id, virtio >= 0);
     free(id);
 }
 
@@ -204,6 +204,7 @@ void pc_hotplug_memory_free(struct machine *m)
     for (unsigned i = 0; i < ARRAY_SIZE(m->virtio_memory); i++) machine_memory_free(&m->virtio_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->nic); i++) machine_memory_free(&m->nic[i].memory);
     for (unsigned i = 0; i < ARRAY_SIZE(m->netdev_memory); i++) machine_memory_free(&m->netdev_memory[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(m->usb_memory); i++) machine_memory_free(&m->usb_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->drive_memory); i++) {
         machine_memory_free(&m->unit_memory[i]);
         machine_memory_free(&m->drive_memory[i]);
@@ -231,6 +232,10 @@ int machine_device_del(struct machine *m, const char *id, struct error *err)
     unsigned adapter, unit;
 
     if (unit_find(m, id, &adapter, &unit)) return unit_remove(m, adapter, unit);
+    if (pc_usb_find(m, id)) {
+        pc_usb_remove(m, pc_usb_find(m, id));
+        return 0;
+    }
     for (unsigned i = 0; !d && i < m->config.drive_count; i++)
         if (m->config.drive[i].device_id && !strcmp(m->config.drive[i].device_id, id))
             return error_set(err, "device '%s' is at a controller whose drives cannot be removed while the machine is there", id);
@@ -259,42 +264,6 @@ static bool id_is_taken(const struct machine *m, const char *id)
     for (const struct device *d = m->ejected; d; d = d->next)
         if (d->id && !strcmp(d->id, id)) return true;
     return false;
-}
-
-/* Takes the drive for a device of this id; its errors are what the device says, if it says. */
-static int drive_take(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, bool is_cdrom,
-                      struct error *err)
-{
-    int n = pc_drive_find(m, r->drive);
-    struct drive_config *d = n < 0 ? NULL : &m->config.drive[n];
-
-    if (!d) return error_set(err, "there is no drive '%s'; 'info block' lists them", r->drive);
-    if (d->interface != DRIVE_IF_NONE) return error_set(err, "drive '%s' is in use already", r->drive);
-    if (d->is_node && pc_node_is_used(m, r->drive)) return error_set(err, "node '%s' is in use by another", r->drive);
-    if (!d->is_protocol && !m->drive[n]) return error_set(err, "drive '%s' has no medium", r->drive);
-    d->interface = interface;
-    if (d->is_protocol && pc_node_open(m, (unsigned)n, err) < 0) {
-        d->interface = DRIVE_IF_NONE;
-        return -1;
-    }
-    d->index = -1;
-    d->media = is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
-    d->device_id = device_id;
-    if (r->on_error.has_read) d->on_read_error = r->on_error.read;
-    if (r->on_error.has_write) d->on_write_error = r->on_error.write;
-    d->write_cache = r->write_cache;
-    return n;
-}
-
-static void drive_untake(struct machine *m, int n)
-{
-    struct drive_config *d = &m->config.drive[n];
-
-    d->interface = DRIVE_IF_NONE;
-    d->device_id = NULL;
-    if (!d->is_protocol) return;
-    block_close(m->drive[n]);
-    m->drive[n] = NULL;
 }
 
 static void mac_make(const struct machine *m, uint8_t mac[MAC_BYTES])
@@ -354,6 +323,19 @@ static int virtio_free_place(struct machine *m, struct error *err)
     return (int)i;
 }
 
+/* The monitor's balloon is the only one; a mount_tag names one folder. */
+static int kind_check(const struct machine *m, const struct virtio_device_config *c, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.virtio_count; i++) {
+        const struct virtio_device_config *other = &m->config.virtio[i];
+
+        if (!m->virtio[i] || other->kind != c->kind) continue;
+        if (c->kind == VIRTIO_KIND_BALLOON) return error_set(err, "Only one balloon device is supported");
+        if (c->kind == VIRTIO_KIND_9P && !strcmp(other->share.tag, c->share.tag)) return error_set(err, "two shared folders have the mount_tag '%s'", c->share.tag);
+    }
+    return 0;
+}
+
 static int virtio_add(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
 {
     struct virtio_device_config *c = &r->virtio;
@@ -361,16 +343,18 @@ static int virtio_add(struct machine *m, struct machine_device_request *r, struc
     struct device *d;
 
     if (i < 0 || place_check(m, c->pci.devfn, err) < 0) return -1;
+    if (kind_check(m, c, err) < 0) return -1;
     if (c->kind == VIRTIO_KIND_NET && network_take(m, r, &c->nic, err) < 0) return -1;
     if (c->kind == VIRTIO_KIND_BLK) {
-        drive = drive_take(m, r, DRIVE_IF_VIRTIO, c->id, false, err);
+        drive = pc_drive_take(m, r, DRIVE_IF_VIRTIO, c->id, err);
         if (drive < 0) return -1;
+        m->config.drive[drive].media = MEDIA_DISK;
         c->drive = (unsigned)drive;
     }
     d = pc_virtio_add(m, c, err);
     if (!d) {
         nics_tidy(m);
-        if (drive >= 0) drive_untake(m, drive);
+        if (drive >= 0) pc_drive_untake(m, (unsigned)drive);
         return -1;
     }
     m->config.virtio[i] = *c;
@@ -437,18 +421,67 @@ static int unit_add(struct machine *m, struct machine_device_request *r, struct 
     struct virtio_scsi_unit_config u;
 
     if (i < 0 || unit_place(c, r, err) < 0) return -1;
-    n = drive_take(m, r, DRIVE_IF_SCSI, r->scsi.id, r->scsi.is_cdrom, err);
+    n = pc_drive_take(m, r, DRIVE_IF_SCSI, r->scsi.id, err);
     if (n < 0) return -1;
+    m->config.drive[n].media = r->scsi.is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
     u = (struct virtio_scsi_unit_config){ (uint8_t)r->scsi.target, (uint16_t)r->scsi.lun, { .serial = r->scsi.serial } };
     pc_scsi_unit_fill(m, (unsigned)n, &u.unit);
     if (virtio_scsi_unit_add(virtio_pci_device(m->virtio[i]), &u, err) < 0) {
-        drive_untake(m, n);
+        pc_drive_untake(m, (unsigned)n);
         return -1;
     }
     c->scsi_drive[c->scsi.unit_count] = (unsigned)n;
     c->scsi.unit[c->scsi.unit_count++] = u;
     m->unit_memory[n] = *memory;
     return 0;
+}
+
+static int usb_add(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
+{
+    int n = r->drive ? pc_drive_take(m, r, DRIVE_IF_USB, r->usb.id, err) : 0;
+
+    if (n < 0) return -1;
+    r->usb.drive = (unsigned)n;
+    if (pc_usb_add(m, &r->usb, memory, err) == 0) return 0;
+    if (r->drive) pc_drive_untake(m, (unsigned)n);
+    return -1;
+}
+
+static const char *request_id(const struct machine_device_request *r)
+{
+    switch (r->kind) {
+    case DEVICE_REQUEST_VIRTIO: return r->virtio.id;
+    case DEVICE_REQUEST_NIC: return r->nic.common.id;
+    case DEVICE_REQUEST_USB: return r->usb.id;
+    default: return r->scsi.id;
+    }
+}
+
+static unsigned request_boot_rank(const struct machine_device_request *r)
+{
+    if (r->kind == DEVICE_REQUEST_NIC) return r->nic.common.boot_rank;
+    return r->kind == DEVICE_REQUEST_VIRTIO && r->virtio.kind == VIRTIO_KIND_NET ? r->virtio.nic.boot_rank : r->boot_rank;
+}
+
+/* Each bootindex= is one device's; the order is made anew at the next reset. */
+static int boot_rank_check(const struct machine *m, unsigned rank, struct error *err)
+{
+    bool is_used = false;
+
+    for (unsigned i = 0; i < m->config.drive_count; i++) is_used |= m->config.drive[i].interface != DRIVE_IF_GONE && m->config.drive[i].boot_rank == rank;
+    for (unsigned i = 0; i < m->nic_count; i++) is_used |= m->nic[i].backend && m->nic[i].boot_rank == rank;
+    return rank && is_used ? error_set(err, "The bootindex %u has already been used", rank - 1) : 0;
+}
+
+static int request_carry_out(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
+{
+    static int (*const add[])(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err) = {
+        [DEVICE_REQUEST_VIRTIO] = virtio_add, [DEVICE_REQUEST_NIC] = nic_add, [DEVICE_REQUEST_SCSI] = unit_add, [DEVICE_REQUEST_USB] = usb_add,
+    };
+    const char *id = request_id(r);
+
+    if (id && id_is_taken(m, id)) return error_set(err, "Duplicate device ID '%s'", id);
+    return boot_rank_check(m, request_boot_rank(r), err) < 0 ? -1 : add[r->kind](m, r, memory, err);
 }
 
 int machine_device_add(struct machine *m, const char *text, struct error *err)
@@ -458,14 +491,7 @@ int machine_device_add(struct machine *m, const char *text, struct error *err)
     int result = -1;
 
     if (!r) return error_set(err, "no memory for a device");
-    if (m->parser.device(m->parser.opaque, text, r, &memory, err) == 0) {
-        const char *id = r->kind == DEVICE_REQUEST_VIRTIO ? r->virtio.id : r->kind == DEVICE_REQUEST_NIC ? r->nic.common.id : r->scsi.id;
-
-        if (id && id_is_taken(m, id)) result = error_set(err, "Duplicate device ID '%s'", id);
-        else if (r->kind == DEVICE_REQUEST_VIRTIO) result = virtio_add(m, r, &memory, err);
-        else if (r->kind == DEVICE_REQUEST_NIC) result = nic_add(m, r, &memory, err);
-        else result = unit_add(m, r, &memory, err);
-    }
+    if (m->parser.device(m->parser.opaque, text, r, &memory, err) == 0) result = request_carry_out(m, r, &memory, err);
     if (result < 0) machine_memory_free(&memory);
     free(r);
     return result;

@@ -25,6 +25,41 @@ void pc_drive_remove(struct machine *m, unsigned n)
     machine_memory_free(&m->drive_memory[n]);
 }
 
+int pc_drive_take(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err)
+{
+    int n = pc_drive_find(m, r->drive);
+    struct drive_config *d = n < 0 ? NULL : &m->config.drive[n];
+
+    if (!d) return error_set(err, "there is no drive '%s'; 'info block' lists them", r->drive);
+    if (d->interface != DRIVE_IF_NONE) return error_set(err, "drive '%s' is in use already", r->drive);
+    if (d->is_node && pc_node_is_used(m, r->drive)) return error_set(err, "node '%s' is in use by another", r->drive);
+    if (!d->is_protocol && !m->drive[n]) return error_set(err, "drive '%s' has no medium", r->drive);
+    d->interface = interface;
+    if (d->is_protocol && pc_node_open(m, (unsigned)n, err) < 0) {
+        d->interface = DRIVE_IF_NONE;
+        return -1;
+    }
+    d->index = -1;
+    d->device_id = device_id;
+    if (r->on_error.has_read) d->on_read_error = r->on_error.read;
+    if (r->on_error.has_write) d->on_write_error = r->on_error.write;
+    d->write_cache = r->write_cache;
+    d->boot_rank = r->boot_rank;
+    return n;
+}
+
+void pc_drive_untake(struct machine *m, unsigned n)
+{
+    struct drive_config *d = &m->config.drive[n];
+
+    d->interface = DRIVE_IF_NONE;
+    d->device_id = NULL;
+    d->boot_rank = 0;
+    if (!d->is_protocol) return;
+    block_close(m->drive[n]);
+    m->drive[n] = NULL;
+}
+
 static void node_release(struct machine *m, unsigned n)
 {
     struct drive_config *d = &m->config.drive[n];
@@ -35,6 +70,7 @@ static void node_release(struct machine *m, unsigned n)
     d->on_read_error = BLOCK_ERROR_REPORT;
     d->on_write_error = BLOCK_ERROR_ENOSPC;
     d->write_cache = WRITE_CACHE_AUTO;
+    d->boot_rank = 0;
     if (!d->is_protocol) return;
     block_close(m->drive[n]);
     m->drive[n] = NULL;

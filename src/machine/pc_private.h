@@ -66,9 +66,15 @@ void pc_hotplug_reset(struct machine *m);
 void pc_hotplug_destroy(struct machine *m);
 void pc_hotplug_memory_free(struct machine *m);
 void machine_memory_free(struct machine_memory *memory);
+/* Tells that a device with this id (NULL: nothing is told) is gone. */
+void pc_device_deleted(struct machine *m, const char *id, bool is_virtio);
 /* pc_hotplug_drive.c: the place of the drive or network of this id, or -1. */
 int pc_drive_find(const struct machine *m, const char *id);
 int pc_netdev_find(const struct machine *m, const char *id);
+/* Takes the drive that r names for a device of this id, if it is free; its errors are what the device says, if it says. Its place, or -1 with *err. */
+int pc_drive_take(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err);
+/* There is no such device after all. */
+void pc_drive_untake(struct machine *m, unsigned n);
 /* The device that used it is gone. */
 void pc_drive_release(struct machine *m, unsigned n);
 /* A place for a drive of this id, or -1. */
@@ -92,10 +98,14 @@ int pc_display_create(struct machine *m, struct error *err);
 int pc_usb_create(struct machine *m, struct error *err);
 /* The machine runs again. */
 void pc_usb_started(struct machine *m);
-/* Plugs in one more device, at any time. NULL with *err. */
-struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *config, struct error *err);
-/* Pulls out a device that pc_usb_add made, and what hangs behind it. */
+/* Plugs in one more device, at any time; memory is what its strings live in. 0, or -1 with *err. */
+int pc_usb_add(struct machine *m, const struct usb_device_config *config, const struct machine_memory *memory, struct error *err);
+/* The device of this id, if it is one of pc_usb_add's. */
+struct usb_device *pc_usb_find(const struct machine *m, const char *id);
+/* Pulls out such a device, and what hangs behind it. */
 void pc_usb_remove(struct machine *m, struct usb_device *d);
+/* What drive n is, if it is at a USB port; else NULL. */
+const struct usb_device *pc_usb_of_drive(const struct machine *m, unsigned n);
 
 /* pc_web.c: the web page. */
 int pc_web_create(struct machine *m, struct error *err);

@@ -26,17 +26,20 @@ static int controller_create(struct machine *m, const struct usb_controller_conf
     else d = xhci_new(&(struct xhci_config){ m->pci, c->devfn, c->id, name, c->kind == USB_CONTROLLER_XHCI_NEC }, &bus, err);
     if (!d) return -1;
     pc_device_add(m, d);
+    bus->controller = d;
     while (*at) at = &(*at)->next;
     *at = bus;
     return 0;
 }
+
+static struct usb_device *plug(struct machine *m, const struct usb_device_config *c, struct error *err);
 
 int pc_usb_create(struct machine *m, struct error *err)
 {
     for (unsigned i = 0; i < m->config.usb.controllers; i++)
         if (controller_create(m, &m->config.usb.controller[i], err) < 0) return -1;
     for (unsigned i = 0; i < m->config.usb.devices; i++)
-        if (!pc_usb_add(m, &m->config.usb.device[i], err)) return -1;
+        if (!(m->usb_device[i] = plug(m, &m->config.usb.device[i], err))) return -1;
     return 0;
 }
 
@@ -48,7 +51,7 @@ static struct usb_device *storage_create(struct machine *m, const struct usb_dev
     struct usb_storage_config s = { .id = c->id, .serial = c->serial ? c->serial : d->serial };
 
     s.unit = (struct scsi_unit_config){ .node = m->drive[c->drive], .is_cdrom = d->media == MEDIA_CDROM, .serial = s.serial, .on_error = pc_error_policy(m, c->drive),
-                                        .write_cache = d->open.cache != BLOCK_CACHE_WRITETHROUGH && d->open.cache != BLOCK_CACHE_DIRECTSYNC };
+                                        .write_cache = pc_write_cache(m, c->drive) };
     return usb_storage_new(&s, err);
 }
 
@@ -78,10 +81,10 @@ static int hub_insert(struct machine *m, struct usb_bus *b, const struct usb_dev
     struct usb_device_config hub = { .kind = USB_KIND_HUB, .bus = b->name };
 
     if (c->port || c->kind == USB_KIND_HUB || usb_ports_free(b) != 1) return 0;
-    return pc_usb_add(m, &hub, err) ? 0 : -1;
+    return plug(m, &hub, err) ? 0 : -1;
 }
 
-struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config *c, struct error *err)
+static struct usb_device *plug(struct machine *m, const struct usb_device_config *c, struct error *err)
 {
     struct usb_bus *b = bus_find(m, c->bus, err);
     struct usb_device *d = b && hub_insert(m, b, c, err) == 0 ? device_create(m, c, err) : NULL;
@@ -92,6 +95,20 @@ struct usb_device *pc_usb_add(struct machine *m, const struct usb_device_config 
     }
     if (d) pc_device_add(m, &d->device);
     return d;
+}
+
+int pc_usb_add(struct machine *m, const struct usb_device_config *c, const struct machine_memory *memory, struct error *err)
+{
+    unsigned i = 0;
+
+    while (i < m->config.usb.devices && m->usb_device[i]) i++;
+    if (i == CONFIG_USB_DEVICES) return error_set(err, "more than %d USB devices", CONFIG_USB_DEVICES);
+    m->usb_device[i] = plug(m, c, err);
+    if (!m->usb_device[i]) return -1;
+    m->config.usb.device[i] = *c;
+    m->config.usb.devices = MAX(m->config.usb.devices, i + 1);
+    m->usb_memory[i] = *memory;
+    return 0;
 }
 
 static void device_unlist(struct machine *m, const struct device *d)
@@ -112,11 +129,39 @@ static struct usb_device *behind(const struct usb_device *d)
     return NULL;
 }
 
+/* Of a hub that came by itself there is no place. */
+static void place_free(struct machine *m, const struct usb_device *d)
+{
+    unsigned i = 0;
+
+    while (i < m->config.usb.devices && m->usb_device[i] != d) i++;
+    if (i == m->config.usb.devices) return;
+    m->usb_device[i] = NULL;
+    if (m->config.usb.device[i].kind == USB_KIND_STORAGE) pc_drive_release(m, m->config.usb.device[i].drive);
+    pc_device_deleted(m, m->config.usb.device[i].id, false);
+    machine_memory_free(&m->usb_memory[i]);
+}
+
 void pc_usb_remove(struct machine *m, struct usb_device *d)
 {
     for (struct usb_device *child; (child = behind(d));) pc_usb_remove(m, child);
     device_unlist(m, &d->device);
     device_destroy(&d->device);
+    place_free(m, d);
+}
+
+struct usb_device *pc_usb_find(const struct machine *m, const char *id)
+{
+    for (unsigned i = 0; i < m->config.usb.devices; i++)
+        if (m->usb_device[i] && m->config.usb.device[i].id && !strcmp(m->config.usb.device[i].id, id)) return m->usb_device[i];
+    return NULL;
+}
+
+const struct usb_device *pc_usb_of_drive(const struct machine *m, unsigned n)
+{
+    for (unsigned i = 0; i < m->config.usb.devices; i++)
+        if (m->usb_device[i] && m->config.usb.device[i].kind == USB_KIND_STORAGE && m->config.usb.device[i].drive == n) return m->usb_device[i];
+    return NULL;
 }
 
 void pc_usb_started(struct machine *m)

@@ -39,31 +39,40 @@ static int not_help(int result, struct error *err)
 
 /* ---- devices ---- */
 
-static int errors_read(const struct drive_errors *e, struct machine_device_request *r, struct error *err)
+static int errors_read(struct vm_options *o, const struct drive_errors *e, struct machine_device_request *r, struct error *err)
 {
     struct drive_config d = { .id = NULL };
 
-    if (e->boot_index) return error_set(err, "bootindex= is for drives that are there when the machine begins");
-    if (drive_errors_set(NULL, &d, e, err) < 0) return -1;
+    if (drive_errors_set(o, &d, e, err) < 0) return -1;
     r->on_error.has_read = e->read && strcmp(e->read, "auto");
     r->on_error.has_write = e->write && strcmp(e->write, "auto");
     r->on_error.read = d.on_read_error;
     r->on_error.write = d.on_write_error;
     r->write_cache = d.write_cache;
+    r->boot_rank = d.boot_rank;
     return 0;
 }
 
-static int virtio_read(struct vm_options *o, struct machine_device_request *r, struct error *err)
+/* What -object and -fsdev made is among the options that the machine was begun with. */
+static int virtio_read(struct vm_options *o, struct vm_options *all, struct machine_device_request *r, struct error *err)
 {
     r->kind = DEVICE_REQUEST_VIRTIO;
     r->virtio = o->config.virtio[0];
-    if (r->virtio.kind != VIRTIO_KIND_BLK && r->virtio.kind != VIRTIO_KIND_NET && r->virtio.kind != VIRTIO_KIND_SCSI)
-        return error_set(err, "this device cannot be added while the machine is there; virtio-blk-pci, virtio-net-pci, virtio-scsi-pci and network cards can");
+    if (rng_find(all, o->virtio_rng[0], &r->virtio.rng, err) < 0) return -1;
+    if (r->virtio.kind == VIRTIO_KIND_9P && share_find(all, o->virtio_fsdev[0], &r->virtio.share, err) < 0) return -1;
     r->virtio.nic.id = r->virtio.id;
     r->drive = o->virtio_drive[0];
     r->netdev = o->virtio_netdev[0];
     r->has_mac = o->virtio_has_mac[0];
-    return errors_read(&o->virtio_errors[0], r, err);
+    return errors_read(o, &o->virtio_errors[0], r, err);
+}
+
+static int usb_read(struct vm_options *o, struct machine_device_request *r, struct error *err)
+{
+    r->kind = DEVICE_REQUEST_USB;
+    r->usb = o->usb_device[0];
+    r->drive = o->usb_drive[0];
+    return errors_read(o, &o->usb_errors[0], r, err);
 }
 
 static int nic_read(struct vm_options *o, struct machine_device_request *r)
@@ -90,24 +99,25 @@ static int unit_read(struct vm_options *o, struct machine_device_request *r, str
     r->scsi.lun = (unsigned)u.lun;
     r->scsi.has_place = u.has_target || u.has_lun;
     r->scsi.is_cdrom = u.is_cdrom;
-    return errors_read(&u.errors, r, err);
+    return errors_read(o, &u.errors, r, err);
 }
 
-static int request_read(struct vm_options *o, const char *text, struct machine_device_request *r, struct error *err)
+static int request_read(struct vm_options *o, struct vm_options *all, const char *text, struct machine_device_request *r, struct error *err)
 {
     /* What is read later is read from a copy that lives as long as the request. */
     if (not_help(option_device(o, arena_format(o->arena, "%s", text), err), err) < 0) return -1;
-    if (o->config.virtio_count) return virtio_read(o, r, err);
+    if (o->config.virtio_count) return virtio_read(o, all, r, err);
+    if (o->usb_device_count) return usb_read(o, r, err);
     if (o->config.nic_count) return nic_read(o, r);
     if (o->scsi_device_count) return unit_read(o, r, err);
-    return error_set(err, "this device cannot be added while the machine is there; virtio-blk-pci, virtio-net-pci, virtio-scsi-pci, scsi-hd, scsi-cd and network cards can");
+    return error_set(err, "this device cannot be added while the machine is there; virtio devices, scsi-hd, scsi-cd, network cards and USB devices can");
 }
 
 static int device(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
 {
     struct vm_options *o = begin(err);
 
-    return o ? end(o, request_read(o, text, r, err), memory) : -1;
+    return o ? end(o, request_read(o, opaque, text, r, err), memory) : -1;
 }
 
 /* ---- drives and networks ---- */

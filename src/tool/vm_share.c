@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "tool/vm_options_private.h"
 #include "tool/vm_virtio_private.h"
 
@@ -126,18 +127,24 @@ static int set_mount_tag(void *t, const char *v, struct error *err)
 
 const struct option_key virtio_9p_keys[] = { { "fsdev", set_fsdev, NULL }, { "mount_tag", set_mount_tag, NULL }, VIRTIO_COMMON_KEYS };
 
-static int one_resolve(struct vm_options *o, unsigned n, struct error *err)
+int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c, struct error *err)
 {
-    struct virtio_device_config *d = &o->config.virtio[n];
-    const char *id = o->virtio_fsdev[n];
     unsigned i = 0;
 
     if (!id) return error_set(err, "-device virtio-9p-pci needs fsdev=ID of an -fsdev");
-    if (tag_check("-device virtio-9p-pci", d->share.tag, err) < 0) return -1;
+    if (tag_check("-device virtio-9p-pci", c->tag, err) < 0) return -1;
     while (i < o->fsdev_count && strcmp(o->fsdev[i].id, id)) i++;
     if (i == o->fsdev_count) return error_set(err, "-device virtio-9p-pci: no -fsdev has the id '%s'", id);
-    d->share.share = o->fsdev[i].config;
+    c->share = o->fsdev[i].config;
     o->fsdev[i].used = true;
+    return 0;
+}
+
+static int one_resolve(struct vm_options *o, unsigned n, struct error *err)
+{
+    struct virtio_device_config *d = &o->config.virtio[n];
+
+    if (share_find(o, o->virtio_fsdev[n], &d->share, err) < 0) return -1;
     for (unsigned k = 0; k < n; k++)
         if (o->config.virtio[k].kind == VIRTIO_KIND_9P && !strcmp(o->config.virtio[k].share.tag, d->share.tag)) return error_set(err, "two shared folders have the mount_tag '%s'", d->share.tag);
     return 0;
@@ -148,6 +155,6 @@ int shares_finish(struct vm_options *o, struct error *err)
     for (unsigned n = 0; n < o->config.virtio_count; n++)
         if (o->config.virtio[n].kind == VIRTIO_KIND_9P && one_resolve(o, n, err) < 0) return -1;
     for (unsigned i = 0; i < o->fsdev_count; i++)
-        if (!o->fsdev[i].used) return error_set(err, "-fsdev '%s' is not used; add -device virtio-9p-pci,fsdev=%s,mount_tag=NAME", o->fsdev[i].id, o->fsdev[i].id);
+        if (!o->fsdev[i].used) log_message("-fsdev '%s' is not used; add -device virtio-9p-pci,fsdev=%s,mount_tag=NAME, or device_add later", o->fsdev[i].id, o->fsdev[i].id);
     return 0;
 }

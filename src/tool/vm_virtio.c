@@ -515,15 +515,14 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     return 0;
 }
 
-static int rng_resolve(struct vm_options *o, unsigned n, struct error *err)
+int rng_find(const struct vm_options *o, const char *id, struct virtio_rng_config *c, struct error *err)
 {
-    const char *id = o->virtio_rng[n];
     unsigned i = 0;
 
     if (!id) return 0;
     while (i < o->rng_count && strcmp(o->rng[i].id, id)) i++;
     if (i == o->rng_count) return error_set(err, "-device virtio-rng-pci: no -object has the id '%s'", id);
-    o->config.virtio[n].rng.filename = o->rng[i].filename;
+    c->filename = o->rng[i].filename;
     return 0;
 }
 
@@ -535,7 +534,7 @@ int virtio_finish(struct vm_options *o, struct error *err)
     if (shares_finish(o, err) < 0) return -1;
     for (unsigned n = 0; n < c->virtio_count; n++) {
         if (c->virtio[n].kind == VIRTIO_KIND_BLK && drive_resolve(o, n, err) < 0) return -1;
-        if (c->virtio[n].kind == VIRTIO_KIND_RNG && rng_resolve(o, n, err) < 0) return -1;
+        if (c->virtio[n].kind == VIRTIO_KIND_RNG && rng_find(o, o->virtio_rng[n], &c->virtio[n].rng, err) < 0) return -1;
     }
     for (unsigned i = 0; i < o->virtio_port_count; i++)
         if (port_place(o, o->virtio_port[i], err) < 0) return -1;

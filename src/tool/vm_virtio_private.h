@@ -47,6 +47,9 @@ struct unit_request {
     uint64_t target, lun;
     struct drive_errors errors;
 };
+/* What of the options made by -object and -fsdev a device named; id NULL: none, or for a folder an error. */
+int rng_find(const struct vm_options *o, const char *id, struct virtio_rng_config *c, struct error *err);
+int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c, struct error *err);
 int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err);
 
 /* vm_virtio.c: the answer to -device NAME,help. */

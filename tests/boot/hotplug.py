@@ -8,6 +8,9 @@ busy        removed in the middle of writes, by the monitor and by the guest alo
             device is leaving, a guest that never lets go
 nodes       -blockdev and -device in JSON, as libvirt writes them
 qmp         nodes that come and go by QMP, below disks that do; what is in use stays
+usb         sticks, keyboards, mice, tablets and hubs on UHCI and xHCI, a stick removed under a writer
+order       bootindex= of what came: the next reset starts it
+kinds       entropy source, balloon, shared folder
 refused     what cannot be added or removed, in one line, and nothing has changed
 
 What this machine lacks is skipped out loud (exit status 77)."""
@@ -244,7 +247,8 @@ REFUSED = (
     ('device_add virtio-blk-pci,drive=used', 'in use already'), ('device_add virtio-net-pci', 'netdev='), ('device_add virtio-net-pci,netdev=x', "no network 'x'"),
     ('device_add virtio-net-pci,netdev=n', 'in use already'), ('device_add virtio-blk-pci,drive=free,id=card', 'Duplicate device ID'),
     ('device_add virtio-blk-pci,drive=free,addr=1', 'taken'), ('device_add virtio-blk-pci,drive=free,addr=1.6', 'taken'), ('device_add virtio-blk-pci,drive=free,bus=pci.9', 'not there'),
-    ('device_add VGA', 'cannot be added'), ('device_add ide-hd,drive=free', 'cannot be added'), ('device_add virtio-balloon-pci', 'cannot be added'),
+    ('device_add VGA', 'cannot be added'), ('device_add ide-hd,drive=free', 'cannot be added'), ('device_add isa-debug-exit', 'cannot be added'), ('device_add usb-kbd', 'no USB'), ('device_add virtio-9p-pci,mount_tag=x', 'fsdev='), ('device_add virtio-rng-pci,rng=x', "'x'"),
+    ('device_add usb-storage,drive=free', 'no USB'), ('device_add qemu-xhci', 'cannot be added'), ('device_add virtio-blk-pci,drive=free,bootindex=x', 'bootindex'),
     ('device_add nothing', 'nothing'), ('device_add virtio-blk-pci,help', 'command line'), ('device_add scsi-hd,drive=free', 'no SCSI bus'), ('device_add scsi-hd', 'needs drive='),
     ('device_add {"driver":"virtio-blk-pci","drive":', 'JSON'), ('device_add {"driver":"virtio-blk-pci","drive":"nothing"}', "no drive 'nothing'"),
     ('device_add virtio-blk-pci,drive=free,disable-legacy=on,disable-modern=on', 'legacy'),
@@ -389,7 +393,147 @@ def qmp(a):
     return 'a qcow2 and a raw disk put together of nodes, used, taken off, nodes deleted'
 
 
-TESTS = {'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+# ---- USB ----
+
+def usb_input(m, c, shell, bus):
+    for device, name in (('usb-tablet', 'QEMU USB Tablet'), ('usb-kbd', 'QEMU USB Keyboard'), ('usb-mouse', 'QEMU USB Mouse')):
+        mice = m.command('info mice')
+        ok(m, f'device_add {device},bus={bus},id=in')
+        shell.run(f'i=0; while ! grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices || echo WRONG')
+        if 'ID: in' not in m.command('info usb') or (device != 'usb-kbd') == (m.command('info mice') == mice):
+            m.fail(f'{device}: {m.command("info usb")}{m.command("info mice")}')
+        ok(m, 'device_del in')
+        if c.wait('DEVICE_DELETED') != {'device': 'in', 'path': '/machine/peripheral/in'}:
+            m.fail(f'{device} went, but nobody was told')
+        shell.run(f'i=0; while grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices && echo WRONG')
+        if 'ID: in' in m.command('info usb') or m.command('info mice') != mice:
+            m.fail(f'{device} is not gone: {m.command("info usb")}')
+
+
+def usb_stick(a, m, c, shell, bus):
+    path, data = image(a, 'stick'), random.Random(len(bus)).randbytes(2 * MIB)
+    with open(path, 'r+b') as f:
+        f.write(data)
+    ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
+    ok(m, f'device_add usb-storage,bus={bus},drive=d,id=stick')
+    got = shell.run('until_there /dev/sda; dd if=/dev/sda bs=64k count=32 2>/dev/null | md5sum; dd if=/dev/sda of=/dev/sda bs=64k count=32 seek=64 2>/dev/null; sync')
+    if hashlib.md5(data).hexdigest() not in got:
+        m.fail(f'the stick says {got}')
+    ok(m, 'device_del stick')
+    c.wait('DEVICE_DELETED')
+    shell.run('until_gone /sys/block/sda')
+    if 'd: ' in m.command('info block') or open(path, 'rb').read()[4 * MIB:6 * MIB] != data:
+        m.fail('the stick is not gone, or what was written to it is')
+    # Under a writer; and a hub goes with what is behind it.
+    ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
+    ok(m, f'device_add usb-storage,bus={bus},drive=d,id=stick')
+    shell.run('until_there /dev/sda; (while dd if=/dev/zero of=/dev/sda bs=64k count=16 oflag=direct 2>/dev/null; do :; done) & sleep 0.2')
+    ok(m, 'device_del stick')
+    c.wait('DEVICE_DELETED')
+    shell.run('until_gone /sys/block/sda; wait')
+    ok(m, f'device_add usb-hub,bus={bus},id=hub')
+    at = re.search(r'Port (\S+), .*ID: hub', m.command('info usb')).group(1)
+    ok(m, f'device_add usb-kbd,bus={bus},port={at}.3,id=behind')
+    refused = m.command(f'device_add usb-mouse,bus={bus},port={at}.3,id=more')
+    if 'is taken' not in refused:
+        m.fail(f'two devices at one port: {refused}')
+    ok(m, 'device_del hub')
+    if [c.wait('DEVICE_DELETED')['device'] for _ in range(2)] != ['behind', 'hub']:
+        m.fail('a hub went, but not what is behind it')
+
+
+def usb(a):
+    modules = ['all', 'uhci_hcd', 'xhci_pci', 'usb_storage', 'usbhid', 'hid_generic']
+    with guest(a, ['-usb', '-device', 'qemu-xhci,id=x', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off'], modules=modules, seconds=240) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell.bad = HARD
+        before = state(m) + m.command('info usb')
+        for bus in ('usb-bus.0', 'x.0'):
+            usb_input(m, c, shell, bus)
+            usb_stick(a, m, c, shell, bus)
+        after = state(m) + m.command('info usb')
+        if before != after:
+            m.fail(f'the machine is not as before:\n{before}\n--- now ---\n{after}')
+        c.close()
+        m.send('end\n')
+        m.serial('OSPITE-DONE', HARD.replace('|WRONG', ''))           # the writer's errors are in dmesg
+        if m.end():
+            m.fail('it did not end with 0')
+    return 'tablet, keyboard, mouse, sticks and hubs came and went on UHCI and xHCI'
+
+
+# ---- the boot order ----
+
+def letter(a, name):
+    """A disk whose boot sector says its letter on the serial port."""
+    path = image(a, name, MIB)
+    with open(path, 'r+b') as f:
+        code = b'\xba\xf8\x03' + b''.join(bytes([0xb0, x, 0xee]) for x in b'<%s>' % name.encode()) + b'\xeb\xfe'     # mov al, x; out dx, al
+        f.write(code.ljust(510, b'\0') + b'\x55\xaa')
+    return path
+
+
+def order(a):
+    args = ['-nodefaults', '-drive', f'file={letter(a, "A")},if=none,id=a,format=raw', '-device', 'virtio-blk-pci,drive=a,id=first', '-device', 'qemu-xhci,id=x', '-device', 'virtio-scsi-pci,id=s',
+            '-action', 'reboot=reset']
+    steps = (('B', 'virtio-blk-pci,id=second,bootindex=3'), ('C', 'usb-storage,bus=x.0,id=third,bootindex=2'), ('D', 'scsi-hd,bus=s.0,id=fourth,bootindex=1'))
+    with Machine(a.vmm, args, 90 * a.scale, log=a.log) as m:
+        m.serial('<A>')
+        for name, device in steps:
+            ok(m, f'drive_add 0 if=none,id={name},file={letter(a, name)},format=raw', 'OK')
+            ok(m, f'device_add {device},drive={name}')
+            ok(m, 'system_reset')
+            m.serial(f'<{name}>', '<[ABCD]>')
+        ok(m, f'drive_add 0 if=none,id=E,file={letter(a, "E")},format=raw', 'OK')
+        if 'bootindex 1 has already' not in m.command('device_add virtio-blk-pci,drive=E,bootindex=1'):
+            m.fail('two devices have one bootindex')
+        for device, name in (('fourth', 'C'), ('third', 'B'), ('second', 'A')):
+            ok(m, f'device_del {device}')
+            ok(m, 'system_reset')
+            m.serial(f'<{name}>', '<[ABCD]>')
+        m.monitor.sendall(b'quit\n')
+        if m.end():
+            m.fail('it did not end with 0')
+    return 'a virtio disk, a USB stick, a SCSI disk, each first by bootindex= when it had come; and the one behind it when it had gone'
+
+
+# ---- other virtio devices ----
+
+def kinds(a):
+    share = os.path.join(a.dir, 'share')
+    os.mkdir(share)
+    with open(share + '/file', 'w') as f:
+        f.write('from the host\n')
+    args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-fsdev', f'local,id=fs,path={share},security_model=none']
+    with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', '9pnet_virtio', '9p']) as m:
+        shell = Shell(m)
+        for n in range(2):
+            ok(m, 'device_add virtio-rng-pci,rng=r,id=rng')
+            got = shell.run('until_there /dev/hwrng; i=0; while ! grep -q virtio /sys/class/misc/hw_random/rng_current && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; '
+                            'dd if=/dev/hwrng bs=16 count=4 2>/dev/null | wc -c')
+            if '64' not in got:
+                m.fail(f'the entropy source says {got}')
+            ok(m, 'device_add virtio-balloon-pci,id=balloon')
+            if 'Only one' not in m.command('device_add virtio-balloon-pci'):
+                m.fail('two balloons')
+            shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_balloon/virtio* ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done')
+            ok(m, 'balloon 192')
+            wait_for(m, 'there', 'info balloon', 'actual=192')
+            ok(m, 'device_add virtio-9p-pci,fsdev=fs,mount_tag=tag,id=share')
+            if "mount_tag 'tag'" not in m.command('device_add virtio-9p-pci,fsdev=fs,mount_tag=tag'):
+                m.fail('two folders of one name')
+            got = shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/9pnet_virtio/virtio* ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; '
+                            f'mkdir -p /mnt; mount -t 9p -o trans=virtio,version=9p2000.L tag /mnt; cat /mnt/file; echo {n} > /mnt/from-guest; umount /mnt')
+            if 'from the host' not in got or open(share + '/from-guest').read() != f'{n}\n':
+                m.fail(f'the folder says {got}')
+            for name in ('rng', 'balloon', 'share'):
+                ok(m, f'device_del {name}')
+                wait_for(m, 'gone', 'info qtree', f'id {name} ')
+        end(m, shell)
+    return 'entropy source, balloon and shared folder came and went twice'
+
+
+TESTS = {'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
 def main():

@@ -76,7 +76,6 @@ BAD = [
     ('-virtfs local,path=/tmp,mount_tag=x,security_model=none,fmode=0640', 'belong to security_model=mapped-xattr'),
     ('-virtfs local,path=/tmp,mount_tag=x,security_model=mapped-xattr,fmode=9', 'octal mode'),
     ('-virtfs local,path=/tmp,mount_tag=x,security_model=none -virtfs local,path=/tmp,mount_tag=x,security_model=none', "the mount_tag 'x'"),
-    ('-fsdev local,id=f,path=/tmp,security_model=none', "'f' is not used"),
     ('-device virtio-9p-pci,mount_tag=x', 'needs fsdev='),
     ('-device virtio-9p-pci,fsdev=f,mount_tag=x', "no -fsdev has the id 'f'"),
     ('-device vhost-vsock-pci,guest-cid=3', 'use virtserialport'),
