@@ -94,6 +94,20 @@ void input_activate(struct input *i, struct input_device *d)
     watcher_tell(i);
 }
 
+void input_deactivate(struct input *i, struct input_device *d)
+{
+    struct input_device **at = &i->first;
+
+    if (active(i, is_pointer(d)) == d && is_pointer(d)) i->buttons = 0;
+    while (*at && *at != d) at = &(*at)->next;
+    if (!*at) return;
+    *at = d->next;
+    while (*at) at = &(*at)->next;
+    *at = d;
+    d->next = NULL;
+    watcher_tell(i);
+}
+
 bool input_is_active(const struct input *i, const struct input_device *d) { return active(i, is_pointer(d)) == d; }
 
 void input_key(struct input *i, unsigned key, bool down)

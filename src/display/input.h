@@ -34,6 +34,8 @@ void input_free(struct input *i);
 void input_add(struct input *i, struct input_device *d);
 void input_remove(struct input *i, struct input_device *d);
 void input_activate(struct input *i, struct input_device *d);
+/* The last of all: its guest does not listen any more. */
+void input_deactivate(struct input *i, struct input_device *d);
 bool input_is_active(const struct input *i, const struct input_device *d);
 
 void input_key(struct input *i, unsigned qkeycode, bool down);

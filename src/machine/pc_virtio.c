@@ -154,6 +154,18 @@ static struct virtio *share_create(struct machine *m, struct virtio_device_confi
     return virtio_9p_new(&c, err);
 }
 
+static struct virtio *input_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_input_config c = d->input;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    c.input = m->input;
+    if (!d->has_vectors) d->pci.vectors = 2;
+    return virtio_input_new(&c, err);
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
@@ -163,6 +175,7 @@ static struct virtio *virtio_create(struct machine *m, struct virtio_device_conf
     case VIRTIO_KIND_SCSI: return scsi_create(m, d, err);
     case VIRTIO_KIND_NET: return net_create(m, d, err);
     case VIRTIO_KIND_9P: return share_create(m, d, err);
+    case VIRTIO_KIND_INPUT: return input_create(m, d, err);
     case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;

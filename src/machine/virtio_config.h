@@ -7,13 +7,15 @@
 #include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
+#include "device/virtio/virtio_input.h"
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
 #include "machine/net_config.h"
 
-enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON, VIRTIO_KIND_SCSI, VIRTIO_KIND_NET, VIRTIO_KIND_9P };
+enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON, VIRTIO_KIND_SCSI, VIRTIO_KIND_NET, VIRTIO_KIND_9P,
+                   VIRTIO_KIND_INPUT };
 
 struct virtio_device_config {
     enum virtio_kind kind;
@@ -29,6 +31,7 @@ struct virtio_device_config {
     struct virtio_scsi_config scsi;    /* queues 0: one a CPU */
     unsigned scsi_drive[VIRTIO_SCSI_UNITS];          /* which of machine_config's each unit is */
     struct virtio_9p_config share;     /* 9p */
+    struct virtio_input_config input;
     struct virtio_net_config net;
     struct nic_common nic;             /* net: the rest of it */
     const char *chardev[VIRTIO_CONSOLE_PORTS_MAX];   /* what each port is connected to, as in -serial */

@@ -417,6 +417,12 @@ static const struct {
     { "virtio-net", "PCI", "another name for virtio-net-pci", device_virtio },
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-net-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "virtio-keyboard-pci", "PCI", "virtio keyboard", device_virtio },
+    { "virtio-keyboard", "PCI", "another name for virtio-keyboard-pci", device_virtio },
+    { "virtio-mouse-pci", "PCI", "virtio mouse", device_virtio },
+    { "virtio-mouse", "PCI", "another name for virtio-mouse-pci", device_virtio },
+    { "virtio-tablet-pci", "PCI", "virtio tablet: a pointer with positions", device_virtio },
+    { "virtio-tablet", "PCI", "another name for virtio-tablet-pci", device_virtio },
     { "piix3-usb-uhci", "PCI", "USB 1.1 controller, which -usb adds too", device_usb_controller },
     { "qemu-xhci", "PCI", "USB 3 controller", device_usb_controller },
     { "nec-usb-xhci", "PCI", "USB 3 controller (NEC uPD720200)", device_usb_controller },
@@ -449,7 +455,8 @@ static const struct { const char *name, *instead; } devices_later[] = {
     { "vhost-vsock-pci", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
-    { "virtio-keyboard-pci", "use usb-kbd" }, { "virtio-mouse-pci", "use usb-mouse" }, { "virtio-tablet-pci", "use usb-tablet" },
+    { "virtio-input-host-pci", "use virtio-keyboard-pci and virtio-tablet-pci" }, { "vhost-user-input-pci", "use virtio-keyboard-pci and virtio-tablet-pci" },
+    { "virtio-multitouch-pci", "use virtio-tablet-pci" },
 };
 
 int option_device(struct vm_options *o, const char *arg, struct error *err)

@@ -57,6 +57,9 @@ int keys_show(const char *name, const struct option_key *keys);
 /* vm_nic.c */
 extern const struct option_key virtio_net_keys[];
 extern const struct option_key virtio_9p_keys[];      /* vm_share.c */
+extern const struct option_key virtio_keyboard_keys[], virtio_pointer_keys[];     /* vm_input.c */
+/* Which of the three it is. */
+void virtio_input_begin(const char *name, struct virtio_device_config *d);
 /* One more virtio device. */
 int virtio_request_add(struct vm_options *o, const struct virtio_request *r, struct error *err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon, SCSI adapter, shared folder and network card on a PCI
- * bus, each with its queues set up properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
+ * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon, SCSI adapter, shared folder, network card,
+ * keyboard and tablet on a PCI bus, each with its queues set up properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
  * like those the device knows, notifications, resets, queue resets, in any order, while disk requests complete in between.
  * Nothing may crash, hang or reach outside of guest memory; the sanitizers watch.
  *
@@ -21,15 +21,17 @@
 #include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
+#include "device/virtio/virtio_input.h"
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
+#include "display/input.h"
 #include "fuzz.h"
 #include "mirror.h"
 
-enum { RAM_BYTES = 256 << 10, DEVICES = 9, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
-       DATA = 0x24000 };
+enum { RAM_BYTES = 256 << 10, DEVICES = 11, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
+       DATA = 0x2c000 };
 
 static uint8_t *ram;
 static struct memory_map *memory, *ports;
@@ -38,6 +40,7 @@ static struct device *device[DEVICES];
 static struct block_node *node;
 static struct chardev *line;
 static struct mirror *mirror;
+static struct input *input;
 static uint64_t state, sum, messages, requests, broken;
 
 static uint32_t next(void)
@@ -243,6 +246,9 @@ static int devices_make(const char *file, const char *folder, struct error *err)
     v[7] = virtio_9p_new(&share, err);
     mirror = mirror_new(below, NET_CSUM);
     v[8] = virtio_net_new(&(struct virtio_net_config){ .memory = memory, .backend = &mirror->base }, err);
+    input = input_new();
+    v[9] = virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_KEYBOARD, .input = input, .options.packed = true }, err);
+    v[10] = virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_TABLET, .serial = "fuzz", .input = input }, err);
     for (int i = 0; i < DEVICES; i++) {
         struct virtio_pci_config c = { .bus = bus, .devfn = (i + 1) << 3, .vectors = i == 5 ? 0 : 4 };
 
@@ -288,6 +294,8 @@ int main(int argc, char **argv)
         broken += is_broken;
         if (d == 6 && below(4)) scsi_request(d);
         else if (d == 8 && below(3) == 0) mirror_give(mirror);
+        else if (d == 9 && below(3) == 0) input_key(input, below(200), below(2));
+        else if (d == 10 && below(3) == 0) input_absolute(input, next(), next(), (int)below(9) - 4, below(64));
         else if (below(2)) request(d);
         else if (below(4) == 0) poke(d);
         if ((is_broken || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(8) == 0) start(d);
@@ -304,6 +312,7 @@ int main(int argc, char **argv)
     chardev_close(line);
     messages = mirror->sent && mirror->taken ? messages : 0;   /* the network must have seen something */
     net_free(&mirror->base);
+    input_free(input);
     pci_bus_free(bus);
     machine_unlock();
     memory_map_free(memory);

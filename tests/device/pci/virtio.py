@@ -5,7 +5,7 @@
 For each device: configuration space with capabilities and what can be written there; BARs, placed as SeaBIOS would; the legacy
 registers and the modern regions as they read after reset, features, device configuration, every queue's registers and what stays of
 random writes to them; negotiation by status; the registers once more through the PCI configuration access capability; MSI-X table."""
-import os, random, sys, tempfile
+import os, random, re, sys, tempfile
 from pair import Pair
 
 SEED = 20261124
@@ -160,6 +160,21 @@ def negotiate(f, r, queues):
     f.read(0x1000, 1, 'ISR after reset')
 
 
+def pieces(f):
+    """Input devices: each piece that select and subsel name, with the bytes behind it, up to the end of the space."""
+    for select, subsels in ((0, 2), (1, 3), (2, 2), (3, 2), (4, 1), (0x10, 2), (0x11, 0x20), (0x12, 4), (0x13, 1), (0xff, 2)):
+        for subsel in [*range(subsels), 0xff]:
+            f.write(0x2000, select, 1)
+            f.write(0x2001, subsel, 1)
+            for n in range(0, f.config_bytes, 4):      # keys F13 to F24 are not in QEMU's
+                ours = {0x1c: 0x7fffff, 0x20: 0xfffffff8}.get(n, 0xffffffff) if select == 0x11 and 'keyboard' in f.name else 0xffffffff
+                f.read(0x2000 + n, 4, f'piece {select:#x}/{subsel:#x}', ours)
+    for n in (2, 3, 8, 9):                             # cannot be written
+        f.write(0x2000 + n, 0x55, 1)
+        f.read(0x2000 + (n & ~3), 4, 'piece after a write')
+    f.write(0x2000, 0, 2)
+
+
 def main():
     r = random.Random(SEED)
     disks = [tempfile.NamedTemporaryFile() for _ in range(2)]
@@ -180,6 +195,10 @@ def main():
         ('virtio-balloon-pci with reporting', [[], []], 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on', 16, 4),
         # Without a network QEMU offers no offloads; gso is its bit 6, which 1.0 took away.
         ('virtio-net-pci', [[], []], 'virtio-net-pci,csum=off,guest_csum=off,ctrl_guest_offloads=off,gso=off', 8, 3),
+        ('virtio-keyboard-pci', [[], []], 'virtio-keyboard-pci', 37, 2),
+        ('virtio-keyboard-pci with a serial number', [[], []], f'virtio-keyboard-pci,serial={"0815" * 25}', 108, 2),
+        ('virtio-mouse-pci', [[], []], 'virtio-mouse-pci', 51, 2),
+        ('virtio-tablet-pci', [[], []], 'virtio-tablet-pci', 51, 2),
         ('packed virtio-blk-pci', drive, 'virtio-blk-pci,drive=d,packed=on,queue_reset=off', 60, 1),
     )
     failed = 0
@@ -188,8 +207,11 @@ def main():
         f = Function(p, name, config_bytes)
         capabilities(f, r)
         place(f)
-        legacy(f, r, queues)
+        if not re.match('virtio-(keyboard|mouse|tablet)', name):       # which have no legacy interface
+            legacy(f, r, queues)
         modern(f, r, queues)
+        if re.match('virtio-(keyboard|mouse|tablet)', name):
+            pieces(f)
         negotiate(f, r, queues)
         failed |= p.end(name)
     return failed
