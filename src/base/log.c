@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -17,6 +18,7 @@
 
 uint32_t trace_mask;
 static FILE *trace_out;                /* NULL: stderr */
+static bool with_time;                 /* set once, by log_time_enable */
 
 static const struct { const char *name, *help; } categories[TRACE_CATEGORIES] = {
     [TRACE_IN_ASM] = { "in_asm", "guest code of every translated block" },
@@ -51,15 +53,33 @@ static const struct { const char *name, *why; } others[] = {
     { "tid", "all threads write to one file" },
 };
 
+void log_time_enable(bool on)
+{
+    with_time = on;
+}
+
+/* As QEMU's -msg timestamp=on writes it: "2026-11-28T14:31:06.083412Z ", or "". */
+static const char *time_write(char *text, size_t size)
+{
+    struct timespec now;
+    struct tm tm;
+    size_t n = 0;
+
+    text[0] = 0;
+    if (with_time && clock_gettime(CLOCK_REALTIME, &now) == 0 && gmtime_r(&now.tv_sec, &tm)) n = strftime(text, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (n) snprintf(text + n, size - n, ".%06ldZ ", now.tv_nsec / 1000);
+    return text;
+}
+
 void log_message(const char *fmt, ...)
 {
-    char text[1400];
+    char text[1400], time[48];
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    fprintf(stderr, "ospite: %s\n", text);
+    fprintf(stderr, "%sospite: %s\n", time_write(time, sizeof(time)), text);
 }
 
 void trace_print(const char *fmt, ...)

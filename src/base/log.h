@@ -37,6 +37,8 @@ static inline bool trace_is_on(enum trace_category c)
 }
 
 void log_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* "ospite: ...\n" */
+/* Messages begin with the time from now on. While there is one thread. */
+void log_time_enable(bool on);
 void trace_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* raw, no newline added */
 
 #define trace(category, ...) \

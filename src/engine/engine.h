@@ -111,5 +111,7 @@ extern const struct engine_ops engine_kvm, engine_bt;
 /* Time a run of long-mode ring-0 code on /dev/kvm. 0 if KVM is usable, with its speed in million instructions a second (mips may be
  * NULL); -1 with *err saying why not and what to do. */
 int kvm_probe(double *mips, struct error *err);
+/* Whether a KVM can be had here at all, fast or slow. 0, or -1 with *err. */
+int kvm_is_offered(struct error *err);
 
 #endif

@@ -44,7 +44,8 @@ struct monitor_config {
     bool is_control, is_pretty;        /* QMP, and with line breaks */
 };
 struct machine_config {
-    const char *machine;               /* one of machine_types */
+    const char *machine;               /* one of machine_types, or "none" */
+    bool is_empty;                     /* "none": no processor, no board; see machine/empty.c */
     enum accel accel;
     uint64_t tb_cache_bytes;
     bool perf_map;                     /* names of blocks for the host's perf */
@@ -70,6 +71,7 @@ struct machine_config {
     int boot_menu_timeout_ms;
     int boot_retry_ms;                           /* -1: the firmware stays where it is when nothing starts */
     const char *serial[CONFIG_SERIALS]; /* chardev specs; NULL: none */
+    const char *serial_id[CONFIG_SERIALS];                     /* of -device isa-serial; NULL: of -serial */
     unsigned serial_count;
     struct monitor_config monitor[CONFIG_MONITORS];
     unsigned monitor_count;
@@ -83,6 +85,7 @@ struct machine_config {
         uint64_t vram_bytes;
         unsigned width, height;        /* preferred mode; 0: the device's default */
         int devfn;                     /* -1: slot 2 */
+        const char *id;                /* NULL: none */
     } vga;
     bool has_vnc, has_web;
     const char *layout;                /* of the keyboard, by name; NULL: American */

@@ -238,7 +238,7 @@ static int engine_choose(struct machine *m, struct error *err)
 
     m->ops = &engine_bt;
     if (accel == ACCEL_BT) return 0;
-    if (kvm_probe(NULL, &why) == 0) {
+    if ((m->config.is_empty ? kvm_is_offered(&why) : kvm_probe(NULL, &why)) == 0) {
         m->ops = &engine_kvm;
         if (accel == ACCEL_DEFAULT) log_message("engine kvm: /dev/kvm passed the probe");
         return 0;
@@ -275,6 +275,7 @@ static int machine_build(struct machine *m, struct error *err)
     m->ports = memory_map_new("ports", 0x10000);
     if (!m->memory || !m->ports) return error_set(err, "no memory for the address spaces");
     if (engine_choose(m, err) < 0 || engine_make(m, err) < 0) return -1;
+    if (m->config.is_empty) return empty_create(m, err);
     m->vcpu = calloc(m->config.cpus, sizeof(*m->vcpu));
     if (!m->vcpu) return error_set(err, "no memory for %u CPUs", m->config.cpus);
     if (pc_create(m, err) < 0) return -1;

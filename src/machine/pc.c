@@ -146,10 +146,11 @@ static int serials_create(struct machine *m, struct error *err)
 
         if (!m->config.serial[i] || !strcmp(m->config.serial[i], "none")) continue;
         snprintf(label, sizeof(label), "serial%u", i);
-        if (chardev_make(&m->serial[i], "-serial", m->config.serial[i], label, err) < 0) return -1;
+        if (chardev_make(&m->serial[i], m->config.serial_id[i] ? "-device isa-serial" : "-serial", m->config.serial[i], label, err) < 0) return -1;
         c.irq = pc_isa_irq(m, com[i].irq);
         c.backend = m->serial[i];
         if (add(m, NULL, ns16550_new(&c, err)) < 0) return -1;
+        m->devices->id = m->config.serial_id[i];
     }
     return 0;
 }
@@ -212,6 +213,7 @@ void pc_reset(struct machine *m)
 {
     struct error err = { "" };
 
+    if (m->config.is_empty) return;
     pc_hotplug_reset(m);
     memory_map_begin(m->memory);
     memory_map_begin(m->ports);

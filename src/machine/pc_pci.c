@@ -186,6 +186,7 @@ static int vga_create(struct machine *m, struct error *err)
         c.rom_bytes = (uint32_t)size;
     }
     result = add(m, &m->vga, vga_new(&c, err));
+    if (m->vga) m->vga->id = m->config.vga.id;
     free(rom);
     return result;
 }

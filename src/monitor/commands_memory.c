@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "monitor/memory_save.h"
 #include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 #include "x86/decode.h"
@@ -209,39 +210,23 @@ static int cmd_gva2gpa(struct monitor *mon, const struct command_line *c, struct
 }
 
 /* ADDRESS SIZE FILE, each address one word. */
-static int memory_save(struct monitor *mon, const struct command_line *c, bool physical, struct error *err)
+static int save(struct monitor *mon, const struct command_line *c, int cpu, struct error *err)
 {
-    uint64_t address, size, done = 0;
-    uint8_t data[4096];
-    FILE *out;
-    bool ran;
+    uint64_t address, size;
 
     if (c->argc != 4) return error_set(err, "ADDRESS SIZE FILE is wanted");
-    if (expression_value(mon, c->argv[1], NULL, &address, err) < 0 || expression_value(mon, c->argv[2], NULL, &size, err) < 0)
-        return -1;
-    out = fopen(c->argv[3], "we");
-    if (!out) return error_set(err, "cannot write '%s': %s", c->argv[3], strerror(errno));
-    ran = peek_begin(mon->m);
-    while (done < size) {
-        size_t n = memory_get(mon, physical, address + done, data, MIN(size - done, (uint64_t)sizeof(data)));
-
-        if (!n || fwrite(data, 1, n, out) != n) break;
-        done += n;
-    }
-    peek_end(mon->m, ran);
-    if (fclose(out) != 0) return error_set(err, "cannot write '%s': %s", c->argv[3], strerror(errno));
-    if (done < size) return error_set(err, "only %llu bytes are there; '%s' has those", (unsigned long long)done, c->argv[3]);
-    return 0;
+    if (expression_value(mon, c->argv[1], NULL, &address, err) < 0 || expression_value(mon, c->argv[2], NULL, &size, err) < 0) return -1;
+    return memory_save(mon->m, cpu, address, size, c->argv[3], err);
 }
 
 static int cmd_memsave(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    return memory_save(mon, c, false, err);
+    return save(mon, c, (int)mon->vcpu, err);
 }
 
 static int cmd_pmemsave(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    return memory_save(mon, c, true, err);
+    return save(mon, c, -1, err);
 }
 
 /* "i /b PORT", "o /w PORT VALUE" */

@@ -3,6 +3,8 @@
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
 
+#include <stdbool.h>
+
 struct error;
 struct machine;
 struct monitors;
@@ -10,7 +12,11 @@ struct monitors;
 /* What the command line knows, which clients of QMP ask for: names by number, NULL behind the last. */
 struct monitor_catalog {
     const char *(*device)(unsigned i);
+    const char *(*object)(unsigned i);
     const char *(*option)(unsigned i);
+    /* The properties of a type (a device, object or machine), those of an option; false: there is no such. */
+    bool (*properties)(const char *type, void (*tell)(void *opaque, const char *name), void *opaque);
+    bool (*parameters)(const char *option, void (*tell)(void *opaque, const char *name), void *opaque);
 };
 /* All that the machine's configuration asks for. NULL with *err. The machine outlives them; catalog may be NULL. */
 struct monitors *monitors_new(struct machine *m, const struct monitor_catalog *catalog, struct error *err);

@@ -11,23 +11,44 @@
 
 enum { CPUS_MAX = 255 };
 
-json_t *qmp_cpu_missing(struct machine *m)
+static json_t *words(const char *missing)
 {
     json_t *all = json_array();
 
-    for (const char *at = machine_cpu_missing(m), *end; *at; at = end + strspn(end, ", ")) {
+    for (const char *at = missing, *end; *at; at = end + strspn(end, ", ")) {
         end = at + strcspn(at, ", ");
         json_array_append_new(all, json_stringn(at, (size_t)(end - at)));
     }
     return all;
 }
 
+json_t *qmp_cpu_missing(struct machine *m)
+{
+    return words(machine_cpu_missing(m));
+}
+
 /* ---- machines and processors ---- */
 
+static json_t *machine_pack(const char *name, int cpus)
+{
+    return json_pack("{s:s, s:i, s:b, s:b, s:b}", "name", name, "cpu-max", cpus, "hotpluggable-cpus", false, "numa-mem-supported", false, "deprecated", false);
+}
+
+/* No default-cpu-type: it is that of the engine, and libvirt has no name for "max" among its models. */
 json_t *qmp_query_machines(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    return json_pack("[{s:s, s:i, s:b, s:b, s:b, s:s, s:b}]", "name", machine_configuration(qmp_machine(q))->machine, "cpu-max", CPUS_MAX,
-                     "hotpluggable-cpus", false, "numa-mem-supported", false, "deprecated", false, "default-cpu-type", "max-x86_64-cpu", "is-default", true);
+    json_t *all = json_array();
+
+    for (const struct machine_type *t = machine_types; t->name; t++) {
+        json_t *one = machine_pack(t->name, CPUS_MAX);
+
+        json_object_set_new(one, "default-ram-id", json_string("pc.ram"));
+        if (t->alias) json_object_set_new(one, "alias", json_string(t->alias));
+        if (t == machine_types) json_object_set_new(one, "is-default", json_true());
+        json_array_append_new(all, one);
+    }
+    json_array_append_new(all, machine_pack("none", 1));
+    return all;
 }
 
 json_t *qmp_query_current_machine(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -37,14 +58,15 @@ json_t *qmp_query_current_machine(struct qmp *q, json_t *args, struct qmp_error 
 
 json_t *qmp_query_cpu_definitions(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    const char *mine = machine_cpu_model(qmp_machine(q)), *name;
     json_t *all = json_array();
+    const char *name;
 
     for (unsigned i = 0; (name = cpuid_model_name(i)); i++) {
+        struct cpuid_model m;
         json_t *c = json_pack("{s:s, s:o, s:b, s:b, s:b}", "name", name, "typename", json_sprintf("%s-x86_64-cpu", name), "static", false, "deprecated",
                               false, "migration-safe", strcmp(name, "host") && strcmp(name, "max"));
 
-        if (!strcasecmp(name, mine)) json_object_set_new(c, "unavailable-features", qmp_cpu_missing(qmp_machine(q)));
+        if (cpuid_model_build(&m, name, qmp_cpuid_engine(q), NULL, NULL) == 0) json_object_set_new(c, "unavailable-features", words(m.missing));
         json_array_append_new(all, c);
     }
     return all;
@@ -52,14 +74,25 @@ json_t *qmp_query_cpu_definitions(struct qmp *q, json_t *args, struct qmp_error 
 
 /* ---- the command line ---- */
 
+static void parameter_add(void *all, const char *name)
+{
+    json_array_append_new(all, json_pack("{s:s, s:s}", "name", name, "type", "string"));
+}
+
 json_t *qmp_query_command_line_options(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     const struct monitor_catalog *c = qmp_catalog(q);
     const char *wanted = qmp_string(args, "option"), *name;
     json_t *all = json_array();
 
-    for (unsigned i = 0; c && (name = c->option(i)); i++)
-        if (!wanted || !strcmp(wanted, name)) json_array_append_new(all, json_pack("{s:s, s:[]}", "option", name, "parameters"));
+    for (unsigned i = 0; c && (name = c->option(i)); i++) {
+        json_t *parameters;
+
+        if (wanted && strcmp(wanted, name)) continue;
+        parameters = json_array();
+        c->parameters(name, parameter_add, parameters);
+        json_array_append_new(all, json_pack("{s:s, s:o}", "option", name, "parameters", parameters));
+    }
     if (!wanted || json_array_size(all)) return all;
     json_decref(all);
     return qmp_fail(err, QMP_GENERIC, "invalid option name: %.200s", wanted);
@@ -82,9 +115,57 @@ json_t *qmp_qom_list_types(struct qmp *q, json_t *args, struct qmp_error *err)
 
     for (unsigned i = 0; c && (name = c->device(i)); i++) type_add(all, wanted, json_string(name), "device");
     for (unsigned i = 0; (name = cpuid_model_name(i)); i++) type_add(all, wanted, json_sprintf("%s-x86_64-cpu", name), "x86_64-cpu");
-    type_add(all, wanted, json_sprintf("%s-machine", machine_configuration(qmp_machine(q))->machine), "generic-pc-machine");
+    for (unsigned i = 0; c && (name = c->object(i)); i++) type_add(all, wanted, json_string(name), "object");
+    for (const struct machine_type *t = machine_types; t->name; t++) type_add(all, wanted, json_sprintf("%s-machine", t->name), "generic-pc-machine");
+    type_add(all, wanted, json_string("none-machine"), "machine");
     type_add(all, wanted, json_string("kvm-accel"), "accel");
     type_add(all, wanted, json_string("tcg-accel"), "accel");
+    return all;
+}
+
+static void property_add(void *all, const char *name)
+{
+    json_array_append_new(all, json_pack("{s:s, s:s}", "name", name, "type", "str"));
+}
+
+static bool type_is_there(struct qmp *q, const char *type)
+{
+    json_t *all = qmp_qom_list_types(q, NULL, NULL), *t;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(all, i, t) found |= !strcmp(json_string_value(json_object_get(t, "name")), type);
+    json_decref(all);
+    return found;
+}
+
+json_t *qmp_device_list_properties(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    const struct monitor_catalog *c = qmp_catalog(q);
+    const char *type = qmp_string(args, "typename"), *name;
+    json_t *all;
+
+    for (unsigned i = 0; c && (name = c->device(i)); i++) {
+        if (strcmp(name, type)) continue;
+        all = json_array();
+        c->properties(type, property_add, all);
+        return all;
+    }
+    return type_is_there(q, type) ? qmp_fail(err, QMP_GENERIC, "Parameter 'typename' expects a non-abstract device type") : qmp_no_device(err, type);
+}
+
+/* Not every type has some. */
+json_t *qmp_qom_list_properties(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    const struct monitor_catalog *c = qmp_catalog(q);
+    const char *type = qmp_string(args, "typename");
+    json_t *all;
+
+    if (!type_is_there(q, type)) return qmp_fail(err, QMP_NO_DEVICE, "Class '%.200s' not found", type);
+    all = json_array();
+    property_add(all, "type");
+    if (c) c->properties(type, property_add, all);
+    if (strstr(type, "-x86_64-cpu")) qmp_cpu_properties(property_add, all);
     return all;
 }
 

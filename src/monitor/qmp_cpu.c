@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP: processors and memory. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bits.h"
 #include "engine/engine.h"
-#include "memory/map.h"
-#include "monitor/peek.h"
+#include "monitor/memory_save.h"
 #include "monitor/qmp_private.h"
-
-enum { PIECE_BYTES = 1 << 16 };
 
 /* ---- processors ---- */
 
@@ -58,6 +52,88 @@ json_t *qmp_query_hotpluggable_cpus(struct qmp *q, json_t *args, struct qmp_erro
     return all;
 }
 
+/* ---- CPU models ---- */
+
+static const char *const numbers[] = { "family", "model", "stepping" };
+
+void qmp_cpu_properties(void (*tell)(void *opaque, const char *name), void *opaque)
+{
+    const char *name;
+
+    tell(opaque, "unavailable-features");
+    tell(opaque, "vendor");
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) tell(opaque, numbers[i]);
+    for (unsigned i = 0; (name = cpuid_flag_name(i)); i++) tell(opaque, name);
+}
+
+enum cpuid_engine qmp_cpuid_engine(struct qmp *q)
+{
+    return machine_engine(qmp_machine(q))->ops == &engine_kvm ? CPUID_FOR_KVM : CPUID_FOR_BT;
+}
+
+/* One property as -cpu takes it; false: no value that it could have. */
+static bool item_write(FILE *out, const char *name, const json_t *value)
+{
+    if (strpbrk(name, ",=") || (json_is_string(value) && strchr(json_string_value(value), ','))) return false;
+    if (json_is_boolean(value)) fprintf(out, ",%s=%s", name, json_is_true(value) ? "on" : "off");
+    else if (json_is_integer(value)) fprintf(out, ",%s=%lld", name, (long long)json_integer_value(value));
+    else if (json_is_string(value)) fprintf(out, ",%s=%s", name, json_string_value(value));
+    return json_is_boolean(value) || json_is_integer(value) || json_is_string(value);
+}
+
+/* The model as text for -cpu, to be freed; NULL with *err. */
+static char *model_text(json_t *model, struct qmp_error *err)
+{
+    const char *name = qmp_string(model, "name"), *key;
+    json_t *props = json_object_get(model, "props"), *value;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    bool ok = out && !strchr(name, ',') && (!props || json_is_object(props));
+
+    if (out) fputs(name, out);
+    if (ok) json_object_foreach(props, key, value) ok = ok && item_write(out, key, value);
+    if (out && fclose(out) == 0 && ok) return text;
+    free(text);
+    qmp_fail(err, QMP_GENERIC, "Parameter 'model' is no CPU model with properties that are on, off, numbers or names");
+    return NULL;
+}
+
+static json_t *props_pack(const struct cpuid_model *m)
+{
+    unsigned family = m->signature >> 8 & 15, model = m->signature >> 4 & 15;
+    uint32_t leaf0[4];
+    char vendor[12];
+    json_t *props;
+    const char *name;
+
+    if (family == 15) family += m->signature >> 20 & 255;
+    if (family == 6 || family >= 15) model |= m->signature >> 12 & 0xf0;
+    cpuid_query(m, 0, 0, 0, 0, 0, leaf0);
+    memcpy(vendor, &leaf0[1], 4);
+    memcpy(vendor + 4, &leaf0[3], 4);
+    memcpy(vendor + 8, &leaf0[2], 4);
+    props = json_pack("{s:i, s:i, s:i, s:o}", "family", (int)family, "model", (int)model, "stepping", (int)(m->signature & 15), "vendor",
+                      qmp_text(vendor, sizeof(vendor)));
+    for (unsigned i = 0; (name = cpuid_flag_name(i)); i++) json_object_set_new(props, name, json_boolean(cpuid_flag_is_set(m, i)));
+    return props;
+}
+
+json_t *qmp_query_cpu_model_expansion(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    bool is_static = !strcmp(qmp_string(args, "type"), "static");
+    json_t *asked = json_object_get(args, "model");
+    struct cpuid_model m;
+    char *text = model_text(asked, err);
+    int result;
+
+    if (!text) return NULL;
+    result = cpuid_model_build(&m, text, qmp_cpuid_engine(q), NULL, &err->error);
+    free(text);
+    if (result < 0) return NULL;
+    return json_pack("{s:{s:s, s:o}}", "model", "name", is_static ? "base" : qmp_string(asked, "name"), "props", props_pack(&m));
+}
+
 /* ---- how much memory ---- */
 
 json_t *qmp_query_memory_size_summary(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -88,59 +164,10 @@ json_t *qmp_balloon(struct qmp *q, json_t *args, struct qmp_error *err)
 
 /* ---- memory into files ---- */
 
-struct save {
-    struct machine *m;
-    int cpu;                           /* -1: physical addresses */
-    uint64_t at, left;
-};
-
-/* The next n bytes; false: that memory is not there. Device memory is not touched: zeroes stand for it. */
-static bool save_read(struct save *s, uint8_t *data, size_t n)
-{
-    if (s->cpu >= 0) return machine_debug_read(s->m, (unsigned)s->cpu, s->at, data, n) == n;
-    for (size_t done = 0; done < n;) {
-        struct flat_range r = memory_map_find(machine_memory(s->m), s->at + done);
-        uint64_t end = r.start + r.size - (s->at + done);
-        size_t here = MIN(n - done, end ? end : n - done);
-
-        if (r.kind != RANGE_RAM && r.kind != RANGE_ROM) memset(data + done, 0, here);
-        else if (!memory_read(machine_memory(s->m), s->at + done, data + done, here)) return false;
-        done += here;
-    }
-    return true;
-}
-
-static int save_run(struct save *s, int fd, const char *filename, struct error *err)
-{
-    static const uint64_t page = 4096;
-    uint8_t data[PIECE_BYTES];
-
-    while (s->left) {
-        size_t n = MIN(s->left, s->cpu < 0 ? (uint64_t)sizeof(data) : page - s->at % page);
-
-        if (!save_read(s, data, n)) return error_set(err, "Invalid addr 0x%016llx/size %llu specified", (unsigned long long)s->at, (unsigned long long)s->left);
-        if (write(fd, data, n) != (ssize_t)n) return error_set(err, "cannot write '%.200s': %s", filename, strerror(errno ? errno : ENOSPC));
-        s->at += n;
-        s->left -= n;
-    }
-    return 0;
-}
-
 static json_t *save(struct qmp *q, json_t *args, int cpu, struct qmp_error *err)
 {
-    struct save s = { qmp_machine(q), cpu, (uint64_t)qmp_int(args, "val", 0), (uint64_t)qmp_int(args, "size", 0) };
-    const char *filename = qmp_string(args, "filename");
-    int fd, result;
-    bool ran;
-
-    if (s.left >> 52) return qmp_fail(err, QMP_GENERIC, "Parameter 'size' expects a size of memory");
-    fd = open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return qmp_fail(err, QMP_GENERIC, "Could not open '%.200s': %s", filename, strerror(errno));
-    ran = peek_begin(s.m);
-    result = save_run(&s, fd, filename, &err->error);
-    peek_end(s.m, ran);
-    if (close(fd) < 0 && !result) result = error_set(&err->error, "cannot write '%.200s': %s", filename, strerror(errno));
-    return qmp_result(result);
+    return qmp_result(memory_save(qmp_machine(q), cpu, (uint64_t)qmp_int(args, "val", 0), (uint64_t)qmp_int(args, "size", 0), qmp_string(args, "filename"),
+                                  &err->error));
 }
 
 json_t *qmp_pmemsave(struct qmp *q, json_t *args, struct qmp_error *err)

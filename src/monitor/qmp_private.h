@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "machine/machine.h"
+#include "x86/cpuid.h"
 
 struct qmp;
 
@@ -49,6 +50,10 @@ void qmp_set(json_t *object, const char *name, json_t *value);
 int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
 /* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */
 json_t *qmp_cpu_missing(struct machine *m);
+/* qmp_cpu.c: whose flags guests get. */
+enum cpuid_engine qmp_cpuid_engine(struct qmp *q);
+/* Names of what a CPU model can be given. */
+void qmp_cpu_properties(void (*tell)(void *opaque, const char *name), void *opaque);
 /* qmp_check.c: 0, or -1 with *err as QEMU words it. */
 int qmp_check(unsigned type, json_t *value, const char *name, struct qmp_error *err);
 #endif

@@ -129,7 +129,7 @@ json_t *qmp_human_monitor_command(struct qmp *q, json_t *args, struct qmp_error 
     size_t size;
     char *text;
 
-    if (cpu < 0 || cpu >= machine_vcpu_count(qmp_machine(q)))
+    if (cpu < 0 || (cpu && cpu >= machine_vcpu_count(qmp_machine(q))))
         return qmp_fail(err, QMP_GENERIC, "Parameter 'cpu-index' expects a CPU number");
     human->vcpu = (unsigned)cpu;
     text = monitor_run_line(human, qmp_string(args, "command-line"), &size);

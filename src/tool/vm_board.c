@@ -54,7 +54,7 @@ static int smp_clusters(void *t, const char *v, struct error *err)
     return s->clusters == 1 ? 0 : error_set(err, "clusters=%s: a PC's processors have no clusters; leave it out", v);
 }
 
-static const struct option_key smp_keys[] = {
+const struct option_key smp_keys[] = {
     { "cpus", smp_cpus, NULL }, { "maxcpus", smp_max, NULL }, { "sockets", smp_sockets, NULL },
     { "dies", smp_dies, NULL }, { "clusters", smp_clusters, NULL }, { "cores", smp_cores, NULL },
     { "threads", smp_threads, NULL }, { NULL, NULL, NULL },
@@ -148,7 +148,7 @@ static int rtc_driftfix(void *t, const char *v, struct error *err)
     return 0;
 }
 
-static const struct option_key rtc_keys[] = {
+const struct option_key rtc_keys[] = {
     { "base", rtc_base, NULL }, { "clock", rtc_clock, NULL }, { "driftfix", rtc_driftfix, NULL }, { NULL, NULL, NULL },
 };
 
@@ -215,7 +215,7 @@ static int boot_reboot_timeout(void *t, const char *v, struct error *err)
     return 0;
 }
 
-static const struct option_key boot_keys[] = {
+const struct option_key boot_keys[] = {
     { "order", boot_order, NULL },
     { "once", boot_once, NULL },
     { "menu", boot_menu, NULL },
@@ -270,7 +270,7 @@ static int name_debug_threads(void *t, const char *v, struct error *err)
     return value_bool("debug-threads", v, &on, err);    /* threads have names in any case */
 }
 
-static const struct option_key name_keys[] = {
+const struct option_key name_keys[] = {
     { "guest", name_guest, NULL }, { "process", name_process, NULL }, { "debug-threads", name_debug_threads, NULL },
     { NULL, NULL, NULL },
 };
@@ -341,6 +341,7 @@ static const struct option_key debug_exit_keys[] = {
 
 static int device_debug_exit(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
+    if (option_list_wants_help(l)) return keys_show(o, "isa-debug-exit", debug_exit_keys);
     if (o->config.isa_debug_exit) return error_set(err, "-device isa-debug-exit: one is enough");
     o->config.isa_debug_exit = true;
     o->config.isa_debug_exit_port = 0x501;
@@ -369,6 +370,7 @@ static const struct option_key debugcon_keys[] = {
 
 static int device_debugcon(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
+    if (option_list_wants_help(l)) return keys_show(o, "isa-debugcon", debugcon_keys);
     return option_list_apply(l, "-device isa-debugcon", debugcon_keys, o, err);
 }
 
@@ -433,6 +435,7 @@ static const struct {
     { "usb-storage", "usb-bus", "USB stick, or CD-ROM drive, with drive=ID", device_usb },
     { "VGA", "PCI", "standard VGA", device_vga },
     { "bochs-display", "PCI", "a frame buffer with the Bochs extensions, without VGA", device_vga },
+    { "isa-serial", "ISA", "serial port, with chardev=ID", device_isa_serial },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
     { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where serial ports, monitors and debug console go: -serial, -monitor, -qmp, -chardev, -mon, -debugcon, -nographic. */
+/* Where monitors and debug console go, and what character devices there are: -monitor, -qmp, -chardev, -mon, -debugcon, -nographic. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +17,6 @@ const char *chardev_resolve(struct vm_options *o, const char *spec, struct error
         if (!strcmp(o->chardev[i].id, spec + 8)) return arena_format(o->arena, "%s,id=%s", o->chardev[i].spec, o->chardev[i].id);
     error_set(err, "no -chardev has the id '%s'", spec + 8);
     return NULL;
-}
-
-int option_serial(struct vm_options *o, const char *arg, struct error *err)
-{
-    if (o->config.serial_count == CONFIG_SERIALS)
-        return error_set(err, "-serial: a PC has at most %d serial ports", CONFIG_SERIALS);
-    if (!*arg) return error_set(err, "-serial wants stdio, mon:stdio, file:PATH, pty, unix:PATH, tcp:HOST:PORT, null or none");
-    o->config.serial[o->config.serial_count++] = arg;
-    o->serial_given = true;
-    return 0;
 }
 
 static int monitor_add(struct vm_options *o, const struct monitor_config *m, struct error *err)
@@ -114,7 +104,7 @@ static int chardev_text(struct vm_options *o, const struct option_list *l, const
 
 static int chardev_accept(void *t, const char *v, struct error *err) { return 0; }
 
-static const struct option_key chardev_keys[] = {
+const struct option_key chardev_keys[] = {
     { "backend", chardev_accept, NULL }, { "id", chardev_accept, NULL }, { "path", chardev_accept, NULL },
     { "host", chardev_accept, NULL }, { "port", chardev_accept, NULL }, { "server", chardev_accept, NULL },
     { "wait", chardev_accept, NULL }, { "signal", chardev_accept, NULL }, { "append", chardev_accept, NULL },
@@ -162,7 +152,7 @@ static int mon_pretty(void *t, const char *v, struct error *err)
     return value_bool("pretty", v, &pretty, err);
 }
 
-static const struct option_key mon_keys[] = {
+const struct option_key mon_keys[] = {
     { "chardev", chardev_accept, NULL }, { "mode", mon_mode, NULL }, { "pretty", mon_pretty, NULL }, { "id", chardev_accept, NULL }, { NULL, NULL, NULL },
 };
 
@@ -185,6 +175,29 @@ int option_mon(struct vm_options *o, const char *arg, struct error *err)
     return monitor_add(o, &m, err);
 }
 
+/* ---- messages ---- */
+
+static int msg_timestamp(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    if (value_bool("timestamp", v, &on, err) < 0) return -1;
+    log_time_enable(on);
+    return 0;
+}
+
+const struct option_key msg_keys[] = {
+    { "timestamp", msg_timestamp, NULL }, { "guest-name", NULL, "not supported in this version; the process is named by -name process=" }, { NULL, NULL, NULL },
+};
+
+int option_msg(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
+    return option_list_apply(&l, "-msg", msg_keys, o, err);
+}
+
 /* ---- defaults ---- */
 
 static void monitor_default(struct vm_options *o, const char *spec, const char *option)
@@ -197,7 +210,7 @@ static void defaults_fill(struct vm_options *o)
     struct machine_config *c = &o->config;
 
     for (unsigned i = 0; i < c->serial_count; i++)
-        if (!o->monitor_given && !strncmp(c->serial[i], "mon:", 4)) {
+        if (c->serial[i] && !o->monitor_given && !strncmp(c->serial[i], "mon:", 4)) {
             monitor_default(o, c->serial[i], "-serial");
             o->monitor_given = true;
         }
@@ -234,8 +247,7 @@ int console_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
 
-    for (unsigned i = 0; i < c->serial_count; i++)
-        if (!(c->serial[i] = chardev_resolve(o, c->serial[i], err))) return error_prefix(err, "-serial");
+    if (serials_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < c->monitor_count; i++)
         if (!(c->monitor[i].spec = chardev_resolve(o, c->monitor[i].spec, err))) return error_prefix(err, "%s", c->monitor[i].option);
     if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");

@@ -88,26 +88,19 @@ static int vga_addr(void *t, const char *v, struct error *err)
     return 0;
 }
 
+static int vga_id(void *t, const char *v, struct error *err) { vga_of(t)->id = v; return 0; }
 static int vga_accept(void *t, const char *v, struct error *err) { return 0; }
 
 static const struct option_key vga_keys[] = {
-    { "driver", vga_accept, NULL }, { "id", vga_accept, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
+    { "driver", vga_accept, NULL }, { "id", vga_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
     { "vgamem_mb", vga_memory, NULL }, { "xres", vga_xres, NULL }, { "yres", vga_yres, NULL }, { "edid", vga_edid, NULL },
     { NULL, NULL, NULL },
 };
 static const struct option_key bochs_display_keys[] = {
-    { "driver", vga_accept, NULL }, { "id", vga_accept, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
+    { "driver", vga_accept, NULL }, { "id", vga_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", vga_addr, NULL },
     { "vgamem", vga_memory_size, NULL }, { "xres", vga_xres, NULL }, { "yres", vga_yres, NULL }, { "edid", vga_edid, NULL },
     { NULL, NULL, NULL },
 };
-
-static int device_help(const struct option_key *keys, const char *name)
-{
-    printf("%s options:\n", name);
-    for (; keys->name; keys++)
-        if (strcmp(keys->name, "driver")) printf("  %s\n", keys->name);
-    return VM_OPTIONS_HELP_SHOWN;
-}
 
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
@@ -115,7 +108,7 @@ int device_vga(struct vm_options *o, const char *arg, const struct option_list *
     bool bochs = !strcmp(name, "bochs-display");
     const struct option_key *keys = bochs ? bochs_display_keys : vga_keys;
 
-    if (option_list_get(l, "help")) return device_help(keys, name);
+    if (option_list_wants_help(l)) return keys_show(o, name, keys);
     if (o->vga_device_given || (o->vga_given && o->config.has_vga))
         return error_set(err, "-device %s: there is a graphic card already; one is all in this version", name);
     o->config.has_vga = o->vga_given = o->vga_device_given = true;
@@ -227,14 +220,16 @@ static int vnc_off(void *t, const char *v, struct error *err)
     return on ? error_set(err, "it is not supported in this version; leave it out") : 0;
 }
 
+static int vnc_audio(void *t, const char *v, struct error *err) { ((struct vm_options *)t)->vnc_audio = v; return 0; }
 static int vnc_accept(void *t, const char *v, struct error *err) { return 0; }
 
-static const struct option_key vnc_keys[] = {
+const struct option_key vnc_keys[] = {
     { "vnc", vnc_accept, NULL }, { "id", vnc_accept, NULL }, { "password", vnc_password, NULL }, { "to", vnc_to, NULL },
     { "websocket", vnc_websocket, NULL }, { "share", vnc_share, NULL }, { "lossy", vnc_off, NULL },
     { "tls-creds", vnc_tls_creds, NULL },
     { "sasl", vnc_off, NULL }, { "tls-authz", NULL, "give out client certificates of an authority of your own instead: tls-creds-x509 with verify-peer=on" }, { "reverse", vnc_off, NULL }, { "power-control", vnc_off, NULL },
     { "password-secret", vnc_password_secret, NULL },
+    { "audiodev", vnc_audio, NULL },
     { NULL, NULL, NULL },
 };
 

@@ -285,7 +285,7 @@ static int drive_off(void *t, const char *v, struct error *err)
     return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
 }
 
-static const struct option_key drive_keys[] = {
+const struct option_key drive_keys[] = {
     { "file", drive_file, NULL },         { "if", drive_if, NULL },
     { "format", drive_format, NULL },     { "driver", drive_format, NULL },
     { "file.filename", drive_file, NULL }, { "key-secret", drive_key_secret, NULL },
@@ -443,7 +443,7 @@ static const struct option_key ide_keys[] = {
 
 int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, ide_keys);
+    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, ide_keys);
     if (o->ide_device_count == ARRAY_SIZE(o->ide_device)) return error_set(err, "-device: too many IDE drives");
     o->ide_device[o->ide_device_count].cdrom = !strcmp(l->pair[0].value, "ide-cd");
     o->ide_device[o->ide_device_count++].text = arg;
@@ -535,7 +535,7 @@ int device_ahci(struct vm_options *o, const char *arg, const struct option_list 
     struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
     struct machine_config *c = &o->config;
 
-    if (option_list_wants_help(l)) return keys_show("ich9-ahci", ahci_keys);
+    if (option_list_wants_help(l)) return keys_show(o, "ich9-ahci", ahci_keys);
     if (c->ahci_count == CONFIG_AHCI) return error_set(err, "-device %s: more than %d controllers", l->pair[0].value, CONFIG_AHCI);
     r.d.id = arena_format(o->arena, "ahci%u", c->ahci_count);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", l->pair[0].value), ahci_keys, &r, err) < 0) return -1;

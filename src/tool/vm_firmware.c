@@ -32,7 +32,7 @@ static int file_name(void *t, const char *v, struct error *err) { ((struct file_
 static int file_file(void *t, const char *v, struct error *err) { ((struct file_request *)t)->file = v; return 0; }
 static int file_text(void *t, const char *v, struct error *err) { ((struct file_request *)t)->text = v; return 0; }
 
-static const struct option_key file_keys[] = {
+const struct option_key fw_cfg_keys[] = {
     { "name", file_name, NULL }, { "file", file_file, NULL }, { "string", file_text, NULL }, { "gen_id", NULL, "not supported in this version" }, { NULL, NULL, NULL },
 };
 
@@ -42,7 +42,7 @@ int option_fw_cfg(struct vm_options *o, const char *arg, struct error *err)
     struct file_request r = { NULL, NULL, NULL };
     struct option_list l;
 
-    if (option_list_parse(&l, o->arena, arg, "name", err) < 0 || option_list_apply(&l, "-fw_cfg", file_keys, &r, err) < 0) return -1;
+    if (option_list_parse(&l, o->arena, arg, "name", err) < 0 || option_list_apply(&l, "-fw_cfg", fw_cfg_keys, &r, err) < 0) return -1;
     if (!r.name || !*r.name) return error_set(err, "-fw_cfg: name= is missing");
     if (!r.file == !r.text) return error_set(err, "-fw_cfg %s: file= or string= is wanted", r.name);
     if (strncmp(r.name, "opt/", 4)) log_message("-fw_cfg %s: names of users begin with opt/", r.name);

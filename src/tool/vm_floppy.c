@@ -62,7 +62,7 @@ static const struct option_key floppy_keys[] = {
 
 int device_floppy(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show("floppy", floppy_keys);
+    if (l->count == 2 && !strcmp(l->pair[1].key, "help")) return keys_show(o, "floppy", floppy_keys);
     if (o->floppy_device_count == ARRAY_SIZE(o->floppy_device)) return error_set(err, "-device: more than %d floppy drives", FDC_DRIVES);
     o->floppy_device[o->floppy_device_count++] = arg;
     return 0;

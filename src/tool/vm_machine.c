@@ -115,7 +115,7 @@ static int accel_irqchip(void *t, const char *value, struct error *err)
     return error_set(err, "kernel-irqchip=%s is not supported in this version; with kvm the interrupt controllers are the kernel's (on)", value);
 }
 
-static const struct option_key accel_keys[] = {
+const struct option_key accel_keys[] = {
     { "accel", accel_set, NULL },
     { "tb-size", accel_tb_size, NULL },
     { "windows", accel_windows, NULL },
@@ -153,13 +153,13 @@ int option_enable_kvm(struct vm_options *o, const char *arg, struct error *err)
 
 static int machine_type(void *t, const char *value, struct error *err)
 {
-    static const char *const later[] = { "q35", "microvm", "isapc", "none", NULL };
-
+    static const char *const later[] = { "q35", "microvm", "isapc", NULL };
     const struct machine_type *type = machine_type_find(value);
     struct nearest near;
 
-    if (type) {
-        config_of(t)->machine = type->name;
+    config_of(t)->is_empty = !strcmp(value, "none");
+    if (type || config_of(t)->is_empty) {
+        config_of(t)->machine = type ? type->name : "none";
         return 0;
     }
     for (unsigned i = 0; later[i]; i++)
@@ -212,7 +212,7 @@ static int machine_memory_backend(void *t, const char *value, struct error *err)
 static int machine_pflash0(void *t, const char *value, struct error *err) { return machine_flash_set(t, 0, value, err); }
 static int machine_pflash1(void *t, const char *value, struct error *err) { return machine_flash_set(t, 1, value, err); }
 
-static const struct option_key machine_keys[] = {
+const struct option_key machine_keys[] = {
     { "type", machine_type, NULL },
     { "accel", accel_set, NULL },
     { "mem-merge", machine_mem_merge, NULL },
@@ -259,15 +259,11 @@ int option_machine(struct vm_options *o, const char *arg, struct error *err)
             if (type->alias) printf("%-20s %s (alias of %s)\n", type->alias, MACHINE_TYPE_DESCRIPTION, type->name);
             printf("%-20s %s%s\n", type->name, MACHINE_TYPE_DESCRIPTION, type == machine_types ? " (default)" : "");
         }
+        printf("%-20s %s\n", "none", "empty machine, for programs that ask its monitor");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
-    if (option_list_get(&l, "help")) {
-        printf("Properties of the machine pc:\n");
-        for (const struct option_key *k = machine_keys; k->name; k++)
-            if (k->set) printf("  %s\n", k->name);
-        return VM_OPTIONS_HELP_SHOWN;
-    }
+    if (option_list_get(&l, "help")) return keys_show(o, "-machine", machine_keys);
     if (option_list_get(&l, "accel")) o->config.accel = ACCEL_DEFAULT;
     return option_list_apply(&l, "-machine", machine_keys, o, err);
 }

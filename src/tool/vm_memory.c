@@ -42,7 +42,7 @@ static int memory_maxmem(void *t, const char *v, struct error *err)
     return ((struct size_request *)t)->maxmem_bytes ? 0 : error_set(err, "maxmem=0: the guest has memory; leave it out");
 }
 
-static const struct option_key memory_keys[] = {
+const struct option_key memory_keys[] = {
     { "size", memory_size, NULL }, { "slots", memory_slots, NULL }, { "maxmem", memory_maxmem, NULL }, { NULL, NULL, NULL },
 };
 
@@ -145,6 +145,7 @@ int object_memory(struct vm_options *o, const struct option_list *l, struct erro
     const char *what;
 
     while (strcmp(type->name, l->pair[0].value)) type++;
+    if (option_list_wants_help(l)) return keys_show(o, type->name, type->keys);
     what = arena_format(o->arena, "-object %s", type->name);
     r.ram = (struct ram_config){ .kind = type->kind, .share = type->kind == RAM_MEMFD, .mergeable = true };
     if (option_list_apply(l, what, type->keys, &r, err) < 0) return -1;
@@ -177,7 +178,7 @@ static int overcommit_mem_lock(void *t, const char *v, struct error *err)
     return value_bool("mem-lock", v, &((struct vm_options *)t)->mem_lock, err);
 }
 
-static const struct option_key overcommit_keys[] = {
+const struct option_key overcommit_keys[] = {
     { "mem-lock", overcommit_mem_lock, NULL }, { "cpu-pm", set_off_only, NULL }, { NULL, NULL, NULL },
 };
 

@@ -321,7 +321,9 @@ int option_filter_dump(struct vm_options *o, const char *arg, struct error *err)
     struct machine_config *c = &o->config;
     struct option_list l;
 
-    if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0 || option_list_apply(&l, "-object filter-dump", dump_keys, &r, err) < 0) return -1;
+    if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
+    if (option_list_wants_help(&l)) return keys_show(o, "filter-dump", dump_keys);
+    if (option_list_apply(&l, "-object filter-dump", dump_keys, &r, err) < 0) return -1;
     if (!r.id || !r.netdev || !r.d.file) return error_set(err, "-object filter-dump needs id=, netdev= and file=");
     if (r.off) return 0;
     if (c->dump_count == CONFIG_DUMPS) return error_set(err, "-object filter-dump: more than %d", CONFIG_DUMPS);

@@ -237,7 +237,7 @@ int device_nic(struct vm_options *o, const char *arg, const struct option_list *
     const char *name = l->pair[0].value;
 
     if (nic_model(&r, name, err) < 0) return -1;
-    if (option_list_wants_help(l)) return keys_show(name, device_keys);
+    if (option_list_wants_help(l)) return keys_show(o, name, device_keys);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", name), device_keys, &r, err) < 0) return -1;
     return nic_add(o, &r, err);
 }

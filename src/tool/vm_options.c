@@ -161,6 +161,8 @@ static const struct row rows[] = {
     { "nodefconfig", NULL, NULL, option_without_effect },
     { "pidfile", "FILE", "write the process number to FILE", option_pidfile },
     { "daemonize", NULL, "go to the background once the machine is set up", option_daemonize },
+    { "audiodev", "none,id=ID", "a sound card's backend without sound, for those that refer to one", option_audiodev },
+    { "msg", "timestamp=on|off", "begin messages with the time", option_msg },
     { "sandbox", "off", "the sandbox is not in this version", option_sandbox },
 };
 
@@ -175,7 +177,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "full-screen", "use -display sdl,full-screen=on" },
     { "g", "the guest chooses the size of its screen" },
     { "sdl", "use -display sdl" },
-    { "audiodev", "there is no sound in this version" },
     { "audio", "there is no sound in this version" },
     { "soundhw", "there is no sound in this version" },
     { "incoming", "migration is not in this version" },
@@ -191,7 +192,6 @@ static const struct { const char *name, *why; } refused[] = {
     { "watchdog", "a watchdog is not in this version" },
     { "icount", "not in this version" },
     { "trace", "use -d" },
-    { "msg", "not in this version" },
     { "chroot", "not in this version" },
     { "runas", "not in this version" },
     { "readconfig", "configuration files are not in this version" },
@@ -244,16 +244,35 @@ static int one_option(struct vm_options *o, int argc, char **argv, int *i, struc
     return option_unknown(given, name, err);
 }
 
+/* Of what an empty machine cannot have, the first that was asked for. */
+static int empty_check(struct vm_options *o, struct error *err)
+{
+    const struct machine_config *c = &o->config;
+    const struct { bool asked; const char *what; } none[] = {
+        { c->kernel || c->bios, "-kernel, -bios" }, { c->drive_count, "drives" }, { c->virtio_count || o->usb || o->usb_device_count || o->virtio_port_count ||
+          c->isa_debug_exit || c->ahci_count || o->ide_device_count || o->scsi_device_count || c->nic_count, "devices" },
+        { c->netdev_count, "networks" }, { o->vga_given || c->has_vnc || c->has_web, "screens" }, { o->serial_given, "serial ports" },
+        { c->debugcon || c->gdb, "a debugger" },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(none); i++)
+        if (none[i].asked) return error_set(err, "the machine 'none' takes no %s; it is only there to ask its monitor", none[i].what);
+    o->nodefaults = true;
+    return 0;
+}
+
 static int options_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
 
     if (!c->kernel && c->initrd) return error_set(err, "-initrd only makes sense with -kernel");
     if (!c->kernel && c->append) return error_set(err, "-append only makes sense with -kernel");
+    if (c->is_empty && empty_check(o, err) < 0) return -1;
     if (o->nodefaults && !o->vga_given) c->has_vga = false;
-    if (o->nographic && o->daemonize) return error_set(err, "-nographic cannot be used with -daemonize");
+    if (o->nographic && o->daemonize && !o->nodefaults && !(o->serial_given && o->monitor_given))
+        return error_set(err, "-nographic cannot be used with -daemonize, unless -serial and -monitor, or -nodefaults, say where those go");
     if (memory_finish(o, err) < 0) return -1;
-    if (vnc_finish(o, err) < 0 || console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
+    if (audio_finish(o, err) < 0 || vnc_finish(o, err) < 0 || console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
     return firmware_finish(o, err);
 }
 

@@ -17,6 +17,12 @@ struct vm_options {
     struct machine_config config;
     struct arena *arena;
     bool nodefaults, nographic, display_given, snapshot, daemonize, quiet_display;
+    const char *audio_id[4], *vnc_audio;                      /* -audiodev, and -vnc audiodev= */
+    unsigned audio_count;
+    const char *serial_device[CONFIG_SERIALS];                /* -device isa-serial, resolved at the end */
+    unsigned serial_device_count;
+    bool is_quiet_help;              /* 'help' prints nothing; ... */
+    const struct option_key *keys_told;                       /* ... the properties that it would print are these */
     bool serial_given, monitor_given, vga_given, vga_device_given, uuid_given;
     bool usb;                        /* the board's own controller */
     struct usb_device_config usb_device[CONFIG_USB_DEVICES];  /* -device usb-*, which come behind those of -usbdevice */
@@ -65,9 +71,6 @@ enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR
 /* Touches no file but to look for firmware in -L directories. On VM_OPTIONS_ERROR *err says what is wrong; the caller
  * frees in every case. */
 enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err);
-/* Names of -device's devices and of options, by number; NULL behind the last. */
-const char *vm_device_name(unsigned i);
-const char *vm_option_name(unsigned i);
 void vm_options_free(struct vm_options *o);
 
 #endif

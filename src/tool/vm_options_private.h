@@ -8,6 +8,15 @@
 /* 0: taken. VM_OPTIONS_HELP_SHOWN: it printed what was asked for; the program ends well. -1: *err. */
 typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
 
+/* vm_catalog.c: the answer to -device NAME,help and its like. */
+int keys_show(struct vm_options *o, const char *name, const struct option_key *keys);
+/* Names of options by number; NULL behind the last. */
+const char *vm_option_name(unsigned i);
+const char *vm_device_name(unsigned i);
+extern const char *const vm_object_names[];
+extern const struct option_key machine_keys[], accel_keys[], smp_keys[], rtc_keys[], boot_keys[], name_keys[], chardev_keys[], mon_keys[], drive_keys[], vnc_keys[],
+    memory_keys[], overcommit_keys[], fsdev_keys[], virtfs_keys[], fw_cfg_keys[], msg_keys[];
+
 /* vm_machine.c */
 option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
@@ -83,8 +92,15 @@ struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netd
 option_fn option_nic, option_net;
 int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int nics_finish(struct vm_options *o, struct error *err);
+/* vm_audio.c */
+option_fn option_audiodev;
+int audio_finish(struct vm_options *o, struct error *err);
+/* vm_serial.c */
+option_fn option_serial;
+int device_isa_serial(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int serials_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
-option_fn option_serial, option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_mon, option_display, option_parallel;
+option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_mon, option_msg, option_display, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
 const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -14,6 +16,7 @@
 #include "monitor/gdbstub.h"
 #include "monitor/monitor.h"
 #include "tool/daemon.h"
+#include "tool/vm_catalog.h"
 #include "tool/vm_hotplug.h"
 #include "tool/vm_options.h"
 
@@ -45,7 +48,14 @@ static void display_hint(const struct vm_options *o)
                     "the monitor here, -monitor stdio with its command 'screen' the text screen");
 }
 
-static const struct monitor_catalog catalog = { .device = vm_device_name, .option = vm_option_name };
+static const char *path_absolute(struct vm_options *o, const char *path)
+{
+    char *whole = realpath(path, NULL);
+    const char *copy = whole ? arena_copy(o->arena, whole, strlen(whole)) : path;
+
+    free(whole);
+    return copy;
+}
 
 /* Everything that can fail before the machine runs. */
 static int machine_make(struct vm_options *o, struct machine **m, struct monitors **monitors, struct gdbstub **gdb,
@@ -61,9 +71,10 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     vm_hotplug_parser_set(*m, o);
     chardev_on_quit(quit_key, *m);
     chardev_on_save(save_key, *m);
-    if (!(*monitors = monitors_new(*m, &catalog, err))) return -1;
+    if (!(*monitors = monitors_new(*m, &vm_catalog, err))) return -1;
     if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
     if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;
+    if (o->pidfile && o->daemonize) o->pidfile = path_absolute(o, o->pidfile);     /* the background is in / */
     return background < 0 ? 0 : daemon_ready(background, err);
 }
 

@@ -64,8 +64,8 @@ static int set_multidevs(void *t, const char *v, struct error *err)
     { "writeout", NULL, "not supported in this version; mount with -o sync in the guest" }, \
     { "socket", NULL, "the proxy driver is not supported; use local" }, { NULL, NULL, NULL }
 
-static const struct option_key fsdev_keys[] = { SHARE_KEYS };
-static const struct option_key virtfs_keys[] = { { "mount_tag", set_tag, NULL }, SHARE_KEYS };
+const struct option_key fsdev_keys[] = { SHARE_KEYS };
+const struct option_key virtfs_keys[] = { { "mount_tag", set_tag, NULL }, SHARE_KEYS };
 
 static int share_parse(struct share_request *r, const char *what, const char *arg, const struct option_key *keys, struct error *err)
 {

@@ -20,6 +20,7 @@ int object_tls(struct vm_options *o, const struct option_list *l, struct error *
     const char *type = l->pair[0].value, *id = option_list_get(l, "id");
     bool anonymous = !strcmp(type, "tls-creds-anon");
 
+    if (option_list_wants_help(l)) return keys_show(o, type, anonymous ? anonymous_keys : x509_keys);
     if (option_list_apply(l, arena_format(o->arena, "-object %s", type), anonymous ? anonymous_keys : x509_keys, o, err) < 0) return -1;
     if (!id) return error_set(err, "-object %s needs id=", type);
     if (o->tls_object_count == ARRAY_SIZE(o->tls_object)) return error_set(err, "-object %s: too many", type);

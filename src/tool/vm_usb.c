@@ -81,7 +81,7 @@ int device_usb(struct vm_options *o, const char *arg, const struct option_list *
     unsigned n = 0;
 
     while (strcmp(kinds[n].name, l->pair[0].value)) n++;
-    if (option_list_get(l, "help")) return keys_show(kinds[n].name, kinds[n].keys);
+    if (option_list_get(l, "help")) return keys_show(o, kinds[n].name, kinds[n].keys);
     if (o->usb_device_count == ARRAY_SIZE(o->usb_device)) return error_set(err, "-device %s: more than %zu USB devices", kinds[n].name, ARRAY_SIZE(o->usb_device));
     if (option_list_apply(l, arena_format(o->arena, "-device %s", kinds[n].name), kinds[n].keys, &r, err) < 0) return -1;
     r.d.kind = kinds[n].kind;
@@ -138,7 +138,7 @@ int device_usb_controller(struct vm_options *o, const char *arg, const struct op
     unsigned n = 0;
 
     while (strcmp(controllers[n].name, name)) n++;
-    if (option_list_get(l, "help")) return keys_show(name, controller_keys);
+    if (option_list_get(l, "help")) return keys_show(o, name, controller_keys);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controller_keys, &r, err) < 0) return -1;
     return controller_add(o, &(struct usb_controller_config){ controllers[n].kind, r.d.id, r.d.pci.devfn }, err);
 }

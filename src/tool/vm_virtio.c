@@ -159,10 +159,14 @@ static const struct option_key random_keys[] = {
 };
 static const struct option_key builtin_keys[] = { { "qom-type", virtio_set_accept, NULL }, { "id", object_id, NULL }, { NULL, NULL, NULL } };
 
+/* -object has these types. */
+const char *const vm_object_names[] = {
+    "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd", "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", NULL,
+};
+
 int option_object(struct vm_options *o, const char *arg, struct error *err)
 {
-    static const char *const names[] = { "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd",
-                                         "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", NULL };
+    const char *const *names = vm_object_names;
     struct option_list l;
     unsigned which;
 
@@ -175,6 +179,8 @@ int option_object(struct vm_options *o, const char *arg, struct error *err)
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
     if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
+    if (option_list_wants_help(&l) && which < 2) return keys_show(o, names[which], which == 0 ? random_keys : builtin_keys);
+    if (option_list_wants_help(&l) && which == 6) return keys_show(o, names[which], secret_keys);
     if (which > 6) return object_tls(o, &l, err);
     if (which == 6) return option_list_apply(&l, "-object secret", secret_keys, NULL, err) < 0 ? -1 : secrets_add(&o->secrets, &l, err);
     if (which >= 3) return object_memory(o, &l, err);
@@ -242,7 +248,7 @@ static const struct option_key port_keys[] = {
 
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, port_keys);
+    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, port_keys);
     if (o->virtio_port_count == ARRAY_SIZE(o->virtio_port)) return error_set(err, "-device: more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
     o->virtio_port[o->virtio_port_count++] = arg;
     return 0;
@@ -361,7 +367,7 @@ static const struct option_key unit_keys[] = {
 
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (option_list_wants_help(l)) return keys_show(l->pair[0].value, unit_keys);
+    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, unit_keys);
     if (o->scsi_device_count == ARRAY_SIZE(o->scsi_device)) return error_set(err, "-device: more than %d SCSI drives", CONFIG_DRIVES);
     o->scsi_device[o->scsi_device_count++] = arg;
     return 0;
@@ -453,14 +459,6 @@ static const struct {
     { "virtio-tablet-pci", "|virtio-tablet|", VIRTIO_KIND_INPUT, virtio_pointer_keys },
 };
 
-int keys_show(const char *name, const struct option_key *keys)
-{
-    printf("%s options:\n", name);
-    for (; keys->name; keys++)
-        if (keys->set && keys->set != virtio_set_accept) printf("  %s\n", keys->name);
-    return VM_OPTIONS_HELP_SHOWN;
-}
-
 static bool is_called(unsigned k, const char *name)
 {
     const char *at;
@@ -492,7 +490,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     unsigned k = 0;
 
     while (!is_called(k, name)) k++;
-    if (option_list_wants_help(l)) return keys_show(kinds[k].name, kinds[k].keys);
+    if (option_list_wants_help(l)) return keys_show(o, kinds[k].name, kinds[k].keys);
     r.d.kind = kinds[k].kind;
     if (r.d.kind == VIRTIO_KIND_INPUT) virtio_input_begin(kinds[k].name, &r.d);
     if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;

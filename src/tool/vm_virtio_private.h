@@ -52,8 +52,6 @@ int rng_find(const struct vm_options *o, const char *id, struct virtio_rng_confi
 int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c, struct error *err);
 int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err);
 
-/* vm_virtio.c: the answer to -device NAME,help. */
-int keys_show(const char *name, const struct option_key *keys);
 /* vm_nic.c */
 extern const struct option_key virtio_net_keys[];
 extern const struct option_key virtio_9p_keys[];      /* vm_share.c */

@@ -571,6 +571,18 @@ void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, u
     }
 }
 
+const char *cpuid_flag_name(unsigned i)
+{
+    return i < cpuid_flag_count ? cpuid_flags[i].name : NULL;
+}
+
+bool cpuid_flag_is_set(const struct cpuid_model *m, unsigned i)
+{
+    const struct cpuid_flag *f = &cpuid_flags[i];
+
+    return i < cpuid_flag_count && cpuid_has(m, f->leaf, f->subleaf, f->reg, f->bit);
+}
+
 const char *cpuid_model_name(unsigned i)
 {
     if (i < cpuid_named_model_count) return cpuid_named_models[i].name;

@@ -40,6 +40,9 @@ int cpuid_model_build(struct cpuid_model *m, const char *spec, enum cpuid_engine
 void cpuid_query(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, unsigned vcpu, uint64_t cr4, uint64_t xcr0,
                  uint32_t out[4]);
 bool cpuid_has(const struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, int reg /* 0 eax .. 3 edx */, unsigned bit);
+/* The flags that there are by name, by number, and whether m has one; NULL behind the last. */
+const char *cpuid_flag_name(unsigned i);
+bool cpuid_flag_is_set(const struct cpuid_model *m, unsigned i);
 const char *cpuid_model_name(unsigned i);   /* of all models, by number; NULL behind the last */
 void cpuid_help(FILE *out);           /* -cpu help */
 

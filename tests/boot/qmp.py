@@ -5,12 +5,14 @@
 protocol  greeting, negotiation, ids, errors word by word as QEMU's, events and their order, unix and tcp, several clients, pretty
 schema    query-qmp-schema against QEMU's: names, arguments and answers of every command, data of every event
 manual    every command stands in docs/monitor.md or ospite-qmp(7)
+empty     -machine none, as libvirt starts and ends it: every command, and lines of the human monitor
 shapes    the answers of two machines made alike, here and in QEMU: members and types; each answer against both schemas
 hostile   deep, long, broken and endless texts, clients that never read: errors, bounded memory, a machine that goes on"""
 import argparse
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -419,13 +421,16 @@ SHAPES = [
     ('qom-list', {'path': '/machine/unattached'}), ('qom-list', {'path': '/machine/unattached/device[0]'}),
     ('qom-get', {'path': '/machine/unattached/device[0]', 'property': 'unavailable-features'}),
     ('qom-get', {'path': '/machine/unattached/device[0]', 'property': 'type'}),
+    ('query-cpu-model-expansion', {'type': 'static', 'model': {'name': 'max'}}), ('query-cpu-model-expansion', {'type': 'static', 'model': {'name': 'qemu64', 'props': {'avx2': True, 'nx': False}}}),
+    ('query-cpu-model-expansion', {'type': 'full', 'model': {'name': 'Nehalem'}}), ('device-list-properties', {'typename': 'virtio-blk-pci'}), ('device-list-properties', {'typename': 'VGA'}),
+    ('qom-list-properties', {'typename': 'none-machine'}), ('qom-list-properties', {'typename': 'max-x86_64-cpu'}), ('qom-list-properties', {'typename': 'memory-backend-file'}),
     ('qom-get', {'path': '/machine/peripheral/nic', 'property': 'type'}), ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats'}),
     ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval'}),
     ('qom-set', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval', 'value': 5}),
     ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'guest-stats-polling-interval'}),
 ]
-LEFT_OUT = {'[].parent', '[].backing', '[].driver-specific', '[].inserted.image.backing-image.full-backing-filename', '[].default-ram-id', '[].alias', '[].alias-of', '[].description',
-            '[].default-value', '[].abstract', '[].parameters', '[].parameters[]', 'stats'}
+LEFT_OUT = {'[].parent', '[].backing', '[].driver-specific', '[].inserted.image.backing-image.full-backing-filename', '[].default-cpu-type', '[].alias-of', '[].description',
+            '[].default-value', '[].abstract', '[].parameters[].help', '[].parameters[].default', 'stats', 'model.props'}
 # Errors: the class must be the same, and the words where they are QEMU's alone.
 ERRORS = [
     ('eject', {}), ('eject', {'device': 'nope'}), ('eject', {'device': 'a', 'id': 'b'}), ('blockdev-change-medium', {'device': 'nope', 'filename': 'x'}),
@@ -441,10 +446,13 @@ ERRORS = [
 ERRORS += [
     ('qom-list', {'path': '/machine/nope'}), ('qom-get', {'path': '/machine/peripheral/nope', 'property': 'type'}),
     ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'nope'}), ('qom-list', {}), ('device_del', {'id': 'nope'}), ('device_add', {}),
+    ('device-list-properties', {'typename': 'nope'}), ('device-list-properties', {'typename': 'secret'}), ('qom-list-properties', {'typename': 'nope'}),
+    ('query-cpu-model-expansion', {'type': 'static', 'model': {'name': 'nope'}}), ('query-cpu-model-expansion', {'type': 'x', 'model': {'name': 'max'}}),
+    ('query-cpu-model-expansion', {'type': 'full', 'model': {'name': 'max', 'props': {'nope': True}}}),
     ('netdev_add', {'type': 'nope', 'id': 'x'}), ('netdev_add', {'type': 'user'}), ('netdev_del', {'id': 'nope'}),
     ('query-command-line-options', {'option': 'nope'}), ('migrate-set-capabilities', {'capabilities': [{'capability': 'nope', 'state': True}]}),
 ]
-WORDS_DIFFER = {'/nonexistent', '/nonexistent/x'}
+WORDS_DIFFER = {'/nonexistent', '/nonexistent/x', 'static', 'full'}
 
 
 def paths(value, at=''):
@@ -534,6 +542,8 @@ def actions(c, schema):
     viewer.close()
     check(schema.problem(schema.entries['VNC_DISCONNECTED']['arg-type'], c.wait('VNC_DISCONNECTED'), 'VNC_DISCONNECTED') is None, 'VNC_DISCONNECTED')
     equal(c.run('query-vnc')['clients'], [], 'no client of VNC')
+    props = c.run('query-cpu-model-expansion', type='static', model={'name': 'qemu64', 'props': {'nx': False, 'family': 6}})['model']['props']
+    equal([props[x] for x in ('nx', 'cx16', 'family', 'model', 'stepping')], [False, True, 6, 107, 1], 'qemu64,nx=off,family=6')
     c.run('netdev_add', type='user', id='n2', net='10.1.1.0/24')
     c.run('device_add', driver='virtio-net-pci', id='hot', netdev='n2')
     kinds = {p['name']: p['type'] for p in c.run('qom-list', path='/machine/peripheral')}
@@ -549,6 +559,40 @@ def actions(c, schema):
     equal((cd['removable'], cd['inserted']['file'], cd['inserted']['image']['virtual-size'], cd['inserted']['ro']), (True, 'other.iso', 4096, True), 'another medium')
     c.run('eject', device='cd', force=True)
     check('inserted' not in {b['device']: b for b in c.run('query-block')}['cd'], 'no medium')
+
+
+# ---- the empty machine ----
+
+def test_empty(o):
+    """As libvirt starts it; the parent is done when the socket listens and the number is written."""
+    for extra in ('accel=kvm:tcg', 'accel=tcg'):
+        subprocess.run([o.vmm.split()[0], '-S', '-no-user-config', '-nodefaults', '-nographic', '-machine', 'none,' + extra, '-qmp', 'unix:s,server=on,wait=off',
+                        '-pidfile', 'pid', '-daemonize'], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        pid = int(open('pid').read())
+        try:
+            every_command(Client('s'))
+            Client('s').run('query-status')
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        for _ in range(200):
+            if not os.path.exists('pid'):
+                break
+            time.sleep(0.05)
+        check(not os.path.exists('pid'), 'it ended, and its number is gone')
+
+
+def every_command(c):
+    names = [x['name'] for x in c.run('query-commands')]
+    answers = {n: c.raw({'execute': n}) for n in names if n not in ('quit', 'qmp_capabilities')}
+    for n, a in answers.items():
+        check('return' in a or a['error']['class'] in ('GenericError', 'DeviceNotActive', 'DeviceNotFound'), f'{n}: {a}')
+    for n in ('query-block', 'query-cpus-fast', 'query-pci', 'query-mice', 'query-machines', 'query-kvm', 'query-cpu-definitions'):
+        check('return' in answers[n], f'{n}: {answers[n]}')
+    for line in c.run('human-monitor-command', command_line='info').splitlines():
+        c.run('human-monitor-command', command_line=line.split()[0] + ' ' + line.split()[1])
+    for line in ('info registers', 'info mem', 'x /4 0', 'xp /4 0', 'memsave 0 16 m', 'device_add usb-tablet', 'device_add virtio-blk-pci,drive=x', 'netdev_add user,id=n',
+                 'drive_add 0 if=none,id=d,file=s', 'screendump x', 'sendkey a', 'mouse_set 0', 'system_powerdown', 'gdbserver none', 'o 0x70 1', 'i 0x70', 'commit all'):
+        c.run('human-monitor-command', command_line=line)
 
 
 # ---- manual ----
@@ -629,7 +673,7 @@ def main():
     p.add_argument('--source', default=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     p.add_argument('--build', default='build')
     p.add_argument('--seed', type=int, default=1)
-    p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'shapes', 'hostile'])
+    p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'empty', 'shapes', 'hostile'])
     o = p.parse_args()
     o.build = os.path.abspath(o.build)
     print(f'seed {o.seed}')

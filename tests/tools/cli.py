@@ -155,6 +155,21 @@ BAD = [
     ('-append x', 'only makes sense with -kernel'),
     ('-initrd kernel', 'only makes sense with -kernel'),
     ('-serial nosuch', "unknown character device 'nosuch'"),
+    ('-device isa-serial', 'needs chardev=ID'),
+    ('-device isa-serial,chardev=x', "no -chardev has the id 'x'"),
+    ('-chardev null,id=x -device isa-serial,chardev=x,index=4', 'index'),
+    ('-chardev null,id=x -device isa-serial,chardev=x,iobase=0x300', '0x3f8'),
+    ('-chardev null,id=x -device isa-serial,chardev=x,index=1,irq=4', 'serial port 1 has the IRQ 3'),
+    ('-serial null -chardev null,id=x -device isa-serial,chardev=x,index=0', 'serial port 0 is taken'),
+    ('-M none -hda raw.img', "'none' takes no drives"),
+    ('-M none -device usb-tablet', "'none' takes no devices"),
+    ('-M none -kernel kernel', "'none' takes no -kernel"),
+    ('-M none -vnc 127.0.0.1:99', "'none' takes no screens"),
+    ('-audiodev alsa,id=a', 'use driver=none'),
+    ('-audiodev none', 'none,id=ID'),
+    ('-vnc 127.0.0.1:99,audiodev=a', 'no -audiodev has this id'),
+    ('-msg guest-name=on', 'guest-name'),
+    ('-nographic -daemonize', 'unless -serial and -monitor'),
     ('-serial file:/nonexistent/x', '/nonexistent/x'),
     ('-D /nonexistent/x -d int', '/nonexistent/x'),
     # what this version has not, by name
@@ -284,6 +299,13 @@ GOOD = [
     ('-nic user,model=help', 'virtio-net-pci'),
     ('-device virtio-net-pci,help', 'mrg_rxbuf'),
     ('-d help', 'int'),
+    ('-M help', 'none '),
+    ('-device isa-serial,help', 'index'),
+    ('-device isa-debugcon,help', 'iobase'),
+    ('-device VGA,help', 'vgamem_mb'),
+    ('-object secret,help', 'data'),
+    ('-object memory-backend-file,help', 'mem-path'),
+    ('-object filter-dump,help', 'netdev'),
 ]
 
 
@@ -395,7 +417,8 @@ def accepted():
                  '-cpu EPYC,enforce=off', '-rtc base=localtime,clock=vm,driftfix=slew', '-rtc base=2006-06-17T16:01:21,clock=rt', '-rtc clock=host',
                  '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause',
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
-                 '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1'):
+                 '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none',
+                 '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null'):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
 

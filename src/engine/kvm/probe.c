@@ -109,6 +109,17 @@ static int judge(int vcpu, struct kvm_run *run, uint8_t *memory, double *figure,
     return 0;
 }
 
+int kvm_is_offered(struct error *err)
+{
+    int kvm = kvm_open(err), vm;
+
+    if (kvm < 0) return -1;
+    vm = kvm_vm_create(kvm, err);
+    if (vm >= 0) close(vm);
+    close(kvm);
+    return vm < 0 ? -1 : 0;
+}
+
 int kvm_probe(double *mips, struct error *err)
 {
     int kvm = kvm_open(err), vm = -1, vcpu = -1, result = -1, bytes;
