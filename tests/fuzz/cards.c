@@ -4,7 +4,7 @@
  * with lengths and addresses that fit or not, ring buffers of any size, ring indices, resets in the middle, loopback, and frames with
  * headers that lie. Nothing may crash, hang or reach outside of guest memory.
  *
- *   fuzz-cards [STEPS [SEED]]
+ *   fuzz-cards [STEPS [SEED]]              or, built with clang, fuzzer-cards
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "device/net/ne2k_pci.h"
 #include "device/net/rtl8139_private.h"
+#include "fuzz.h"
 #include "mirror.h"
 
 enum { RAM_BYTES = 512 << 10, RING_TX = 0x1000, RING_RX = 0x2000, DATA = 0x4000, PORT = 0xc000, MMIO = 0x10000000, DEVFN = 8, ENTRIES = 64 };
@@ -22,15 +23,10 @@ enum { RAM_BYTES = 512 << 10, RING_TX = 0x1000, RING_RX = 0x2000, DATA = 0x4000,
 static uint8_t *ram;
 static struct memory_map *memory, *ports;
 static struct pci_bus *bus;
-static uint64_t state, sum, interrupts;
+static struct fuzz_source source;
+static uint64_t sum, interrupts;
 
-static uint32_t below(uint32_t n)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state * 0x2545f4914f6cdd1d >> 32) % n;
-}
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
 
 static void intx(void *opaque, int n, int level) { interrupts += (unsigned)level; }
 static void put(uint32_t at, uint64_t v, unsigned size) { memcpy(ram + at % (RAM_BYTES - 8), &v, size); }
@@ -158,13 +154,10 @@ static const struct { const char *name; struct device *(*create)(const struct ni
     { "rtl8139", rtl8139_new, rtl_start, rtl_step }, { "ne2k_pci", ne2k_pci_new, ne_start, ne_step },
 };
 
-int main(int argc, char **argv)
+static void world_make(void)
 {
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 300000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x8139;
     struct pci_bus_config c = { .intx = { { intx, NULL, 0 }, { intx, NULL, 1 }, { intx, NULL, 2 }, { intx, NULL, 3 } } };
-    bool good = true;
 
-    state = seed;
     loop_init();
     clock_virtual_start();
     ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -174,35 +167,74 @@ int main(int argc, char **argv)
     c.memory = memory;
     c.ports = ports;
     bus = pci_bus_new(&c);
-    machine_lock();
-    for (unsigned i = 0; i < 2 * ARRAY_SIZE(cards); i++) {
-        struct mirror *m = mirror_new(below, i & 1 ? NET_ALL_OFFLOADS : 0);
-        struct nic_device_config config = { .bus = bus, .devfn = DEVFN, .memory = memory, .backend = &m->base, .mac = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 } };
-        struct error err = { "" };
-        struct device *d = cards[i / 2].create(&config, &err);
+}
 
-        if (!d) {
-            printf("fuzz-cards: %s\n", err.text);
-            return 1;
-        }
-        cards[i / 2].start();
-        for (uint64_t n = 0; n < steps; n++) {
-            if (below(5)) cards[i / 2].step();
-            else mirror_give(m);
-            if (below(5000) == 0) device_reset(d);
-            if (below(200) == 0) machine_unlock(), loop_step(0), machine_lock();
-        }
-        printf("fuzz-cards: %s: %llu steps, %llu frames sent, %llu taken, %llu refused, %llu interrupts\n", cards[i / 2].name, (unsigned long long)steps,
-               (unsigned long long)m->sent, (unsigned long long)m->taken, (unsigned long long)m->refused, (unsigned long long)interrupts);
-        good &= m->sent > steps / 100 && m->taken > steps / 100 && interrupts > steps / 1000;
-        interrupts = 0;
-        device_destroy(d);
-        net_free(&m->base);
+/* One card for some steps, or until the input ends. */
+static bool card_run(unsigned n, unsigned offloads, uint64_t steps)
+{
+    struct mirror *m = mirror_new(below, offloads);
+    struct nic_device_config config = { .bus = bus, .devfn = DEVFN, .memory = memory, .backend = &m->base, .mac = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 } };
+    struct error err = { "" };
+    struct device *d = cards[n].create(&config, &err);
+    bool good;
+
+    if (!d) {
+        printf("fuzz-cards: %s\n", err.text);
+        exit(1);
     }
-    pci_bus_free(bus);
+    interrupts = 0;
+    cards[n].start();
+    for (uint64_t i = 0; source.input ? source.left > 0 : i < steps; i++) {
+        if (below(5)) cards[n].step();
+        else mirror_give(m);
+        if (below(5000) == 0) device_reset(d);
+        if (below(200) == 0) machine_unlock(), loop_step(0), machine_lock();
+    }
+    if (!source.input)
+        printf("fuzz-cards: %s: %llu steps, %llu frames sent, %llu taken, %llu refused, %llu interrupts\n", cards[n].name, (unsigned long long)steps,
+               (unsigned long long)m->sent, (unsigned long long)m->taken, (unsigned long long)m->refused, (unsigned long long)interrupts);
+    good = m->sent > steps / 100 && m->taken > steps / 100 && interrupts > steps / 1000;
+    device_destroy(d);
+    net_free(&m->base);
+    return good;
+}
+
+#ifdef FUZZER
+/* OSPITE_FUZZ_DEVICE names the card. The first byte says what the network takes. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *name = getenv("OSPITE_FUZZ_DEVICE");
+    unsigned n = 0;
+
+    while (n + 1 < ARRAY_SIZE(cards) && name && strcmp(cards[n].name, name)) n++;
+    if (!bus) world_make();
+    source = (struct fuzz_source){ 0, data, size };
+    memset(ram, 0, RAM_BYTES);
+    machine_lock();
+    card_run(n, below(2) ? NET_ALL_OFFLOADS : 0, 0);
     machine_unlock();
+    return 0;
+}
+#else
+static void world_free(void)
+{
+    pci_bus_free(bus);
     memory_map_free(memory);
     memory_map_free(ports);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 300000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x8139;
+    bool good = true;
+
+    source.state = seed;
+    world_make();
+    machine_lock();
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(cards); i++) good &= card_run(i / 2, i & 1 ? NET_ALL_OFFLOADS : 0, steps);
+    machine_unlock();
+    world_free();
     printf("seed %#llx, sum %llx\n", (unsigned long long)seed, (unsigned long long)sum);
     return good ? 0 : 1;
 }
+#endif

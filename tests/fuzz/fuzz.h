@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,6 +42,29 @@ static inline uint64_t fuzz_next(uint64_t *state)
     *state ^= *state >> 7;
     *state ^= *state << 17;
     return *state * 0x2545f4914f6cdd1d;
+}
+
+/* Where a target that makes its own steps has its numbers from: a generator, or libFuzzer's input while there is some. */
+struct fuzz_source {
+    uint64_t state;
+    const uint8_t *input;
+    size_t left;
+};
+
+/* A number below n (2^32 if n is 0). An input spends no more bytes than it takes. */
+static inline uint32_t fuzz_below(struct fuzz_source *s, uint32_t n)
+{
+    size_t size = n - 1 < 0x100 ? 1 : n - 1 < 0x10000 ? 2 : 4;
+    uint32_t v = 0;
+
+    if (!s->input) v = (uint32_t)(fuzz_next(&s->state) >> 32);
+    else {
+        if (size > s->left) size = s->left;
+        if (size) memcpy(&v, s->input, size);
+        s->input += size;
+        s->left -= size;
+    }
+    return n ? v % n : v;
 }
 
 #endif

@@ -4,7 +4,7 @@
  * (legacy, context, data, with lengths and offsets that fit or not), EEPROM and PHY, resets, and frames with headers that lie, which also
  * go through the software for checksums and cutting. Nothing may crash, hang or reach outside of guest memory.
  *
- *   fuzz-net [STEPS [SEED]]
+ *   fuzz-net [STEPS [SEED]]                or, built with clang, fuzzer-net
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -22,12 +22,10 @@ enum { RAM_BYTES = 512 << 10, RING_RX = 0x1000, RING_TX = 0x2000, DATA = 0x4000,
 static uint8_t *ram;
 static struct memory_map *memory, *ports;
 static struct pci_bus *bus;
-static uint64_t state, sum, interrupts;
+static struct fuzz_source source;
+static uint64_t sum, interrupts;
 
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(fuzz_next(&state) >> 32) % n;
-}
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
 
 static void intx(void *opaque, int n, int level) { interrupts += (unsigned)level; }
 static void put(uint32_t at, uint64_t v, unsigned size) { memcpy(ram + at % (RAM_BYTES - 8), &v, size); }
@@ -102,12 +100,10 @@ static void step(struct mirror *m, struct device *d)
     }
 }
 
-int main(int argc, char **argv)
+static void world_make(void)
 {
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xe1000, sent = 0, taken = 0, refused = 0;
     struct pci_bus_config c = { .intx = { { intx, NULL, 0 }, { intx, NULL, 1 }, { intx, NULL, 2 }, { intx, NULL, 3 } } };
 
-    state = seed;
     loop_init();
     clock_virtual_start();
     ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -117,28 +113,56 @@ int main(int argc, char **argv)
     c.memory = memory;
     c.ports = ports;
     bus = pci_bus_new(&c);
-    machine_lock();
-    for (unsigned offloads = 0; offloads <= NET_ALL_OFFLOADS; offloads += NET_ALL_OFFLOADS) {
-        struct mirror *m = mirror_new(below, offloads);
-        struct nic_device_config config = { .bus = bus, .devfn = DEVFN, .memory = memory, .backend = &m->base, .mac = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 } };
-        struct error err = { "" };
-        struct device *d = e1000_new(&config, &err);
+}
 
-        if (!d) {
-            printf("fuzz-net: %s\n", err.text);
-            return 1;
-        }
-        start();
-        for (uint64_t i = 0; i < steps / 2; i++) {
-            step(m, d);
-            if (below(200) == 0) machine_unlock(), loop_step(0), machine_lock();
-        }
-        sent += m->sent;
-        taken += m->taken;
-        refused += m->refused;
-        device_destroy(d);
-        net_free(&m->base);
+static uint64_t sent, taken, refused;
+
+/* A new card for some steps, or until the input ends. */
+static void card_run(unsigned offloads, uint64_t steps)
+{
+    struct mirror *m = mirror_new(below, offloads);
+    struct nic_device_config config = { .bus = bus, .devfn = DEVFN, .memory = memory, .backend = &m->base, .mac = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 } };
+    struct error err = { "" };
+    struct device *d = e1000_new(&config, &err);
+
+    if (!d) {
+        printf("fuzz-net: %s\n", err.text);
+        exit(1);
     }
+    start();
+    for (uint64_t i = 0; source.input ? source.left > 0 : i < steps; i++) {
+        step(m, d);
+        if (below(200) == 0) machine_unlock(), loop_step(0), machine_lock();
+    }
+    sent += m->sent;
+    taken += m->taken;
+    refused += m->refused;
+    device_destroy(d);
+    net_free(&m->base);
+}
+
+#ifdef FUZZER
+/* The first byte says what the network takes. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!bus) world_make();
+    source = (struct fuzz_source){ 0, data, size };
+    memset(ram, 0, RAM_BYTES);
+    machine_lock();
+    card_run(below(2) ? NET_ALL_OFFLOADS : 0, 0);
+    machine_unlock();
+    return 0;
+}
+#else
+int main(int argc, char **argv)
+{
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xe1000;
+
+    source.state = seed;
+    world_make();
+    machine_lock();
+    card_run(0, steps / 2);
+    card_run(NET_ALL_OFFLOADS, steps / 2);
     pci_bus_free(bus);
     machine_unlock();
     memory_map_free(memory);
@@ -148,3 +172,4 @@ int main(int argc, char **argv)
            (unsigned long long)sum);
     return sent > steps / 100 && taken > steps / 100 && refused && interrupts > steps / 1000 ? 0 : 1;
 }
+#endif

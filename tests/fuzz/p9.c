@@ -23,7 +23,8 @@
 enum { ROOM = 16384, TLOPEN = 12, TLCREATE = 14, TSYMLINK = 16, TGETATTR = 24, TSETATTR = 26, TXATTRCREATE = 32, TLINK = 70, TMKDIR = 72, TRENAMEAT = 74, TUNLINKAT = 76,
        TVERSION = 100, TATTACH = 104, TWALK = 110, TCLUNK = 120, RLERROR = 7 };
 
-static uint64_t state, answers, errors, checks, failed;
+static struct fuzz_source source;
+static uint64_t answers, errors, checks, failed;
 static uint8_t message[ROOM], reply[ROOM];
 static struct p9_out out;
 static char folder[64], outside[96], secret[128];
@@ -37,12 +38,8 @@ static void check(bool ok, const char *what)
     printf("FAIL %s\n", what);
 }
 
-static uint32_t next(void)
-{
-    return (uint32_t)(fuzz_next(&state) >> 32);
-}
-
-static uint32_t below(uint32_t n) { return next() % n; }
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
+static uint32_t next(void) { return below(0); }
 
 static void begin(uint8_t type)
 {
@@ -252,6 +249,42 @@ static void folder_make(void)
     check(symlink(outside, path) == 0, "a link to the folder outside");
 }
 
+#ifdef FUZZER
+static void folder_remove(void)
+{
+    char command[128];
+
+    *strrchr(folder, '/') = 0;
+    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    if (system(command)) abort();
+}
+
+/* One session; the first byte chooses the security model. The file outside is looked at behind each. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct error err = { "" };
+    struct p9_config c = { .path = folder };
+    struct p9_server *s;
+
+    bool first = !*folder;
+
+    source = (struct fuzz_source){ 0, data, size };
+    if (first) {
+        folder_make();
+        atexit(folder_remove);
+    }
+    c.security = (enum p9_security)below(P9_MAPPED_XATTR + 1);
+    s = p9_server_new(&c, &err);
+    if (!s) abort();
+    if (first) escapes(s);
+    session(s);
+    while (source.left) random_message(s);
+    outside_check("what lies outside, after anything");
+    p9_server_free(s);
+    if (failed) abort();
+    return 0;
+}
+#else
 int main(int argc, char **argv)
 {
     unsigned long long count = argc > 1 ? strtoull(argv[1], NULL, 0) : 150000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
@@ -262,7 +295,7 @@ int main(int argc, char **argv)
         struct p9_config c = { .path = folder, .security = model };
         struct p9_server *s;
 
-        state = seed * 2 + 1;
+        source.state = seed * 2 + 1;
         folder_make();
         s = p9_server_new(&c, &err);
         check(s, err.text);
@@ -280,3 +313,4 @@ int main(int argc, char **argv)
            (unsigned long long)checks, (unsigned long long)failed);
     return failed || errors == answers || errors < 100;
 }
+#endif

@@ -5,7 +5,7 @@
  * like those the device knows, notifications, resets, queue resets, in any order, while disk requests complete in between.
  * Nothing may crash, hang or reach outside of guest memory; the sanitizers watch.
  *
- *   fuzz-virtio [STEPS [SEED]]
+ *   fuzz-virtio [STEPS [SEED]]             or, built with clang, fuzzer-virtio
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,14 +41,11 @@ static struct block_node *node;
 static struct chardev *line;
 static struct mirror *mirror;
 static struct input *input;
-static uint64_t state, sum, messages, requests, broken;
+static struct fuzz_source source;
+static uint64_t sum, messages, requests, broken;
 
-static uint32_t next(void)
-{
-    return (uint32_t)(fuzz_next(&state) >> 32);
-}
-
-static uint32_t below(uint32_t n) { return next() % n; }
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
+static uint32_t next(void) { return below(0); }
 static void put(uint32_t at, uint64_t v, unsigned size) { memcpy(ram + at % (RAM_BYTES - 8), &v, size); }
 static void msi(void *opaque, unsigned long address, unsigned data) { messages++; }
 static void intx(void *opaque, int n, int level) { messages += (unsigned)level; }
@@ -215,59 +212,106 @@ static void poke(unsigned d)
     }
 }
 
-static int devices_make(const char *file, const char *folder, struct error *err)
+/* ---- devices ---- */
+
+static char file[] = "/tmp/ospite-fuzz-XXXXXX", folder[] = "/tmp/ospite-fuzz-XXXXXX";
+
+static struct virtio *blk_make(struct error *err, bool packed)
 {
-    struct block_open_options o = { .filename = file, .format = "raw", .discard = true };
-    struct virtio_blk_config blk = { .memory = memory, .queues = 2, .queue_size = 16, .write_cache = true, .serial = "fuzz" };
-    struct virtio_rng_config rng = { .memory = memory, .max_bytes = 100000, .period_ms = 1 };
-    struct virtio_console_config console = { .memory = memory, .ports_max = 2, .port = { { .present = true, .is_console = true }, { .present = true, .name = "p" } } };
-    struct virtio_balloon_config balloon = { .memory = memory, .ram_hva = ram, .ram_bytes = RAM_BYTES, .free_page_reporting = true, .poll_s = 1 };
-    struct virtio_scsi_config scsi = { .memory = memory, .queues = 2, .queue_size = 16, .unit_count = 3,
-                                       .unit = { { 0, 0, { .write_cache = true } }, { 1, 1, { .serial = "s" } }, { 2, 0, { .is_cdrom = true } } } };
-    struct virtio_9p_config share = { .memory = memory, .tag = "fuzz", .share = { .path = folder, .security = P9_NONE } };
-    struct virtio *v[DEVICES];
+    struct virtio_blk_config c = { .memory = memory, .node = node, .queues = 2, .queue_size = 16, .write_cache = true, .serial = "fuzz", .options.packed = packed };
 
-    node = block_open(&o, err);
-    line = chardev_open("null", err);
-    if (!node || !line) return -1;
-    blk.node = node;
-    console.port[0].chardev = line;
-    v[0] = virtio_blk_new(&blk, err);
-    blk.options.packed = console.options.packed = true;
-    v[1] = virtio_blk_new(&blk, err);
-    v[2] = virtio_rng_new(&rng, err);
-    v[3] = virtio_console_new(&console, err);
-    console.options.packed = false;
-    console.port[0].chardev = NULL;
-    v[4] = virtio_console_new(&console, err);
-    v[5] = virtio_balloon_new(&balloon, err);
-    scsi.unit[0].unit.node = scsi.unit[1].unit.node = scsi.unit[2].unit.node = node;
-    v[6] = virtio_scsi_new(&scsi, err);
-    v[7] = virtio_9p_new(&share, err);
-    mirror = mirror_new(below, NET_CSUM);
-    v[8] = virtio_net_new(&(struct virtio_net_config){ .memory = memory, .backend = &mirror->base }, err);
-    input = input_new();
-    v[9] = virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_KEYBOARD, .input = input, .options.packed = true }, err);
-    v[10] = virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_TABLET, .serial = "fuzz", .input = input }, err);
-    for (int i = 0; i < DEVICES; i++) {
-        struct virtio_pci_config c = { .bus = bus, .devfn = (i + 1) << 3, .vectors = i == 5 ? 0 : 4 };
-
-        if (!v[i] || !(device[i] = virtio_pci_new(&c, v[i], err))) return -1;
-    }
-    return 0;
+    return virtio_blk_new(&c, err);
 }
 
-int main(int argc, char **argv)
+static struct virtio *disk_make(struct error *err) { return blk_make(err, false); }
+static struct virtio *packed_disk_make(struct error *err) { return blk_make(err, true); }
+
+static struct virtio *rng_make(struct error *err)
 {
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 600000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf1050;
+    return virtio_rng_new(&(struct virtio_rng_config){ .memory = memory, .max_bytes = 100000, .period_ms = 1 }, err);
+}
+
+static struct virtio *ports_make(struct error *err, bool packed)
+{
+    struct virtio_console_config c = { .memory = memory, .ports_max = 2, .options.packed = packed,
+                                       .port = { { .present = true, .is_console = true, .chardev = packed ? line : NULL }, { .present = true, .name = "p" } } };
+
+    return virtio_console_new(&c, err);
+}
+
+static struct virtio *packed_console_make(struct error *err) { return ports_make(err, true); }
+static struct virtio *console_make(struct error *err) { return ports_make(err, false); }
+
+static struct virtio *balloon_make(struct error *err)
+{
+    return virtio_balloon_new(&(struct virtio_balloon_config){ .memory = memory, .ram_hva = ram, .ram_bytes = RAM_BYTES, .free_page_reporting = true, .poll_s = 1 }, err);
+}
+
+static struct virtio *scsi_make(struct error *err)
+{
+    struct virtio_scsi_config c = { .memory = memory, .queues = 2, .queue_size = 16, .unit_count = 3,
+                                    .unit = { { 0, 0, { .write_cache = true } }, { 1, 1, { .serial = "s" } }, { 2, 0, { .is_cdrom = true } } } };
+
+    for (unsigned i = 0; i < c.unit_count; i++) c.unit[i].unit.node = node;
+    return virtio_scsi_new(&c, err);
+}
+
+static struct virtio *share_make(struct error *err)
+{
+    return virtio_9p_new(&(struct virtio_9p_config){ .memory = memory, .tag = "fuzz", .share = { .path = folder, .security = P9_NONE } }, err);
+}
+
+static struct virtio *net_make(struct error *err)
+{
+    mirror = mirror_new(below, NET_CSUM);
+    return virtio_net_new(&(struct virtio_net_config){ .memory = memory, .backend = &mirror->base }, err);
+}
+
+static struct virtio *keyboard_make(struct error *err)
+{
+    return virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_KEYBOARD, .input = input, .options.packed = true }, err);
+}
+
+static struct virtio *tablet_make(struct error *err)
+{
+    return virtio_input_new(&(struct virtio_input_config){ .memory = memory, .kind = VIRTIO_INPUT_TABLET, .serial = "fuzz", .input = input }, err);
+}
+
+/* Their order is known to content() and step(). */
+static const struct { const char *name; struct virtio *(*make)(struct error *err); } kinds[DEVICES] = {
+    { "blk", disk_make }, { "blk-packed", packed_disk_make }, { "rng", rng_make }, { "console-packed", packed_console_make }, { "console", console_make },
+    { "balloon", balloon_make }, { "scsi", scsi_make }, { "9p", share_make }, { "virtio-net", net_make }, { "keyboard", keyboard_make }, { "tablet", tablet_make },
+};
+
+static void device_make(unsigned d)
+{
+    struct virtio_pci_config c = { .bus = bus, .devfn = (int)(d + 1) << 3, .vectors = d == 5 ? 0 : 4 };
+    struct error err = { "" };
+    struct virtio *v = kinds[d].make(&err);
+
+    device[d] = v ? virtio_pci_new(&c, v, &err) : NULL;
+    if (!device[d]) {
+        printf("fuzz-virtio: %s: %s\n", kinds[d].name, err.text);
+        exit(1);
+    }
+}
+
+static void device_end(unsigned d)
+{
+    if (below(2)) device_reset(device[d]);
+    device_destroy(device[d]);
+    device[d] = NULL;
+}
+
+static void world_make(void)
+{
+    struct block_open_options o = { .filename = file, .format = "raw", .discard = true };
     struct pci_bus_config c = { .msi = { msi, NULL } };
-    char file[] = "/tmp/ospite-fuzz-XXXXXX", folder[] = "/tmp/ospite-fuzz-XXXXXX";
     struct error err = { "" };
     int fd = mkstemp(file);
 
-    if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || !mkdtemp(folder)) return 1;
+    if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || !mkdtemp(folder)) exit(1);
     close(fd);
-    state = seed;
     loop_init();
     clock_virtual_start();
     ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -278,41 +322,87 @@ int main(int argc, char **argv)
     c.ports = ports;
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
-    machine_lock();
-    if (devices_make(file, folder, &err) < 0) {
-        printf("fuzz-virtio: %s\n", err.text);
-        return 1;
+    node = block_open(&o, &err);
+    line = chardev_open("null", &err);
+    input = input_new();
+    if (node && line) return;
+    printf("fuzz-virtio: %s\n", err.text);
+    exit(1);
+}
+
+static void step(unsigned d)
+{
+    struct virtio *v = virtio_pci_device(device[d]);
+    bool is_broken = v->status & VIRTIO_STATUS_NEEDS_RESET;
+
+    broken += is_broken;
+    if (d == 6 && below(4)) scsi_request(d);
+    else if (d == 8 && below(3) == 0) mirror_give(mirror);
+    else if (d == 9 && below(3) == 0) input_key(input, below(200), below(2));
+    else if (d == 10 && below(3) == 0) input_absolute(input, next(), next(), (int)below(9) - 4, below(64));
+    else if (below(2)) request(d);
+    else if (below(4) == 0) poke(d);
+    if ((is_broken || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(8) == 0) start(d);
+    if (d == 5 && below(64) == 0) virtio_balloon_target_set(v, below(RAM_BYTES));
+}
+
+#ifdef FUZZER
+static void world_free(void)
+{
+    unlink(file);
+    rmdir(folder);
+}
+
+/* OSPITE_FUZZ_DEVICE names one of kinds: a new one for each input, driven until the input ends. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *name = getenv("OSPITE_FUZZ_DEVICE");
+    unsigned d = 0;
+
+    while (d + 1 < DEVICES && name && strcmp(kinds[d].name, name)) d++;
+    if (!bus) {
+        world_make();
+        atexit(world_free);
     }
+    source = (struct fuzz_source){ 0, data, size };
+    memset(ram, 0, RAM_BYTES);
+    machine_lock();
+    device_make(d);
+    start(d);
+    while (source.left) {
+        step(d);
+        if (below(32) == 0) machine_unlock(), loop_step(0), machine_lock();
+    }
+    device_end(d);
+    if (mirror) net_free(&mirror->base);
+    mirror = NULL;
+    machine_unlock();
+    return 0;
+}
+#else
+int main(int argc, char **argv)
+{
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 600000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf1050;
+
+    source.state = seed;
+    world_make();
+    machine_lock();
+    for (unsigned d = 0; d < DEVICES; d++) device_make(d);
     for (unsigned d = 0; d < DEVICES; d++) start(d);
     machine_unlock();
     for (uint64_t i = 0; i < steps; i++) {
-        unsigned d = below(DEVICES);
-        struct virtio *v = virtio_pci_device(device[d]);
-        bool is_broken = v->status & VIRTIO_STATUS_NEEDS_RESET;
-
         machine_lock();
-        broken += is_broken;
-        if (d == 6 && below(4)) scsi_request(d);
-        else if (d == 8 && below(3) == 0) mirror_give(mirror);
-        else if (d == 9 && below(3) == 0) input_key(input, below(200), below(2));
-        else if (d == 10 && below(3) == 0) input_absolute(input, next(), next(), (int)below(9) - 4, below(64));
-        else if (below(2)) request(d);
-        else if (below(4) == 0) poke(d);
-        if ((is_broken || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(8) == 0) start(d);
-        if (below(500) == 0) virtio_balloon_target_set(virtio_pci_device(device[5]), below(RAM_BYTES));
+        step(below(DEVICES));
         machine_unlock();
         if (below(32) == 0) loop_step(0);
     }
     machine_lock();
-    for (unsigned d = 0; d < DEVICES; d++) {
-        if (below(2)) device_reset(device[d]);
-        device_destroy(device[d]);
-    }
+    for (unsigned d = 0; d < DEVICES; d++) device_end(d);
     block_close(node);
     chardev_close(line);
+    input_free(input);
     messages = mirror->sent && mirror->taken ? messages : 0;   /* the network must have seen something */
     net_free(&mirror->base);
-    input_free(input);
     pci_bus_free(bus);
     machine_unlock();
     memory_map_free(memory);
@@ -324,3 +414,4 @@ int main(int argc, char **argv)
            (unsigned long long)seed, (unsigned long long)sum);
     return requests > steps / 10 && messages > steps / 200 && broken ? 0 : 1;
 }
+#endif

@@ -20,26 +20,10 @@ static uint8_t *ram;
 static struct memory_map *map;
 static uint64_t sum, chains, breaks, starts;
 
-/* Where the next random bytes come from: a generator, or the fuzzer's input. */
-static uint64_t state;
-static const uint8_t *input;
-static size_t input_left;
+static struct fuzz_source source;
 
-static uint32_t next(void)
-{
-    uint32_t v = 0;
-
-    if (input) {
-        size_t n = MIN(input_left, sizeof(v));
-        memcpy(&v, input, n);
-        input += n;
-        input_left -= n;
-        return v;
-    }
-    return (uint32_t)(fuzz_next(&state) >> 32);
-}
-
-static uint32_t below(uint32_t n) { return next() % n; }
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
+static uint32_t next(void) { return below(0); }
 
 static void put(uint32_t at, uint64_t v, unsigned size)
 {
@@ -107,7 +91,7 @@ static void run(uint64_t steps)
 
     memset(ram, 0, RAM_BYTES);
     start(&q);
-    while (input ? input_left > 0 : steps-- > 0) {
+    while (source.input ? source.left > 0 : steps-- > 0) {
         unsigned slot = below(IN_FLIGHT);
         struct virtqueue_chain **c = &flight[slot];
 
@@ -146,12 +130,10 @@ static void memory_make(void)
 }
 
 #ifdef FUZZER
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!map) memory_make();
-    input = data;
-    input_left = size;
+    source = (struct fuzz_source){ 0, data, size };
     run(0);
     return 0;
 }
@@ -160,7 +142,7 @@ int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 1500000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf022;
 
-    state = seed;
+    source.state = seed;
     memory_make();
     run(steps);
     memory_map_free(map);
