@@ -41,7 +41,7 @@ static int medium_put(struct machine *m, const struct drive_config *d, unsigned 
                       struct error *err)
 {
     struct virtio *scsi;
-    unsigned unit;
+    unsigned unit = 0;
 
     switch (d->interface) {
     case DRIVE_IF_FLOPPY: return fdc_disk_change(m->fdc, (unsigned)d->index, node, old, err);

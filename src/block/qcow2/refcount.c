@@ -72,7 +72,7 @@ static int slice_find(struct qcow2 *q, uint64_t cluster, struct qcow2_slice **sl
 int qcow2_refcount_get_locked(struct qcow2 *q, uint64_t cluster, uint64_t *value)
 {
     struct qcow2_slice *s;
-    uint64_t index;
+    uint64_t index = 0;
     int r = slice_find(q, cluster, &s, &index);
     *value = !r && s ? value_get(s->data, index, q->refcount_order) : 0;
     return r;
