@@ -22,8 +22,6 @@
 #include "base/bits.h"
 #include "block/nbd_wire.h"
 
-enum { CONNECT_MS = 30000 };
-
 static int out_of_memory(struct error *err)
 {
     return error_set(err, "out of memory");
@@ -166,9 +164,10 @@ static int options_take(struct nbd_address *a, const struct block_option_set *o,
         if (value && text_set(keys[i].field, value, strlen(value), err))
             return -1;
     }
-    const char *delay = block_option_get(o, "reconnect-delay"), *type = block_option_get(o, "server.type");
-    if (delay && strcmp(delay, "0"))
-        return error_set(err, "reconnect-delay: a lost connection is not made anew here; leave it out");
+    const char *type = block_option_get(o, "server.type");
+    if (block_option_number(o, "reconnect-delay", UINT32_MAX, &a->reconnect_s, err) ||
+        block_option_number(o, "open-timeout", UINT32_MAX, &a->open_s, err))
+        return -1;
     if (type && strcmp(type, "inet") && strcmp(type, "unix"))
         return error_set(err, "server.type is inet or unix, not '%s'", type);
     return 0;
@@ -209,8 +208,8 @@ void nbd_address_free(struct nbd_address *a)
     *a = (struct nbd_address){ 0 };
 }
 
-/* 0 or -errno; not longer than CONNECT_MS. */
-static int connect_within(int fd, const struct sockaddr *address, socklen_t length)
+/* 0 or -errno. */
+static int connect_within(int fd, const struct sockaddr *address, socklen_t length, int within_ms)
 {
     int why = 0, flags = fcntl(fd, F_GETFL);
     socklen_t size = sizeof(why);
@@ -219,7 +218,7 @@ static int connect_within(int fd, const struct sockaddr *address, socklen_t leng
     if (connect(fd, address, length)) {
         if (errno != EINPROGRESS)
             return -errno;
-        int r = poll(&p, 1, CONNECT_MS);
+        int r = poll(&p, 1, within_ms);
         if (r <= 0)
             return r ? -errno : -ETIMEDOUT;
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &size) || why)
@@ -229,14 +228,14 @@ static int connect_within(int fd, const struct sockaddr *address, socklen_t leng
     return 0;
 }
 
-static int unix_connect(const struct nbd_address *a, struct error *err)
+static int unix_connect(const struct nbd_address *a, int within_ms, struct error *err)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     if (strlen(a->path) >= sizeof(address.sun_path))
         return error_set(err, "the path of the socket is longer than %zu bytes", sizeof(address.sun_path) - 1);
     strcpy(address.sun_path, a->path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r = fd < 0 ? -errno :
-             connect_within(fd, (struct sockaddr *)&address, sizeof(address));
+             connect_within(fd, (struct sockaddr *)&address, sizeof(address), within_ms);
     if (!r)
         return fd;
     if (fd >= 0)
@@ -245,20 +244,20 @@ static int unix_connect(const struct nbd_address *a, struct error *err)
                      r == -ECONNREFUSED || r == -ENOENT ? "; is the server running?" : "");
 }
 
-int nbd_address_connect(const struct nbd_address *a, struct error *err)
+int nbd_address_connect(const struct nbd_address *a, int within_ms, struct error *err)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     const int on = 1;
     struct addrinfo *all;
     int fd = -1, why = -ENOENT;
     if (a->path)
-        return unix_connect(a, err);
+        return unix_connect(a, within_ms, err);
     int r = getaddrinfo(a->host, a->port, &hints, &all);
     if (r)
         return error_set(err, "cannot find '%s' port '%s': %s", a->host, a->port, gai_strerror(r));
     for (struct addrinfo *x = all; x && fd < 0; x = x->ai_next) {
         fd = socket(x->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        why = fd < 0 ? -errno : connect_within(fd, x->ai_addr, x->ai_addrlen);
+        why = fd < 0 ? -errno : connect_within(fd, x->ai_addr, x->ai_addrlen, within_ms);
         if (why && fd >= 0) {
             close(fd);
             fd = -1;

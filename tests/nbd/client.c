@@ -220,8 +220,6 @@ static void refusals(void)
         { "nbd+ssh://h/", "the protocol 'nbd+ssh' is not one of", true },
         { "nbd+unix:///nosuch?socket=s", "no export 'nosuch'", true },
         { "nbd+unix:///e?socket=s", "export is read-only", false },
-        { "json:{\"driver\":\"raw\",\"file.driver\":\"nbd\",\"file.path\":\"s\",\"file.export\":\"e\",\"file.reconnect-delay\":5}",
-          "reconnect-delay", true },
         { "json:{\"driver\":\"nbd\",\"path\":\"s\",\"host\":\"h\"}", "give one of them", true },
     };
     run("truncate -s 1M x");

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The NBD client with reconnect-delay and open-timeout: servers that are killed while sixteen requests are in flight, and come
+ * back; that come back too late, as another export, or never; that start after the client. Judged by a copy in memory and the
+ * server's file. 'reconnect OSPITE SEED'.
+ */
+#include "../block/common.h"
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/loop.h"
+#include "block/block.h"
+#include "block/option.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SIZE = 16 << 20, IN_FLIGHT = 16, DEATHS = 6 };
+#define QEMU "qemu-nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
+#define OSPITE "$OSPITE nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
+
+static bool server_start(const char *command)
+{
+    run("rm -f s pid");
+    return check(!run("%s", command), "cannot start: %s", command);
+}
+
+/* As by a crash; waits until it is gone, or nobody fetches its status. */
+static void server_kill(void)
+{
+    run("p=$(cat pid); kill -9 $p; while kill -0 $p && ! grep -q ^State:.Z /proc/$p/status; do sleep 0.01; done");
+}
+
+static struct block_node *client_open(const char *delay, const char *timeout, struct error *err)
+{
+    const struct block_option_value item[] = {
+        { "driver", "raw" }, { "file.driver", "nbd" }, { "file.server.type", "unix" }, { "file.server.path", "s" }, { "file.export", "e" },
+        { "file.reconnect-delay", delay }, { "file.open-timeout", timeout },
+    };
+    const struct block_option_set set = { item, ARRAY_SIZE(item) };
+    const struct block_open_options o = { .options = &set };
+    return block_open(&o, err);
+}
+
+struct killer {
+    const char *command;
+    uint64_t rng;
+    bool stop;                      /* atomic */
+    unsigned deaths;                /* atomic */
+};
+
+static void *killer_thread(void *opaque)
+{
+    struct killer *k = opaque;
+    while (!__atomic_load_n(&k->stop, __ATOMIC_ACQUIRE)) {
+        usleep((useconds_t)(20000 + rng_below(&k->rng, 80000)));
+        server_kill();
+        usleep((useconds_t)rng_below(&k->rng, 200000));
+        server_start(k->command);
+        __atomic_add_fetch(&k->deaths, 1, __ATOMIC_ACQ_REL);
+    }
+    return NULL;
+}
+
+static void done(void *opaque, int result)
+{
+    check(!result, "%s: request: %s", (const char *)opaque, strerror(-result));
+}
+
+/* Sixteen requests in sixteen parts of the disk. */
+static void round_run(struct block_node *n, uint8_t *model, uint8_t *got, uint64_t *rng, const char *what)
+{
+    const uint64_t share = SIZE / IN_FLIGHT;
+    struct { uint64_t at, length; bool read; } a[IN_FLIGHT];
+    struct iovec iov[IN_FLIGHT];
+    for (unsigned k = 0; k < IN_FLIGHT; k++) {
+        a[k].length = 512 * (1 + rng_below(rng, rng_below(rng, 4) ? 32 : 1000));
+        a[k].at = k * share + 512 * rng_below(rng, (share - a[k].length) / 512);
+        a[k].read = rng_below(rng, 2);
+        iov[k] = (struct iovec){ (a[k].read ? got : model) + a[k].at, a[k].length };
+        if (!a[k].read)
+            rng_fill(rng, model + a[k].at, a[k].length);
+        (a[k].read ? block_read : block_write)(n, a[k].at, &iov[k], 1, done, (void *)(uintptr_t)what);
+    }
+    block_flush(n, done, (void *)(uintptr_t)what);
+    block_drain(n);
+    for (unsigned k = 0; k < IN_FLIGHT; k++)
+        if (a[k].read)
+            check(!memcmp(got + a[k].at, model + a[k].at, a[k].length), "%s: read something else", what);
+}
+
+static void deaths_test(const char *command, uint64_t *rng)
+{
+    struct killer k = { .command = command, .rng = rng_next(rng) | 1 };
+    uint8_t *model = calloc(1, SIZE), *got = malloc(SIZE);
+    unsigned rounds = 0;
+    struct error err;
+    pthread_t killer;
+    run("rm -f x; truncate -s %d x", SIZE);
+    if (!server_start(command))
+        return;
+    struct block_node *n = client_open("600", "0", &err);
+    if (!check(n != NULL, "%s: %s", command, err.text))
+        return;
+    pthread_create(&killer, NULL, killer_thread, &k);
+    for (; __atomic_load_n(&k.deaths, __ATOMIC_ACQUIRE) < DEATHS; rounds++)
+        round_run(n, model, got, rng, command);
+    __atomic_store_n(&k.stop, true, __ATOMIC_RELEASE);
+    pthread_join(killer, NULL);
+    check(!block_pread(n, 0, got, SIZE) && !memcmp(got, model, SIZE), "%s: the whole disk", command);
+    block_close(n);
+    server_kill();
+    file_write("model", model, SIZE);
+    check(!run("cmp model x"), "%s: the server's file", command);
+    printf("%s: %u rounds of %d requests, killed %u times\n", command, rounds, IN_FLIGHT, k.deaths);
+    free(model);
+    free(got);
+}
+
+/* Reads until one succeeds. */
+static bool comes_back(struct block_node *n)
+{
+    uint8_t sector[512];
+    for (unsigned i = 0; i < 6000; i++, usleep(10000))
+        if (!block_pread(n, 0, sector, 512))
+            return true;
+    return false;
+}
+
+static void late_test(void)
+{
+    struct error err;
+    uint8_t sector[512];
+    run("rm -f x; truncate -s 1M x");
+    server_start(QEMU "x");
+    struct block_node *n = client_open("1", "0", &err);
+    server_kill();
+    int64_t begun = clock_host_ns();
+    check(block_pread(n, 0, sector, 512) == -EIO, "a server that stays away: read");
+    check(clock_host_ns() - begun > NS_PER_SECOND / 2, "a server that stays away: the read did not wait");
+    server_start(OSPITE "x");
+    check(comes_back(n), "a server that comes late");
+    server_kill();
+    block_close(n);                         /* while away, with nothing to wait for */
+}
+
+static void never_test(void)
+{
+    struct error err;
+    uint8_t sector[512];
+    server_start(QEMU "x");
+    struct block_node *n = client_open("0", "0", &err);
+    server_kill();
+    check(block_pread(n, 0, sector, 512) == -EIO, "without reconnect-delay: read");
+    server_start(QEMU "x");
+    check(block_pread(n, 0, sector, 512) == -EIO, "without reconnect-delay: read later");
+    block_close(n);
+    server_kill();
+}
+
+/* What comes back under the name has to be the same. */
+static void other_test(const char *command, const char *prepare)
+{
+    struct error err;
+    uint8_t sector[512];
+    server_start(QEMU "x");
+    struct block_node *n = client_open("600", "0", &err);
+    server_kill();
+    run("%s", prepare);
+    server_start(command);
+    check(block_pread(n, 0, sector, 512) == -EIO, "another export: %s", command);
+    check(block_pread(n, 0, sector, 512) == -EIO, "another export, later: %s", command);
+    block_close(n);
+    server_kill();
+}
+
+static void *late_start(void *command)
+{
+    usleep(700000);
+    server_start(command);
+    return NULL;
+}
+
+static void open_test(void)
+{
+    struct error err;
+    pthread_t starter;
+    run("rm -f s pid");
+    int64_t begun = clock_host_ns();
+    struct block_node *n = client_open("0", "1", &err);
+    check(!n && strstr(err.text, "is the server running"), "open-timeout: %s", n ? "opened" : err.text);
+    check(clock_host_ns() - begun >= NS_PER_SECOND, "open-timeout: gave up at once");
+    pthread_create(&starter, NULL, late_start, QEMU "x");
+    n = client_open("0", "600", &err);
+    check(n != NULL, "open-timeout: %s", n ? "" : err.text);
+    pthread_join(starter, NULL);
+    block_close(n);
+    server_kill();
+    n = client_open("1 week", "0", &err);
+    check(!n && strstr(err.text, "reconnect-delay"), "reconnect-delay=1 week: %s", n ? "opened" : err.text);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1013, rng = seed;
+    char ospite[PATH_MAX];
+    if (argc < 2 || !realpath(argv[1], ospite)) {
+        printf("usage: reconnect OSPITE [SEED]\n");
+        return 1;
+    }
+    setenv("OSPITE", ospite, 1);
+    loop_init();
+    test_directory_enter();
+    deaths_test(QEMU "x", &rng);
+    deaths_test(OSPITE "x", &rng);
+    run("rm -f x; truncate -s 1M x");
+    late_test();
+    never_test();
+    other_test(QEMU "y", "rm -f y; truncate -s 2M y");
+    other_test(QEMU "-r x", "true");
+    open_test();
+    return report("nbd/reconnect", seed);
+}
