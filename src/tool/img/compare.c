@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define CHUNK_BYTES (512u << 10)
+#define CHUNK_BYTES (256u << 10)
 
 struct compare_args {
     struct img_common c;
@@ -34,6 +34,7 @@ enum kind { BOTH_ZERO, ONE_ZERO, BOTH_DATA, ALLOCATION_DIFFERS };
 struct job {
     struct img_walk walk;
     struct block_node *n[2];
+    struct img_map known[2];
     bool strict;
     pthread_mutex_t lock;
     uint64_t differs_at;            /* the lowest found, UINT64_MAX: none */
@@ -41,20 +42,20 @@ struct job {
 };
 
 /* Past the end of an image there are zeroes. */
-static int map_of(struct block_node *n, uint64_t at, uint64_t length, struct block_map *m)
+static int map_of(struct job *j, unsigned i, uint64_t at, uint64_t length, struct block_map *m)
 {
-    uint64_t size = block_size_bytes(n);
+    uint64_t size = block_size_bytes(j->n[i]);
     *m = (struct block_map){ .length_bytes = length, .zero = true };
-    return at >= size ? 0 : block_map_get(n, at, MIN(length, size - at), 0, m);
+    return at >= size ? 0 : img_map_get(&j->known[i], j->n[i], at, MIN(length, size - at), 0, m);
 }
 
 static int next(struct img_walk *w, struct img_piece *piece)
 {
     struct job *j = container_of(w, struct job, walk);
     struct block_map a, b;
-    int r = map_of(j->n[0], piece->offset, piece->length, &a);
+    int r = map_of(j, 0, piece->offset, piece->length, &a);
     if (!r)
-        r = map_of(j->n[1], piece->offset, piece->length, &b);
+        r = map_of(j, 1, piece->offset, piece->length, &b);
     if (r)
         return r;
     piece->length = MIN(a.length_bytes, b.length_bytes);
@@ -116,7 +117,7 @@ static int compare(struct compare_args *a, struct job *j, struct error *err)
     if (size[0] != size[1] && !quiet)
         printf("Warning: Image size mismatch!\n");
     img_progress_begin(&progress, &a->c);
-    j->walk = (struct img_walk){ .to = MAX(size[0], size[1]), .threads = img_cores(), .buffer_bytes = CHUNK_BYTES,
+    j->walk = (struct img_walk){ .to = MAX(size[0], size[1]), .threads = img_threads(), .buffer_bytes = CHUNK_BYTES,
                                  .buffers = 2, .next = next, .work = work, .progress = &progress };
     int r = img_walk_run(&j->walk);
     img_progress_end(&progress, !r);

@@ -34,7 +34,7 @@ static const struct img_option options[] = {
     { 0, "target-image-opts", NULL, IMG_FLAG, AT(target_image_opts), "with -n: the target is driver=...,file.filename=..." },
     { 'l', "snapshot", "SNAPSHOT", IMG_TEXT, AT(snapshot), "the disk as it was in this internal snapshot (ID or name)" },
     { 'S', "sparse-size", "SIZE", IMG_TEXT, AT(sparse), "zeroes of this length are left out (default 4k; 0: none)" },
-    { 'm', "parallel", "NUM", IMG_TEXT, AT(threads), "how many threads (default: as many as processors)" },
+    { 'm', "parallel", "NUM", IMG_TEXT, AT(threads), "how many threads (default: as many as processors, and at least four)" },
     { 'W', "out-of-order", NULL, IMG_FLAG, AT(out_of_order), "write in any order (that is always so)" },
     { 'r', "rate-limit", "BYTES", IMG_TEXT, AT(rate), "at most so much a second" },
     { 't', "target-cache", "MODE", IMG_CACHE, AT(target_cache), "cache mode of the target (default unsafe)" },

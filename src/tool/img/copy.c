@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 
-#define CHUNK_BYTES (1u << 20)
+#define CHUNK_BYTES (512u << 10)
 #define HOLE_MAX_BYTES (4ull << 30)
 
 enum kind { DATA, ZEROES, SKIP };
@@ -21,6 +21,7 @@ enum kind { DATA, ZEROES, SKIP };
 struct job {
     struct img_walk walk;           /* first */
     struct img_copy *c;
+    struct img_map known;
     uint64_t unit;                  /* zeroes are looked for in multiples of this */
     int64_t started_ns;
     uint64_t moved_bytes;           /* atomic */
@@ -55,7 +56,7 @@ static int next(struct img_walk *w, struct img_piece *piece)
     left = MIN(left, whole);
     int r = 0;
     if (c->sparse_bytes || c->layers)
-        r = block_map_get(n, in, MIN(left, HOLE_MAX_BYTES), c->layers, &map);
+        r = img_map_get(&j->known, n, in, MIN(left, HOLE_MAX_BYTES), c->layers, &map);
     else
         map.data = map.present = true;
     if (r && !c->salvage) {
@@ -202,7 +203,7 @@ int img_copy_run(struct img_copy *copy, struct error *err)
     if (copy->sparse_bytes && copy->target_is_zero && !copy->compress && cluster > j.unit && copy->sparse_bytes == 4096)
         j.unit = MIN(cluster, 65536u);      /* a cluster with any data takes its space anyway */
     j.walk = (struct img_walk){
-        .to = copy->length_bytes, .threads = copy->threads ? copy->threads : MIN(img_cores(), 16u),
+        .to = copy->length_bytes, .threads = copy->threads ? copy->threads : MIN(img_threads(), 16u),
         .buffer_bytes = MAX((uint64_t)CHUNK_BYTES, copy->compress ? (uint64_t)cluster : 0), .buffers = 1, .next = next,
         .work = work, .progress = copy->progress,
     };

@@ -164,7 +164,19 @@ struct img_walk {
 };
 /* 0: all pieces; 1: ended by a piece; -errno. */
 int img_walk_run(struct img_walk *w);
-unsigned img_cores(void);
+unsigned img_threads(void);
+
+/*
+ * A map that remembers its last answer, for walks that go through long runs in small pieces: asking again for each would have the
+ * host look through the whole run each time (tmpfs does, page by page). For images that nothing changes meanwhile.
+ */
+struct img_map {
+    const struct block_node *n;
+    uint64_t from, to;
+    struct block_map m;
+};
+/* As block_map_get, with the length and what does not depend on the place: not the offset in the file. */
+int img_map_get(struct img_map *known, struct block_node *n, uint64_t at, uint64_t length, unsigned layers, struct block_map *m);
 
 /* zero.c */
 bool img_is_zero(const void *data, size_t length);

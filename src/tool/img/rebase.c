@@ -97,7 +97,7 @@ static int data_take(struct rebase_args *a, struct job *j, struct error *err)
 {
     struct img_progress progress;
     j->old = block_backing(j->image);
-    j->walk = (struct img_walk){ .to = block_size_bytes(j->image), .threads = img_cores(), .buffer_bytes = CHUNK_BYTES,
+    j->walk = (struct img_walk){ .to = block_size_bytes(j->image), .threads = img_threads(), .buffer_bytes = CHUNK_BYTES,
                                  .buffers = 2, .next = next, .work = work, .progress = &progress };
     img_progress_begin(&progress, &a->c);
     int r = img_walk_run(&j->walk);

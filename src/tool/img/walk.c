@@ -19,11 +19,27 @@ struct run {
     int result;                     /* 1: ended, -errno; the first counts */
 };
 
-unsigned img_cores(void)
+/* More than one for each processor, where these are few: some wait for disks. */
+unsigned img_threads(void)
 {
     cpu_set_t set;
     unsigned n = sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
-    return MAX(1u, MIN(n, (unsigned)THREADS_MAX));
+    return MAX(4u, MIN(n, (unsigned)THREADS_MAX));
+}
+
+int img_map_get(struct img_map *known, struct block_node *n, uint64_t at, uint64_t length, unsigned layers, struct block_map *m)
+{
+    if (known->n != n || at < known->from || at >= known->to) {
+        int r = block_map_get(n, at, length, layers, &known->m);
+        known->n = r ? NULL : n;
+        if (r)
+            return r;
+        known->from = at;
+        known->to = at + known->m.length_bytes;
+    }
+    *m = known->m;
+    m->length_bytes = MIN(known->to - at, length);
+    return 0;
 }
 
 static void fail_locked(struct run *u, int result, uint64_t offset)
