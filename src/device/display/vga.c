@@ -18,10 +18,7 @@
 #include "device/display/vga_private.h"
 #include "display/display.h"
 
-static struct vga *vga_of(struct device *d)
-{
-    return container_of(d, struct vga, pci.device);
-}
+struct vga *vga_of_device(struct device *d) { return container_of(d, struct vga, pci.device); }
 
 /* Each range of ports begins at a port of its own; its io_ops need the base, so there is one opaque a range. */
 #define PORT_RANGE(first) \
@@ -43,10 +40,8 @@ PORT_RANGE(3da);
 
 static const struct io_ops window_io = { vga_window_read, vga_window_write, 1, 8 };
 
-static void vga_reset(struct device *d)
+void vga_part_reset(struct vga *v)
 {
-    struct vga *v = vga_of(d);
-
     vga_registers_reset(v);
     memset(v->vbe, 0, sizeof(v->vbe));
     v->vbe[VBE_ID] = 0xb0c5;
@@ -55,19 +50,16 @@ static void vga_reset(struct device *d)
     vga_mapping_update(v);
 }
 
-static void vga_destroy(struct device *d)
-{
-    struct vga *v = vga_of(d);
+static void vga_reset(struct device *d) { vga_part_reset(vga_of_device(d)); }
+void vga_redraw(void *opaque) { ((struct vga *)opaque)->redraw = true; }
 
-    if (v->display) display_source_set(v->display, NULL, NULL);
+void vga_part_free(struct vga *v)
+{
     for (unsigned i = 0; i < ARRAY_SIZE(v->port_range); i++)
         if (v->port_range[i]) memory_range_remove(v->port_range[i]);
     if (v->text) memory_range_remove(v->text);
     if (v->linear) memory_range_remove(v->linear);
     if (v->window) memory_range_remove(v->window);
-    for (unsigned i = 0; i < ARRAY_SIZE(v->pci.bar); i++)
-        if (v->pci.bar[i].range) memory_range_remove(v->pci.bar[i].range);
-    if (v->pci.rom.range) memory_range_remove(v->pci.rom.range);
     dirty_tracker_free(v->dirty);
     ram_free(&v->vram);
     free(v->rom);
@@ -76,25 +68,36 @@ static void vga_destroy(struct device *d)
     free(v);
 }
 
+static void vga_destroy(struct device *d)
+{
+    struct vga *v = vga_of_device(d);
+
+    if (v->display) display_source_set(v->display, NULL, NULL);
+    if (v->pci.bus) pci_device_remove(&v->pci);
+    vga_part_free(v);
+}
+
+void vga_describe(const struct vga *v, char *line, size_t size)
+{
+    if (v->vbe[VBE_ENABLE] & VBE_ENABLED)
+        snprintf(line, size, "VBE mode %ux%u, %u bits", v->vbe[VBE_XRES], v->vbe[VBE_YRES], v->vbe[VBE_BPP]);
+    else if (!v->has_legacy) snprintf(line, size, "off");
+    else
+        snprintf(line, size, "VGA %s mode, window %s", v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
+                 v->plain != VGA_PLAIN_NOT ? "mapped as memory" : "through the planes");
+}
+
 static void vga_info(struct device *d, void (*print)(void *opaque, const char *line), void *opaque)
 {
-    const struct vga *v = vga_of(d);
     char line[128];
 
-    if (v->vbe[VBE_ENABLE] & VBE_ENABLED)
-        snprintf(line, sizeof(line), "VBE mode %ux%u, %u bits", v->vbe[VBE_XRES], v->vbe[VBE_YRES],
-                 v->vbe[VBE_BPP]);
-    else if (!v->has_legacy) snprintf(line, sizeof(line), "off");
-    else
-        snprintf(line, sizeof(line), "VGA %s mode, window %s",
-                 v->gfx[GFX_MISC] & GFX_MISC_GRAPHICS ? "graphics" : "text",
-                 v->plain != VGA_PLAIN_NOT ? "mapped as memory" : "through the planes");
+    vga_describe(vga_of_device(d), line, sizeof(line));
     print(opaque, line);
 }
 
 static void vga_after_load(struct device *d)
 {
-    struct vga *v = vga_of(d);
+    struct vga *v = vga_of_device(d);
 
     v->seq_index &= 7;
     v->gfx_index &= 15;
@@ -173,7 +176,7 @@ static int rom_copy(struct vga *v, const struct vga_config *config, struct error
     if (!v->rom) return error_set(err, "VGA: no memory");
     memset(v->rom, 0xff, size);
     memcpy(v->rom, config->rom, config->rom_bytes);
-    pci_rom_add(&v->pci, v->rom, size);
+    v->rom_bytes = size;
     return 0;
 }
 
@@ -190,9 +193,8 @@ static int memory_create(struct vga *v, const struct vga_config *config, struct 
     return v->dirty ? 0 : error_set(err, "VGA: no memory");
 }
 
-struct device *vga_new(const struct vga_config *config, struct error *err)
+struct vga *vga_part_new(const struct vga_config *config, struct error *err)
 {
-    const struct pci_device_ops *ops = config->legacy ? &vga_ops : &bochs_display_ops;
     struct vga *v = calloc(1, sizeof(*v));
 
     if (!v) {
@@ -202,21 +204,33 @@ struct device *vga_new(const struct vga_config *config, struct error *err)
     v->memory = config->memory;
     v->ports = config->ports;
     v->has_legacy = config->legacy;
-    if (memory_create(v, config, err) < 0 ||
-        pci_device_init(&v->pci, ops, config->bus, config->devfn, 0x1234, 0x1111, config->legacy ? 0x03000002 : 0x03800002, err) < 0) {
-        dirty_tracker_free(v->dirty);
-        ram_free(&v->vram);
-        free(v);
-        return NULL;
-    }
-    pci_bar_add_ram(&v->pci, 0, v->vram.size_bytes, PCI_BAR_PREFETCH, v->vram.hva, "vga-framebuffer");
-    pci_bar_add_io(&v->pci, 2, 0x1000, 0, &vga_mmio_io, v, "vga-registers");
-    if (rom_copy(v, config, err) < 0) {
-        vga_destroy(&v->pci.device);
+    if (memory_create(v, config, err) < 0 || rom_copy(v, config, err) < 0) {
+        vga_part_free(v);
         return NULL;
     }
     if (v->has_legacy) legacy_map(v);
-    vga_reset(&v->pci.device);
+    vga_part_reset(v);
+    return v;
+}
+
+void vga_part_attach(struct vga *v, struct pci_device *function)
+{
+    pci_bar_add_ram(function, 0, v->vram.size_bytes, PCI_BAR_PREFETCH, v->vram.hva, "vga-framebuffer");
+    if (v->rom) pci_rom_add(function, v->rom, v->rom_bytes);
+}
+
+struct device *vga_new(const struct vga_config *config, struct error *err)
+{
+    const struct pci_device_ops *ops = config->legacy ? &vga_ops : &bochs_display_ops;
+    struct vga *v = vga_part_new(config, err);
+
+    if (!v) return NULL;
+    if (pci_device_init(&v->pci, ops, config->bus, config->devfn, 0x1234, 0x1111, config->legacy ? 0x03000002 : 0x03800002, err) < 0) {
+        vga_part_free(v);
+        return NULL;
+    }
+    vga_part_attach(v, &v->pci);
+    pci_bar_add_io(&v->pci, 2, 0x1000, 0, &vga_mmio_io, v, "vga-registers");
     if (v->display) display_source_set(v->display, vga_update, v);
     return &v->pci.device;
 }

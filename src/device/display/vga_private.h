@@ -74,10 +74,11 @@ struct vga_shown {
 enum vga_plain { VGA_PLAIN_NOT, VGA_PLAIN_TEXT, VGA_PLAIN_CHAIN4, VGA_PLAIN_BANK };
 
 struct vga {
-    struct pci_device pci;
+    struct pci_device pci;             /* unused where another function has the VGA in it */
     struct memory_map *memory, *ports;
     struct ram_block vram;
-    uint8_t *rom, *font;               /* font: may be NULL */
+    uint8_t *rom, *font;               /* may be NULL */
+    uint32_t rom_bytes;
     struct memory_range *window, *text, *linear, *port_range[6];
     enum vga_plain plain;              /* what of the window is mapped as memory, */
     unsigned plain_at;                 /* and which part of it */
@@ -122,8 +123,6 @@ void vga_mapping_count(struct vga *v);
 uint8_t vga_port_read(struct vga *v, uint16_t port);
 void vga_port_write(struct vga *v, uint16_t port, uint8_t value);
 void vga_registers_reset(struct vga *v);
-/* vga_draw.c: the display's source. */
-void vga_update(void *opaque);
 /* vga_vbe.c */
 uint16_t vga_vbe_read(const struct vga *v, unsigned index);
 void vga_vbe_write(struct vga *v, unsigned index, uint16_t value);
@@ -131,6 +130,6 @@ void vga_vbe_write(struct vga *v, unsigned index, uint16_t value);
 void vga_vbe_check(struct vga *v);
 /* While the Bochs extensions are on, registers of the CRTC and the graphics controller follow them. */
 void vga_vbe_force(struct vga *v);
-extern const struct io_ops vga_vbe_port_io, vga_mmio_io;
+extern const struct io_ops vga_vbe_port_io;
 
 #endif

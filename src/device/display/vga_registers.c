@@ -158,14 +158,13 @@ void vga_registers_reset(struct vga *v)
 
 /* Video BIOS mode 3 (IBM VGA XGA Technical Reference, table of mode parameters). The palette's 64 colours are
  * those of an EGA monitor: bits 0-2 are two thirds of blue, green and red, bits 3-5 one third. */
-void vga_text_mode_set(struct device *d)
+void vga_text_mode_set(struct vga *v)
 {
     static const uint8_t seq[5] = { 3, 0, 3, 0, 2 }, gfx[9] = { 0, 0, 0, 0, 0, 0x10, 0x0e, 0, 0xff };
     static const uint8_t crtc[25] = { 0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0,    0x4f, 0x0d, 0x0e, 0,
                                       0,    0,    0,    0x9c, 0x8e, 0x8f, 0x28, 0x1f, 0x96, 0xb9, 0xa3, 0xff };
     static const uint8_t attr[21] = { 0,    1,    2,    3,    4,    5,    0x14, 7,    0x38, 0x39, 0x3a,
                                       0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x0c, 0,    0x0f, 8,    0 };
-    struct vga *v = container_of(d, struct vga, pci.device);
     uint8_t *vram = v->vram.hva;
 
     if (!v->has_legacy) return;

@@ -86,9 +86,8 @@ static unsigned line_length(const struct vga *v, unsigned address, unsigned colu
     return columns;
 }
 
-bool vga_text_screen(const struct device *d, char *buf, size_t size)
+bool vga_text_screen(const struct vga *v, char *buf, size_t size)
 {
-    const struct vga *v = container_of(d, struct vga, pci.device);
     struct text_geometry g = geometry(v);
     size_t at = 0;
 

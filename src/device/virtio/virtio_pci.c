@@ -2,7 +2,7 @@
 /*
  * The PCI transport: identity, interrupts, reset. Registers are in virtio_pci_modern.c and virtio_pci_legacy.c. BARs and
  * capabilities lie where QEMU has them, so that a guest which moves finds its hardware: BAR 0 legacy registers (I/O), BAR 1
- * MSI-X, BAR 4 modern registers; vendor capabilities from 40h, MSI-X at 98h.
+ * MSI-X, BAR 4 modern registers; vendor capabilities from 40h, MSI-X at 98h. With a VGA in the function: BAR 2 modern registers, BAR 4 MSI-X.
  * Source: VIRTIO 1.2, section 4.1.
  */
 #include "device/virtio/virtio_pci.h"
@@ -16,7 +16,7 @@
 #include "device/virtio/virtio_pci_private.h"
 
 enum { VENDOR_REDHAT = 0x1af4, MODERN_BASE = 0x1040, COMMAND = 4, COMMAND_MASTER = 4, SUBSYSTEM_ID = 0x2e, INTERRUPT_PIN = 0x3d };
-enum { MSIX_BAR = 1, MSIX_AT = 0x98 };
+enum { MSIX_BAR = 1, MSIX_BAR_BESIDE = 4, MSIX_AT = 0x98 };
 
 static struct virtio_pci *of(struct pci_device *d) { return container_of(d, struct virtio_pci, pci); }
 
@@ -95,6 +95,7 @@ static void reset(struct device *d)
     virtio_pci_device_reset(p);
     p->device_feature_select = p->driver_feature_select = 0;
     pci_msix_reset(&p->msix);
+    if (p->part.reset) p->part.reset(p->part.opaque);
 }
 
 static void destroy(struct device *d)
@@ -104,6 +105,7 @@ static void destroy(struct device *d)
     virtio_reset(p->v);
     if (p->pci.bus) pci_device_remove(&p->pci);
     p->v->ops->destroy(p->v);
+    if (p->part.destroy) p->part.destroy(p->part.opaque);
     pci_msix_destroy(&p->msix);
     free(p);
 }
@@ -121,6 +123,7 @@ static void info(struct device *d, void (*print)(void *opaque, const char *line)
              p->v->status & VIRTIO_STATUS_NEEDS_RESET ? "; NEEDS RESET: the driver broke the rules" : "");
     print(opaque, line);
     if (p->v->ops->info) p->v->ops->info(p->v, print, opaque);
+    if (p->part.info) p->part.info(p->part.opaque, print, opaque);
 }
 
 static uint32_t config_read(struct pci_device *d, unsigned offset, unsigned size)
@@ -167,12 +170,13 @@ static int function_init(struct virtio_pci *p, struct error *err)
     p->pci.config[SUBSYSTEM_ID + 1] = transitional ? 0 : 0x11;
     p->pci.config[INTERRUPT_PIN] = 1;
     if (!p->config.disable_modern) virtio_pci_modern_add(p);
-    if (p->config.vectors && pci_msix_add(&p->msix, &p->pci, p->config.vectors, MSIX_BAR, MSIX_AT, err) < 0) return -1;
+    if (p->config.vectors && pci_msix_add(&p->msix, &p->pci, p->config.vectors, p->part.registers ? MSIX_BAR_BESIDE : MSIX_BAR, MSIX_AT, err) < 0) return -1;
     if (transitional) virtio_pci_legacy_add(p);
     if (p->config.rom) pci_rom_add(&p->pci, p->config.rom, p->config.rom_bytes);
     return 0;
 }
 
+struct pci_device *virtio_pci_function(struct device *d) { return &container_of(d, struct virtio_pci, pci.device)->pci; }
 struct virtio *virtio_pci_device(struct device *d) { return container_of(d, struct virtio_pci, pci.device)->v; }
 
 struct device *virtio_pci_new(const struct virtio_pci_config *config, struct virtio *v, struct error *err)
@@ -181,11 +185,13 @@ struct device *virtio_pci_new(const struct virtio_pci_config *config, struct vir
 
     if (!p) {
         v->ops->destroy(v);
+        if (config->part) config->part->destroy(config->part->opaque);
         error_set(err, "no memory for a virtio device");
         return NULL;
     }
     p->v = v;
     p->config = *config;
+    if (config->part) p->part = *config->part;
     v->transport = (struct virtio_transport){ interrupt, config_changed, may_dma, p };
     if (function_init(p, err) < 0) {
         destroy(&p->pci.device);

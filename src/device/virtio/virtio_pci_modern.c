@@ -2,7 +2,8 @@
 /*
  * The modern register interface of the PCI transport: four regions of BAR 4 (common, ISR, device configuration,
  * notifications), the vendor capabilities that say where they are, and the capability through which firmware that cannot
- * reach the BAR gets at them.
+ * reach the BAR gets at them. Beside another part of the function it is BAR 2, the part's registers come first, and the first two regions are
+ * half as long.
  * Source: VIRTIO 1.2, sections 4.1.3 and 4.1.4.
  */
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "base/log.h"
 #include "device/virtio/virtio_pci_private.h"
 
-enum { BAR = 4, COMMON_AT = 0, ISR_AT = 0x1000, DEVICE_AT = 0x2000, NOTIFY_AT = 0x3000, REGION = 0x1000, STRIDE = 4, PAGE = 4096 };
+enum { BAR = 4, BAR_BESIDE = 2, ISR_AT = 0x1000, COMMON_BESIDE = 0x1000, ISR_BESIDE = 0x1800, DEVICE_AT = 0x2000, NOTIFY_AT = 0x3000, REGION = 0x1000, STRIDE = 4, PAGE = 4096 };
 enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_WINDOW = 5 };
 
 /* struct virtio_pci_common_cfg (4.1.4.3). */
@@ -117,8 +118,9 @@ static uint64_t modern_read(void *opaque, uint64_t offset, unsigned size)
     struct virtio_pci *p = opaque;
     uint64_t value = 0;
 
-    if (offset < ISR_AT) return common_read(p, (unsigned)offset, size);
-    if (offset == ISR_AT) return virtio_pci_isr_take(p);
+    if (offset < p->common_at) return p->part.registers->read(p->part.opaque, offset, size);
+    if (offset < p->isr_at) return common_read(p, (unsigned)offset - p->common_at, size);
+    if (offset == p->isr_at) return virtio_pci_isr_take(p);
     if (offset >= DEVICE_AT && offset < NOTIFY_AT) virtio_config_read(p->v, (unsigned)offset - DEVICE_AT, &value, size);
     return value;
 }
@@ -129,7 +131,8 @@ static void modern_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 
     if (offset >= NOTIFY_AT) virtio_queue_notify(p->v, (unsigned)(offset - NOTIFY_AT) / p->notify_stride);
     else if (offset >= DEVICE_AT) virtio_config_write(p->v, (unsigned)offset - DEVICE_AT, &value, size);
-    else if (offset < ISR_AT) common_write(p, (unsigned)offset, value, size);
+    else if (offset < p->common_at) p->part.registers->write(p->part.opaque, offset, value, size);
+    else if (offset < p->isr_at) common_write(p, (unsigned)offset - p->common_at, value, size);
 }
 
 static const struct io_ops modern_io = { modern_read, modern_write, 1, 4 };
@@ -144,8 +147,8 @@ static bool window_get(const struct virtio_pci *p, uint32_t *offset, uint32_t *l
 
     memcpy(offset, c + WINDOW_OFFSET, 4);
     memcpy(length, c + WINDOW_LENGTH, 4);
-    if (c[WINDOW_BAR] != BAR || (*length != 1 && *length != 2 && *length != 4)) return false;
-    return !(*offset & (*length - 1)) && *offset < p->pci.bar[BAR].size;
+    if (c[WINDOW_BAR] != p->modern_bar || (*length != 1 && *length != 2 && *length != 4)) return false;
+    return !(*offset & (*length - 1)) && *offset < p->pci.bar[p->modern_bar].size;
 }
 
 void virtio_pci_window_read(struct virtio_pci *p)
@@ -177,7 +180,7 @@ static void capability(struct virtio_pci *p, uint8_t at, uint8_t length, uint8_t
     pci_capability_add(&p->pci, 9, at);
     c[2] = length;
     c[3] = type;
-    c[4] = type == CAP_WINDOW ? 0 : BAR;
+    c[4] = type == CAP_WINDOW ? 0 : (uint8_t)p->modern_bar;
     memcpy(c + 8, &offset, 4);
     memcpy(c + 12, &bytes, 4);
 }
@@ -185,12 +188,17 @@ static void capability(struct virtio_pci *p, uint8_t at, uint8_t length, uint8_t
 void virtio_pci_modern_add(struct virtio_pci *p)
 {
     uint32_t notify_bytes = REGION, size = NOTIFY_AT;
+    bool beside = p->part.registers;
+    uint32_t region = beside ? REGION / 2 : REGION;
 
+    p->modern_bar = beside ? BAR_BESIDE : BAR;
+    p->common_at = beside ? COMMON_BESIDE : 0;
+    p->isr_at = beside ? ISR_BESIDE : ISR_AT;
     p->notify_stride = p->config.page_per_queue ? PAGE : STRIDE;
     while (notify_bytes < p->v->queue_count * p->notify_stride) notify_bytes *= 2;
     while (size < NOTIFY_AT + notify_bytes) size = size == NOTIFY_AT ? 0x4000 : size * 2;
-    capability(p, 0x40, 16, CAP_COMMON, COMMON_AT, REGION);
-    capability(p, 0x50, 16, CAP_ISR, ISR_AT, REGION);
+    capability(p, 0x40, 16, CAP_COMMON, p->common_at, region);
+    capability(p, 0x50, 16, CAP_ISR, p->isr_at, region);
     capability(p, 0x60, 16, CAP_DEVICE, DEVICE_AT, REGION);
     capability(p, 0x70, 20, CAP_NOTIFY, NOTIFY_AT, notify_bytes);
     memcpy(p->pci.config + 0x80, &p->notify_stride, 4);
@@ -198,5 +206,5 @@ void virtio_pci_modern_add(struct virtio_pci *p)
     p->window_cap = 0x84;
     p->pci.writable[0x84 + WINDOW_BAR] = 0xff;
     memset(p->pci.writable + 0x84 + WINDOW_OFFSET, 0xff, 12);
-    pci_bar_add_io(&p->pci, BAR, size, PCI_BAR_64 | PCI_BAR_PREFETCH, &modern_io, p, "virtio");
+    pci_bar_add_io(&p->pci, p->modern_bar, size, PCI_BAR_64 | PCI_BAR_PREFETCH, &modern_io, p, "virtio");
 }

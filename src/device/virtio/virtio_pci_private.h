@@ -13,10 +13,12 @@ struct virtio_pci {
     struct pci_device_ops ops;       /* with the virtio device's name */
     struct virtio *v;
     struct virtio_pci_config config;
+    struct virtio_pci_part part;     /* registers NULL: none */
     struct pci_msix msix;
     uint8_t isr;
     uint16_t config_vector, queue_select;
     uint32_t device_feature_select, driver_feature_select;
+    unsigned modern_bar, common_at, isr_at;
     unsigned notify_stride;          /* bytes between the notify registers of two queues */
     unsigned window_cap;             /* offset of the PCI configuration access capability; 0: none */
 };
@@ -28,7 +30,7 @@ void virtio_pci_device_reset(struct virtio_pci *p);
 
 /* virtio_pci_legacy.c: BAR 0. */
 void virtio_pci_legacy_add(struct virtio_pci *p);
-/* virtio_pci_modern.c: BAR 4, the capabilities, and the access to the BAR through configuration space. */
+/* virtio_pci_modern.c: BAR 4 (2 beside another part), the capabilities, and the access to the BAR through configuration space. */
 void virtio_pci_modern_add(struct virtio_pci *p);
 void virtio_pci_window_read(struct virtio_pci *p);
 void virtio_pci_window_write(struct virtio_pci *p);

@@ -55,6 +55,7 @@ void pci_bar_add_ram(struct pci_device *d, unsigned bar, uint64_t size, uint8_t 
 }
 
 void pci_rom_add(struct pci_device *d, const void *rom, uint32_t size) { d->rom.size = size; }
+void pci_device_remove(struct pci_device *d) {}
 
 /* ---- QEMU at the other end of two pipes ---- */
 
@@ -382,7 +383,7 @@ static void test_mapped_chain4(void)
             if (n == 1000) CHECK(is_mapped(0xa0000) && !is_mapped(0xb0000), "after some accesses");
         }
         for (unsigned at = 0; at < 0x10000; at++) CHECK(peek(0xa0000 + at) == plane[at & 3][at & 0xfffc], "chain 4, %x", at);
-        if (round & 1) vga_text_mode_set(vga);                 /* the other layout; it loads the font into plane 2 */
+        if (round & 1) vga_text_mode_set(vga_of_device(vga));                 /* the other layout; it loads the font into plane 2 */
         if (round & 1) memset(plane, 0, sizeof(plane));
         chain4_set(false);
         CHECK(!is_mapped(0xa0000), "planes are not memory");
@@ -464,28 +465,28 @@ static void test_text(void)
         for (unsigned i = 0; i < 0x8000; i += 2) poke(0xb8000 + i, ' ');
         text_put(0, "first");
         text_put(modes[m].columns * (modes[m].rows - 1) + modes[m].columns - 4, "last");
-        CHECK(vga_text_screen(vga, text, sizeof(text)), "is text");
+        CHECK(vga_text_screen(vga_of_device(vga), text, sizeof(text)), "is text");
         CHECK(lines_of(text) == modes[m].rows && !strncmp(text, "first\n\n", 7), "%u lines", lines_of(text));
         CHECK(!strcmp(text + strlen(text) - 5, "last\n") &&
               strlen(text) == 5 + modes[m].rows - 1 + modes[m].columns + 1, "last line, %zu bytes", strlen(text));
     }
     device_reset(vga);
-    vga_text_mode_set(vga);
-    CHECK(vga_text_screen(vga, text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25,
+    vga_text_mode_set(vga_of_device(vga));
+    CHECK(vga_text_screen(vga_of_device(vga), text, sizeof(text)) && lines_of(text) == 25 && strlen(text) == 25,
           "mode 3 is blank");
     test_font();
-    vga_text_mode_set(vga);
+    vga_text_mode_set(vga_of_device(vga));
     text_put(0, "x");
-    CHECK(vga_text_screen(vga, text, sizeof(text)) && text[0] == 'x', "and written to");
+    CHECK(vga_text_screen(vga_of_device(vga), text, sizeof(text)) && text[0] == 'x', "and written to");
     text_mode(80, 400, 16);
     CHECK(memory_map_find(memory, 0xb8000).kind == RANGE_RAM, "text is mapped as memory");
     text_put(80, "\xc9\xcd\x80");
     indexed(0x3d4, 0x0d, 80);
-    vga_text_screen(vga, text, sizeof(text));
+    vga_text_screen(vga_of_device(vga), text, sizeof(text));
     CHECK(!strncmp(text, "\xe2\x95\x94\xe2\x95\x90\xc3\x87\n", 9), "start address and code page 437");
-    CHECK(vga_text_screen(vga, text, 10) && strlen(text) < 10, "short buffer");
+    CHECK(vga_text_screen(vga_of_device(vga), text, 10) && strlen(text) < 10, "short buffer");
     indexed(0x3ce, 6, 5);
-    CHECK(!vga_text_screen(vga, text, sizeof(text)), "graphics");
+    CHECK(!vga_text_screen(vga_of_device(vga), text, sizeof(text)), "graphics");
     CHECK(memory_map_find(memory, 0xb8000).kind == RANGE_IO, "no longer mapped");
 }
 
