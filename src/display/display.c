@@ -146,6 +146,13 @@ void display_clear(struct display *d)
     free(black);
 }
 
+void display_source_changed(struct display *d)
+{
+    if (d->quiet_rounds <= IDLE_ROUNDS) return;
+    d->quiet_rounds = 0;
+    timer_set(d, BUSY_MS);
+}
+
 void display_cursor_set(struct display *d, const struct cursor_image *image)
 {
     uint32_t *copy = NULL;

@@ -17,7 +17,7 @@ struct surface {
     unsigned width, height;
     uint32_t *pixel;
 };
-/* A pointer's picture, which viewers draw themselves: 0xAARRGGBB, alpha 0 or 255. */
+/* A pointer's picture, which viewers draw themselves: 0xAARRGGBB, colours not multiplied by alpha. */
 struct cursor_image {
     unsigned width, height, hot_x, hot_y;
     const uint32_t *pixel;
@@ -38,6 +38,8 @@ int display_resize(struct display *d, unsigned width, unsigned height);
 /* A row as it is now; viewers are told of the parts that differ. */
 void display_row_put(struct display *d, unsigned y, const uint32_t *pixel);
 void display_clear(struct display *d);
+/* For a source that knows: something changed, viewers that have waited for long need not wait for the next slow round. Any thread. */
+void display_source_changed(struct display *d);
 /* NULL: no pointer of the hardware's. */
 void display_cursor_set(struct display *d, const struct cursor_image *image);
 const struct cursor_image *display_cursor(const struct display *d);

@@ -61,7 +61,7 @@ struct vnc_client {
     struct pixel_format format;
     int encoding, compress;
     bool can_resize, can_resize_ext, can_cursor, can_pointer_type, can_ext_key;
-    bool told_ext_key, resize_due, map_due, cursor_due;
+    bool told_ext_key, told_cursor, resize_due, map_due, cursor_due;
     enum { POINTER_UNTOLD, POINTER_MOVES, POINTER_POSITIONS } told_pointer;   /* which of them it sends now */
     uint16_t size_status;              /* reason << 8 | status, of the next ExtendedDesktopSize */
     bool wants;                        /* asked for an update */

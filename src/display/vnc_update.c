@@ -125,7 +125,12 @@ static unsigned cursor_put(struct vnc_client *c)
     struct rect r = { 0 };
 
     c->cursor_due = false;
-    if (!i) return 0;
+    if (!i && !c->told_cursor) return 0;
+    c->told_cursor = i != NULL;
+    if (!i) {                                                      /* as before the first one */
+        vnc_rect_header(c, &r, PSEUDO_CURSOR);
+        return 1;
+    }
     r = (struct rect){ i->hot_x, i->hot_y, i->width, i->height };
     vnc_rect_header(c, &r, PSEUDO_CURSOR);
     vnc_pixels_put(&c->format, bytes_grow(&c->out, (size_t)i->width * i->height * c->format.bits / 8), i->pixel, i->width * i->height);

@@ -81,7 +81,8 @@ struct machine_config {
     uint16_t isa_debug_exit_port;
     bool has_vga;
     struct vga_settings {
-        bool is_bochs_display;         /* without VGA proper */
+        enum { VGA_CARD_STD, VGA_CARD_BOCHS, VGA_CARD_VIRTIO, VGA_CARD_GPU } card;     /* the second and the last: without VGA proper */
+        struct virtio_device_config virtio;    /* of the last two */
         uint64_t vram_bytes;
         unsigned width, height;        /* preferred mode; 0: the device's default */
         int devfn;                     /* -1: slot 2 */

@@ -138,8 +138,10 @@ struct machine {
     uint64_t tsc_held;                 /* the TSC when the guest stopped; 0: nothing to make up for */
     struct device *devices;            /* newest first */
     struct device *flash[2];
-    struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *vga, *fw_cfg, *pm, *dma, *fdc, *ide, *piix3, *ahci[CONFIG_AHCI];
+    struct device *pic, *ioapic, *pit, *rtc, *hpet, *port92, *keyboard, *fw_cfg, *pm, *dma, *fdc, *ide, *piix3, *ahci[CONFIG_AHCI];
     struct display *display;           /* NULL: no graphic card */
+    struct vga *vga;                   /* in the graphic card or NULL */
+    struct virtio *gpu;                /* likewise */
     struct vnc_server *vnc;
     struct layout *layout;             /* NULL: American */
     struct input *input;               /* keyboards and pointers, and which of them are in use */

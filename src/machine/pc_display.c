@@ -51,6 +51,8 @@ static void pointer_absolute(void *opaque, unsigned x, unsigned y, int wheel, un
     input_absolute(((struct machine *)opaque)->input, x, y, wheel, buttons);
 }
 
+static void size_wish(void *opaque, unsigned width, unsigned height) { virtio_gpu_size_wish(((struct machine *)opaque)->gpu, width, height); }
+
 /* Viewers ask display_input whether they are to send positions. */
 static void input_offer(void *opaque)
 {
@@ -60,6 +62,7 @@ static void input_offer(void *opaque)
     input.key = key;
     input.pointer_relative = pointer_relative;
     input.pointer_absolute = input_is_absolute(m->input) ? pointer_absolute : NULL;
+    input.size_wish = m->gpu ? size_wish : NULL;
     input.opaque = m;
     display_input_set(m->display, &input);
 }

@@ -309,7 +309,7 @@ int pc_direct_boot_load(struct machine *m, struct error *err)
         .e820_count = m->e820_count,
         .rsdp = m->config.has_acpi ? PC_RSDP : 0,
         .ram_top = acpi_tables_at(m),
-        .has_text_screen = m->config.has_vga && !m->config.vga.is_bochs_display,
+        .has_text_screen = pc_vga_has_text(m),
     };
 
     m->boot = boot_load(&c, err);

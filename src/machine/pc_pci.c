@@ -14,16 +14,12 @@
 #include "device/chipset/i440fx.h"
 #include "device/chipset/piix3.h"
 #include "device/chipset/piix4_pm.h"
-#include "device/display/vga.h"
 #include "device/storage/ahci.h"
 #include "device/storage/fdc.h"
 #include "device/storage/ide.h"
-#include "display/display.h"
 #include "machine/pc_private.h"
 
-#define VGA_ROM "/usr/share/seabios/vgabios-stdvga.bin"
-
-enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3, DEVFN_VGA = 2 << 3 };
+enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3 };
 enum { SHADOW_START = 0xc0000 };
 
 static int add(struct machine *m, struct device **where, struct device *d)
@@ -152,45 +148,6 @@ static int ide_create(struct machine *m, struct error *err)
     return add(m, &m->ide, ide_new(&c, err));
 }
 
-/* A kernel that is started without firmware finds the font that the video BIOS would have loaded. It is known by its
- * second character, the white face. NULL: it is not in there. */
-static const uint8_t *font_find(const uint8_t *rom, size_t size)
-{
-    static const uint8_t face[VGA_FONT_HEIGHT] = { 0, 0, 0x7e, 0x81, 0xa5, 0x81, 0x81, 0xbd, 0x99, 0x81, 0x81, 0x7e };
-    const uint8_t *at = rom ? memmem(rom, size, face, sizeof(face)) : NULL;
-
-    if (!at || at - rom < VGA_FONT_HEIGHT || (size_t)(rom + size - at) < VGA_FONT_BYTES - VGA_FONT_HEIGHT) return NULL;
-    return at - VGA_FONT_HEIGHT;
-}
-
-static int vga_create(struct machine *m, struct error *err)
-{
-    const struct vga_settings *s = &m->config.vga;
-    struct vga_config c = { .bus = m->pci, .devfn = s->devfn < 0 ? DEVFN_VGA : s->devfn, .legacy = !s->is_bochs_display,
-                            .vram_bytes = s->vram_bytes, .width = s->width, .height = s->height, .memory = m->memory,
-                            .ports = m->ports };
-    uint8_t *rom = NULL;
-    size_t size = 0;
-    int result;
-
-    if (!m->config.has_vga) return 0;
-    m->display = c.display = display_new();
-    if (!m->display) return error_set(err, "no memory for the screen");
-    if (c.legacy) {
-        rom = pc_file_read("video BIOS", VGA_ROM, 0x10000, &size, err);
-        if (!rom) return error_prefix(err, "run 'apt install seabios' or use -vga none");
-    }
-    if (m->is_direct) c.font = font_find(rom, size);
-    else {
-        c.rom = rom;
-        c.rom_bytes = (uint32_t)size;
-    }
-    result = add(m, &m->vga, vga_new(&c, err));
-    if (m->vga) m->vga->id = m->config.vga.id;
-    free(rom);
-    return result;
-}
-
 int pc_pci_create(struct machine *m, struct error *err)
 {
     struct pci_bus_config bus = { .memory = m->memory, .ports = m->ports, .msi = pc_msi(m) };
@@ -199,7 +156,7 @@ int pc_pci_create(struct machine *m, struct error *err)
     m->pci = pci_bus_new(&bus);
     if (!m->pci) return error_set(err, "no memory for the PCI bus");
     if (chipset_create(m, err) < 0 || ide_create(m, err) < 0) return -1;
-    return vga_create(m, err) < 0 || pc_usb_create(m, err) < 0 ? -1 : pc_virtio_create(m, err);
+    return pc_vga_create(m, err) < 0 || pc_usb_create(m, err) < 0 ? -1 : pc_virtio_create(m, err);
 }
 
 /* There is no SMM: firmware finds APMC_EN set, as if its SMI handler were in place already (as QEMU without SMM

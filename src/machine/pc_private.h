@@ -51,7 +51,11 @@ int pc_boot_order_set(struct machine *m, struct error *err);
 int pc_direct_boot_load(struct machine *m, struct error *err);
 void pc_direct_boot_place(struct machine *m);
 
-/* pc_pci.c: the bus, its chip set functions, IDE and VGA. */
+/* pc_vga.c: the graphic card and its display. Can it show text without a driver? */
+int pc_vga_create(struct machine *m, struct error *err);
+bool pc_vga_has_text(const struct machine *m);
+
+/* pc_pci.c: the bus, its chip set functions, IDE. */
 int pc_pci_create(struct machine *m, struct error *err);
 void pc_pci_reset(struct machine *m);
 int pc_ahci_create(struct machine *m, struct error *err);

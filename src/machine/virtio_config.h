@@ -7,6 +7,7 @@
 #include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
+#include "device/virtio/virtio_gpu.h"
 #include "device/virtio/virtio_input.h"
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_pci.h"
@@ -31,6 +32,7 @@ struct virtio_device_config {
     struct virtio_scsi_config scsi;    /* queues 0: one a CPU */
     unsigned scsi_drive[VIRTIO_SCSI_UNITS];          /* which of machine_config's each unit is */
     struct virtio_9p_config share;     /* 9p */
+    struct virtio_gpu_config gpu;      /* of the graphic card, which has a place of its own */
     struct virtio_input_config input;
     struct virtio_net_config net;
     struct nic_common nic;             /* net: the rest of it */

@@ -295,6 +295,7 @@ int option_global(struct vm_options *o, const char *arg, struct error *err)
     for (unsigned i = 0; harmless[i]; i++)
         if (!strcmp(arg, harmless[i])) return 0;
     if (!strncmp(arg, "VGA.", 4)) return global_vga(o, arg + 4, err);
+    if (!strncmp(arg, "virtio-vga.", 11)) return global_gpu(o, arg + 11, err);
     return error_set(err, "-global %s: setting properties this way is not supported in this version", arg);
 }
 
@@ -435,6 +436,9 @@ static const struct {
     { "usb-storage", "usb-bus", "USB stick, or CD-ROM drive, with drive=ID", device_usb },
     { "VGA", "PCI", "standard VGA", device_vga },
     { "bochs-display", "PCI", "a frame buffer with the Bochs extensions, without VGA", device_vga },
+    { "virtio-vga", "PCI", "virtio graphic card with VGA", device_gpu },
+    { "virtio-gpu-pci", "PCI", "virtio graphic card without VGA", device_gpu },
+    { "virtio-gpu", "PCI", "another name for virtio-gpu-pci", device_gpu },
     { "isa-serial", "ISA", "serial port, with chardev=ID", device_isa_serial },
     { "isa-debug-exit", "ISA", "a port that ends the machine with a status", device_debug_exit },
     { "isa-debugcon", "ISA", "debug console at port 0x402", device_debugcon },
@@ -458,6 +462,7 @@ static const struct { const char *name, *instead; } devices_later[] = {
     { "vhost-vsock-pci", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
     { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
+    { "virtio-vga-gl", "use virtio-vga" }, { "virtio-gpu-gl-pci", "use virtio-gpu-pci" },
     { "virtio-input-host-pci", "use virtio-keyboard-pci and virtio-tablet-pci" }, { "vhost-user-input-pci", "use virtio-keyboard-pci and virtio-tablet-pci" },
     { "virtio-multitouch-pci", "use virtio-tablet-pci" },
 };

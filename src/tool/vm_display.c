@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The screen: -vga, -device VGA and bochs-display (a machine has one of them), and the VNC server. */
+/* The screen: -vga, -device VGA and bochs-display (a machine has one graphic card), and the VNC server. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,20 +14,23 @@ static struct vga_settings *vga_of(void *target) { return &((struct vm_options *
 
 int option_vga(struct vm_options *o, const char *arg, struct error *err)
 {
-    static const char *const known[] = { "std", "none", NULL };
-    static const char *const later[] = { "cirrus", "vmware", "qxl", "virtio", "xenfb", "tcx", "cg3", NULL };
+    static const char *const known[] = { "std", "none", "virtio", NULL };
+    static const char *const later[] = { "cirrus", "vmware", "qxl", "xenfb", "tcx", "cg3", NULL };
     unsigned which;
 
     if (!strcmp(arg, "help")) {
-        printf("std                  standard VGA (default)\nnone                 no graphic card\n");
+        printf("std                  standard VGA (default)\nvirtio               VGA and virtio-gpu\nnone                 no graphic card\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     for (unsigned i = 0; later[i]; i++)
         if (!strcmp(arg, later[i]))
-            return error_set(err, "-vga %s is not supported in this version; use std (or none)", arg);
+            return error_set(err, "-vga %s is not supported in this version; use std or virtio (or none)", arg);
     if (value_choice("-vga", arg, known, &which, err) < 0) return -1;
-    if (which == 0 && o->vga_device_given) return error_set(err, "-vga std: -device adds a graphic card already; there is one in this version");
-    if (!o->vga_device_given) o->config.has_vga = which == 0;
+    if (which != 1 && o->vga_device_given) return error_set(err, "-vga %s: -device adds a graphic card already; there is one in this version", arg);
+    if (!o->vga_device_given) {
+        o->config.has_vga = which != 1;
+        o->config.vga.card = which == 2 ? VGA_CARD_VIRTIO : VGA_CARD_STD;
+    }
     o->vga_given = true;
     return 0;
 }
@@ -102,6 +105,15 @@ static const struct option_key bochs_display_keys[] = {
     { NULL, NULL, NULL },
 };
 
+int vga_card_set(struct vm_options *o, const char *name, unsigned card, struct error *err)
+{
+    if (o->vga_device_given || (o->vga_given && o->config.has_vga))
+        return error_set(err, "-device %s: there is a graphic card already; one is all in this version", name);
+    o->config.has_vga = o->vga_given = o->vga_device_given = true;
+    o->config.vga.card = card;
+    return 0;
+}
+
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
     const char *name = l->pair[0].value;
@@ -109,10 +121,7 @@ int device_vga(struct vm_options *o, const char *arg, const struct option_list *
     const struct option_key *keys = bochs ? bochs_display_keys : vga_keys;
 
     if (option_list_wants_help(l)) return keys_show(o, name, keys);
-    if (o->vga_device_given || (o->vga_given && o->config.has_vga))
-        return error_set(err, "-device %s: there is a graphic card already; one is all in this version", name);
-    o->config.has_vga = o->vga_given = o->vga_device_given = true;
-    o->config.vga.is_bochs_display = bochs;
+    if (vga_card_set(o, name, bochs ? VGA_CARD_BOCHS : VGA_CARD_STD, err) < 0) return -1;
     return option_list_apply(l, arena_format(o->arena, "-device %s", name), keys, o, err);
 }
 

@@ -129,7 +129,7 @@ static const struct row rows[] = {
     { "L", "DIR", "look for firmware here first", option_firmware_dir },
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
     { "display", "sdl[,full-screen=on]|web[=[ADDR:]PORT]|vnc=ADDRESS|none", "where the screen is shown: in a window (the default on a desktop), in a browser (the URL is printed), to VNC clients, nowhere", option_display },
-    { "vga", "std|none", "graphic card", option_vga },
+    { "vga", "std|virtio|none", "graphic card", option_vga },
     { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
     { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },

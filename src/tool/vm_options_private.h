@@ -28,8 +28,12 @@ int object_tls(struct vm_options *o, const struct option_list *l, struct error *
 int vnc_finish(struct vm_options *o, struct error *err);
 void vm_tls_free(struct vm_options *o);
 int device_vga(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
+int device_gpu(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);   /* vm_gpu.c */
+/* The machine's graphic card (an enum of vga_settings), named by -device. */
+int vga_card_set(struct vm_options *o, const char *name, unsigned card, struct error *err);
 /* "vgamem_mb=32" of -global VGA.vgamem_mb=32. */
 int global_vga(struct vm_options *o, const char *property, struct error *err);
+int global_gpu(struct vm_options *o, const char *property, struct error *err);
 /* vm_usb.c */
 option_fn option_usb, option_usbdevice;
 int device_usb(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);

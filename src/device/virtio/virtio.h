@@ -15,7 +15,7 @@ enum { VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DR
 enum { VIRTIO_NO_VECTOR = 0xffff, VIRTIO_QUEUES_MAX = 1024, VIRTIO_CONFIG_MAX = 256 };
 /* Device types (section 5). */
 enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_BALLOON = 5, VIRTIO_SCSI = 8,
-                   VIRTIO_9P = 9, VIRTIO_INPUT = 18, VIRTIO_VSOCK = 19 };
+                   VIRTIO_9P = 9, VIRTIO_GPU = 16, VIRTIO_INPUT = 18, VIRTIO_VSOCK = 19 };
 
 struct error;
 struct virtio;
