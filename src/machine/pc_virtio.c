@@ -166,6 +166,17 @@ static struct virtio *input_create(struct machine *m, struct virtio_device_confi
     return virtio_input_new(&c, err);
 }
 
+static struct virtio *vsock_create(struct machine *m, struct virtio_device_config *d, struct error *err)
+{
+    struct virtio_vsock_config c = d->vsock;
+
+    c.memory = m->memory;
+    c.id = d->id;
+    c.options = d->options;
+    if (!d->has_vectors) d->pci.vectors = 4;
+    return virtio_vsock_new(&c, err);
+}
+
 static struct virtio *virtio_create(struct machine *m, struct virtio_device_config *d, struct error *err)
 {
     switch (d->kind) {
@@ -176,6 +187,7 @@ static struct virtio *virtio_create(struct machine *m, struct virtio_device_conf
     case VIRTIO_KIND_NET: return net_create(m, d, err);
     case VIRTIO_KIND_9P: return share_create(m, d, err);
     case VIRTIO_KIND_INPUT: return input_create(m, d, err);
+    case VIRTIO_KIND_VSOCK: return vsock_create(m, d, err);
     case VIRTIO_KIND_BALLOON: return balloon_create(m, d, err);
     }
     return NULL;

@@ -13,10 +13,11 @@
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
+#include "device/virtio/virtio_vsock.h"
 #include "machine/net_config.h"
 
 enum virtio_kind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_SERIAL, VIRTIO_KIND_BALLOON, VIRTIO_KIND_SCSI, VIRTIO_KIND_NET, VIRTIO_KIND_9P,
-                   VIRTIO_KIND_INPUT };
+                   VIRTIO_KIND_INPUT, VIRTIO_KIND_VSOCK };
 
 struct virtio_device_config {
     enum virtio_kind kind;
@@ -34,6 +35,7 @@ struct virtio_device_config {
     struct virtio_9p_config share;     /* 9p */
     struct virtio_gpu_config gpu;      /* of the graphic card, which has a place of its own */
     struct virtio_input_config input;
+    struct virtio_vsock_config vsock;
     struct virtio_net_config net;
     struct nic_common nic;             /* net: the rest of it */
     const char *chardev[VIRTIO_CONSOLE_PORTS_MAX];   /* what each port is connected to, as in -serial */

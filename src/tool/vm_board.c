@@ -420,6 +420,8 @@ static const struct {
     { "virtio-net", "PCI", "another name for virtio-net-pci", device_virtio },
     { "virtio-net-pci-transitional", "PCI", "likewise", device_virtio },
     { "virtio-net-pci-non-transitional", "PCI", "without the legacy interface", device_virtio },
+    { "virtio-vsock-pci", "PCI", "sockets between host and guest", device_virtio },
+    { "virtio-vsock", "PCI", "another name for virtio-vsock-pci", device_virtio },
     { "virtio-keyboard-pci", "PCI", "virtio keyboard", device_virtio },
     { "virtio-keyboard", "PCI", "another name for virtio-keyboard-pci", device_virtio },
     { "virtio-mouse-pci", "PCI", "virtio mouse", device_virtio },
@@ -457,10 +459,11 @@ static int device_help(void)
     return VM_OPTIONS_HELP_SHOWN;
 }
 
+#define VSOCK_INSTEAD "use virtio-vsock-pci,guest-cid=N,path=SOCKET: the host's programs connect to a Unix socket instead of AF_VSOCK"
 /* Devices that people ask for and this version has not, and what comes nearest. */
 static const struct { const char *name, *instead; } devices_later[] = {
-    { "vhost-vsock-pci", "for bytes between host and guest use virtserialport on a socket chardev" },
-    { "vhost-vsock-pci-non-transitional", "for bytes between host and guest use virtserialport on a socket chardev" },
+    { "vhost-vsock-pci", VSOCK_INSTEAD }, { "vhost-vsock-pci-non-transitional", VSOCK_INSTEAD }, { "vhost-vsock-pci-transitional", VSOCK_INSTEAD },
+    { "vhost-user-vsock-pci", VSOCK_INSTEAD },
     { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
     { "virtio-vga-gl", "use virtio-vga" }, { "virtio-gpu-gl-pci", "use virtio-gpu-pci" },
     { "virtio-input-host-pci", "use virtio-keyboard-pci and virtio-tablet-pci" }, { "vhost-user-input-pci", "use virtio-keyboard-pci and virtio-tablet-pci" },

@@ -454,6 +454,7 @@ static const struct {
     { "virtio-scsi-pci", "|virtio-scsi|virtio-scsi-pci-transitional|virtio-scsi-pci-non-transitional|", VIRTIO_KIND_SCSI, scsi_keys },
     { "virtio-net-pci", "|virtio-net|virtio-net-pci-transitional|virtio-net-pci-non-transitional|", VIRTIO_KIND_NET, virtio_net_keys },
     { "virtio-9p-pci", "|virtio-9p|virtio-9p-pci-transitional|virtio-9p-pci-non-transitional|", VIRTIO_KIND_9P, virtio_9p_keys },
+    { "virtio-vsock-pci", "|virtio-vsock|", VIRTIO_KIND_VSOCK, virtio_vsock_keys },
     { "virtio-keyboard-pci", "|virtio-keyboard|", VIRTIO_KIND_INPUT, virtio_keyboard_keys },
     { "virtio-mouse-pci", "|virtio-mouse|", VIRTIO_KIND_INPUT, virtio_pointer_keys },
     { "virtio-tablet-pci", "|virtio-tablet|", VIRTIO_KIND_INPUT, virtio_pointer_keys },
@@ -495,6 +496,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     if (r.d.kind == VIRTIO_KIND_INPUT) virtio_input_begin(kinds[k].name, &r.d);
     if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;
     if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
+    if (r.d.kind == VIRTIO_KIND_VSOCK && virtio_vsock_check(o, &r.d, err) < 0) return error_prefix(err, "%s", what);
     if (r.d.kind == VIRTIO_KIND_BLK && !r.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
     return virtio_request_add(o, &r, err);
 }

@@ -58,6 +58,9 @@ extern const struct option_key virtio_9p_keys[];      /* vm_share.c */
 extern const struct option_key virtio_keyboard_keys[], virtio_pointer_keys[];     /* vm_input.c */
 /* Which of the three it is. */
 void virtio_input_begin(const char *name, struct virtio_device_config *d);
+extern const struct option_key virtio_vsock_keys[];   /* vm_vsock.c */
+/* Is everything there, and different from the other ones'? */
+int virtio_vsock_check(const struct vm_options *o, const struct virtio_device_config *d, struct error *err);
 /* One more virtio device. */
 int virtio_request_add(struct vm_options *o, const struct virtio_request *r, struct error *err);
 

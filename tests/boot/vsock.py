@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vsock.py --vmm CMD --guests DIR --program PROGRAM   Sockets between programs of the host and of a Linux guest, by Linux' driver.
+
+Megabytes from either side to the other, in connections that either begins, each half closed before the answer; a hundred at once; ports where nobody
+listens; a guest that does not read; a guest that ends. Every byte is checked on its way. In two kinds of ring.
+
+What this machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import os
+import re
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from boot import Failure                                       # noqa: E402
+from cpio import Skip                                          # noqa: E402
+from virtio import BAD, MIB, Guest, finish                     # noqa: E402
+
+# Repeats every MiB.
+PATTERN = bytes((i * 167 + (i >> 12) * 13 + 7) & 255 for i in range(MIB)) * 2
+SCRIPT = '''
+/vsock serve 5000 &
+/vsock serve 5001 2 &
+sleep 1
+echo BEGIN; read line
+/vsock connect 6000 3 3000000 2500000
+/vsock connect 6000 100 20000 30000
+/vsock refused 2 7777
+/vsock refused 9 6000
+echo GUEST-DONE; read line
+'''
+
+
+def connect(path, port):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(path)
+    s.sendall(b'CONNECT %d\n' % port)
+    line = b''
+    while not line.endswith(b'\n'):
+        byte = s.recv(1)
+        if not byte:
+            s.close()
+            return None
+        line += byte
+    if not re.fullmatch(rb'OK \d+\n', line):
+        raise Failure(f'the device says {line!r}')
+    return s
+
+
+def pieces(size):
+    for at in range(0, size, 65536):
+        start = at % MIB
+        yield PATTERN[start:start + min(65536, size - at)]
+
+
+def send_all(s, size):
+    for piece in pieces(size):
+        s.sendall(piece)
+
+
+def take_all(s, size, what):
+    at = 0
+    while True:
+        data = s.recv(65536)
+        if not data:
+            break
+        start = at % MIB
+        if data != PATTERN[start:start + len(data)]:
+            raise Failure(f'{what}: a wrong byte behind {at}')
+        at += len(data)
+    if at != size:
+        raise Failure(f'{what}: {at} bytes, not {size}')
+
+
+def ask(path, port, up, down):
+    """The host begins."""
+    s = connect(path, port)
+    if not s:
+        raise Failure(f'nobody listens on port {port} of the guest')
+    s.sendall(struct.pack('<QQ', up, down))
+    send_all(s, up)
+    s.shutdown(socket.SHUT_WR)
+    take_all(s, down, 'the guest answers')
+    s.close()
+
+
+def answer(s, failures):
+    """The guest began."""
+    try:
+        s.settimeout(60)
+        head = b''
+        while len(head) < 16:
+            data = s.recv(16 - len(head))
+            if not data:
+                raise Failure('the guest ends before it has said how much')
+            head += data
+        up, down = struct.unpack('<QQ', head)
+        take_all(s, up, 'the guest sends')
+        send_all(s, down)
+    except (Failure, OSError) as why:
+        failures.append(str(why))
+    finally:
+        s.close()
+
+
+def serve(path, failures):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(128)
+
+    def run():
+        while True:
+            try:
+                s, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(s, failures), daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
+    return listener
+
+
+def together(count, call, *args):
+    failures = []
+
+    def run():
+        try:
+            call(*args)
+        except (Failure, OSError) as why:
+            failures.append(str(why))
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failures:
+        raise Failure(f'{len(failures)} of {count}: {failures[0]}')
+
+
+def slow_reader(m, path):
+    """What a guest does not read stays here: the host's program is held up, not the machine's memory filled."""
+    s = connect(path, 5001)
+    s.setblocking(False)
+    sent = 0
+    s.send(struct.pack('<QQ', 32 * MIB, 1))
+    try:
+        while sent < 32 * MIB:
+            sent += s.send(PATTERN[sent % MIB:sent % MIB + 65536])
+            if sent > 8 * MIB:
+                m.fail(f'{sent} bytes go to a guest that reads none')
+    except BlockingIOError:
+        pass
+    s.settimeout(60)
+    while sent < 32 * MIB:
+        sent += s.send(PATTERN[sent % MIB:sent % MIB + min(65536, 32 * MIB - sent)])
+    s.shutdown(socket.SHUT_WR)
+    take_all(s, 1, 'the slow guest answers')
+
+
+def session(a, options):
+    path, failures = os.path.join(a.dir, 'v'), []
+    listener = serve(path + '_6000', failures)
+    with Guest(a, ['vmw_vsock_virtio_transport'], SCRIPT, ['-device', f'virtio-vsock-pci,guest-cid=42,path={path}' + options], {'vsock': a.program}, seconds=150, cpus=2) as m:
+        while not os.path.exists(path) and time.time() < m.deadline:
+            time.sleep(0.02)
+        early = connect(path, 5000)
+        if early:
+            m.fail('a connection before there is a driver')
+        m.serial('BEGIN', BAD)
+        start = time.time()
+        ask(path, 5000, 24 * MIB, 1)
+        to_guest = time.time() - start
+        ask(path, 5000, 1, 24 * MIB)
+        to_host = time.time() - start - to_guest
+        together(100, ask, path, 5000, 30000, 20000)
+        if connect(path, 9999):
+            m.fail('somebody listens on port 9999 of the guest')
+        slow_reader(m, path)
+        held = connect(path, 5000)
+        m.send('\n')
+        m.serial('VSOCK-DONE 3 of 6000, 0 bad', BAD)
+        m.serial('VSOCK-DONE 100 of 6000, 0 bad', BAD)
+        m.serial('VSOCK-REFUSED Connection reset', BAD)
+        m.serial('VSOCK-REFUSED Connection reset', BAD)
+        m.serial('GUEST-DONE', BAD)
+        if failures:
+            m.fail(f'{len(failures)} connections of the guest failed: {failures[0]}')
+        left = re.search(r'CID 42, socket \S+, (\d+) connections', m.command('info qtree -v'))
+        if not left or left.group(1) != '1':
+            m.fail(f'connections are left: {left and left.group(0)}')
+        m.send('\n')
+        finish(m)
+        if held.recv(1):
+            m.fail('a connection says something when its guest is gone')
+    listener.close()
+    os.unlink(path + '_6000')
+    if os.path.exists(path):
+        raise Failure('the socket is still there')
+    return f'{24 / to_guest:.0f} MiB/s to the guest, {24 / to_host:.0f} MiB/s to the host'
+
+
+def run(a):
+    return f'split rings, MSI-X: {session(a, "")}; packed, INTx: {session(a, ",packed=on,vectors=0,event_idx=off")}'
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--vmm', required=True)
+    p.add_argument('--guests', required=True)
+    p.add_argument('--program', required=True)
+    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
+    a = p.parse_args()
+    a.log = None
+    start = time.time()
+    with tempfile.TemporaryDirectory(prefix='ospite-vsock-') as a.dir:
+        try:
+            print(f'PASS vsock: {run(a)} [{time.time() - start:.1f} s]')
+        except Skip as why:
+            print(f'SKIP vsock: {why}')
+            sys.exit(77)
+        except (Failure, OSError) as why:
+            print(f'FAIL vsock [{time.time() - start:.1f} s]: {why}')
+            sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
