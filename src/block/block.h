@@ -50,6 +50,9 @@ struct block_open_options {
 struct block_node *block_open(const struct block_open_options *o, struct error *err);
 /* Waits for requests, flushes, closes, releases locks. */
 void block_close(struct block_node *n);
+/* Waits, flushes and lets go of the image, but the node stays: from now on all requests fail with ENOMEDIUM. The size stays. */
+void block_abandon(struct block_node *n);
+bool block_is_abandoned(const struct block_node *n);
 /* Writes what the image holds into its backing file and empties it; the main thread, while nobody sends requests. 0, or -1 with *err: then
  * the image still has all of it. */
 int block_commit(struct block_node *n, struct error *err);

@@ -163,6 +163,8 @@ const char *block_format_names(void);
 /* What a file looks like to a person ("qcow2", "VMDK", "raw", ...). */
 const char *block_format_looks_like(const uint8_t *head, size_t length);
 
+/* open.c: flushes and lets go of the format's state, its file and its backing file; nothing may be in flight. */
+void block_node_image_close(struct block_node *n);
 /* open.c: notes the secret that an image was opened with. */
 void block_node_key_note(struct block_node *n, const char *id);
 

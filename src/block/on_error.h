@@ -24,6 +24,7 @@ static inline enum block_error_action block_error_action(const struct block_erro
     enum block_error_action a = is_read ? p->read : p->write;
 
     if (a == BLOCK_ERROR_ENOSPC) a = result == -ENOSPC ? BLOCK_ERROR_STOP : BLOCK_ERROR_REPORT;
+    if (result == -ENOMEDIUM) a = BLOCK_ERROR_REPORT;    /* the image was taken away; waiting does not bring it back */
     if (a == BLOCK_ERROR_STOP && !p->stop) a = BLOCK_ERROR_REPORT;
     if (result && p->tell) p->tell(p->opaque, is_read, -result, a);
     if (a == BLOCK_ERROR_STOP) p->stop(p->opaque, is_read, -result);

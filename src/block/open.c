@@ -242,17 +242,25 @@ struct block_node *block_open(const struct block_open_options *o, struct error *
     return top;
 }
 
+void block_node_image_close(struct block_node *n)
+{
+    if (!n->readonly)
+        n->format->flush(n);
+    n->format->close(n);
+    if (n->file)
+        n->file->ops->close(n->file);
+    block_close(n->backing);
+    n->file = NULL;
+    n->backing = NULL;
+}
+
 void block_close(struct block_node *n)
 {
     if (!n)
         return;
     if (n->queue)
         block_queue_close(n->queue);
-    if (!n->readonly)
-        n->format->flush(n);
-    n->format->close(n);
-    n->file->ops->close(n->file);
-    block_close(n->backing);
+    block_node_image_close(n);
     free(n->key_secret);
     free(n->filename);
     free(n);

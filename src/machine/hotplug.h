@@ -23,7 +23,10 @@ int machine_device_add(struct machine *m, const char *text, struct error *err); 
 int machine_device_del(struct machine *m, const char *id, struct error *err);
 /* -drive with if=none. It goes with the device that uses it. */
 int machine_drive_add(struct machine *m, const char *text, struct error *err);        /* "if=none,id=d,file=a.qcow2" */
-int machine_drive_del(struct machine *m, const char *id, struct error *err);          /* refused while a device uses it */
+/* While a device uses it, that stays without its image, and its id is free. */
+int machine_drive_del(struct machine *m, const char *id, struct error *err);
+/* i as machine_drive has it. The guest is told where its device can. */
+int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err);
 /* -blockdev. It stays when its device goes; the second is refused while a device or another node uses it. */
 int machine_blockdev_add(struct machine *m, const char *text, struct error *err);     /* {"driver":"raw","node-name":"n","file":"p"} */
 int machine_blockdev_del(struct machine *m, const char *name, struct error *err);

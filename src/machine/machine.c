@@ -412,7 +412,7 @@ struct block_node *machine_drive(struct machine *m, unsigned i)
 {
     int n = machine_drive_place(m, i);
 
-    return n < 0 ? NULL : m->drive[n];
+    return n < 0 || !m->drive[n] || block_is_abandoned(m->drive[n]) ? NULL : m->drive[n];
 }
 
 const struct drive_config *machine_drive_config(struct machine *m, unsigned i)

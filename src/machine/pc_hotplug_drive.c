@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "block/image.h"
 #include "machine/hotplug.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
@@ -13,7 +14,7 @@
 int pc_drive_find(const struct machine *m, const char *id)
 {
     for (unsigned n = 0; n < m->config.drive_count; n++)
-        if (m->config.drive[n].interface != DRIVE_IF_GONE && m->config.drive[n].id && !strcmp(m->config.drive[n].id, id)) return (int)n;
+        if (m->config.drive[n].interface != DRIVE_IF_GONE && m->config.drive[n].id && *id && !strcmp(m->config.drive[n].id, id)) return (int)n;
     return -1;
 }
 
@@ -125,9 +126,36 @@ int machine_drive_del(struct machine *m, const char *id, struct error *err)
 
     if (n < 0) return error_set(err, "there is no drive '%s'; 'info block' lists them", id);
     if (m->config.drive[n].is_node) return error_set(err, "'%s' is a node; blockdev-del removes those", id);
-    if (m->config.drive[n].interface != DRIVE_IF_NONE)
-        return error_set(err, "drive '%s' is in use; device_del removes its device, and the drive with it", id);
-    pc_drive_remove(m, (unsigned)n);
+    if (m->config.drive[n].interface == DRIVE_IF_NONE) pc_drive_remove(m, (unsigned)n);
+    else if (m->config.drive[n].interface == DRIVE_IF_PFLASH) return error_set(err, "'%s' is a flash chip; the machine cannot do without", id);
+    else {
+        if (m->drive[n]) block_abandon(m->drive[n]);
+        m->config.drive[n].id = "";
+    }
+    return 0;
+}
+
+/* The guest learns of it where its device has a way to tell; at IDE and USB when it asks again. */
+static void size_tell(struct machine *m, unsigned n)
+{
+    for (unsigned i = 0; i < m->config.virtio_count; i++) {
+        const struct virtio_device_config *c = &m->config.virtio[i];
+
+        if (!m->virtio[i]) continue;
+        if (c->kind == VIRTIO_KIND_BLK && c->drive == n) virtio_blk_resized(virtio_pci_device(m->virtio[i]));
+        for (unsigned unit = 0; c->kind == VIRTIO_KIND_SCSI && unit < c->scsi.unit_count; unit++)
+            if (c->scsi_drive[unit] == n) virtio_scsi_resized(virtio_pci_device(m->virtio[i]), unit);
+    }
+}
+
+int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err)
+{
+    struct block_node *node = machine_drive(m, i);
+
+    if (!node) return error_set(err, "there is no medium in '%s'", machine_drive_config(m, i)->id);
+    block_drain(node);
+    if (block_resize(node, size_bytes, BLOCK_PREALLOCATION_OFF, err) < 0) return -1;
+    size_tell(m, (unsigned)machine_drive_place(m, i));
     return 0;
 }
 

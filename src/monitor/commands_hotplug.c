@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands that add and remove devices, drives and networks; see machine/hotplug.h. */
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -36,6 +38,31 @@ static int cmd_drive_del(struct monitor *mon, const struct command_line *c, stru
     return machine_drive_del(mon->m, c->argv[1], err);
 }
 
+/* In MiB unless a letter stands behind it, as in qemu. */
+static int size_read(const char *text, uint64_t *size, struct error *err)
+{
+    static const char letters[] = "bkmgt";
+    char *end;
+    double n = strtod(text, &end);
+    const char *letter = *end ? strchr(letters, tolower((unsigned char)*end)) : letters + 2;
+
+    if (end == text || !letter || (*end && end[1]) || !(n > 0) || n * (double)(1ull << 10 * (letter - letters)) > (double)INT64_MAX / 2)
+        return error_set(err, "'%s' is no size; for example 20G", text);
+    *size = (uint64_t)(n * (double)(1ull << 10 * (letter - letters)));
+    return 0;
+}
+
+static int cmd_block_resize(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    uint64_t size = 0;
+
+    if (c->argc != 3) return error_set(err, "DRIVE and SIZE are wanted: block_resize disk0 20G");
+    if (size_read(c->argv[2], &size, err) < 0) return -1;
+    for (unsigned i = 0; i < machine_drive_count(mon->m); i++)
+        if (!strcmp(machine_drive_config(mon->m, i)->id, c->argv[1])) return machine_drive_resize(mon->m, i, size, err);
+    return error_set(err, "no drive '%s'; 'info block' lists them", c->argv[1]);
+}
+
 static int cmd_netdev_add(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     if (c->argc < 2) return error_set(err, "TYPE,id=ID[,PROP=V...] is wanted, as for -netdev");
@@ -52,7 +79,8 @@ const struct command hotplug_commands[] = {
     { "device_add", "NAME[,PROP=V...]", "add a device, as -device does: virtio-blk-pci,drive=ID,id=ID", cmd_device_add, NULL },
     { "device_del", "ID", "ask the guest to let go of a device, which then goes", cmd_device_del, NULL },
     { "drive_add", "[ADDR] if=none,id=ID,file=FILE[,PROP=V...]", "add a drive for device_add, as -drive does", cmd_drive_add, NULL },
-    { "drive_del", "ID", "close a drive that no device uses", cmd_drive_del, NULL },
+    { "drive_del", "ID", "close a drive; a device that uses it stays, and gets errors", cmd_drive_del, NULL },
+    { "block_resize", "DRIVE SIZE[K|M|G|T]", "give a drive another size (in MiB without a letter); the guest is told", cmd_block_resize, NULL },
     { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
     { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
     { NULL, NULL, NULL, NULL, NULL },

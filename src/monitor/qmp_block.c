@@ -7,6 +7,7 @@
 #include "block/block.h"
 #include "block/image.h"
 #include "block/option.h"
+#include "machine/hotplug.h"
 #include "monitor/peek.h"
 #include "monitor/qmp_private.h"
 
@@ -241,6 +242,34 @@ static int drive_of(struct machine *m, json_t *args, struct qmp_error *err)
     }
     qmp_no_device(err, name);
     return -1;
+}
+
+/* What 'device' and 'node-name' of args mean, in this order; -1 with *err. */
+static int node_of(struct machine *m, json_t *args, struct qmp_error *err)
+{
+    const char *device = qmp_string(args, "device"), *name = qmp_string(args, "node-name");
+
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const struct drive_config *d = machine_drive_config(m, i);
+        json_t *own = node_name(m, i, 0);
+        bool found = name && !strcmp(json_string_value(own), name);
+
+        json_decref(own);
+        if (found || (device && !d->is_node && *d->id && !strcmp(d->id, device))) return (int)i;
+    }
+    qmp_fail(err, QMP_GENERIC, "Cannot find device='%.200s' nor node-name='%.200s'", device ? device : "", name ? name : "");
+    return -1;
+}
+
+json_t *qmp_block_resize(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    int64_t size = qmp_int(args, "size", 0);
+    int i = node_of(m, args, err);
+
+    if (i < 0) return NULL;
+    if (size < 0) return qmp_fail(err, QMP_GENERIC, "Parameter 'size' expects a >0 size");
+    return qmp_result(machine_drive_resize(m, (unsigned)i, (uint64_t)size, &err->error));
 }
 
 json_t *qmp_eject(struct qmp *q, json_t *args, struct qmp_error *err)

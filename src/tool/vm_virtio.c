@@ -318,9 +318,11 @@ static int set_queue_size_scsi(void *t, const char *v, struct error *err)
 
 static int set_hotplug(void *t, const char *v, struct error *err) { return virtio_set_negated("hotplug", v, &of(t)->d.scsi.no_hotplug, err); }
 
+static int set_param_change(void *t, const char *v, struct error *err) { return virtio_set_negated("param_change", v, &of(t)->d.scsi.no_param_change, err); }
+
 static const struct option_key scsi_keys[] = {
     { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", set_hotplug, NULL },
-    { "param_change", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
+    { "param_change", set_param_change, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 static struct unit_request *unit_of(void *t) { return t; }

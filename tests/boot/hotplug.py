@@ -8,6 +8,7 @@ busy        removed in the middle of writes, by the monitor and by the guest alo
             device is leaving, a guest that never lets go
 nodes       -blockdev and -device in JSON, as libvirt writes them
 qmp         nodes that come and go by QMP, below disks that do; what is in use stays
+live        disks whose size changes, and that lose their image, under writers
 usb         sticks, keyboards, mice, tablets and hubs on UHCI and xHCI, a stick removed under a writer
 order       bootindex= of what came: the next reset starts it
 kinds       entropy source, balloon, shared folder
@@ -255,7 +256,7 @@ REFUSED = (
     ('device_del nothing', 'not found'), ('device_del', 'wanted'), ('device_del hard', 'cannot be removed'),
     ('drive_add 0 if=none,id=used,file=%s', "id 'used'"), ('drive_add 0 if=virtio,id=y,file=%s', 'if=none'),
     ('drive_add 0 if=none,id=y,file=/nonexistent', 'nonexistent'), ('drive_add 0 if=none,id=y', 'file='), ('drive_add', 'wanted'), ('drive_add 0 id=y,nothing=1', 'nothing'),
-    ('drive_del nothing', 'no drive'), ('drive_del used', 'in use'), ('netdev_add user,id=n', "id 'n'"), ('netdev_add user', 'id='), ('netdev_add nothing,id=q', 'nothing'),
+    ('drive_del nothing', 'no drive'), ('block_resize used', 'SIZE'), ('block_resize nothing 1G', 'no drive'), ('block_resize used x', 'no size'), ('block_resize used -1', 'no size'), ('netdev_add user,id=n', "id 'n'"), ('netdev_add user', 'id='), ('netdev_add nothing,id=q', 'nothing'),
     ('netdev_add tap,id=q,ifname=this-name-is-too-long', ''), ('netdev_del n', 'in use'), ('netdev_del q', 'no network'),
 )
 
@@ -391,6 +392,57 @@ def qmp(a):
         c.close()
         end(m, shell)
     return 'a qcow2 and a raw disk put together of nodes, used, taken off, nodes deleted'
+
+
+# ---- another size, and no image any more ----
+
+def live(a):
+    """Disks on virtio and SCSI that grow and shrink while they are used, and lose their image."""
+    blk, scsi = image(a, 'blk'), os.path.join(a.dir, 'scsi')
+    if subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', scsi, '16M']).returncode:
+        raise Skip('qemu-img is missing; install qemu-utils')
+    args = ['-drive', f'file={blk},if=none,id=b,format=raw,werror=stop,rerror=stop', '-device', 'virtio-blk-pci,drive=b,id=blk', '-device', 'virtio-scsi-pci,id=s', '-drive', f'file={scsi},if=none,id=h,format=qcow2',
+            '-device', 'scsi-hd,drive=h,id=hard', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
+    with guest(a, args) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell.bad = HARD
+        shell.run('until_there /dev/vda; until_there /dev/sda; until_size() { i=0; while [ $(cat /sys/block/$1/size) != $2 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; '
+                  '[ $(cat /sys/block/$1/size) = $2 ] || echo WRONG size of $1: $(cat /sys/block/$1/size); }')
+        shell.run('for d in vda sda; do (i=0; while [ -e /tmp-stop ] || [ $i -lt 20 ]; do dd if=/dev/zero of=/dev/$d bs=64k count=64 oflag=direct 2>/dev/null; i=$((i+1)); done) & done')
+        for size in (48 * MIB, 20 * MIB + 4096, 64 * MIB):
+            ok(m, f'block_resize b {size}b')
+            c.run('block_resize', device='h', size=size)
+            shell.run(f'until_size vda {size // 512}; until_size sda {size // 512}')
+        shell.run('wait; for d in vda sda; do echo end of $d | dd of=/dev/$d bs=512 seek=131071 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG; done; sync')
+        if os.path.getsize(blk) != 64 * MIB or c.run('query-block')[0]['inserted']['image']['virtual-size'] != 64 * MIB:
+            m.fail(f'the image has {os.path.getsize(blk)} bytes')
+        if 'Error' not in m.command('drive_del nothing'):
+            m.fail('nothing was removed')
+        shell.run('for d in vda sda; do (while dd if=/dev/zero of=/dev/$d bs=64k count=64 oflag=direct 2>/dev/null; do :; done) & done; sleep 0.2')
+        for name in ('b', 'h'):
+            ok(m, f'drive_del {name}')
+        shell.run('wait')                              # their writes fail
+        shell.run('for d in vda sda; do dd if=/dev/$d of=/dev/null bs=512 count=1 iflag=direct 2>/dev/null && echo WRONG read; done')
+        if [x.get('inserted') for x in c.run('query-block')] != [None, None] or 'running' not in m.command('info status'):
+            m.fail(f'drives say {c.run("query-block")}, {m.command("info status")}')
+        for path, driver in ((blk, 'raw'), (scsi, 'qcow2')):        # they are nobody's now
+            if subprocess.run(['qemu-io', '-f', driver, '-c', 'write -q 0 512', path], stdout=subprocess.DEVNULL).returncode:
+                m.fail(f'{path} is still in use')
+        ok(m, f'drive_add 0 if=none,id=b,file={blk},format=raw', 'OK')
+        ok(m, 'device_del blk')
+        ok(m, 'device_del hard')
+        wait_for(m, 'gone', 'info qtree', 'virtio-blk')
+        got = shell.run('until_gone /sys/block/vda; until_gone /sys/block/sda')
+        ok(m, 'device_add virtio-blk-pci,drive=b,id=blk')
+        shell.run('until_there /dev/vda; dd if=/dev/vda bs=512 skip=131071 count=1 2>/dev/null | grep -q "end of vda" || echo WRONG data')
+        c.close()
+        m.send('end\n')
+        m.serial('OSPITE-DONE', HARD.replace('|WRONG', ''))           # the writers' errors are in dmesg
+        if m.end():
+            m.fail('it did not end with 0')
+    if subprocess.run(['qemu-img', 'check', '-q', scsi]).returncode:
+        raise Failure('qemu-img check')
+    return 'a virtio and a SCSI disk under writers: 48, 20, 64 MiB; then without their images, which others use'
 
 
 # ---- USB ----
@@ -533,7 +585,7 @@ def kinds(a):
     return 'entropy source, balloon and shared folder came and went twice'
 
 
-TESTS = {'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+TESTS = {'live': live, 'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
 def main():

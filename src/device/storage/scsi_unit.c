@@ -721,6 +721,8 @@ void scsi_unit_retry(struct scsi_unit *u)
     }
 }
 
+void scsi_unit_resized(struct scsi_unit *u) { u->attention = SCSI_ASC_CAPACITY; }
+
 unsigned scsi_unit_in_flight(const struct scsi_unit *u) { return u->in_flight; }
 
 /* ---- another disc ---- */

@@ -15,6 +15,7 @@ struct error;
 struct scsi_unit;
 
 enum { SCSI_CDB_BYTES = 32, SCSI_SENSE_BYTES = 18, SCSI_GOOD = 0, SCSI_CHECK_CONDITION = 2 };
+enum { SCSI_ASC_CAPACITY = 0x2a09 };       /* capacity data has changed */
 
 struct scsi_unit_config {
     struct block_node *node;             /* stays the caller's; NULL: a CD-ROM drive without a disc */
@@ -55,6 +56,8 @@ void scsi_unit_drain(struct scsi_unit *u, void (*drop)(struct scsi_request *r));
 /* Power-on values; the next command learns of it. */
 void scsi_unit_reset(struct scsi_unit *u);
 void scsi_unit_retry(struct scsi_unit *u);
+/* The node has another size: the next command learns of it. */
+void scsi_unit_resized(struct scsi_unit *u);
 unsigned scsi_unit_in_flight(const struct scsi_unit *u);
 /* CD-ROM: another disc, or none (NULL); the guest learns of it by its next command. Nothing may be in flight at the old node, which *old gets. -1 with
  * *err when the guest locked the tray and force is off: then it is told that somebody wants the disc. */

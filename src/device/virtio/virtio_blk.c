@@ -380,6 +380,12 @@ void virtio_blk_retry(struct virtio *v)
     }
 }
 
+void virtio_blk_resized(struct virtio *v)
+{
+    config_fill(of(v));
+    virtio_config_changed(v);
+}
+
 static void defaults_fill(struct virtio_blk_config *c)
 {
     if (!c->queues) c->queues = 1;

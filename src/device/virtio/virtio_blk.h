@@ -26,5 +26,7 @@ struct virtio_blk_config {
 struct virtio *virtio_blk_new(const struct virtio_blk_config *config, struct error *err);
 /* Requests that waited for room on the host are tried again. */
 void virtio_blk_retry(struct virtio *v);
+/* The node has another size. */
+void virtio_blk_resized(struct virtio *v);
 
 #endif

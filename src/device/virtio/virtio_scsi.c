@@ -20,7 +20,7 @@
 enum { QUEUE_CONTROL, QUEUE_EVENT, QUEUE_REQUEST, QUEUES_OTHER = 2 };
 enum { S_OK = 0, S_OVERRUN = 1, S_ABORTED = 2, S_BAD_TARGET = 3, S_FUNCTION_SUCCEEDED = 10, S_FUNCTION_REJECTED = 11, S_INCORRECT_LUN = 12 };
 enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
-enum { F_HOTPLUG = 1, EVENT_TRANSPORT_RESET = 1, EVENTS_MISSED = 1u << 31, REASON_RESCAN = 1, REASON_REMOVED = 2 };
+enum { F_HOTPLUG = 1, F_CHANGE = 2, EVENT_TRANSPORT_RESET = 1, EVENT_PARAM_CHANGE = 3, EVENTS_MISSED = 1u << 31, REASON_RESCAN = 1, REASON_REMOVED = 2 };
 enum { TMF_ABORT_TASK, TMF_ABORT_TASK_SET, TMF_CLEAR_ACA, TMF_CLEAR_TASK_SET, TMF_NEXUS_RESET, TMF_UNIT_RESET, TMF_QUERY_TASK, TMF_QUERY_TASK_SET };
 enum { CDB_BYTES = 32, SENSE_BYTES = 96, REPORT_LUNS = 0xa0, INQUIRY = 0x12, REPORT_BYTES = 8 + 8 * VIRTIO_SCSI_UNITS };
 
@@ -247,13 +247,13 @@ static bool control_serve(struct virtio *v, struct virtqueue *q, struct virtqueu
 /* ---- events ---- */
 
 /* The driver learns that it should look at this unit again; with no buffer to tell it, it learns that it missed something. */
-static void event_send(struct scsi *s, uint32_t event, uint32_t reason, const struct virtio_scsi_unit_config *u)
+static void event_send(struct scsi *s, unsigned feature, uint32_t event, uint32_t reason, const struct virtio_scsi_unit_config *u)
 {
     struct event e = { .reason = le32_make(reason) };
     struct virtqueue *q = &s->v.queue[QUEUE_EVENT];
     struct virtqueue_chain *c;
 
-    if (!virtio_has(&s->v, F_HOTPLUG) || !(s->v.status & VIRTIO_STATUS_DRIVER_OK)) return;
+    if (!virtio_has(&s->v, feature) || !(s->v.status & VIRTIO_STATUS_DRIVER_OK)) return;
     c = virtio_pop(&s->v, QUEUE_EVENT);
     if (!c) {
         s->event_missed = true;
@@ -282,7 +282,7 @@ int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config 
     if (!s->unit[n]) return error_set(err, "no memory for a SCSI drive");
     s->config.unit[n] = *u;
     s->config.unit_count++;
-    event_send(s, EVENT_TRANSPORT_RESET, REASON_RESCAN, u);
+    event_send(s, F_HOTPLUG, EVENT_TRANSPORT_RESET, REASON_RESCAN, u);
     return 0;
 }
 
@@ -308,12 +308,12 @@ void virtio_scsi_unit_remove(struct virtio *v, unsigned n)
         s->config.unit[i] = s->config.unit[i + 1];
     }
     s->unit[s->config.unit_count] = NULL;
-    event_send(s, EVENT_TRANSPORT_RESET, REASON_REMOVED, &gone);
+    event_send(s, F_HOTPLUG, EVENT_TRANSPORT_RESET, REASON_REMOVED, &gone);
 }
 
 static void notify(struct virtio *v, unsigned n)
 {
-    if (n == QUEUE_EVENT && of(v)->event_missed) event_send(of(v), 0, 0, NULL);
+    if (n == QUEUE_EVENT && of(v)->event_missed) event_send(of(v), virtio_has(v, F_HOTPLUG) ? F_HOTPLUG : F_CHANGE, 0, 0, NULL);
     if (n >= QUEUE_REQUEST) virtio_serve(v, n, request_serve);
     if (n != QUEUE_CONTROL) return;
     virtio_serve(v, n, control_serve);
@@ -385,10 +385,20 @@ void virtio_scsi_retry(struct virtio *v)
     for (unsigned i = 0; i < of(v)->config.unit_count; i++) scsi_unit_retry(of(v)->unit[i]);
 }
 
+/* The reason is ASC and ASCQ, in the order of the bytes. */
+void virtio_scsi_resized(struct virtio *v, unsigned n)
+{
+    struct scsi *s = of(v);
+
+    scsi_unit_resized(s->unit[n]);
+    event_send(s, F_CHANGE, EVENT_PARAM_CHANGE, SCSI_ASC_CAPACITY >> 8 | (SCSI_ASC_CAPACITY & 0xff) << 8, &s->config.unit[n]);
+}
+
 struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct error *err)
 {
     struct scsi *s = calloc(1, sizeof(*s));
     uint16_t sizes[VIRTIO_QUEUES_MAX];
+    uint64_t features = (config->no_hotplug ? 0 : BIT(F_HOTPLUG)) | (config->no_param_change ? 0 : BIT(F_CHANGE));
     bool enough = s != NULL;
 
     for (unsigned i = 0; i < config->unit_count && enough; i++) enough = (s->unit[i] = scsi_unit_new(&config->unit[i].unit)) != NULL;
@@ -399,7 +409,7 @@ struct virtio *virtio_scsi_new(const struct virtio_scsi_config *config, struct e
         for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) sizes[n] = config->queue_size;
     }
     if (!enough) error_set(err, "no memory for a SCSI adapter");
-    if (!enough || virtio_init(&s->v, &ops, config->memory, config->no_hotplug ? 0 : BIT(F_HOTPLUG), &config->options, config->queues + QUEUES_OTHER, sizes, err) < 0) {
+    if (!enough || virtio_init(&s->v, &ops, config->memory, features, &config->options, config->queues + QUEUES_OTHER, sizes, err) < 0) {
         if (s) destroy(&s->v);
         return NULL;
     }

@@ -21,6 +21,7 @@ struct virtio_scsi_config {
     struct virtio_scsi_unit_config unit[VIRTIO_SCSI_UNITS];
     unsigned unit_count;
     bool no_hotplug;                     /* drives that come and go are not reported */
+    bool no_param_change;                /* nor are drives whose size changes */
     struct virtio_options options;
 };
 /* NULL with *err. */
@@ -34,5 +35,7 @@ int virtio_scsi_disc_change(struct virtio *v, unsigned n, struct block_node *nod
 struct tray_state virtio_scsi_tray(struct virtio *v, unsigned n);
 /* Writes that waited for room on the host are tried again. */
 void virtio_scsi_retry(struct virtio *v);
+/* The node of unit number n has another size. */
+void virtio_scsi_resized(struct virtio *v, unsigned n);
 
 #endif

@@ -190,7 +190,7 @@ def main():
         ('virtio-serial-pci', [[], []], 'virtio-serial-pci', 12, 64),
         ('virtio-serial-pci with 3 ports', [[], []], 'virtio-serial-pci,max_ports=3,vectors=5', 12, 8),
         ('virtio-9p-pci', [['-fsdev', 'local,id=f,path=/tmp,security_model=none']] * 2, 'virtio-9p-pci,fsdev=f,mount_tag=shared', 8, 1),
-        ('virtio-scsi-pci', [[], []], 'virtio-scsi-pci,num_queues=2,hotplug=off,param_change=off', 36, 4),
+        ('virtio-scsi-pci', [[], []], 'virtio-scsi-pci,num_queues=2,hotplug=off', 36, 4),
         ('virtio-balloon-pci', [[], []], 'virtio-balloon-pci', 16, 3),
         ('virtio-balloon-pci with reporting', [[], []], 'virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on', 16, 4),
         # Without a network QEMU offers no offloads; gso is its bit 6, which 1.0 took away.
