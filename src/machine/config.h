@@ -36,6 +36,7 @@ struct drive_config {
     bool is_node, is_protocol;         /* a protocol's node carries others, and is a drive only for a device that is connected to it */
     const char *file_node, *backing_node;                /* names of nodes below; NULL: not given; backing "": there is none */
     const struct block_option_set *node_options;         /* its own keys */
+    const char *drive_id;              /* of a drive that got a node for its medium: the id that it has without; NULL: none */
     enum { WRITE_CACHE_AUTO, WRITE_CACHE_ON, WRITE_CACHE_OFF } write_cache;    /* write-cache= of its device; auto: as cache= has it */
 };
 struct monitor_config {

@@ -77,6 +77,11 @@ struct pci_bus *machine_pci_bus(struct machine *m);
  * with *err (not a CD-ROM drive, the guest holds the door shut and force is false, the image cannot be opened). */
 int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
                          struct error *err);
+/* The same in steps. The tray opens or shuts (a floppy drive has none: nothing happens); while it is open the medium is taken out, if there
+ * is one, or the node of this name put in. A node that was a medium stays as a node. 0, or -1 with *err. */
+int machine_tray_move(struct machine *m, unsigned i, bool open, bool force, struct error *err);
+int machine_medium_remove(struct machine *m, unsigned i, struct error *err);
+int machine_medium_insert(struct machine *m, unsigned i, const char *node, struct error *err);
 /* The tray of a drive whose medium can be changed; false: it has none. */
 bool machine_drive_tray(struct machine *m, unsigned i, bool *open, bool *locked);
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */

@@ -172,7 +172,7 @@ struct machine {
     struct device *ejected;            /* off the bus; to be freed by the main loop */
     struct machine_parser parser;
     struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO],
-        usb_memory[CONFIG_USB_DEVICES];
+        usb_memory[CONFIG_USB_DEVICES], node_memory[CONFIG_DRIVES];    /* of nodes that became media; otherwise theirs is drive_memory */
     bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
     struct boot_image *boot;
 };

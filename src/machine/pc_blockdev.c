@@ -131,6 +131,77 @@ bool pc_node_is_used(const struct machine *m, const char *name)
     return false;
 }
 
+/* ---- nodes as media ---- */
+
+/* What makes a node of a drive; NULL: nothing does. */
+static void node_copy(struct drive_config *to, const struct drive_config *from)
+{
+    static const struct drive_config none = { .open.readonly = true };
+
+    if (!from) from = &none;
+    to->id = from->id;
+    to->open = from->open;
+    to->is_node = from->is_node;
+    to->is_protocol = from->is_protocol;
+    to->file_node = from->file_node;
+    to->backing_node = from->backing_node;
+    to->node_options = from->node_options;
+}
+
+static void memory_move(struct machine_memory *to, struct machine_memory *from)
+{
+    *to = *from;
+    *from = (struct machine_memory){ NULL, NULL };
+}
+
+int pc_node_part(struct machine *m, unsigned n, struct error *err)
+{
+    int k = pc_drive_place(m, "", err);
+    struct drive_config *d = &m->config.drive[n];
+
+    if (k < 0) return -1;
+    m->config.drive[k] = (struct drive_config){ .interface = DRIVE_IF_NONE, .on_write_error = BLOCK_ERROR_ENOSPC };
+    node_copy(&m->config.drive[k], d);
+    m->config.drive_count = MAX(m->config.drive_count, (unsigned)k + 1);
+    m->drive[k] = m->drive[n];
+    m->drive[n] = NULL;
+    if (m->node_memory[n].free) memory_move(&m->drive_memory[k], &m->node_memory[n]);
+    else if (!d->drive_id) memory_move(&m->drive_memory[k], &m->drive_memory[n]);
+    node_copy(d, NULL);
+    d->id = d->drive_id ? d->drive_id : "";
+    d->drive_id = NULL;
+    if (!m->config.drive[k].is_protocol) return 0;
+    block_close(m->drive[k]);
+    m->drive[k] = NULL;
+    return 0;
+}
+
+int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *err)
+{
+    struct drive_config *d = &m->config.drive[n], *node;
+    int k = pc_drive_find(m, name);
+
+    if (k < 0 || !m->config.drive[k].is_node) return error_set(err, "Node '%s' not found", name);
+    node = &m->config.drive[k];
+    if (node->interface != DRIVE_IF_NONE || pc_node_is_used(m, name)) return error_set(err, "Node '%s' is already in use", name);
+    if (node->is_protocol) {
+        node->interface = d->interface;                /* so that it is opened for good */
+        if (pc_node_open(m, (unsigned)k, err) < 0) {
+            node->interface = DRIVE_IF_NONE;
+            return -1;
+        }
+    }
+    d->drive_id = *d->id ? d->id : NULL;
+    node_copy(d, node);
+    m->drive[n] = m->drive[k];
+    m->drive[k] = NULL;
+    memory_move(&m->node_memory[n], &m->drive_memory[k]);
+    *node = (struct drive_config){ .interface = DRIVE_IF_GONE };
+    return 0;
+}
+
+/* ---- what comes and goes ---- */
+
 static int node_check(const struct machine *m, const struct drive_config *d, struct error *err)
 {
     if (!d->file_node || !pc_node_is_used(m, d->file_node)) return 0;

@@ -206,6 +206,7 @@ void pc_hotplug_memory_free(struct machine *m)
     for (unsigned i = 0; i < ARRAY_SIZE(m->netdev_memory); i++) machine_memory_free(&m->netdev_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->usb_memory); i++) machine_memory_free(&m->usb_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->drive_memory); i++) {
+        machine_memory_free(&m->node_memory[i]);
         machine_memory_free(&m->unit_memory[i]);
         machine_memory_free(&m->drive_memory[i]);
     }

@@ -72,6 +72,12 @@ static void node_release(struct machine *m, unsigned n)
     d->on_write_error = BLOCK_ERROR_ENOSPC;
     d->write_cache = WRITE_CACHE_AUTO;
     d->boot_rank = 0;
+    if (m->node_memory[n].free) {                       /* the drive is gone, the node has what was its */
+        machine_memory_free(&m->drive_memory[n]);
+        m->drive_memory[n] = m->node_memory[n];
+        m->node_memory[n] = (struct machine_memory){ NULL, NULL };
+    }
+    d->drive_id = NULL;
     if (!d->is_protocol) return;
     block_close(m->drive[n]);
     m->drive[n] = NULL;

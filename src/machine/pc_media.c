@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Media that are changed while the machine runs: discs of CD-ROM drives at IDE, Serial ATA and SCSI, floppy disks. A new image is opened
- * before the old one goes, so what cannot be opened changes nothing.
+ * Media that are changed while the machine runs: discs of CD-ROM drives at IDE, Serial ATA, SCSI and USB, floppy disks. A new image is opened
+ * before the old one goes, so what cannot be opened changes nothing. A drive's medium is an image of its own, or a node (pc_blockdev.c).
  */
 #include "base/bits.h"
 #include "base/error.h"
 #include "device/storage/ahci.h"
 #include "device/storage/fdc.h"
 #include "device/storage/ide.h"
+#include "device/usb/storage.h"
 #include "machine/pc_private.h"
 
 /* The adapter of a SCSI drive, and its number there. NULL: the drive is at none. */
@@ -33,12 +34,26 @@ static bool is_removable(struct machine *m, const struct drive_config *d, unsign
     case DRIVE_IF_IDE: return m->ide != NULL;
     case DRIVE_IF_AHCI: return m->ahci[d->ahci] != NULL;
     case DRIVE_IF_SCSI: return scsi_find(m, n, &unit) != NULL;
+    case DRIVE_IF_USB: return pc_usb_of_drive(m, n) != NULL;
     default: return false;
     }
 }
 
-static int medium_put(struct machine *m, const struct drive_config *d, unsigned n, struct block_node *node, bool force, struct block_node **old,
-                      struct error *err)
+/* What is not at IDE, and no floppy drive. */
+static struct scsi_unit *unit_of(struct machine *m, const struct drive_config *d, unsigned n)
+{
+    struct virtio *scsi;
+    unsigned unit = 0;
+
+    if (d->interface == DRIVE_IF_AHCI) return ahci_unit(m->ahci[d->ahci], (unsigned)d->index);
+    if (d->interface == DRIVE_IF_USB) return usb_storage_unit((struct usb_device *)(uintptr_t)pc_usb_of_drive(m, n));
+    scsi = scsi_find(m, n, &unit);
+    return virtio_scsi_unit(scsi, unit);
+}
+
+/* All at once: tray, old medium, new one. */
+static int medium_change(struct machine *m, const struct drive_config *d, unsigned n, struct block_node *node, bool force, struct block_node **old,
+                         struct error *err)
 {
     struct virtio *scsi;
     unsigned unit = 0;
@@ -47,44 +62,167 @@ static int medium_put(struct machine *m, const struct drive_config *d, unsigned 
     case DRIVE_IF_FLOPPY: return fdc_disk_change(m->fdc, (unsigned)d->index, node, old, err);
     case DRIVE_IF_IDE: return ide_cdrom_change(m->ide, (unsigned)d->index, node, force, old, err);
     case DRIVE_IF_AHCI: return ahci_disc_change(m->ahci[d->ahci], (unsigned)d->index, node, force, old, err);
+    case DRIVE_IF_USB: return scsi_unit_disc_change(unit_of(m, d, n), node, force, old, err);
     default:
         scsi = scsi_find(m, n, &unit);
         return virtio_scsi_disc_change(scsi, unit, node, force, old, err);
     }
 }
 
-int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force,
-                         struct error *err)
+/* While the tray is open. */
+static int medium_put(struct machine *m, const struct drive_config *d, unsigned n, struct block_node *node, struct error *err)
 {
-    const struct drive_config *d = machine_drive_config(m, i);
-    struct block_node *node = NULL, *old = NULL;
-    int n = machine_drive_place(m, i);
+    struct block_node *old;
+    unsigned unit = 0;
 
-    if (!d) return error_set(err, "there is no such drive");
-    if (!is_removable(m, d, (unsigned)n)) return error_set(err, "'%s' is not a CD-ROM or floppy drive; its medium cannot be changed", d->id ? d->id : "drive");
-    if (options && !(node = block_open(options, err))) return -1;
-    if (m->drive[n]) block_drain(m->drive[n]);
-    if (medium_put(m, d, (unsigned)n, node, force, &old, err) < 0) {
-        if (node) block_close(node);
-        return -1;
+    switch (d->interface) {
+    case DRIVE_IF_FLOPPY: return fdc_disk_change(m->fdc, (unsigned)d->index, node, &old, err);
+    case DRIVE_IF_IDE: ide_disc_put(m->ide, (unsigned)d->index, node); return 0;
+    case DRIVE_IF_AHCI: ahci_disc_put(m->ahci[d->ahci], (unsigned)d->index, node); return 0;
+    case DRIVE_IF_SCSI: {
+        struct virtio *scsi = scsi_find(m, n, &unit);
+
+        virtio_scsi_disc_put(scsi, unit, node);
+        return 0;
     }
-    m->drive[n] = node;
-    if (old) block_close(old);
-    return 0;
+    default: scsi_unit_disc_put(unit_of(m, d, n), node); return 0;
+    }
+}
+
+/* ---- trays ---- */
+
+static void moved_tell(void *opaque, bool open)
+{
+    struct drive_owner *o = opaque;
+    const struct drive_config *d = &o->m->config.drive[o->drive];
+    const char *id = d->is_node ? d->drive_id : d->id;
+
+    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", d->device_id ? d->device_id : "", "tray-open", open));
+}
+
+struct tray_watch pc_tray_watch(struct machine *m, unsigned drive)
+{
+    m->drive_owner[drive] = (struct drive_owner){ m, drive };
+    return (struct tray_watch){ moved_tell, &m->drive_owner[drive] };
 }
 
 bool machine_drive_tray(struct machine *m, unsigned i, bool *open, bool *locked)
 {
     const struct drive_config *d = machine_drive_config(m, i);
-    unsigned n = (unsigned)machine_drive_place(m, i), unit = 0;
-    struct tray_state t = { false, false };
+    unsigned n = (unsigned)machine_drive_place(m, i);
+    struct tray_state t;
 
     if (!d || !is_removable(m, d, n)) return false;
     if (d->interface == DRIVE_IF_IDE) t = ide_tray(m->ide, (unsigned)d->index);
-    if (d->interface == DRIVE_IF_AHCI) t = ahci_tray(m->ahci[d->ahci], (unsigned)d->index);
-    if (d->interface == DRIVE_IF_SCSI) t = virtio_scsi_tray(scsi_find(m, n, &unit), unit);
-    if (d->interface == DRIVE_IF_FLOPPY) t.open = !m->drive[n];
+    else if (d->interface == DRIVE_IF_FLOPPY) t = (struct tray_state){ !m->drive[n], false };
+    else t = scsi_unit_tray(unit_of(m, d, n));
     *open = t.open;
     *locked = t.locked;
     return true;
+}
+
+/* The drive at i if its medium can be changed; its place. NULL with *err. */
+static const struct drive_config *removable_find(struct machine *m, unsigned i, unsigned *n, struct error *err)
+{
+    const struct drive_config *d = machine_drive_config(m, i);
+
+    *n = (unsigned)machine_drive_place(m, i);
+    if (!d) error_set(err, "there is no such drive");
+    else if (is_removable(m, d, *n)) return d;
+    else error_set(err, "'%s' is not a CD-ROM or floppy drive; its medium cannot be changed", d->id && *d->id ? d->id : d->device_id ? d->device_id : "drive");
+    return NULL;
+}
+
+int machine_tray_move(struct machine *m, unsigned i, bool open, bool force, struct error *err)
+{
+    unsigned n;
+    const struct drive_config *d = removable_find(m, i, &n, err);
+
+    if (!d) return -1;
+    if (d->interface == DRIVE_IF_FLOPPY) return 0;
+    if (m->drive[n]) block_drain(m->drive[n]);
+    if (d->interface == DRIVE_IF_IDE) return ide_tray_move(m->ide, (unsigned)d->index, open, force, err);
+    return scsi_unit_tray_move(unit_of(m, d, n), open, force, err);
+}
+
+/* ---- media ---- */
+
+static int open_check(struct machine *m, unsigned i, struct error *err)
+{
+    const struct drive_config *d = machine_drive_config(m, i);
+    bool open = false, locked;
+
+    machine_drive_tray(m, i, &open, &locked);
+    if (open || d->interface == DRIVE_IF_FLOPPY) return 0;
+    return error_set(err, "Tray of device '%s' is not open", d->device_id ? d->device_id : d->id);
+}
+
+/* The medium has left the device: a node goes its own way, all else is closed. */
+static int medium_drop(struct machine *m, unsigned n, struct error *err)
+{
+    if (m->config.drive[n].is_node) return pc_node_part(m, n, err);
+    block_close(m->drive[n]);
+    m->drive[n] = NULL;
+    return 0;
+}
+
+int machine_medium_remove(struct machine *m, unsigned i, struct error *err)
+{
+    unsigned n;
+    const struct drive_config *d = removable_find(m, i, &n, err);
+
+    if (!d || open_check(m, i, err) < 0) return -1;
+    if (!m->drive[n]) return 0;
+    if (d->is_node && pc_drive_place(m, "", err) < 0) return -1;
+    block_drain(m->drive[n]);
+    return medium_put(m, d, n, NULL, err) < 0 ? -1 : medium_drop(m, n, err);
+}
+
+int machine_medium_insert(struct machine *m, unsigned i, const char *node, struct error *err)
+{
+    unsigned n;
+    const struct drive_config *d = removable_find(m, i, &n, err);
+
+    if (!d || open_check(m, i, err) < 0) return -1;
+    if (m->drive[n]) return error_set(err, "There already is a medium in device '%s'", d->device_id ? d->device_id : d->id);
+    if (pc_node_join(m, n, node, err) < 0) return -1;
+    if (medium_put(m, d, n, m->drive[n], err) == 0) return 0;
+    pc_node_part(m, n, NULL);
+    return -1;
+}
+
+static int medium_eject(struct machine *m, unsigned i, bool force, struct error *err)
+{
+    return machine_tray_move(m, i, true, force, err) < 0 ? -1 : machine_medium_remove(m, i, err);
+}
+
+/* A tray that was shut opens and shuts again. */
+static void change_tell(struct machine *m, unsigned n, bool was_open)
+{
+    if (m->config.drive[n].interface == DRIVE_IF_FLOPPY) return;
+    if (!was_open) moved_tell(&m->drive_owner[n], true);
+    moved_tell(&m->drive_owner[n], false);
+}
+
+int machine_drive_change(struct machine *m, unsigned i, const struct block_open_options *options, bool force, struct error *err)
+{
+    struct block_node *node = NULL, *old = NULL;
+    bool was_open = false, locked;
+    unsigned n;
+    const struct drive_config *d = removable_find(m, i, &n, err);
+
+    if (!d) return -1;
+    if (!options) return medium_eject(m, i, force, err);
+    machine_drive_tray(m, i, &was_open, &locked);
+    if (d->is_node && pc_drive_place(m, "", err) < 0) return -1;
+    if (!(node = block_open(options, err))) return -1;
+    if (m->drive[n]) block_drain(m->drive[n]);
+    if (medium_change(m, d, n, node, force, &old, err) < 0) {
+        block_close(node);
+        return -1;
+    }
+    if (m->drive[n]) medium_drop(m, n, NULL);
+    m->drive[n] = node;
+    change_tell(m, n, was_open);
+    return 0;
 }

@@ -115,7 +115,7 @@ static struct ide_drive_config drive_config(struct machine *m, unsigned i)
 
     return (struct ide_drive_config){
         .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
-        .write_cache = pc_write_cache(m, i), .on_error = pc_error_policy(m, i),
+        .write_cache = pc_write_cache(m, i), .on_error = pc_error_policy(m, i), .tray = pc_tray_watch(m, i),
     };
 }
 

@@ -87,6 +87,11 @@ void pc_drive_remove(struct machine *m, unsigned n);
 /* pc_blockdev.c */
 int pc_node_open(struct machine *m, unsigned n, struct error *err);
 bool pc_node_is_used(const struct machine *m, const char *name);
+/* The node that is drive n's medium becomes a node again, and n a drive without medium; and the other way round. 0, or -1 with *err. */
+int pc_node_part(struct machine *m, unsigned n, struct error *err);
+int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *err);
+/* pc_media.c: tells of trays. */
+struct tray_watch pc_tray_watch(struct machine *m, unsigned drive);
 
 /* Does the guest find the drive's write cache on? */
 bool pc_write_cache(const struct machine *m, unsigned drive);

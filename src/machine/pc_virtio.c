@@ -107,6 +107,7 @@ void pc_scsi_unit_fill(struct machine *m, unsigned drive, struct scsi_unit_confi
     u->write_cache = pc_write_cache(m, drive);
     if (!u->serial) u->serial = d->serial;
     u->on_error = pc_error_policy(m, drive);
+    u->tray = pc_tray_watch(m, drive);
 }
 
 static struct virtio *scsi_create(struct machine *m, struct virtio_device_config *d, struct error *err)

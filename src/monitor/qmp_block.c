@@ -111,7 +111,9 @@ static void qdev_set(json_t *b, struct machine *m, unsigned drive)
 /* What a node is connected to has no name of its own; a node that is connected to nothing is no drive. */
 static json_t *drive_name(const struct drive_config *d)
 {
-    return d->is_node ? json_string("") : qmp_text(d->id, strlen(d->id));
+    const char *id = !d->is_node ? d->id : d->drive_id ? d->drive_id : "";
+
+    return qmp_text(id, strlen(id));
 }
 
 static bool is_drive(const struct drive_config *d) { return !d->is_node || d->interface != DRIVE_IF_NONE; }
@@ -124,15 +126,15 @@ json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
         const struct drive_config *d = machine_drive_config(m, i);
         struct block_node *n = machine_drive(m, i);
-        bool removable = d->media == MEDIA_CDROM;
+        bool open = false, locked = false, removable = machine_drive_tray(m, i, &open, &locked);
         json_t *b;
 
         if (!is_drive(d)) continue;
-        b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", drive_name(d), "type", "unknown", "removable", removable, "locked", false, "io-status",
+        b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", drive_name(d), "type", "unknown", "removable", removable, "locked", locked, "io-status",
                       machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
         qdev_set(b, m, i);
         if (n) json_object_set_new(b, "inserted", node_info(m, i, n, 0));
-        if (removable) json_object_set_new(b, "tray_open", json_boolean(!n));
+        if (removable && d->interface != DRIVE_IF_FLOPPY) json_object_set_new(b, "tray_open", json_boolean(open));
         json_array_append_new(all, b);
     }
     return all;
@@ -234,10 +236,11 @@ static int drive_of(struct machine *m, json_t *args, struct qmp_error *err)
         return -1;
     }
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
-        const char *have = device ? machine_drive_config(m, i)->id : machine_drive_config(m, i)->device_id;
+        const struct drive_config *d = machine_drive_config(m, i);
+        const char *have = !device ? d->device_id : d->is_node ? d->drive_id : d->id;
         char path[160];
 
-        if (have && !strcmp(have, name)) return (int)i;
+        if (have && *have && !strcmp(have, name)) return (int)i;
         if (id && qmp_drive_path(m, i, path, sizeof(path)) == 0 && !strcmp(path, id)) return (int)i;
     }
     qmp_no_device(err, name);
@@ -272,23 +275,66 @@ json_t *qmp_block_resize(struct qmp *q, json_t *args, struct qmp_error *err)
     return qmp_result(machine_drive_resize(m, (unsigned)i, (uint64_t)size, &err->error));
 }
 
+/* The same, where it is a drive whose medium can be changed. */
+static int removable_of(struct machine *m, json_t *args, struct qmp_error *err)
+{
+    int i = drive_of(m, args, err);
+    bool open, locked;
+
+    if (i < 0 || machine_drive_tray(m, (unsigned)i, &open, &locked)) return i;
+    qmp_fail(err, QMP_GENERIC, "Device '%.200s' is not removable", qmp_string(args, "device") ? qmp_string(args, "device") : qmp_string(args, "id"));
+    return -1;
+}
+
 json_t *qmp_eject(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     struct machine *m = qmp_machine(q);
-    int i = drive_of(m, args, err);
+    int i = removable_of(m, args, err);
 
     return i < 0 ? NULL : qmp_result(machine_drive_change(m, (unsigned)i, NULL, qmp_bool(args, "force", false), &err->error));
 }
 
 json_t *qmp_blockdev_change_medium(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    struct block_open_options o = { .readonly = true, .filename = qmp_string(args, "filename"), .format = qmp_string(args, "format") };
+    struct block_open_options o = { .filename = qmp_string(args, "filename"), .format = qmp_string(args, "format") };
+    const char *mode = qmp_string(args, "read-only-mode");
     struct machine *m = qmp_machine(q);
-    int i = drive_of(m, args, err);
+    const struct drive_config *d;
+    int i = removable_of(m, args, err);
 
-    return i < 0 ? NULL : qmp_result(machine_drive_change(m, (unsigned)i, &o, qmp_bool(args, "force", false), &err->error));
+    if (i < 0) return NULL;
+    d = machine_drive_config(m, (unsigned)i);
+    o.readonly = d->media == MEDIA_CDROM || (mode && !strcmp(mode, "read-only")) || ((!mode || !strcmp(mode, "retain")) && d->open.readonly);
+    return qmp_result(machine_drive_change(m, (unsigned)i, &o, qmp_bool(args, "force", false), &err->error));
 }
 
+json_t *qmp_blockdev_open_tray(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    int i = removable_of(qmp_machine(q), args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_tray_move(qmp_machine(q), (unsigned)i, true, qmp_bool(args, "force", false), &err->error));
+}
+
+json_t *qmp_blockdev_close_tray(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    int i = removable_of(qmp_machine(q), args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_tray_move(qmp_machine(q), (unsigned)i, false, false, &err->error));
+}
+
+json_t *qmp_blockdev_remove_medium(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    int i = removable_of(qmp_machine(q), args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_medium_remove(qmp_machine(q), (unsigned)i, &err->error));
+}
+
+json_t *qmp_blockdev_insert_medium(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    int i = removable_of(qmp_machine(q), args, err);
+
+    return i < 0 ? NULL : qmp_result(machine_medium_insert(qmp_machine(q), (unsigned)i, qmp_string(args, "node-name"), &err->error));
+}
 
 json_t *qmp_query_jobs(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
 json_t *qmp_query_block_jobs(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }

@@ -9,6 +9,7 @@ busy        removed in the middle of writes, by the monitor and by the guest alo
 nodes       -blockdev and -device in JSON, as libvirt writes them
 qmp         nodes that come and go by QMP, below disks that do; what is in use stays
 live        disks whose size changes, and that lose their image, under writers
+trays       CD-ROM drives of four kinds: trays, nodes for discs, ejected by either side
 usb         sticks, keyboards, mice, tablets and hubs on UHCI and xHCI, a stick removed under a writer
 order       bootindex= of what came: the next reset starts it
 kinds       entropy source, balloon, shared folder
@@ -514,6 +515,119 @@ def usb(a):
     return 'tablet, keyboard, mouse, sticks and hubs came and went on UHCI and xHCI'
 
 
+# ---- trays ----
+
+def media(c):
+    return {x['qdev'].split('/')[-1]: x for x in c.run('query-block')}
+
+
+def moved(c, name, opens):
+    got = c.wait('DEVICE_TRAY_MOVED')
+    if got != {'device': '', 'id': name, 'tray-open': opens}:
+        raise Failure(f'DEVICE_TRAY_MOVED {got}, not {name} {opens}')
+
+
+def sum_of(shell, sr):
+    got = shell.run(f'i=0; until dd if=/dev/{sr} bs=64k of=/dev/null count=1 2>/dev/null || [ $i -ge 100 ]; do sleep 0.1; i=$((i+1)); done; echo size $(cat /sys/block/{sr}/size) $(md5sum < /dev/{sr})')
+    return re.search(r'size (\d+) (\w+)', got).groups()
+
+
+def tray_one(a, c, shell, name, sr, discs):
+    want = [(str(len(d) // 512), hashlib.md5(d).hexdigest()) for d in discs]
+    shell.run(f'exec 9< /dev/{sr}')
+    refuse(c, 'blockdev-open-tray', 'locked', id=name)
+    if not media(c)[name]['locked'] or media(c)[name]['tray_open']:
+        raise Failure(f'{name}: {media(c)[name]}')
+    refuse(c, 'blockdev-remove-medium', 'is not open', id=name)
+    shell.run('exec 9<&-')
+    c.run('blockdev-open-tray', id=name)
+    moved(c, name, True)
+    c.run('blockdev-open-tray', id=name)                       # it is
+    refuse(c, 'blockdev-insert-medium', 'already is a medium', id=name, node_name='n-' + name)
+    c.run('blockdev-remove-medium', id=name)
+    c.run('blockdev-del', node_name='n-' + name)
+    with open(f'{a.dir}/{name}-1', 'wb') as f:
+        f.write(discs[1])
+    c.run('blockdev-add', driver='raw', node_name='m-' + name, read_only=True, file={'driver': 'file', 'filename': f'{a.dir}/{name}-1'})
+    refuse(c, 'blockdev-insert-medium', 'not found', id=name, node_name='nothing')
+    c.run('blockdev-insert-medium', id=name, node_name='m-' + name)
+    refuse(c, 'blockdev-del', 'is in use', node_name='m-' + name)
+    shell.run(f'dd if=/dev/{sr} of=/dev/null bs=2k count=1 2>/dev/null && echo WRONG read from an open tray')
+    c.run('blockdev-close-tray', id=name)
+    moved(c, name, False)
+    if sum_of(shell, sr) != want[1]:
+        raise Failure(f'{name}: the second disc says {sum_of(shell, sr)}')
+    shell.run(f'echo 1 > /proc/sys/dev/cdrom/autoeject; exec 9< /dev/{sr}; exec 9<&-; echo 0 > /proc/sys/dev/cdrom/autoeject')
+    moved(c, name, True)
+    if not media(c)[name]['tray_open'] or 'inserted' not in media(c)[name]:
+        raise Failure(f'{name}: {media(c)[name]}')
+    c.run('blockdev-close-tray', id=name)
+    moved(c, name, False)
+    with open(f'{a.dir}/{name}-2', 'wb') as f:
+        f.write(discs[2])
+    refuse(c, 'blockdev-change-medium', 'nonexistent', id=name, filename='/nonexistent', format='raw')
+    c.run('blockdev-change-medium', id=name, filename=f'{a.dir}/{name}-2', format='raw')
+    moved(c, name, True)
+    moved(c, name, False)
+    c.run('blockdev-del', node_name='m-' + name)
+    if sum_of(shell, sr) != want[2]:
+        raise Failure(f'{name}: the third disc says {sum_of(shell, sr)}')
+    shell.run(f'exec 9< /dev/{sr}')
+    refuse(c, 'eject', 'locked', id=name)
+    c.run('eject', id=name, force=True)
+    moved(c, name, True)
+    if 'inserted' in media(c)[name]:
+        raise Failure(f'{name}: {media(c)[name]}')
+    shell.run(f'exec 9<&-; dd if=/dev/{sr} of=/dev/null bs=2k count=1 2>/dev/null && echo WRONG read from nothing')
+
+
+def trays(a):
+    rng, places = random.Random(9), {'ide': 'ide-cd,bus=ide.1', 'sata': 'ide-cd,bus=a.2', 'scsi': 'scsi-cd,bus=s.0', 'usb': 'usb-storage,bus=x.0'}
+    discs = {n: [rng.randbytes((3 + k) * 65536) for k in range(3)] for n in places}
+    args = ['-device', 'ahci,id=a', '-device', 'virtio-scsi-pci,id=s', '-device', 'qemu-xhci,id=x', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
+    for name, device in places.items():
+        with open(f'{a.dir}/{name}-0', 'wb') as f:
+            f.write(discs[name][0])
+        if name == 'usb':                                      # what it is, the drive says
+            args += ['-drive', f'if=none,id=usbdrive,media=cdrom,file={a.dir}/usb-0,format=raw', '-device', f'{device},drive=usbdrive,id=usb']
+        else:
+            args += ['-blockdev', f'driver=raw,node-name=n-{name},file.driver=file,file.filename={a.dir}/{name}-0,read-only=on', '-device', f'{device},drive=n-{name},id={name}']
+    modules = ['all', 'virtio_pci', 'ata_piix', 'ahci', 'xhci_pci', 'usb_storage']
+    with guest(a, args, modules=modules, seconds=240) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell.bad = HARD
+        shell.run('echo 0 > /proc/sys/dev/cdrom/autoclose; for n in 0 1 2 3; do until_there /dev/sr$n; done')
+        found = {sum_of(shell, f'sr{k}')[1]: f'sr{k}' for k in range(4)}
+        for name in places:
+            sr = found.get(hashlib.md5(discs[name][0]).hexdigest())
+            if not sr:
+                m.fail(f'the disc of {name} is nowhere')
+            if name != 'usb':
+                tray_one(a, c, shell, name, sr, discs[name])
+                continue
+            with open(f'{a.dir}/usb-1', 'wb') as f:
+                f.write(discs['usb'][1])
+            c.run('blockdev-change-medium', device='usbdrive', filename=f'{a.dir}/usb-1', format='raw')
+            if sum_of(shell, sr)[1] != hashlib.md5(discs['usb'][1]).hexdigest():
+                m.fail('the second disc of usb')
+            c.run('blockdev-open-tray', device='usbdrive')
+            c.run('blockdev-remove-medium', id='usb')
+            c.run('blockdev-add', driver='raw', node_name='u', read_only=True, file={'driver': 'file', 'filename': f'{a.dir}/usb-0'})
+            c.run('blockdev-insert-medium', id='usb', node_name='u')
+            c.run('blockdev-close-tray', device='usbdrive')
+            if sum_of(shell, sr)[1] != hashlib.md5(discs['usb'][0]).hexdigest() or media(c)['usb']['device'] != 'usbdrive' or media(c)['usb']['inserted']['node-name'] != 'u':
+                m.fail(f'the first disc of usb again: {media(c)["usb"]}')
+            c.run('device_del', id='usb')
+            deleted(c, 'usb')
+            c.run('blockdev-del', node_name='u')
+        c.close()
+        m.send('end\n')
+        m.serial('OSPITE-DONE', HARD.replace('|WRONG', ''))
+        if m.end():
+            m.fail('it did not end with 0')
+    return f'trays of {", ".join(places)}: locked, opened, nodes put in and taken out, ejected by the guest, changed'
+
+
 # ---- the boot order ----
 
 def letter(a, name):
@@ -585,7 +699,7 @@ def kinds(a):
     return 'entropy source, balloon and shared folder came and went twice'
 
 
-TESTS = {'live': live, 'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
+TESTS = {'trays': trays, 'live': live, 'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
 def main():

@@ -464,13 +464,24 @@ int ahci_disc_change(struct device *d, unsigned port, struct block_node *node, b
     return 0;
 }
 
+struct scsi_unit *ahci_unit(const struct device *d, unsigned port) { return ((const struct ahci *)d)->port[port].unit; }
+
+void ahci_disc_put(struct device *d, unsigned port, struct block_node *node)
+{
+    struct ahci_port *p = &((struct ahci *)d)->port[port];
+
+    scsi_unit_disc_put(p->unit, node);
+    p->config.node = node;
+}
+
 struct tray_state ahci_tray(const struct device *d, unsigned port) { return scsi_unit_tray(((const struct ahci *)d)->port[port].unit); }
 
 static int ports_create(struct ahci *s, struct error *err)
 {
     for (unsigned i = 0; i < AHCI_PORTS; i++) {
         struct ahci_port *p = &s->port[i];
-        struct scsi_unit_config unit = { .node = s->config.drive[i].node, .is_cdrom = true, .serial = s->config.drive[i].serial, .on_error = s->config.drive[i].on_error };
+        struct scsi_unit_config unit = { .node = s->config.drive[i].node, .is_cdrom = true, .serial = s->config.drive[i].serial, .on_error = s->config.drive[i].on_error,
+                                         .tray = s->config.drive[i].tray };
 
         p->ahci = s;
         p->number = i;

@@ -19,6 +19,9 @@ struct ahci_config {
 struct device *ahci_new(const struct ahci_config *config, struct error *err);
 /* The CD-ROM drive at a port gets another disc: see scsi_unit_disc_change. */
 int ahci_disc_change(struct device *d, unsigned port, struct block_node *node, bool force, struct block_node **old, struct error *err);
+/* The unit of a CD-ROM drive, for its tray; its disc is put in by the second. */
+struct scsi_unit *ahci_unit(const struct device *d, unsigned port);
+void ahci_disc_put(struct device *d, unsigned port, struct block_node *node);
 struct tray_state ahci_tray(const struct device *d, unsigned port);
 /* Goes on with requests that failed and stopped the machine. */
 void ahci_retry(struct device *d);

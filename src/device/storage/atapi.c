@@ -455,6 +455,13 @@ static void dvd_structure(struct ide_drive *d)
     reply(d, 2052, be(d->packet + 8, 2));
 }
 
+static void tray_set(struct ide_drive *d, bool open)
+{
+    d->tray_open = open;
+    d->media_event = true;
+    if (d->config.tray.moved) d->config.tray.moved(d->config.tray.opaque, open);
+}
+
 static void start_stop(struct ide_drive *d)
 {
     bool start = d->packet[4] & 1, load_eject = d->packet[4] & 2;
@@ -463,10 +470,7 @@ static void start_stop(struct ide_drive *d)
         fail(d, has_disc(d) ? SENSE_ILLEGAL : SENSE_NOT_READY, ASC_LOCKED);
         return;
     }
-    if (load_eject && d->tray_open == start) {
-        d->tray_open = !start;
-        d->media_event = true;
-    }
+    if (load_eject && d->tray_open == start) tray_set(d, !start);
     good(d);
 }
 
@@ -644,6 +648,14 @@ struct tray_state ide_tray(const struct device *device, unsigned number)
     return (struct tray_state){ d->tray_open, d->tray_locked };
 }
 
+/* The rest of its command would read from the new disc, or from none. */
+static void command_end(struct ide_drive *d)
+{
+    d->attention = true;
+    ide_orphan(d);
+    if (d->status & (ST_BSY | ST_DRQ)) fail(d, SENSE_ATTENTION, ASC_CHANGED);
+}
+
 int ide_cdrom_change(struct device *device, unsigned number, struct block_node *node, bool force, struct block_node **old, struct error *err)
 {
     struct ide *s = (struct ide *)device;
@@ -657,8 +669,26 @@ int ide_cdrom_change(struct device *device, unsigned number, struct block_node *
     *old = d->config.node;
     d->config.node = node;
     d->tray_open = false;
-    d->attention = d->media_event = true;
-    ide_orphan(d);                                     /* the rest of its command would read from the new disc, or from none */
-    if (d->status & (ST_BSY | ST_DRQ)) fail(d, SENSE_ATTENTION, ASC_CHANGED);
+    d->media_event = true;
+    command_end(d);
     return 0;
+}
+
+int ide_tray_move(struct device *device, unsigned number, bool open, bool force, struct error *err)
+{
+    struct ide_drive *d = &((struct ide *)device)->channel[number >> 1 & 1].drive[number & 1];
+
+    if (d->tray_open == open) return 0;
+    if (open && d->tray_locked && !force) {
+        d->eject_request = true;
+        return error_set(err, "the guest has locked the tray and was told that the disc is wanted; wait until it opens, or use force");
+    }
+    tray_set(d, open);
+    command_end(d);
+    return 0;
+}
+
+void ide_disc_put(struct device *device, unsigned number, struct block_node *node)
+{
+    ((struct ide *)device)->channel[number >> 1 & 1].drive[number & 1].config.node = node;
 }

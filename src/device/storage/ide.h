@@ -16,6 +16,7 @@ struct ide_drive_config {
     const char *serial;                /* up to 20 characters; NULL: QM0000n */
     bool write_cache;
     struct block_error_policy on_error;   /* what stops is tried again by ide_retry */
+    struct tray_watch tray;            /* of a CD-ROM drive */
 };
 struct ide_config {
     struct pci_bus *bus;
@@ -28,6 +29,9 @@ struct device *ide_new(const struct ide_config *config, struct error *err);
 /* Another disc, or none (NULL), in a CD-ROM drive. Returns the old node; -1 with *err when the guest locked the tray and
  * force is off. Machine lock held. */
 int ide_cdrom_change(struct device *d, unsigned drive, struct block_node *node, bool force, struct block_node **old, struct error *err);
+/* The same in two steps; see scsi_unit_tray_move. */
+int ide_tray_move(struct device *d, unsigned drive, bool open, bool force, struct error *err);
+void ide_disc_put(struct device *d, unsigned drive, struct block_node *node);
 struct tray_state ide_tray(const struct device *d, unsigned drive);
 /* Goes on with requests that failed and stopped the machine. */
 void ide_retry(struct device *d);

@@ -485,8 +485,8 @@ static size_t page_put(const struct scsi_unit *u, uint8_t *p, unsigned page, boo
         memcpy(p, (const uint8_t[20]){ 0x08, 18, changeable || u->writeback ? 4 : 0 }, 20);
         return 20;
     }
-    if (page == 0x2a && u->config.is_cdrom) {          /* what a CD-ROM drive can do: read all kinds, be locked; 706 KB/s */
-        memcpy(p, (const uint8_t[22]){ 0x2a, 20, 0x3b, 0, 0x70, 0, 0x21, 0, 0x02, 0xc2, 0, 2, 2, 0, 0x02, 0xc2 }, 22);
+    if (page == 0x2a && u->config.is_cdrom) {          /* what a CD-ROM drive can do: read all kinds, be locked, eject; 706 KB/s */
+        memcpy(p, (const uint8_t[22]){ 0x2a, 20, 0x3b, 0, 0x70, 0, 0x29 | (u->tray_locked ? 2 : 0), 0, 0x02, 0xc2, 0, 2, 2, 0, 0x02, 0xc2 }, 22);
         if (changeable) memset(p + 2, 0, 20);
         return 22;
     }
@@ -617,6 +617,13 @@ static void cmd_event(struct scsi_request *r)
     reply(r, p, r->cdb[4] & 0x10 ? 8 : 4, be(r->cdb + 7, 2));
 }
 
+static void tray_set(struct scsi_unit *u, bool open)
+{
+    u->tray_open = open;
+    u->media_event = has_medium(u) ? EVENT_NEW_MEDIUM : EVENT_REMOVAL;
+    if (u->config.tray.moved) u->config.tray.moved(u->config.tray.opaque, open);
+}
+
 static void cmd_start_stop(struct scsi_request *r)
 {
     struct scsi_unit *u = r->unit;
@@ -626,10 +633,7 @@ static void cmd_start_stop(struct scsi_request *r)
         fail(r, has_medium(u) ? SENSE_ILLEGAL : SENSE_NOT_READY, ASC_LOCKED);
         return;
     }
-    if (load_eject && u->tray_open == start) {
-        u->tray_open = !start;
-        u->media_event = has_medium(u) ? EVENT_NEW_MEDIUM : EVENT_REMOVAL;
-    }
+    if (load_eject && u->tray_open == start) tray_set(u, !start);
     good(r);
 }
 
@@ -727,6 +731,17 @@ unsigned scsi_unit_in_flight(const struct scsi_unit *u) { return u->in_flight; }
 
 /* ---- another disc ---- */
 
+/* What waits to be tried again would be with the new disc. */
+static void waiting_end(struct scsi_unit *u)
+{
+    while (u->waiting) {
+        struct scsi_request *r = u->waiting;
+
+        u->waiting = r->next;
+        fail(r, SENSE_ATTENTION, ASC_CHANGED);
+    }
+}
+
 int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool force, struct block_node **old, struct error *err)
 {
     if (u->tray_locked && !force && has_medium(u)) {
@@ -738,13 +753,23 @@ int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool for
     u->tray_open = false;
     u->attention = ASC_CHANGED;
     u->media_event = node ? EVENT_NEW_MEDIUM : EVENT_REMOVAL;
-    while (u->waiting) {                               /* those would be tried again with the new disc */
-        struct scsi_request *r = u->waiting;
-
-        u->waiting = r->next;
-        fail(r, SENSE_ATTENTION, ASC_CHANGED);
-    }
+    waiting_end(u);
     return 0;
 }
+
+int scsi_unit_tray_move(struct scsi_unit *u, bool open, bool force, struct error *err)
+{
+    if (u->tray_open == open) return 0;
+    if (open && u->tray_locked && !force) {
+        u->media_event = EVENT_EJECT_REQUEST;
+        return error_set(err, "the guest has locked the tray and was told that the disc is wanted; wait until it opens, or use force");
+    }
+    tray_set(u, open);
+    u->attention = ASC_CHANGED;
+    waiting_end(u);
+    return 0;
+}
+
+void scsi_unit_disc_put(struct scsi_unit *u, struct block_node *node) { u->config.node = node; }
 
 struct tray_state scsi_unit_tray(const struct scsi_unit *u) { return (struct tray_state){ u->tray_open, u->tray_locked }; }

@@ -17,11 +17,15 @@ struct scsi_unit;
 enum { SCSI_CDB_BYTES = 32, SCSI_SENSE_BYTES = 18, SCSI_GOOD = 0, SCSI_CHECK_CONDITION = 2 };
 enum { SCSI_ASC_CAPACITY = 0x2a09 };       /* capacity data has changed */
 
+/* Told when the tray opens or shuts, whoever did it. */
+struct tray_watch { void (*moved)(void *opaque, bool open); void *opaque; };
+
 struct scsi_unit_config {
     struct block_node *node;             /* stays the caller's; NULL: a CD-ROM drive without a disc */
     bool is_cdrom, write_cache;
     const char *serial;                  /* at most 36 characters; NULL: none */
     struct block_error_policy on_error;  /* what stops waits for scsi_unit_retry */
+    struct tray_watch tray;              /* CD-ROM; moved may be NULL */
 };
 /* NULL: no memory. */
 struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config);
@@ -62,6 +66,9 @@ unsigned scsi_unit_in_flight(const struct scsi_unit *u);
 /* CD-ROM: another disc, or none (NULL); the guest learns of it by its next command. Nothing may be in flight at the old node, which *old gets. -1 with
  * *err when the guest locked the tray and force is off: then it is told that somebody wants the disc. */
 int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool force, struct block_node **old, struct error *err);
+/* In two steps: the tray opens (-1 with *err as above) or shuts, and while it is open the disc in it is replaced. */
+int scsi_unit_tray_move(struct scsi_unit *u, bool open, bool force, struct error *err);
+void scsi_unit_disc_put(struct scsi_unit *u, struct block_node *node);
 struct tray_state { bool open, locked; };
 struct tray_state scsi_unit_tray(const struct scsi_unit *u);
 

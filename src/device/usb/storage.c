@@ -244,6 +244,8 @@ struct usb_device *usb_storage_new(const struct usb_storage_config *config, stru
     return &s->usb;
 }
 
+struct scsi_unit *usb_storage_unit(struct usb_device *d) { return of(d)->unit; }
+
 void usb_storage_retry(struct usb_device *d)
 {
     if (usb_ops(d) == &ops) scsi_unit_retry(of(d)->unit);

@@ -12,6 +12,8 @@ struct usb_storage_config {
 };
 /* Not plugged in yet. NULL with *err. */
 struct usb_device *usb_storage_new(const struct usb_storage_config *config, struct error *err);
+/* Of a device that is one: what is in it. */
+struct scsi_unit *usb_storage_unit(struct usb_device *d);
 /* Goes on with a request that failed and stopped the machine. Any USB device. */
 void usb_storage_retry(struct usb_device *d);
 

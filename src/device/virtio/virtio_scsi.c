@@ -293,6 +293,14 @@ int virtio_scsi_disc_change(struct virtio *v, unsigned n, struct block_node *nod
     return 0;
 }
 
+struct scsi_unit *virtio_scsi_unit(struct virtio *v, unsigned n) { return of(v)->unit[n]; }
+
+void virtio_scsi_disc_put(struct virtio *v, unsigned n, struct block_node *node)
+{
+    scsi_unit_disc_put(of(v)->unit[n], node);
+    of(v)->config.unit[n].unit.node = node;
+}
+
 struct tray_state virtio_scsi_tray(struct virtio *v, unsigned n) { return scsi_unit_tray(of(v)->unit[n]); }
 
 void virtio_scsi_unit_remove(struct virtio *v, unsigned n)

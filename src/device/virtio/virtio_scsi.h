@@ -32,6 +32,9 @@ int virtio_scsi_unit_add(struct virtio *v, const struct virtio_scsi_unit_config 
 void virtio_scsi_unit_remove(struct virtio *v, unsigned n);
 /* The CD-ROM drive number n gets another disc: see scsi_unit_disc_change. */
 int virtio_scsi_disc_change(struct virtio *v, unsigned n, struct block_node *node, bool force, struct block_node **old, struct error *err);
+/* Unit number n, for its tray; its disc is put in by the second. */
+struct scsi_unit *virtio_scsi_unit(struct virtio *v, unsigned n);
+void virtio_scsi_disc_put(struct virtio *v, unsigned n, struct block_node *node);
 struct tray_state virtio_scsi_tray(struct virtio *v, unsigned n);
 /* Writes that waited for room on the host are tried again. */
 void virtio_scsi_retry(struct virtio *v);
