@@ -303,13 +303,15 @@ def tap(a):
         with open(os.path.join(a.dir, 'data'), 'wb') as f:
             f.write(DATA)
         inside = argparse.Namespace(**{**vars(a), 'vmm': ' '.join(run) + ' ' + a.vmm})
-        for modules, device, options in ((['virtio_net'], 'virtio-net-pci,mq=on', 'ifname=t0,queues=2'), (['all', 'e1000'], 'e1000', 'ifname=t1')):
+        for modules, device, options in ((['virtio_net'], 'virtio-net-pci,mq=on', 'ifname=t0,queues=2'), (['all', 'e1000'], 'e1000', 'ifname=t1,vhost=on')):
             script = DHCP + '''
 echo $(ls /sys/class/net/eth0/queues)
 ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss
 echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < /tmp/got'''
             with Guest(inside, modules, script, ['-netdev', f'tap,id=n,{options},script=no,downscript=no', '-device', device + ',netdev=n'], cpus=2, seconds=100) as m:
                 ip = m.serial(r'bound (10\.8\.8\.\d+) ', BAD).group(1)
+                if ('works without it' in m.stderr()) != ('vhost=on' in options):
+                    m.fail('what it says of vhost=on: ' + m.stderr())
                 if 'mq' in device:
                     m.serial('rx-0 rx-1 tx-0 tx-1', BAD)
                 m.serial('5 packets received', BAD)
