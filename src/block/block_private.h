@@ -53,6 +53,12 @@ struct block_protocol {
     int flush_error;                /* of the first flush that failed; atomic */
 };
 
+/* Where the bytes of a request lie in the file of its node, in one piece; see block_format.place. */
+struct block_place {
+    uint64_t offset;
+    uint64_t state[4];              /* the format's */
+};
+
 struct block_format {
     const char *name;
     /* Whether these first bytes of a file (at least 512, zero padded) are this format. */
@@ -66,6 +72,12 @@ struct block_format {
     int (*flush)(struct block_node *n);
     int (*discard)(struct block_node *n, uint64_t offset, uint64_t length);
     int (*write_zeroes)(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
+    /*
+     * Optional, with place_end: for io_uring. Finds out, without waiting for anything, whether a request is one transfer of n->file, and
+     * keeps it so until place_end, which may be called on any thread. false: the request goes by preadv or pwritev.
+     */
+    bool (*place)(struct block_node *n, uint64_t offset, uint64_t length, bool write, struct block_place *p);
+    void (*place_end)(struct block_node *n, struct block_place *p);
     /* Optional. At most length bytes. */
     int (*extent)(struct block_node *n, uint64_t offset, uint64_t length, struct block_extent *extent);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Asynchronous requests of a node. Up to WORKERS threads run the synchronous node functions; plain transfers
- * of raw images go to io_uring instead, where the kernel has it, and come back to the workers whenever they
- * did not move all bytes (end of file, alignment, errors), so that there is one place that knows what to do
- * then.
+ * Asynchronous requests of a node. Up to WORKERS threads run the synchronous node functions; transfers of raw
+ * images, and those of formats that say that they are one plain transfer of the file (place), go to io_uring
+ * instead, where the kernel has it, and come back to the workers whenever they did not move all bytes (end of
+ * file, alignment, errors), so that there is one place that knows what to do then.
  *
  * Finished requests gather on a list that one posted call in the main thread, or block_drain, empties one by
  * one, the callbacks called with the queue unlocked and the machine locked; a callback may submit, drain and
@@ -32,6 +32,8 @@ struct request {
     uint64_t offset, length;
     block_done_fn *done;
     void *opaque;
+    bool placed;                    /* place holds what place_end gives back */
+    struct block_place place;
     struct block_uring_op ring_op;
     struct iovec iov[];
 };
@@ -197,8 +199,12 @@ static bool is_lost(const struct block_uring_op *op, int result)
 static void ring_complete(struct block_uring_op *op, int result)
 {
     struct request *r = container_of(op, struct request, ring_op);
+    struct block_node *n = r->queue->node;
+    if (r->placed)
+        n->format->place_end(n, &r->place);
+    r->placed = false;
     if (is_lost(op, result)) {
-        block_protocol_flush_failed(r->queue->node->file, result);
+        block_protocol_flush_failed(n->file, result);
         request_finish(r, result);
         return;
     }
@@ -206,23 +212,36 @@ static void ring_complete(struct block_uring_op *op, int result)
         request_to_workers(r);
         return;
     }
-    block_node_count(r->queue->node, op->kind == BLOCK_URING_READ ? BLOCK_COUNT_READ :
+    block_node_count(n, op->kind == BLOCK_URING_READ ? BLOCK_COUNT_READ :
                      op->kind == BLOCK_URING_WRITE ? BLOCK_COUNT_WRITE : BLOCK_COUNT_FLUSH, r->length);
     request_finish(r, 0);
 }
 
-static bool request_fits_ring(const struct request *r)
+static bool is_raw(const struct block_node *n) { return n->format == &block_format_raw; }
+
+/* After a write through to an allocated cluster the tables that lead to it may still have to be written. */
+static bool request_place(struct request *r)
+{
+    struct block_node *n = r->queue->node;
+    if (is_raw(n))
+        return true;
+    if (n->format->place && !(r->op == OP_WRITE && n->write_through))
+        r->placed = n->format->place(n, r->offset, r->length, r->op == OP_WRITE, &r->place);
+    return r->placed;
+}
+
+static bool request_fits_ring(struct request *r)
 {
     const struct block_node *n = r->queue->node;
     if (!r->queue->ring || block_node_check_range(n, r->offset, r->length))
         return false;
     if (r->op == OP_FLUSH)
-        return !n->readonly && !n->unsafe && !__atomic_load_n(&n->file->flush_error, __ATOMIC_RELAXED);
+        return is_raw(n) && !n->readonly && !n->unsafe && !__atomic_load_n(&n->file->flush_error, __ATOMIC_RELAXED);
     if (!r->length || r->length > INT32_MAX)
         return false;
-    if (r->op == OP_WRITE)
-        return !n->readonly && !(n->probed_raw && r->offset == 0);
-    return r->op == OP_READ;
+    if (r->op != OP_READ && (r->op != OP_WRITE || n->readonly || (n->probed_raw && r->offset == 0)))
+        return false;
+    return request_place(r);
 }
 
 static void request_submit(struct request *r)
@@ -237,7 +256,7 @@ static void request_submit(struct request *r)
     }
     r->ring_op = (struct block_uring_op){
         .kind = r->op == OP_READ ? BLOCK_URING_READ : r->op == OP_WRITE ? BLOCK_URING_WRITE : BLOCK_URING_FLUSH,
-        .offset = r->offset, .iov = r->iov, .iovcnt = r->iovcnt, .stable = q->node->write_through,
+        .offset = r->placed ? r->place.offset : r->offset, .iov = r->iov, .iovcnt = r->iovcnt, .stable = q->node->write_through,
     };
     block_uring_submit(q->ring, &r->ring_op);
 }
@@ -254,7 +273,7 @@ struct block_queue *block_queue_new(struct block_node *n)
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->work, NULL);
     pthread_cond_init(&q->finished, NULL);
-    if (n->format == &block_format_raw && n->file->fd >= 0)
+    if ((is_raw(n) || n->format->place) && n->file->fd >= 0)
         q->ring = block_uring_new(n->file->fd, ring_complete);
     return q;
 }

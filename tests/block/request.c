@@ -2,14 +2,17 @@
 /*
  * What every node promises, whatever its format: callbacks in order of the loop or of a drain, the same
  * results with io_uring and with threads, ranges and read-only checked, counters, closing with requests in
- * flight, callbacks that submit, snapshot=on, the sector 0 guard, cache modes that flush.
+ * flight, callbacks that submit, snapshot=on, the sector 0 guard, cache modes that flush; which requests of a
+ * qcow2 image are a transfer of its file, and that nothing moves them meanwhile.
  */
 #include "common.h"
 
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "block/block_private.h"
 #include "block/fault.h"
+#include "block/image.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -240,6 +243,52 @@ static void threads(void)
     check(run("qemu-img check -q -f qcow2 image.threads") == 0, "qemu-img check after four threads");
 }
 
+static bool is_placed(struct block_node *n, uint64_t offset, uint64_t length, bool write)
+{
+    struct block_place p;
+    bool placed = n->format->place(n, offset, length, write, &p);
+    if (placed)
+        n->format->place_end(n, &p);
+    return placed;
+}
+
+static void places(void)
+{
+    static uint8_t data[3 * 65536];
+    const struct block_snapshot snapshot = { .name = "s" };
+    const struct block_open_options o = { .filename = "image.place", .format = "qcow2", .discard = true };
+    struct block_place p;
+    struct reply r = { 0 };
+    struct error err;
+    size_t size;
+    run("qemu-img create -q -f qcow2 image.place 64M");
+    struct block_node *n = open_image(&o);
+    memset(data, 0x37, sizeof(data));
+    check(!is_placed(n, 0, 4096, false) && !is_placed(n, 0, 4096, true), "a place without a cluster");
+    check(!block_pwrite(n, MIB, data, sizeof(data)) && !block_pwrite(n, 8 * MIB, data, 65536), "write");
+    check(is_placed(n, MIB + 512, sizeof(data) - 512, false) && is_placed(n, MIB, sizeof(data), true), "no place for three clusters in a row");
+    check(!is_placed(n, MIB, sizeof(data) + 512, false) && !is_placed(n, MIB - 512, 1024, true), "a place beyond the clusters");
+    check(n->format->place(n, MIB + 66048, 4096, true, &p), "no place");
+    memset(data, 0x38, 4096);
+    check(!block_protocol_pwrite(n->file, p.offset, data, 4096), "write at the place");
+    block_discard(n, MIB + 65536, 65536, replied, &r);          /* waits for what is under way there */
+    loop_step(20);
+    check(r.count == 0 && !is_placed(n, MIB + 66048, 4096, false), "a cluster goes while it is held, or who waits is overtaken");
+    check(is_placed(n, 8 * MIB, 65536, true), "another cluster is not held");
+    n->format->place_end(n, &p);
+    check(wait_for(&r, 1) == 0 && !is_placed(n, MIB + 66048, 4096, false), "a place after discard");
+    check(!block_pwrite(n, MIB, data, 4096) && is_placed(n, MIB, 4096, true), "the first cluster is still there");
+    check(block_snapshot_create(n, &snapshot, &err) == 0, "snapshot");
+    check(!block_pread(n, MIB, data, 512), "read, which brings the table back into the cache");
+    check(is_placed(n, MIB, 65536, false) && !is_placed(n, MIB, 65536, true), "a place to write in a cluster of a snapshot");
+    check(!block_pwrite(n, MIB, data, 4096) && is_placed(n, MIB, 4096, true), "no place in the cluster's copy");
+    block_close(n);
+    check(run("qemu-img check -q -f qcow2 image.place") == 0 && run("qemu-img convert -f qcow2 -O raw image.place image.flat") == 0, "qemu-img");
+    uint8_t *flat = file_read("image.flat", &size);
+    check(size == 64 * MIB && flat[MIB] == 0x38 && flat[MIB + 4096] == 0x37 && !flat[MIB + 66048], "the image holds something else");
+    free(flat);
+}
+
 int main(void)
 {
     test_directory_enter();
@@ -269,5 +318,6 @@ int main(void)
     block_close(n);
     cache_modes();
     threads();
+    places();
     return report("block/request", 0);
 }

@@ -125,11 +125,19 @@ static int make_clean(struct qcow2 *q, struct qcow2_cache *c, struct qcow2_slice
     return c == &q->l2 ? qcow2_tables_write_locked(q) : slice_write(q, c, s);
 }
 
-int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset, struct qcow2_slice **slice)
+struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, uint64_t offset)
 {
     struct qcow2_slice *s = *bucket_of(c, offset);
     while (s && s->offset != offset)
         s = s->hash_next;
+    if (s)
+        make_newest(c, s);
+    return s;
+}
+
+int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset, struct qcow2_slice **slice)
+{
+    struct qcow2_slice *s = qcow2_cache_find(c, offset);
     if (!s) {
         s = c->oldest;
         int r = make_clean(q, c, s);
@@ -145,8 +153,8 @@ int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offs
         s->offset = offset;
         s->hash_next = *bucket_of(c, offset);
         *bucket_of(c, offset) = s;
+        make_newest(c, s);
     }
-    make_newest(c, s);
     *slice = s;
     return 0;
 }

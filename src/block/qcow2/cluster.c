@@ -28,6 +28,26 @@ static int place_find(struct qcow2 *q, uint64_t offset, struct place *p)
     return 0;
 }
 
+static void entry_load(const struct qcow2 *q, const struct qcow2_slice *s, uint32_t at, struct qcow2_entry *e)
+{
+    e->word = be64_get(*(const be64 *)(s->data + at));
+    if (q->extended)
+        e->bitmap = be64_get(*(const be64 *)(s->data + at + 8));
+}
+
+bool qcow2_entry_cached_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e)
+{
+    uint64_t index = offset >> (q->cluster_bits + q->l2_bits);
+    struct place p = { 0 };
+    *e = (struct qcow2_entry){ 0 };
+    if (index >= q->l1_entries || q->l1[index] & QCOW2_OFFSET_MASK & (q->cluster_size - 1) || place_find(q, offset, &p))
+        return false;
+    struct qcow2_slice *s = p.slice ? qcow2_cache_find(&q->l2, p.slice) : NULL;
+    if (s)
+        entry_load(q, s, p.at, e);
+    return s;
+}
+
 int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e)
 {
     struct place p = { 0 };
@@ -39,9 +59,7 @@ int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry 
     r = qcow2_cache_get_locked(q, &q->l2, p.slice, &s);
     if (r)
         return r;
-    e->word = be64_get(*(const be64 *)(s->data + p.at));
-    if (q->extended)
-        e->bitmap = be64_get(*(const be64 *)(s->data + p.at + 8));
+    entry_load(q, s, p.at, e);
     return 0;
 }
 

@@ -205,7 +205,7 @@ static int qcow2_node_flush(struct block_node *n)
 const struct block_format block_format_qcow2 = {
     .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .preadv = qcow2_preadv,
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
-    .write_zeroes = qcow2_write_zeroes, .extent = qcow2_extent, .has_backing = true,
+    .write_zeroes = qcow2_write_zeroes, .place = qcow2_place, .place_end = qcow2_place_end, .extent = qcow2_extent, .has_backing = true,
     .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,
     .backing_change = qcow2_backing_change,
     .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,

@@ -208,6 +208,8 @@ int qcow2_extents_add(struct qcow2_extents *e, uint64_t offset, uint64_t length)
 /* cache.c. The pointer is valid until the next get on this cache. */
 int qcow2_cache_init(struct qcow2_cache *c, uint32_t slice_bytes, uint64_t bytes);
 void qcow2_cache_destroy(struct qcow2_cache *c);
+/* NULL: not there. */
+struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, uint64_t offset);
 int qcow2_cache_get_locked(struct qcow2 *q, struct qcow2_cache *c, uint64_t offset, struct qcow2_slice **slice);
 void qcow2_cache_dirty(struct qcow2_cache *c, struct qcow2_slice *s);
 int qcow2_cache_write_locked(struct qcow2 *q, struct qcow2_cache *c);
@@ -254,6 +256,8 @@ struct qcow2_entry {
     uint64_t word, bitmap;
 };
 int qcow2_entry_get_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e);
+/* The same if nothing has to be read for it, and the L1 entry is fine. */
+bool qcow2_entry_cached_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry *e);
 /* How many entries from offset on are the same as e, as far as one piece of the table goes. */
 uint64_t qcow2_entry_repeats_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e);
 int qcow2_entry_set_locked(struct qcow2 *q, uint64_t offset, struct qcow2_entry e);
@@ -277,7 +281,13 @@ int qcow2_data_pwritev(struct qcow2 *q, uint64_t host, uint64_t guest, const str
 
 /* range.c */
 void qcow2_range_lock(struct qcow2 *q, struct qcow2_range *r, uint64_t offset, uint64_t length, bool exclusive);
+/* To share the clusters, if nothing is in the way. */
+bool qcow2_range_try(struct qcow2 *q, struct qcow2_range *r, uint64_t offset, uint64_t length);
 void qcow2_range_unlock(struct qcow2 *q, struct qcow2_range *r);
+
+/* place.c: see block_format */
+bool qcow2_place(struct block_node *n, uint64_t offset, uint64_t length, bool write, struct block_place *p);
+void qcow2_place_end(struct block_node *n, struct block_place *p);
 
 /* read.c, write.c, zero.c */
 int qcow2_read_unlocked(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iovcnt, size_t skip,
