@@ -4,6 +4,8 @@
 
 move      a Debian that never saw virtio, moved from IDE to virtio: started once on IDE with a second, empty virtio disk, so that it finds
           the hardware and gets the driver into its initramfs, then with the same disk on virtio
+lines     lines as people type them, under the name qemu-kvm: a Debian that sees an IDE disk with boot=on, an empty virtio disk, a CD and
+          the standard VGA; then the same disk as -drive if=virtio -boot order=c with -net nic,model=virtio
 tunnel    ssh from the guest to an sshd on the host's loopback, through 10.0.2.2: a port of the host that leads into the guest and
           a login through it, a port of the guest that leads to a service of the host
 
@@ -99,6 +101,53 @@ def move(a):
     return 'no driver, IDE with an empty virtio disk, root on /dev/vda'
 
 
+# ---- as typed ----
+
+def typed(a, line):
+    """The machine of a line, in the folder where its files are."""
+    name = os.path.join(a.dir, 'qemu-kvm')
+    if not os.path.exists(name):
+        os.symlink(os.path.abspath(a.vmm.split()[0]), name)
+    words = [re.sub(r'\b(?=(windows|fake|drive)\.img|x\.iso)', a.dir + '/', word) for word in line.split()]
+    return Machine(' '.join([name] + a.vmm.split()[1:]), [*words, '-no-reboot'], 400 * a.scale, log=a.log)
+
+
+SEEN = '''for d in sda vda; do cat /sys/block/$d/size; done; cat /sys/block/sda/device/model; mount -r /dev/sr0 /mnt && cat /mnt/hello; findmnt -no SOURCE /;
+cat /sys/bus/pci/devices/*/class /sys/bus/pci/devices/*/vendor | tr '\\n' ' '; cat /sys/bus/virtio/devices/*/device'''.replace('\n', ' ')
+
+
+def lines(a):
+    disk = debian_disk(a)
+    if not shutil.which('xorriso'):
+        raise Skip('xorriso is missing; tools/setup test installs it')
+    os.mkdir(os.path.join(a.dir, 'cd'))
+    with open(os.path.join(a.dir, 'cd/hello'), 'w') as f:
+        f.write('the CD says hello\n')
+    subprocess.run(['xorriso', '-as', 'mkisofs', '-quiet', '-R', '-o', os.path.join(a.dir, 'x.iso'), os.path.join(a.dir, 'cd')], check=True, capture_output=True)
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', os.path.join(a.dir, 'fake.img'), '1G'], check=True)
+    with typed(a, '-drive file=windows.img,if=ide,boot=on -m 512 -drive file=fake.img,if=virtio -cdrom x.iso -vga std') as m:
+        if 'boot=on is the old way' not in m.stderr():
+            m.fail('no hint about boot=on')
+        login(m)
+        text = shell(m, SEEN)
+        for what, pattern in (('the IDE disk', r'HARDDISK'), ('the virtio disk', r'\n2097152\r'), ('the CD', r'the CD says hello'), ('the root on IDE', r'/dev/sda\d?\r'),
+                              ('the standard VGA', r'0x030000 .*0x1234 '), ('a virtio disk, no virtio card', r'0x0002\r\n$')):
+            if not re.search(pattern, text):
+                m.fail(f'not seen: {what}: {text}')
+        off(m)
+    os.rename(disk, os.path.join(a.dir, 'drive.img'))
+    with typed(a, '-m 512 -drive file=drive.img,if=virtio -boot order=c -net nic,model=virtio -net user') as m:
+        login(m)
+        text = shell(m, "findmnt -no SOURCE /; cat /sys/bus/virtio/devices/*/device | tr '\\n' ' '")
+        if not re.search(r'/dev/vda\d?\r.*0x0001', text, re.S) or '0x0002' not in text:
+            m.fail(f'the root is not on the virtio disk, or there is no virtio card: {text}')
+        off(m)
+    with typed(a, '-m 512 -drive file=drive.img,if=virtio -boot order=c -net nic,model=virtio') as m:      # a card without a network
+        m.screen('Booting from Hard Disk|GRUB')
+        m.command('quit')
+    return 'IDE disk, virtio disk, CD and VGA seen; the disk on virtio with a virtio card'
+
+
 # ---- a tunnel ----
 
 def key_make(path):
@@ -166,7 +215,7 @@ echo sum $(md5sum < /tmp/got); until [ -f /tmp/seen ]; do sleep 0.2; done'''
     return 'a service of the host in the guest (4 MB), a login into the guest and 1 MB through a port of the host'
 
 
-TESTS = {'move': move, 'tunnel': tunnel}
+TESTS = {'move': move, 'lines': lines, 'tunnel': tunnel}
 
 
 def main():
