@@ -64,6 +64,9 @@ struct block_format {
     /* Whether these first bytes of a file (at least 512, zero padded) are this format. */
     bool (*probe)(const uint8_t *head, size_t length);
     bool probe_is_hint;             /* there are images whose first bytes do not tell: with format=, open decides */
+    /* For formats that only the end of a file tells: whether these last 512 bytes are this one's, asked when the name ends so. */
+    const char *suffix;
+    bool (*probe_end)(const uint8_t end[512]);
     /* Sets n->size and n->state. n->file is open. */
     int (*open)(struct block_node *n, struct error *err);
     void (*close)(struct block_node *n);
@@ -164,11 +167,14 @@ struct block_node {
 
 extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
                                  block_format_vmdk, block_format_vpc, block_format_qed,
-                                 block_format_parallels, block_format_qcow1, block_format_cloop, block_format_luks;
+                                 block_format_parallels, block_format_qcow1, block_format_cloop, block_format_luks,
+                                 block_format_dmg;
 #define BLOCK_CHAIN_MAX 128         /* nodes in a backing chain */
 
 /* format.c. NULL when nothing but raw fits / the name is unknown. */
 const struct block_format *block_format_probe(const uint8_t *head, size_t length);
+/* By the end of the file, and its name. NULL: neither. */
+const struct block_format *block_format_probe_end(struct block_protocol *file);
 const struct block_format *block_format_find(const char *name);
 /* "raw, qcow2, ..." */
 const char *block_format_names(void);

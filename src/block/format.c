@@ -11,9 +11,10 @@
 
 static const struct block_format *const formats[] = {
     &block_format_qcow2, &block_format_vdi, &block_format_vhdx, &block_format_vmdk, &block_format_vpc, &block_format_qed,
-    &block_format_parallels, &block_format_qcow1, &block_format_cloop, &block_format_luks, &block_format_raw,
+    &block_format_parallels, &block_format_qcow1, &block_format_cloop, &block_format_dmg, &block_format_luks,
+    &block_format_raw,
 };
-#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, luks"
+#define FORMAT_NAMES "qcow2, raw, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, dmg, luks"
 
 static const struct {
     const char *name;
@@ -30,6 +31,21 @@ const struct block_format *block_format_probe(const uint8_t *head, size_t length
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
         if (formats[i]->probe && formats[i]->probe(head, length))
             return formats[i];
+    return NULL;
+}
+
+const struct block_format *block_format_probe_end(struct block_protocol *file)
+{
+    uint8_t end[512];
+    size_t name = strlen(file->filename);
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        const char *suffix = formats[i]->suffix;
+        int64_t size = suffix && name > strlen(suffix) && !strcmp(file->filename + name - strlen(suffix), suffix) ?
+                       file->ops->size(file) : 0;
+        if (size >= (int64_t)sizeof(end) && !block_protocol_pread(file, (uint64_t)size - sizeof(end), end, sizeof(end)) &&
+            formats[i]->probe_end(end))
+            return formats[i];
+    }
     return NULL;
 }
 

@@ -42,6 +42,8 @@ static int format_choose(struct block_node *n, const char *format, struct error 
         return 0;
     }
     n->format = block_format_find(looks);
+    if (n->format == &block_format_raw && block_format_probe_end(n->file))
+        n->format = block_format_probe_end(n->file);
     if (!n->format)
         return error_set(err, "cannot open '%s': it looks like a %s image, which is not supported; convert it with "
                          "'qemu-img convert -O qcow2', or use format=raw if it is a raw disk", n->filename, looks);

@@ -228,7 +228,7 @@ static const struct row {
     { 0, "selinux-label", "LABEL", "labels are not set here; run it under 'runcon' or give the socket to systemd", NULL },
     { 'c', "connect", "DEV", "let the kernel's /dev/nbdN be this image", set_connect },
     { 'd', "disconnect", "DEV", "end that", set_disconnect },
-    { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, luks (default: guessed)", set_format },
+    { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, dmg, luks (default: guessed)", set_format },
     { 'r', "read-only", NULL, "export read-only", set_readonly },
     { 's', "snapshot", NULL, "writes go to a temporary file that is dropped", set_snapshot },
     { 'l', "load-snapshot", "SNAPSHOT", "internal snapshots cannot be exported in this version; use qemu-img convert -l",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Fuzzing of the formats of other programs, as qcow2.c does it: 32 bytes of script, then an image in memory; its first
- * bytes say which format it is (none: vpc, whose fixed images have only a footer), unless OSPITE_FUZZ_FORMAT in the environment
+ * bytes say which format it is (none: dmg or vpc, whose images may have only a footer), unless OSPITE_FUZZ_FORMAT in the environment
  * does, so that libFuzzer's time goes to one format. Checksums are put right, so that
  * changes get past them. Extents are looked for in an empty directory of the process's own, so no input opens files
  * of the host.
@@ -134,6 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     checksums_mend(image, length);
     const char *only = getenv("OSPITE_FUZZ_FORMAT");
     const struct block_format *f = only ? block_format_find(only) : block_format_probe(image, MIN(length, (size_t)4096));
+    if (!f && length >= FOOTER && block_format_dmg.probe_end(image + length - FOOTER))
+        f = &block_format_dmg;
     struct block_protocol *p = block_fault_open(image, length, LIMIT);
     free(image);
     if (!p || (f && !strcmp(f->name, "qcow2"))) {
