@@ -157,12 +157,24 @@ static void frame_put(struct virtio_net *n, unsigned queue, const struct net_fra
 {
     struct header h = { .h = f->header, .num_buffers = (uint16_t)count };
     struct cursor to = { chain, 0, 0 };
+    uint32_t written[RX_CHAINS_MAX];
 
     for (unsigned i = 0; i < count; i++) chain[i]->owner = NULL;
-    if (!virtio_has(&n->v, VIRTIO_NET_GUEST_CSUM)) h.h.flags = 0;
+    h.h.flags &= virtio_has(&n->v, VIRTIO_NET_GUEST_CSUM) ? NET_NEEDS_CSUM | NET_DATA_VALID : 0;
     put(&to, (const uint8_t *)&h, header_bytes(&n->v));
     for (unsigned i = 0; i < f->count; i++) put(&to, f->iov[i].iov_base, f->iov[i].iov_len);
-    for (unsigned i = 0; i < count; i++) virtqueue_push(&n->v.queue[queue], chain[i], (uintptr_t)chain[i]->owner);
+    for (unsigned i = 0; i < count; i++) written[i] = (uint32_t)(uintptr_t)chain[i]->owner;
+    virtqueue_push_together(&n->v.queue[queue], chain, written, count);
+}
+
+/* 5.1.4.1: whoever took the MTU is not given longer frames, but for the segmentation it asked for. */
+static bool is_too_long(const struct virtio_net *n, const struct net_frame *f)
+{
+    enum { VLAN_TAG = 4 };                               /* is part of the header, if there is one */
+    size_t most = ETHER_BYTES + (size_t)n->config.mtu;
+
+    if (!virtio_has(&n->v, VIRTIO_NET_MTU) || f->header.gso_type & ~NET_GSO_ECN || f->bytes <= most) return false;
+    return f->bytes > most + VLAN_TAG || !virtio_net_has_vlan(f);
 }
 
 static bool receive(void *opaque, unsigned backend_queue, const struct net_frame *f)
@@ -174,6 +186,10 @@ static bool receive(void *opaque, unsigned backend_queue, const struct net_frame
     uint64_t wrong = n->wrong;
 
     if (!virtio_is_live(&n->v, q)) return true;          /* a card without a driver: the wire ends here */
+    if (is_too_long(n, f)) {
+        n->wrong++;
+        return true;
+    }
     if (!virtio_net_wants(n, f)) return true;
     while (!(count = chains_take(&n->v, queue, header_bytes(&n->v) + f->bytes, chain))) {
         if (n->wrong != wrong || !virtio_is_live(&n->v, q)) return true;

@@ -13,7 +13,7 @@
 enum { OK = 0, ERR = 1, MAC = 6 };
 enum { CLASS_RX = 0, CLASS_MAC = 1, CLASS_VLAN = 2, CLASS_ANNOUNCE = 3, CLASS_MQ = 4, CLASS_GUEST_OFFLOADS = 5 };
 enum { MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, VLAN_ADD = 0, VLAN_DEL = 1, ANNOUNCE_ACK = 0, VQ_PAIRS_SET = 0, OFFLOADS_SET = 0 };
-enum { TYPE_VLAN = 0x8100, ETHER_BYTES = 14, HEAD = 2 };
+enum { TYPE_VLAN = 0x8100, HEAD_BYTES = 16, HEAD = 2 };
 
 /* ---- filters ---- */
 
@@ -34,20 +34,35 @@ static bool address_passes(const struct virtio_net *n, const uint8_t *to)
     return n->filter.all_unicast || !memcmp(to, n->mac, MAC) || table_has(&n->filter.unicast, to);
 }
 
-bool virtio_net_wants(const struct virtio_net *n, const struct net_frame *f)
+static bool head_read(const struct net_frame *f, uint8_t head[HEAD_BYTES])
 {
-    uint8_t head[ETHER_BYTES + 2];
     size_t have = 0;
 
-    if (n->filter.promiscuous) return true;
-    for (unsigned i = 0; i < f->count && have < sizeof(head); i++) {
-        size_t here = MIN(sizeof(head) - have, f->iov[i].iov_len);
+    for (unsigned i = 0; i < f->count && have < HEAD_BYTES; i++) {
+        size_t here = MIN(HEAD_BYTES - have, f->iov[i].iov_len);
 
         memcpy(head + have, f->iov[i].iov_base, here);
         have += here;
     }
-    if (have < sizeof(head)) return false;
-    if ((head[12] << 8 | head[13]) == TYPE_VLAN) {
+    return have == HEAD_BYTES;
+}
+
+static bool is_tagged(const uint8_t *head) { return (head[12] << 8 | head[13]) == TYPE_VLAN; }
+
+bool virtio_net_has_vlan(const struct net_frame *f)
+{
+    uint8_t head[HEAD_BYTES];
+
+    return head_read(f, head) && is_tagged(head);
+}
+
+bool virtio_net_wants(const struct virtio_net *n, const struct net_frame *f)
+{
+    uint8_t head[HEAD_BYTES];
+
+    if (n->filter.promiscuous) return true;
+    if (!head_read(f, head)) return false;
+    if (is_tagged(head)) {
         unsigned id = (head[14] << 8 | head[15]) & (VLANS - 1);
 
         if (!(n->vlan[id / 64] >> id % 64 & 1)) return false;

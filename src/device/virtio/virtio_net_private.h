@@ -35,6 +35,7 @@ struct virtio_net {
 void virtio_net_config_fill(struct virtio_net *n);
 /* features: bits GUEST_* of what the guest can take. */
 void virtio_net_offloads_apply(struct virtio_net *n, uint64_t features);
+bool virtio_net_has_vlan(const struct net_frame *f);
 /* Does the frame pass the filters? */
 bool virtio_net_wants(const struct virtio_net *n, const struct net_frame *f);
 /* One request of the control queue; for virtio_serve. */

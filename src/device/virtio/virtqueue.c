@@ -59,7 +59,7 @@ int virtqueue_start(struct virtqueue *q, uint64_t features)
     q->has_notify_on_empty = features & VIRTIO_F_NOTIFY_ON_EMPTY;
     q->avail_index = q->used_index = q->avail_seen = q->signalled = q->in_flight = 0;
     q->avail_wrap = q->used_wrap = q->signalled_wrap = true;
-    q->notifications_off = q->signalled_valid = false;
+    q->notifications_off = false;
     q->broken = NULL;
     if (!q->scratch) q->scratch = malloc(sizeof(*q->scratch));
     if (!q->scratch) virtqueue_break(q, "no memory for the queue");
@@ -162,7 +162,7 @@ void virtqueue_unpop(struct virtqueue *q, struct virtqueue_chain *c)
 
 /* ---- giving back ---- */
 
-void virtqueue_push(struct virtqueue *q, struct virtqueue_chain *c, uint64_t written)
+static void data_written(struct virtqueue *q, const struct virtqueue_chain *c, uint64_t written)
 {
     uint64_t left = MIN(written, c->in_bytes);
 
@@ -172,9 +172,21 @@ void virtqueue_push(struct virtqueue *q, struct virtqueue_chain *c, uint64_t wri
         memory_written(q->memory, c->in_gpa[i], here);
         left -= here;
     }
-    if (q->enabled && !q->broken) layout(q)->give(q, c, (uint32_t)MIN(written, (uint64_t)UINT32_MAX));
-    q->in_flight -= c->slots;
-    free(c);
+}
+
+void virtqueue_push_together(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) data_written(q, chain[i], written[i]);
+    if (q->enabled && !q->broken) layout(q)->give(q, chain, written, count);
+    for (unsigned i = 0; i < count; i++) {
+        q->in_flight -= chain[i]->slots;
+        free(chain[i]);
+    }
+}
+
+void virtqueue_push(struct virtqueue *q, struct virtqueue_chain *c, uint64_t written)
+{
+    virtqueue_push_together(q, &c, &(uint32_t){ (uint32_t)MIN(written, (uint64_t)UINT32_MAX) }, 1);
 }
 
 void virtqueue_drop(struct virtqueue *q, struct virtqueue_chain *c)

@@ -50,8 +50,7 @@ struct virtqueue {
     uint16_t avail_seen;                     /* split: the driver's index as last read */
     bool avail_wrap, used_wrap;              /* packed */
     bool notifications_off;
-    bool signalled_valid;                    /* signalled is what the driver was told last */
-    uint16_t signalled;
+    uint16_t signalled;                      /* used_index when the driver was told last */
     bool signalled_wrap;
     uint16_t in_flight;                      /* popped and not yet pushed (packed: ring entries) */
     const char *broken;                      /* what the driver did wrong; nothing is taken any more */
@@ -71,6 +70,8 @@ struct virtqueue_chain *virtqueue_pop(struct virtqueue *q);
 void virtqueue_unpop(struct virtqueue *q, struct virtqueue_chain *c);
 /* The device is done and wrote the first written bytes of in. Frees c. Interrupts are the caller's. */
 void virtqueue_push(struct virtqueue *q, struct virtqueue_chain *c, uint64_t written);
+/* The same for several that belong together: the driver sees all of them used, or none. */
+void virtqueue_push_together(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count);
 /* Forgets a chain: the queue is being reset. */
 void virtqueue_drop(struct virtqueue *q, struct virtqueue_chain *c);
 bool virtqueue_is_empty(struct virtqueue *q);

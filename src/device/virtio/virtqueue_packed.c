@@ -101,34 +101,44 @@ static void untake(struct virtqueue *q, const struct virtqueue_chain *c)
     q->avail_index -= c->slots;
 }
 
-static void give(struct virtqueue *q, const struct virtqueue_chain *c, uint32_t written)
+static void flags_store(struct virtqueue *q, struct descriptor *ring, uint16_t at, bool wrap, const struct virtqueue_chain *c)
 {
-    struct descriptor *ring = ring_area(q), *d;
-    uint16_t flags = (q->used_wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (c->in_bytes ? DESC_F_WRITE : 0);
+    uint16_t flags = (wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (c->in_bytes ? DESC_F_WRITE : 0);
+
+    __atomic_store_n(&((uint16_t *)(void *)&ring[at])[7], flags, __ATOMIC_RELEASE);
+    memory_written(q->memory, q->descriptors + 16u * at, sizeof(ring[at]));
+}
+
+/* The driver comes to the first of them first: its flags are written last. */
+static void give(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count)
+{
+    struct descriptor *ring = ring_area(q);
+    uint16_t first = q->used_index;
+    bool first_wrap = q->used_wrap;
 
     if (!ring) return;
-    d = &ring[q->used_index];
-    d->id = le16_make(c->id);
-    d->length = le32_make(written);
-    __atomic_store_n(&((uint16_t *)(void *)d)[7], flags, __ATOMIC_RELEASE);
-    memory_written(q->memory, q->descriptors + 16u * q->used_index, sizeof(*d));
-    advance(q, &q->used_index, &q->used_wrap, c->slots);
+    for (unsigned i = 0; i < count; i++) {
+        ring[q->used_index].id = le16_make(chain[i]->id);
+        ring[q->used_index].length = le32_make(written[i]);
+        if (i) flags_store(q, ring, q->used_index, q->used_wrap, chain[i]);
+        advance(q, &q->used_index, &q->used_wrap, chain[i]->slots);
+    }
+    flags_store(q, ring, first, first_wrap, chain[0]);
 }
 
 static bool wants_interrupt(struct virtqueue *q)
 {
     const struct events *e = virtqueue_area(q, q->driver, sizeof(*e));
     uint16_t before = q->signalled, after = q->used_index, event;
-    bool valid = q->signalled_valid, wrapped = q->signalled_wrap != q->used_wrap;
+    bool wrapped = q->signalled_wrap != q->used_wrap;
     uint32_t both;
 
     if (!e) return false;
     both = __atomic_load_n((const uint32_t *)(const void *)e, __ATOMIC_ACQUIRE);
     q->signalled = q->used_index;
     q->signalled_wrap = q->used_wrap;
-    q->signalled_valid = true;
     if ((both >> 16 & EVENTS_MASK) == EVENTS_DISABLE) return false;
-    if ((both >> 16 & EVENTS_MASK) != EVENTS_AT_PLACE || !q->has_event_index || !valid) return true;
+    if ((both >> 16 & EVENTS_MASK) != EVENTS_AT_PLACE || !q->has_event_index) return true;
     /* As numbers that do not wrap: what was used in the round before lies a ring's size lower. */
     event = both & 0x7fff;
     if (!!(both & 0x8000) != q->used_wrap) event -= q->size;

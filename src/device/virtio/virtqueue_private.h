@@ -29,7 +29,7 @@ struct virtqueue_layout {
     /* Reads the next chain into the scratch. false: none, or broken. */
     bool (*take)(struct virtqueue *q, uint16_t *id, uint16_t *slots);
     void (*untake)(struct virtqueue *q, const struct virtqueue_chain *c);
-    void (*give)(struct virtqueue *q, const struct virtqueue_chain *c, uint32_t written);
+    void (*give)(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count);
     bool (*wants_interrupt)(struct virtqueue *q);
     void (*notifications_set)(struct virtqueue *q, bool on);
 };

@@ -102,18 +102,20 @@ static void untake(struct virtqueue *q, const struct virtqueue_chain *c)
     q->avail_index--;
 }
 
-static void give(struct virtqueue *q, const struct virtqueue_chain *c, uint32_t written)
+/* The index moves once for all. */
+static void give(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count)
 {
     struct used *u = used_area(q);
-    struct used_entry *e;
-    unsigned at = q->used_index & (q->size - 1);
 
     if (!u) return;
-    e = &u->ring[at];
-    e->id = c->id;
-    e->length = written;
-    store16(&u->index, ++q->used_index);
-    memory_written(q->memory, q->device + 4 + 8u * at, sizeof(*e));
+    for (unsigned i = 0; i < count; i++) {
+        unsigned at = (q->used_index + i) & (q->size - 1u);
+
+        u->ring[at] = (struct used_entry){ chain[i]->id, written[i] };
+        memory_written(q->memory, q->device + 4 + 8u * at, sizeof(u->ring[at]));
+    }
+    q->used_index += (uint16_t)count;
+    store16(&u->index, q->used_index);
     memory_written(q->memory, q->device, 4);
 }
 
@@ -121,13 +123,11 @@ static bool wants_interrupt(struct virtqueue *q)
 {
     const struct avail *a = avail_area(q);
     uint16_t before = q->signalled;
-    bool valid = q->signalled_valid;
 
     if (!a) return false;
     if (!q->has_event_index) return !(load16(&a->flags) & AVAIL_F_NO_INTERRUPT);
     q->signalled = q->used_index;
-    q->signalled_valid = true;
-    return !valid || virtqueue_passed(load16(&a->ring[q->size]), q->used_index, before);
+    return virtqueue_passed(load16(&a->ring[q->size]), q->used_index, before);
 }
 
 /* The driver notifies when it passes the index we leave behind. That is the one it has come to, not ours: a frame may want more buffers than

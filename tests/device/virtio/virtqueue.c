@@ -99,7 +99,7 @@ static void pop_some(struct virtqueue *q, struct flight *flights)
 }
 
 /* Pushes a few of those in flight and compares the wish for an interrupt with the driver's. */
-static void push_some(struct virtqueue *q, struct driver *d, struct flight *flights, uint64_t *pushed, uint64_t *told, bool *first)
+static void push_some(struct virtqueue *q, struct driver *d, struct flight *flights, uint64_t *pushed, uint64_t *told)
 {
     uint64_t event = d->seen_used + below(d->size / 2 + 1);
     unsigned mode = d->event_index ? 2 : below(2), start = below(d->size);
@@ -118,10 +118,9 @@ static void push_some(struct virtqueue *q, struct driver *d, struct flight *flig
         left--;
     }
     got = virtqueue_wants_interrupt(q);
-    want = mode == 2 ? *first || (*told <= event && event < *pushed) : mode;
+    want = mode == 2 ? *told <= event && event < *pushed : mode;
     check(got == want, "an interrupt exactly when the driver wants one");
     *told = *pushed;
-    *first = false;
 }
 
 static void take_all(struct driver *d, struct flight *flights)
@@ -149,7 +148,6 @@ static void random_run(bool packed, bool event_index, unsigned size, unsigned ch
     static struct driver d;
     struct virtqueue q;
     uint64_t pushed = 0, told = 0;
-    bool first = true;
 
     memset(flights, 0, sizeof(flights));
     driver_init(&d, ram, packed, event_index, size, BASE);
@@ -167,7 +165,7 @@ static void random_run(bool packed, bool event_index, unsigned size, unsigned ch
         virtqueue_notifications_set(&q, false);
         if (packed || !event_index) check(!driver_must_notify(&d, before), "the driver is quiet while it shall be");
         for (unsigned n = below(8); n-- > 0;) pop_some(&q, flights);
-        push_some(&q, &d, flights, &pushed, &told, &first);
+        push_some(&q, &d, flights, &pushed, &told);
         if (below(2)) take_all(&d, flights);
     }
     for (unsigned i = 0; i < size; i++)
