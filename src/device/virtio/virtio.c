@@ -101,8 +101,6 @@ void virtio_notify_later(struct virtio *v, unsigned n)
 
 void virtio_config_changed(struct virtio *v)
 {
-    if (v->config_read_since_change) v->config_generation++;
-    v->config_read_since_change = false;
     if (v->status & VIRTIO_STATUS_DRIVER_OK) v->transport.config_changed(v->transport.opaque);
 }
 
@@ -202,7 +200,9 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy)
         trace(TRACE_GUEST_ERRORS, "%s: features %#llx are not on offer\n", v->ops->name, (unsigned long long)v->features);
         status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
     }
+    if (!legacy && !(status & VIRTIO_STATUS_FEATURES_OK)) status &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
     v->status = (status & (uint8_t)~VIRTIO_STATUS_NEEDS_RESET) | (before & VIRTIO_STATUS_NEEDS_RESET);
+    if (v->ops->features_ok && v->status & ~before & (legacy ? VIRTIO_STATUS_DRIVER_OK : VIRTIO_STATUS_FEATURES_OK)) v->ops->features_ok(v);
     if (!(v->status & ~before & VIRTIO_STATUS_DRIVER_OK)) return;
     for (unsigned n = 0; legacy && n < v->queue_count; n++) {
         /* They may also agree on features after having set up the queues. */
@@ -216,18 +216,29 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy)
 
 /* ---- configuration space ---- */
 
+/* A new generation when a change is read, not when it is made: no number of changes can bring an old one back (4.1.4.3.1). */
+static void generation_settle(struct virtio *v)
+{
+    if (!memcmp(v->config_seen, v->config, v->config_bytes)) return;
+    v->config_generation += v->config_was_read;
+    memcpy(v->config_seen, v->config, v->config_bytes);
+}
+
 void virtio_config_read(struct virtio *v, unsigned offset, void *data, unsigned size)
 {
     memset(data, 0xff, size);
     if (offset >= v->config_bytes || size > v->config_bytes - offset) return;
     if (v->ops->config_reading) v->ops->config_reading(v);
-    v->config_read_since_change = true;
+    generation_settle(v);
+    v->config_was_read = true;
     memcpy(data, v->config + offset, size);
 }
 
 void virtio_config_write(struct virtio *v, unsigned offset, const void *data, unsigned size)
 {
     if (offset >= v->config_bytes || size > v->config_bytes - offset || !v->ops->config_written) return;
+    generation_settle(v);
     memcpy(v->config + offset, data, size);
     v->ops->config_written(v, offset, size);
+    memcpy(v->config_seen, v->config, v->config_bytes);    /* what the driver's own write changes is no news to it */
 }

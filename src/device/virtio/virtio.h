@@ -31,6 +31,8 @@ struct virtio_ops {
     void (*config_written)(struct virtio *v, unsigned offset, unsigned size);
     /* The driver is about to read the configuration space: refresh what changes by itself. May be NULL. */
     void (*config_reading)(struct virtio *v);
+    /* The features were agreed on; the driver reads the configuration next. May be NULL. */
+    void (*features_ok)(struct virtio *v);
     /* DRIVER_OK was set: v->features are what was agreed on. May be NULL. */
     void (*driver_ok)(struct virtio *v);
     /* Finish or give up everything in flight in this queue; it is reset afterwards. */
@@ -55,8 +57,8 @@ struct virtio {
     struct virtio_transport transport;
     uint64_t offered, features;          /* bits of the device and of the rings; what the driver took */
     uint8_t status, config_generation;
-    bool config_read_since_change;
-    uint8_t config[VIRTIO_CONFIG_MAX];
+    bool config_was_read;
+    uint8_t config[VIRTIO_CONFIG_MAX], config_seen[VIRTIO_CONFIG_MAX];   /* seen: when the driver last read any of it */
     unsigned config_bytes, queue_count;
     struct virtqueue *queue;
     struct memory_map *memory;

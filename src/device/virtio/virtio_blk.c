@@ -289,12 +289,12 @@ static void config_written(struct virtio *v, unsigned offset, unsigned size)
     config_fill(b);                                    /* all else is read-only */
 }
 
-static void driver_ok(struct virtio *v)
+static void features_ok(struct virtio *v)
 {
     struct virtio_blk *b = of(v);
 
     /* 5.2.5.2: a driver that cannot ask for flushes must find its writes stable. */
-    if (!virtio_has(v, F_CONFIG_WCE)) b->writeback = b->config.write_cache && virtio_has(v, F_FLUSH);
+    b->writeback = b->config.write_cache && virtio_has(v, F_FLUSH);
     config_fill(b);
 }
 
@@ -361,7 +361,7 @@ static void info(struct virtio *v, void (*print)(void *opaque, const char *line)
 
 static const struct virtio_ops ops = {
     .name = "virtio-blk-pci", .description = "virtio disk", .type = VIRTIO_BLK, .pci_class = 0x010000, .notify = notify,
-    .config_written = config_written, .driver_ok = driver_ok, .queue_stop = queue_stop, .reset = reset, .destroy = destroy, .info = info,
+    .config_written = config_written, .features_ok = features_ok, .queue_stop = queue_stop, .reset = reset, .destroy = destroy, .info = info,
 };
 
 void virtio_blk_retry(struct virtio *v)

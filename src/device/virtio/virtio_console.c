@@ -30,7 +30,7 @@ struct message { struct message *next; size_t size; uint8_t data[]; };
 struct port {
     struct console *c;
     unsigned id;
-    bool host_open, guest_open;
+    bool added, host_open, guest_open;   /* added: the driver was told of it */
     struct virtqueue_chain *stuck;       /* its backend took only part of it */
     uint64_t stuck_at;
     struct timer *retry;
@@ -77,15 +77,15 @@ static void messages_flush(struct console *c)
 }
 
 /* A guest that asks and asks, but gives no buffers for answers, does not get more than a few. */
-static void message_send(struct console *c, unsigned port, unsigned event, unsigned value, const char *text)
+static bool message_send(struct console *c, unsigned port, unsigned event, unsigned value, const char *text)
 {
     size_t length = text ? strlen(text) : 0;
     struct control head = { le32_make(port), le16_make((uint16_t)event), le16_make((uint16_t)value) };
     struct message *m;
 
-    if (!virtio_has(&c->v, F_MULTIPORT) || c->messages == MESSAGES_MAX) return;
+    if (!virtio_has(&c->v, F_MULTIPORT) || c->messages == MESSAGES_MAX) return false;
     m = malloc(sizeof(*m) + sizeof(head) + length);
-    if (!m) return;
+    if (!m) return false;
     m->next = NULL;
     m->size = sizeof(head) + length;
     memcpy(m->data, &head, sizeof(head));
@@ -93,6 +93,7 @@ static void message_send(struct console *c, unsigned port, unsigned event, unsig
     *c->last = m;
     c->last = &m->next;
     c->messages++;
+    return true;
 }
 
 /* ---- control messages of the guest ---- */
@@ -121,7 +122,7 @@ static void control_handle(struct console *c, const struct control *m)
 
     if (event == DEVICE_READY && value) {
         for (unsigned i = 0; i < c->config.ports_max; i++)
-            if (c->port[i]) message_send(c, i, PORT_ADD, 1, NULL);
+            if (c->port[i] && !c->port[i]->added) c->port[i]->added = message_send(c, i, PORT_ADD, 1, NULL);   /* 5.3.6.2.1: once */
         return;
     }
     if (id >= c->config.ports_max || !c->port[id]) return;
@@ -314,6 +315,7 @@ static void reset(struct virtio *v)
         if (!c->port[i]) continue;
         guest_open_set(c, i, false);
         c->port[i]->received_bytes = 0;
+        c->port[i]->added = false;
     }
 }
 

@@ -35,10 +35,11 @@ static uint16_t transitional_id(enum virtio_type type)
 
 /* ---- interrupts ---- */
 
+/* With MSI-X the bits are set all the same (4.1.4.5.1), but the line is not used. */
 static void isr_set(struct virtio_pci *p, uint8_t bits)
 {
     p->isr |= bits;
-    pci_intx_set(&p->pci, 1);
+    pci_intx_set(&p->pci, p->isr && !pci_msix_is_enabled(&p->msix));
 }
 
 uint8_t virtio_pci_isr_take(struct virtio_pci *p)
@@ -62,8 +63,8 @@ static void config_changed(void *opaque)
 {
     struct virtio_pci *p = opaque;
 
-    if (!pci_msix_is_enabled(&p->msix)) isr_set(p, ISR_QUEUE | ISR_CONFIG);
-    else if (p->config_vector != VIRTIO_NO_VECTOR) pci_msix_send(&p->msix, p->config_vector);
+    isr_set(p, ISR_QUEUE | ISR_CONFIG);
+    if (pci_msix_is_enabled(&p->msix) && p->config_vector != VIRTIO_NO_VECTOR) pci_msix_send(&p->msix, p->config_vector);
 }
 
 static bool may_dma(void *opaque)
@@ -141,6 +142,7 @@ static void config_write(struct pci_device *d, unsigned offset, uint32_t value, 
     struct virtio_pci *p = of(d);
 
     pci_msix_config_written(&p->msix, offset, size);
+    isr_set(p, 0);                                       /* MSI-X may have been switched on or off */
     if (p->window_cap && offset + size > p->window_cap + 16 && offset < p->window_cap + 20) virtio_pci_window_write(p);
 }
 

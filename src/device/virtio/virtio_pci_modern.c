@@ -80,6 +80,12 @@ static void put_half(uint64_t *to, unsigned at, uint64_t value, unsigned size)
     if (at + size <= 8) memcpy((uint8_t *)to + at, &value, size);
 }
 
+/* A size that is none shows as that of a queue that is not there, and such a queue is not enabled. */
+static uint16_t size_checked(const struct virtio_pci *p, uint16_t size)
+{
+    return size & (size - 1) && !(p->v->features & VIRTIO_F_RING_PACKED) ? 0 : size;
+}
+
 static void queue_write(struct virtio_pci *p, unsigned offset, uint64_t value, unsigned size)
 {
     struct virtqueue *q = &p->v->queue[p->queue_select];
@@ -88,7 +94,7 @@ static void queue_write(struct virtio_pci *p, unsigned offset, uint64_t value, u
     else if (offset == offsetof(struct common, queue_reset)) {
         if (value == 1 && p->v->features & VIRTIO_F_RING_RESET) virtio_queue_stop(p->v, p->queue_select);
     } else if (q->enabled) return;                     /* 4.1.4.3.2: not while it is enabled */
-    else if (offset == offsetof(struct common, queue_size)) q->size = (uint16_t)value;
+    else if (offset == offsetof(struct common, queue_size)) q->size = size_checked(p, (uint16_t)value);
     else if (offset == offsetof(struct common, queue_enable)) {
         if (value == 1 && p->v->status & VIRTIO_STATUS_FEATURES_OK) virtio_queue_enable(p->v, p->queue_select);
     } else if (offset >= offsetof(struct common, queue_device))

@@ -18,7 +18,7 @@
 #include "base/error.h"
 
 enum { QUEUE_CONTROL, QUEUE_EVENT, QUEUE_REQUEST, QUEUES_OTHER = 2 };
-enum { S_OK = 0, S_OVERRUN = 1, S_ABORTED = 2, S_BAD_TARGET = 3, S_FUNCTION_SUCCEEDED = 10, S_FUNCTION_REJECTED = 11, S_INCORRECT_LUN = 12 };
+enum { S_OK = 0, S_OVERRUN = 1, S_ABORTED = 2, S_BAD_TARGET = 3, S_RESET = 4, S_FAILURE = 9, S_FUNCTION_SUCCEEDED = 10, S_FUNCTION_REJECTED = 11, S_INCORRECT_LUN = 12 };
 enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
 enum { F_HOTPLUG = 1, F_CHANGE = 2, EVENT_TRANSPORT_RESET = 1, EVENT_PARAM_CHANGE = 3, EVENTS_MISSED = 1u << 31, REASON_RESCAN = 1, REASON_REMOVED = 2 };
 enum { TMF_ABORT_TASK, TMF_ABORT_TASK_SET, TMF_CLEAR_ACA, TMF_CLEAR_TASK_SET, TMF_NEXUS_RESET, TMF_UNIT_RESET, TMF_QUERY_TASK, TMF_QUERY_TASK_SET };
@@ -49,6 +49,7 @@ struct scsi {
     struct virtio_scsi_config config;
     struct scsi_unit *unit[VIRTIO_SCSI_UNITS];
     struct virtqueue *stopping;          /* its requests need no answer */
+    bool resetting;                      /* by task management: that is the answer */
     bool event_missed;                   /* one had no buffer: the next that is there says so */
 };
 
@@ -183,6 +184,7 @@ static bool request_serve(struct virtio *v, struct virtqueue *q, struct virtqueu
     memcpy(r->scsi.cdb, c.cdb, sizeof(c.cdb));
     unit = unit_find(r->s, c.lun, &target_exists);
     if (!target_exists) respond(r, S_BAD_TARGET);
+    else if (r->scsi.out_bytes && r->scsi.in_bytes) respond(r, S_FAILURE);   /* INOUT is not on offer */
     else if (c.cdb[0] == REPORT_LUNS) report_luns(r, c.lun);
     else if (!unit) absent_unit(r);
     else scsi_unit_start(unit, &r->scsi);
@@ -197,7 +199,7 @@ static void request_abort(struct scsi_request *q)
     struct request *r = container_of(q, struct request, scsi);
 
     if (r->q != r->s->stopping) {
-        respond(r, S_ABORTED);
+        respond(r, r->s->resetting ? S_RESET : S_ABORTED);
         return;
     }
     virtqueue_drop(r->q, r->chain);
@@ -216,8 +218,10 @@ static uint8_t manage(struct scsi *s, const struct management *m)
     for (unsigned i = 0; i < s->config.unit_count; i++) {
         if (what == TMF_NEXUS_RESET ? s->config.unit[i].target != m->lun[1] : s->unit[i] != unit) continue;
         if (what == TMF_QUERY_TASK || what == TMF_QUERY_TASK_SET) return scsi_unit_in_flight(unit) ? S_FUNCTION_SUCCEEDED : S_OK;
+        s->resetting = what == TMF_NEXUS_RESET || what == TMF_UNIT_RESET;
         scsi_unit_drain(s->unit[i], request_abort);
-        if (what == TMF_NEXUS_RESET || what == TMF_UNIT_RESET) scsi_unit_reset(s->unit[i]);
+        if (s->resetting) scsi_unit_reset(s->unit[i]);
+        s->resetting = false;
     }
     return S_OK;                                       /* FUNCTION COMPLETE */
 }
@@ -399,6 +403,7 @@ void virtio_scsi_resized(struct virtio *v, unsigned n)
     struct scsi *s = of(v);
 
     scsi_unit_resized(s->unit[n]);
+    if (s->config.unit[n].unit.is_cdrom) return;         /* 5.6.6.3.2: those tell it themselves */
     event_send(s, F_CHANGE, EVENT_PARAM_CHANGE, SCSI_ASC_CAPACITY >> 8 | (SCSI_ASC_CAPACITY & 0xff) << 8, &s->config.unit[n]);
 }
 
