@@ -6,6 +6,7 @@ wires      iperf3 both ways: between two machines on a socket network, and over 
 passt      a machine on passt: DHCP, iperf3 both ways with a service of the host, a port of the host that leads into the guest
 fio        fio writes at random and verifies, on raw and qcow2, in split and packed rings
 debian     Debian on virtio: apt from a mirror on the host's loopback, iperf3 both ways, fio with verify on a second disk
+bootstrap  the same guest installs Debian onto the second disk by debootstrap; that disk boots
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
@@ -249,7 +250,55 @@ def debian(a):
     return f'login after {at_login:.0f} s, apt by 10.0.2.2, iperf3 {rate[0]} and {rate[1]} Mbit/s, fio verified {written >> 10} MiB'
 
 
-TESTS = {'wires': wires, 'passt': passt, 'fio': fio, 'debian': debian}
+# What makes of the second disk one that boots: a partition, a file system, Debian, its kernel and GRUB.
+INSTALL = '''set -e
+echo 'start=2048, type=83, bootable' | sfdisk -q /dev/vdb
+udevadm settle
+mkfs.ext4 -q -L second /dev/vdb1
+mount /dev/vdb1 /mnt
+debootstrap --no-check-gpg --variant=minbase --include=systemd-sysv,udev,kmod,initramfs-tools,zstd,linux-image-amd64,grub-pc,login,passwd,iproute2 trixie /mnt http://@MIRROR/debian
+echo 'LABEL=second / ext4 defaults 0 1' > /mnt/etc/fstab
+echo second > /mnt/etc/hostname
+echo root:ospite | chroot /mnt chpasswd
+mkdir -p /mnt/etc/systemd/system/getty.target.wants
+ln -sf /lib/systemd/system/serial-getty@.service /mnt/etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service
+for d in dev proc sys; do mount --rbind /$d /mnt/$d; done
+echo 'GRUB_TERMINAL=serial' >> /mnt/etc/default/grub
+echo 'GRUB_CMDLINE_LINUX="console=ttyS0,115200"' >> /mnt/etc/default/grub
+echo 'GRUB_TIMEOUT=1' >> /mnt/etc/default/grub
+chroot /mnt grub-install /dev/vdb
+chroot /mnt update-grub
+sync
+'''
+
+
+def bootstrap(a):
+    with Mirror(mirror_folder(a)) as mirror:
+        with debian_guest(a, '3G', 2400) as (m, second):
+            with open(os.path.join(mirror.where.name, 'install'), 'w') as f:
+                f.write(INSTALL.replace('@MIRROR', mirror.address))
+            if 'status=0' not in shell(m, f"/usr/lib/apt/apt-helper download-file http://{mirror.address}/install /root/install > /root/log 2>&1 && "
+                                          "sh /root/install >> /root/log 2>&1; echo status'='$?"):
+                m.fail('the installation: ' + shell(m, 'tail -30 /root/log'))
+            installed = m.seconds()
+            kernel_errors(m)
+            power_off(m)
+        with Machine(a.vmm, ['-m', '512', '-drive', f'file={second},if=virtio', '-boot', 'order=c', '-net', 'nic,model=virtio', '-net', 'user', '-no-reboot'], 400 * a.scale, log=a.log) as m:
+            m.serial('second login: ', BAD)
+            m.send('root\n')
+            m.serial('Password: ')
+            m.send('ospite\n')
+            m.serial('root@second:~# ')
+            if '/dev/vda1' not in shell(m, 'findmnt -no SOURCE /') or '13' not in shell(m, 'cat /etc/debian_version'):
+                m.fail('another system has started')
+            m.send('poweroff\n')
+            if m.end():
+                m.fail('poweroff did not end with status 0')
+        image_check(second)
+    return f'installed after {installed:.0f} s, the disk boots by its own GRUB'
+
+
+TESTS = {'wires': wires, 'passt': passt, 'fio': fio, 'debian': debian, 'bootstrap': bootstrap}
 
 
 def main():
