@@ -15,7 +15,7 @@ export class Screen {
     connect() {
         if (this.rfb || this.over) return;
         this.rfb = new RFB(this.box, `${location.origin.replace('http', 'ws')}/screen`, { shared: true, wsProtocols: ['binary'] });
-        this.rfb.scaleViewport = this.fits;
+        this.rfb.scaleViewport = this.rfb.resizeSession = this.fits;
         this.rfb.background = 'transparent';
         this.rfb.addEventListener('connect', () => {
             this.veil.hidden = true;
@@ -49,7 +49,7 @@ export class Screen {
 
     fit(on) {
         this.fits = on;
-        if (this.rfb) this.rfb.scaleViewport = on;
+        if (this.rfb) this.rfb.scaleViewport = this.rfb.resizeSession = on;     // the latter asks the guest, which may say no
     }
 
     key(keysym) { if (this.rfb) this.rfb.sendKey(keysym, null); }

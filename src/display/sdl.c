@@ -6,8 +6,9 @@
  * The library is loaded when a window is wanted: with all that it needs it is fifty libraries, which machines without one
  * need not wait for, nor have mapped.
  *
- * Where the guest takes positions the pointer just moves over the window. Else a click takes the mouse, Ctrl-Alt-G lets go of
- * it; Ctrl-Alt-F is full screen.
+ * Where the guest takes positions the pointer just moves over the window, with the guest's picture if its card has one. Else a click
+ * takes the mouse, Ctrl-Alt-G lets go of it; Ctrl-Alt-F is full screen. Somebody who gives the window another size tells the guest,
+ * if its card can do that; the window then stays as it was made.
  */
 #include "display/sdl.h"
 
@@ -30,7 +31,8 @@ enum { POLL_NS = 16 * 1000 * 1000, ABSOLUTE_MAX = 32767 };
 
 #define FUNCTIONS(X) X(Init) X(Quit) X(GetError) X(SetHint) X(CreateWindow) X(DestroyWindow) X(CreateRenderer) X(DestroyRenderer) X(CreateTexture) \
     X(DestroyTexture) X(UpdateTexture) X(RenderClear) X(RenderCopy) X(RenderPresent) X(RenderSetLogicalSize) X(PollEvent) X(SetWindowSize) \
-    X(SetWindowTitle) X(SetWindowFullscreen) X(GetWindowFlags) X(SetRelativeMouseMode) X(GetRelativeMouseMode) X(ShowCursor) X(SetWindowKeyboardGrab)
+    X(SetWindowTitle) X(SetWindowFullscreen) X(GetWindowFlags) X(SetRelativeMouseMode) X(GetRelativeMouseMode) X(ShowCursor) X(SetWindowKeyboardGrab) \
+    X(CreateRGBSurfaceFrom) X(FreeSurface) X(CreateColorCursor) X(GetDefaultCursor) X(SetCursor) X(FreeCursor)
 struct sdl_functions {
 #define MEMBER(name) __typeof__(SDL_##name) *name;
     FUNCTIONS(MEMBER)
@@ -47,6 +49,8 @@ struct sdl_window {
     SDL_Window *window;
     SDL_Renderer *renderer;
     SDL_Texture *texture;
+    SDL_Cursor *cursor;                /* the guest's or NULL */
+    bool has_wish;                     /* its size is somebody's, not the guest's */
     struct timer *timer;
     unsigned first, end;               /* rows that changed */
     bool exposed;
@@ -82,6 +86,7 @@ static void on_resized(void *opaque)
     const struct surface *s = display_surface(w->display);
 
     texture_make(w);
+    if (w->has_wish && display_input(w->display)->size_wish) return;
     if (!(w->sdl.GetWindowFlags(w->window) & (SDL_WINDOW_FULLSCREEN | SDL_WINDOW_MAXIMIZED))) w->sdl.SetWindowSize(w->window, (int)s->width, (int)s->height);
 }
 
@@ -106,6 +111,20 @@ static void on_updated(void *opaque, bool any)
     w->sdl.RenderClear(w->renderer);
     w->sdl.RenderCopy(w->renderer, w->texture, NULL, NULL);
     w->sdl.RenderPresent(w->renderer);
+}
+
+static void on_cursor(void *opaque)
+{
+    struct sdl_window *w = opaque;
+    const struct cursor_image *i = display_cursor(w->display);
+    SDL_Surface *s = i ? w->sdl.CreateRGBSurfaceFrom((void *)(uintptr_t)i->pixel, (int)i->width, (int)i->height, 32, (int)(i->width * sizeof(*i->pixel)),
+                                                     0xff0000, 0xff00, 0xff, 0xff000000) : NULL;
+    SDL_Cursor *cursor = s ? w->sdl.CreateColorCursor(s, (int)i->hot_x, (int)i->hot_y) : NULL;
+
+    if (s) w->sdl.FreeSurface(s);
+    w->sdl.SetCursor(cursor ? cursor : w->sdl.GetDefaultCursor());
+    if (w->cursor) w->sdl.FreeCursor(w->cursor);
+    w->cursor = cursor;
 }
 
 /* ---- keys ---- */
@@ -180,9 +199,22 @@ static void button_event(struct sdl_window *w, const SDL_MouseButtonEvent *e)
     pointer_send(w, e->x, e->y, 0, 0, 0);
 }
 
+/* Only what comes from outside, not what on_resized does. */
+static void size_wish(struct sdl_window *w, int width, int height)
+{
+    const struct display_input *input = display_input(w->display);
+
+    if (!input->size_wish || width <= 0 || height <= 0) return;
+    w->has_wish = true;
+    input->size_wish(input->opaque, (unsigned)width, (unsigned)height);
+}
+
 static void window_event(struct sdl_window *w, const SDL_WindowEvent *e)
 {
     switch (e->event) {
+    case SDL_WINDOWEVENT_RESIZED:
+        size_wish(w, e->data1, e->data2);
+        break;
     case SDL_WINDOWEVENT_EXPOSED: case SDL_WINDOWEVENT_SIZE_CHANGED:
         w->exposed = true;
         on_updated(w, true);
@@ -258,7 +290,7 @@ struct sdl_window *sdl_window_new(struct display *d, const struct sdl_config *co
     }
     w->display = d;
     w->config = *config;
-    w->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .opaque = w };
+    w->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor, .opaque = w };
     if (library_load(w, err) < 0 || window_make(w, err) < 0) {
         sdl_window_free(w);
         return NULL;
@@ -276,6 +308,7 @@ void sdl_window_free(struct sdl_window *w)
         display_viewer_remove(w->display, &w->viewer);
         timer_free(w->timer);
     }
+    if (w->cursor) w->sdl.FreeCursor(w->cursor);
     if (w->texture) w->sdl.DestroyTexture(w->texture);
     if (w->renderer) w->sdl.DestroyRenderer(w->renderer);
     if (w->window) w->sdl.DestroyWindow(w->window);

@@ -100,6 +100,17 @@ def mouse(m, display, window):
     check(0x22 not in codes and codes.count(0x1d) == codes.count(0x9d) and codes.count(0x38) == codes.count(0xb8), f'keys of the chord: {codes}')
 
 
+def wish(m, display, window):
+    """Somebody makes the window another size: virtio-gpu is told."""
+    for _ in range(40):                                 # the guest may be changing its mode just then, and the window with it
+        x(display, 'xdotool', 'windowsize', window, '900', '650')
+        time.sleep(0.3)
+        got = m.command('info qtree -v')
+        if 'wanted size 900x650' in got:
+            break
+    check('wanted size 900x650' in got, 'the size of the window: ' + ' '.join(l for l in got.split('\n') if 'wanted' in l))
+
+
 def refusals(ospite, where):
     for env, args, word in (({}, ['-display', 'sdl'], '-display web'), ({'DISPLAY': ':1', 'SDL_VIDEODRIVER': 'nosuch'}, ['-display', 'sdl'], 'no window'),
                             ({}, ['-display', 'sdl', '-vga', 'none'], 'graphic card'), ({}, ['-display', 'sdl,gl=on'], 'gl')):
@@ -141,8 +152,10 @@ def main():
         mouse(m, display, window)
         x(display, 'xdotool', 'windowclose', window)
         m.end()
-        m = WindowMachine(ospite, where, display, ())       # a desktop is there: a window is the default
-        check(x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').strip() != b'', 'the default')
+        m = WindowMachine(ospite, where, display, ('-vga', 'virtio'))   # a desktop is there: a window is the default
+        window = x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').decode().split()[0]
+        m.sync()
+        wish(m, display, window)
         refusals(ospite, where)
     finally:
         if m:
