@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """X.org on Debian with a window manager: desktop.py --vmm CMD --guests DIR --bin DIR
 
-The X server, IceWM, xterm and xeyes on the driver bochs-drm. Seen through VNC: the picture is what X's own xwd tells, the pointer of a USB
+The X server, IceWM, xterm and xeyes on the driver bochs-drm (--vga virtio: on virtio-gpu). Seen through VNC: the picture is what X's own xwd tells, the pointer of a USB
 tablet lands where the viewer clicked, keys arrive in xterm, a window follows when it is dragged. Pictures are left in --bin."""
 import argparse
 import hashlib
@@ -120,7 +120,7 @@ def picture_check(s, m):
 
 def x_test(a):
     with tempfile.TemporaryDirectory() as where, \
-            Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', disk_made(a), '-vga', 'std', '-usb', '-usbdevice', 'tablet', '-no-reboot',
+            Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', disk_made(a), '-vga', a.vga, '-usb', '-usbdevice', 'tablet', '-no-reboot',
                             '-vnc', f'unix:{where}/vnc'], 400 * a.scale, log=a.log) as m:
         login(m)
         desktop_start(m)
@@ -142,6 +142,7 @@ def main():
     p.add_argument('--vmm', required=True)
     p.add_argument('--guests', required=True)
     p.add_argument('--bin', required=True)
+    p.add_argument('--vga', default='std', help='virtio: the driver virtio-gpu')
     p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
     a = p.parse_args()
     os.makedirs(a.guests, exist_ok=True)
