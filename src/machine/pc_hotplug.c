@@ -332,6 +332,7 @@ static int kind_check(const struct machine *m, const struct virtio_device_config
 
         if (!m->virtio[i] || other->kind != c->kind) continue;
         if (c->kind == VIRTIO_KIND_BALLOON) return error_set(err, "Only one balloon device is supported");
+        if (c->kind == VIRTIO_KIND_VSOCK) return error_set(err, "virtio-vsock-pci: one is enough: guests know only one");
         if (c->kind == VIRTIO_KIND_9P && !strcmp(other->share.tag, c->share.tag)) return error_set(err, "two shared folders have the mount_tag '%s'", c->share.tag);
     }
     return 0;

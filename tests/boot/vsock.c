@@ -60,9 +60,12 @@ static int take_all(int fd, uint64_t bytes)
 static int answer(int fd, unsigned wait)
 {
     uint64_t sizes[2];
+    ssize_t n;
 
     sleep(wait);
-    if (recv(fd, sizes, sizeof(sizes), MSG_WAITALL) != sizeof(sizes)) return failed("sizes");
+    n = recv(fd, sizes, sizeof(sizes), MSG_WAITALL);
+    if (n < 0 && errno == ECONNRESET) return puts("VSOCK-LOST") < 0;               /* the device is gone */
+    if (n != sizeof(sizes)) return failed("sizes");
     return take_all(fd, sizes[0]) || send_all(fd, sizes[1]);
 }
 

@@ -3,7 +3,7 @@
 """vsock.py --vmm CMD --guests DIR --program PROGRAM   Sockets between programs of the host and of a Linux guest, by Linux' driver.
 
 Megabytes from either side to the other, in connections that either begins, each half closed before the answer; a hundred at once; ports where nobody
-listens; a guest that does not read; a guest that ends. Every byte is checked on its way. In two kinds of ring.
+listens; a guest that does not read; a device that is taken out, and another one. Every byte is checked on its way. In two kinds of ring.
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
@@ -33,6 +33,12 @@ echo BEGIN; read line
 /vsock refused 2 7777
 /vsock refused 9 6000
 echo GUEST-DONE; read line
+d=/sys/bus/virtio/drivers/vmw_vsock_virtio_transport
+i=0; while ls $d/virtio* >/dev/null 2>&1 && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+echo GONE; read line
+i=0; while ! ls $d/virtio* >/dev/null 2>&1 && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+/vsock serve 5002 &
+read line
 '''
 
 
@@ -162,15 +168,24 @@ def slow_reader(m, path):
     take_all(s, 1, 'the slow guest answers')
 
 
+def early_connects(m, path):
+    """True while there is no socket, or nobody listens on it yet; then a connection must end: there is no driver."""
+    try:
+        if connect(path, 5000):
+            m.fail('a connection before there is a driver')
+    except OSError:
+        if time.time() > m.deadline:
+            raise
+        return True
+    return False
+
+
 def session(a, options):
     path, failures = os.path.join(a.dir, 'v'), []
     listener = serve(path + '_6000', failures)
-    with Guest(a, ['vmw_vsock_virtio_transport'], SCRIPT, ['-device', f'virtio-vsock-pci,guest-cid=42,path={path}' + options], {'vsock': a.program}, seconds=150, cpus=2) as m:
-        while not os.path.exists(path) and time.time() < m.deadline:
+    with Guest(a, ['vmw_vsock_virtio_transport'], SCRIPT, ['-device', f'virtio-vsock-pci,guest-cid=42,id=v,path={path}' + options], {'vsock': a.program}, seconds=150, cpus=2) as m:
+        while early_connects(m, path):
             time.sleep(0.02)
-        early = connect(path, 5000)
-        if early:
-            m.fail('a connection before there is a driver')
         m.serial('BEGIN', BAD)
         start = time.time()
         ask(path, 5000, 24 * MIB, 1)
@@ -194,12 +209,27 @@ def session(a, options):
         if not left or left.group(1) != '1':
             m.fail(f'connections are left: {left and left.group(0)}')
         m.send('\n')
-        finish(m)
+        m.command('device_del v')
+        m.serial('GONE', BAD)
         if held.recv(1):
-            m.fail('a connection says something when its guest is gone')
+            m.fail('a connection says something when its guest has let go')
+        while os.path.exists(path):
+            if time.time() > m.deadline:
+                m.fail('the device is gone, its socket is not')
+            time.sleep(0.02)
+        m.command(f'device_add virtio-vsock-pci,guest-cid=43,path={path}2,id=w{options}')
+        if 'one is enough' not in m.command(f'device_add virtio-vsock-pci,guest-cid=44,path={path}3,id=x'):
+            m.fail('two at once')
+        m.send('\n')
+        m.serial('VSOCK-READY 5002', BAD)
+        ask(path + '2', 5002, MIB, MIB)
+        m.send('\n')
+        finish(m)
+        if m.text.count('VSOCK-LOST') != 1:
+            m.fail('the guest should have lost one connection')
     listener.close()
     os.unlink(path + '_6000')
-    if os.path.exists(path):
+    if os.path.exists(path + '2'):
         raise Failure('the socket is still there')
     return f'{24 / to_guest:.0f} MiB/s to the guest, {24 / to_host:.0f} MiB/s to the host'
 

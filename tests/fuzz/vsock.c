@@ -4,7 +4,7 @@
  * overwritten, buffers or none, resets; greetings, data, half-closed and closed sockets at the other end, in any order. Nothing may crash, hang, keep descriptors or
  * reach outside of guest memory; the sanitizers watch.
  *
- *   fuzz-vsock [STEPS [SEED]]
+ *   fuzz-vsock [STEPS [SEED]]              or, built with clang, fuzzer-vsock
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,17 +26,18 @@ enum { RAM_BYTES = 512 << 10, MODERN = 0x20000000, QUEUE_BYTES = 0x1000, RX_DATA
 struct packet { uint64_t src, dst; uint32_t from, to, len; uint16_t type, op; uint32_t flags, room, forwarded; } __attribute__((packed));
 
 static uint8_t *ram;
-static struct memory_map *memory;
+static struct memory_map *memory, *ports;
 static struct pci_bus *bus;
 static struct device *device;
 static struct virtio *v;
 static int program[PROGRAMS], listener[PORTS / 2];
 static uint32_t last_port;               /* of the device's side, as seen in its last packet */
 static char folder[] = "/tmp/ospite-fuzz-XXXXXX", path[64];
-static uint64_t state, sum, packets, answers, broken, accepted;
+static struct fuzz_source source;
+static uint64_t sum, packets, answers, broken, accepted;
 
-static uint32_t next(void) { return (uint32_t)(fuzz_next(&state) >> 32); }
-static uint32_t below(uint32_t n) { return next() % n; }
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
+static uint32_t next(void) { return below(0); }
 static void put(uint32_t at, uint64_t value, unsigned size) { memcpy(ram + at % (RAM_BYTES - 8), &value, size); }
 static void intx(void *opaque, int n, int level) { }
 static void out(unsigned offset, uint64_t value, unsigned size) { memory_io_write(memory, MODERN + offset, value, size); }
@@ -176,10 +177,16 @@ static void listeners_make(void)
     }
 }
 
+static void programs_end(void)
+{
+    for (unsigned i = 0; i < PROGRAMS; i++) {
+        if (program[i] >= 0) close(program[i]);
+        program[i] = -1;
+    }
+}
+
 static void end(void)
 {
-    for (unsigned i = 0; i < PROGRAMS; i++)
-        if (program[i] >= 0) close(program[i]);
     for (unsigned i = 0; i < PORTS / 2; i++) {
         char name[80];
 
@@ -219,16 +226,14 @@ static void step(void)
     if (below(8) == 0) loop_step(0);
 }
 
-int main(int argc, char **argv)
-{
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 2000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf50c;
-    struct pci_bus_config c = { .msi = { NULL, NULL } };
-    struct memory_map *ports;
-    int fd;
+/* ---- the world ---- */
 
-    if (!mkdtemp(folder)) return 1;
+static void world_make(void)
+{
+    struct pci_bus_config c = { .msi = { NULL, NULL } };
+
+    if (!mkdtemp(folder)) exit(1);
     snprintf(path, sizeof(path), "%s/v", folder);
-    state = seed;
     memset(program, 0xff, sizeof(program));
     loop_init();
     clock_virtual_start();
@@ -241,15 +246,49 @@ int main(int argc, char **argv)
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
     listeners_make();
+}
+
+/* From a device's start to its end; steps 0: as long as the input has numbers. */
+static void run(uint64_t steps)
+{
     machine_lock();
-    create(false);
+    create(below(2));
     start();
     machine_unlock();
-    for (uint64_t i = 0; i < steps; i++) step();
+    for (uint64_t i = 0; steps ? i < steps : source.left > 0; i++) step();
     machine_lock();
     device_destroy(device);
-    pci_bus_free(bus);
     machine_unlock();
+    programs_end();
+}
+
+#ifdef FUZZER
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    int fd;
+
+    if (!bus) {
+        world_make();
+        atexit(end);
+    }
+    source = (struct fuzz_source){ 0, data, size };
+    memset(ram, 0, RAM_BYTES);
+    run(0);
+    for (unsigned i = 0; i < PORTS / 2; i++)
+        while ((fd = accept4(listener[i], NULL, NULL, SOCK_NONBLOCK)) >= 0) close(fd);
+    return 0;
+}
+#else
+int main(int argc, char **argv)
+{
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 2000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf50c;
+    int fd;
+
+    source.state = seed;
+    world_make();
+    run(steps);
+    pci_bus_free(bus);
     memory_map_free(memory);
     memory_map_free(ports);
     end();
@@ -259,3 +298,4 @@ int main(int argc, char **argv)
            (unsigned long long)seed, (unsigned long long)sum);
     return packets > steps / 4 && answers > steps / 50 && accepted > steps / 10000 && broken && fd < 16 ? 0 : 1;
 }
+#endif

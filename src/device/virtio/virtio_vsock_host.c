@@ -297,16 +297,28 @@ static void listen_again(void *opaque)
     loop_fd_watch(s->listener, LOOP_READ, peer_ready, s);
 }
 
+/* A socket that a killed machine has left goes; one where somebody listens stays. */
+static bool leftover_remove(const struct sockaddr_un *a)
+{
+    int why = errno;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 && errno == ECONNREFUSED;
+    struct stat st;
+
+    if (fd >= 0) close(fd);
+    if (dead && lstat(a->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && unlink(a->sun_path) == 0) return true;
+    errno = why;
+    return false;
+}
+
 int vsock_listen(struct vsock *s, struct error *err)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
-    struct stat st;
 
     snprintf(a.sun_path, sizeof(a.sun_path), "%s", s->path);
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->listener < 0) return error_set(err, "virtio-vsock: cannot make a socket: %s", strerror(errno));
-    if (lstat(s->path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(s->path);         /* of a machine that was killed */
-    if (bind(s->listener, (struct sockaddr *)&a, sizeof(a)) < 0) {
+    if (bind(s->listener, (struct sockaddr *)&a, sizeof(a)) < 0 && !(leftover_remove(&a) && bind(s->listener, (struct sockaddr *)&a, sizeof(a)) == 0)) {
         error_set(err, "virtio-vsock: cannot make the socket '%s': %s; give another path=", s->path, strerror(errno));
         close(s->listener);
         s->listener = -1;

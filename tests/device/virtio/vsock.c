@@ -6,6 +6,7 @@
  *   test-virtio-vsock
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -571,6 +572,28 @@ static void create(bool packed)
     pci_config_write(bus, 8 << 8 | 4, 6, 2);
 }
 
+/* What a killed machine left is taken over; a socket in use and a file are not. */
+static void path_test(void)
+{
+    struct virtio_vsock_config c = { .memory = memory, .path = path, .guest_cid = CID };
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct error err = { "" };
+
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+    check(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "a socket of before");
+    close(fd);
+    create(false);
+    start(~0ull);
+    check(!virtio_vsock_new(&c, &err) && strstr(err.text, "Address already in use"), "a second one there: %s", err.text);
+    close(program_connect(NULL));
+    device_destroy(device);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    check(!virtio_vsock_new(&c, &err) && access(path, F_OK) == 0, "a file is no socket");
+    unlink(path);
+}
+
 static void run(bool packed)
 {
     int listener;
@@ -611,6 +634,7 @@ int main(void)
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
     machine_lock();
+    path_test();
     run(false);
     run(true);
     pci_bus_free(bus);
