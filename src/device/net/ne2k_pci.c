@@ -94,9 +94,10 @@ static void data_write(struct ne2k *s, uint32_t value, unsigned size)
 static void transmit(struct ne2k *s)
 {
     unsigned at = s->tpsr * PAGE;
-    struct iovec iov = { s->mem + at, s->tbcr };
+    bool inside = at >= RING_START && at + s->tbcr <= MEMORY_BYTES;
+    struct iovec iov = { s->mem + (inside ? at : 0), s->tbcr };
 
-    if (at < RING_START || at + s->tbcr > MEMORY_BYTES) s->waits = false;
+    if (!inside) s->waits = false;
     else s->waits = s->tbcr && !net_send(s->config.backend, 0, &(struct net_frame){ .iov = &iov, .count = 1, .bytes = s->tbcr });
     if (s->waits) return;
     net_send_end(s->config.backend, 0);
