@@ -190,6 +190,41 @@ static void old_ranges_free(struct bt_engine *e)
     }
 }
 
+static bool ranges_equal(const struct bt_ranges *a, const struct bt_ranges *b)
+{
+    if (a->count != b->count) return false;
+    for (size_t i = 0; i < a->count; i++) {
+        const struct bt_range *x = &a->range[i], *y = &b->range[i];
+        if (x->start != y->start || x->size != y->size || x->hva != y->hva || x->readonly != y->readonly) return false;
+    }
+    return true;
+}
+
+/* Host address of what stands at gpa, NULL: neither RAM nor ROM; *end: up to where that goes on in one piece, at most to what it was. */
+static const uint8_t *ranges_at(const struct bt_ranges *r, gpa_t gpa, gpa_t *end)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        const struct bt_range *x = &r->range[i];
+        if (gpa < x->start) {
+            *end = MIN(*end, x->start);
+            return NULL;
+        }
+        if (gpa >= x->start + x->size) continue;
+        *end = MIN(*end, x->start + x->size);
+        return x->hva + (gpa - x->start);
+    }
+    return NULL;
+}
+
+/* What was translated from memory that another has come in place of is no longer good. */
+static void ranges_invalidate(struct bt_engine *e, const struct bt_ranges *before, const struct bt_ranges *after)
+{
+    for (gpa_t at = 0, end; at < PAGES_MAX * PAGE_BYTES; at = end) {
+        end = PAGES_MAX * PAGE_BYTES;
+        if (ranges_at(before, at, &end) != ranges_at(after, at, &end)) bt_memory_written(e, at, end - at);
+    }
+}
+
 static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t count)
 {
     struct bt_engine *e = opaque;
@@ -205,9 +240,15 @@ static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t
         else
             r->range[r->count++] = (struct bt_range){ f->start, f->size, f->hva, readonly };
     }
-    r->old = e->ranges;
-    r->serial = r->old->serial + 1;
+    if (ranges_equal(r, e->ranges)) {                  /* devices moved: TLBs do not tell one from another, nor from nothing */
+        free(r);
+        return;
+    }
+    struct bt_ranges *before = e->ranges;
+    r->old = before;
+    r->serial = before->serial + 1;
     __atomic_store_n(&e->ranges, r, __ATOMIC_SEQ_CST);
+    ranges_invalidate(e, before, r);
     old_ranges_free(e);
     bt_request_flush(e);
 }
@@ -236,6 +277,7 @@ static int cache_create(struct bt_engine *e, struct error *err)
     e->page_tbs = mmap(NULL, PAGES_MAX * sizeof(*e->page_tbs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_watch = mmap(NULL, PAGES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_lines = mmap(NULL, PAGES_MAX * sizeof(*e->page_lines), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    madvise(e->meta, e->meta_bytes, MADV_HUGEPAGE);
     e->page_count = PAGES_MAX;
     e->tb_max = e->cache_bytes / 128;
     e->by_host = mmap(NULL, e->tb_max * sizeof(*e->by_host), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

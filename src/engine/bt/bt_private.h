@@ -89,24 +89,25 @@ struct tb_cold { uint32_t host; uint16_t insn; };
 struct tb_soft { uint16_t at; uint8_t size; };
 
 struct tb {
+    /* What look-ups want: one cache line. */
     gpa_t pc;                          /* guest-physical address of the first byte */
     uint32_t flags;
     uint32_t cs_limit;
     uint64_t key_base;
+    struct tb *hash_next;
     gpa_t page2;                       /* page of the bytes behind the border, or ~0 */
-    uint32_t size;                     /* guest bytes */
-    uint16_t insn_count, jump_count;
-    bool dead, uncached;
     uint32_t host, host_main, host_loop, host_end;         /* offsets in the cache: look-up entry, chained entry, its own way back, end */
+    bool dead, uncached;
+    uint16_t insn_count;
+    uint32_t size;                     /* guest bytes */
     uint32_t cold_start, cold_end;     /* its cold code: misses, stubs */
-    uint16_t cold_count;
+    uint16_t cold_count, jump_count;
     uint8_t soft_count;
     struct tb_soft soft[TB_SOFT];
     struct tb_insn *insn;
     struct tb_cold *cold;
     struct tb_jump *jump;
     struct tb_jump *incoming;
-    struct tb *hash_next;
     struct tb *page_next[2];           /* lists by page: of pc, of page2 */
 };
 
@@ -170,6 +171,10 @@ struct windows {
     struct window_space space[WINDOW_SPACES];
 };
 
+/* Bits that are kept: of RFLAGS all but DF, all but IF, the arithmetic flags, the others that PUSHF shows; of a segment's attributes those that
+ * a load in real mode leaves. */
+enum bt_keep { KEEP_NOT_DF, KEEP_NOT_IF, KEEP_ARITH, KEEP_PUSHED, KEEP_ATTR, KEEP_COUNT };
+
 struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
 
 /* What is counted all the time; info.c has their names. */
@@ -202,7 +207,8 @@ struct bt_vcpu {
     struct x86_state s;
     uint64_t code_changed;             /* a block was invalidated: helpers look whether it was their own */
     uint64_t sign_mask;                /* bit 63 */
-    uint64_t not_df_mask, df_mask;
+    uint64_t df_mask;
+    uint64_t keep_mask[KEEP_COUNT];    /* for pext and pdep, which change no flags */
     uint64_t bit_mask[3];              /* 15, 31, 63 */
     uint64_t seg_limit[2][SEG_COUNT];  /* minus (limit + 1) for reading, writing; 0: ask the slow path */
     uint64_t call_target;              /* of an indirect call, while its return address is pushed */

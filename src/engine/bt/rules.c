@@ -116,6 +116,12 @@ void *t_meta(struct bt_engine *en, uint64_t bytes)
     return p;
 }
 
+void *t_meta_lines(struct bt_engine *en, uint64_t bytes)
+{
+    en->meta_used = ALIGN_UP(en->meta_used, 64);
+    return t_meta(en, bytes);
+}
+
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
 {
     struct emitter *e = &t->e;
@@ -282,8 +288,7 @@ static void direction(struct trans *t, bool set)
 {
     struct emitter *e = &t->e;
     e_load(e, T0, hm(H_RSP, VOFF(s.rflags)));
-    e_pext(e, T0, T0, hm(H_RSP, VOFF(not_df_mask)));
-    e_pdep(e, T0, T0, hm(H_RSP, VOFF(not_df_mask)));
+    t_keep_bits(t, T0, KEEP_NOT_DF);
     if (set) e_lea(e, T0, hm(T0, RFLAGS_DF));
     e_store(e, hm(H_RSP, VOFF(s.rflags)), T0);
 }
@@ -468,7 +473,7 @@ bool t_is_plain(const struct trans *t, const struct x86_insn *i)
 {
     if (mode_fault(t, i)) return false;
     if (i->attr & IA_BRANCH) return t_is_near_branch(i);
-    return i->attr & (IA_COPY | IA_NOP) || t_has_rule(i);
+    return i->attr & (IA_COPY | IA_NOP) || t_has_rule(i) || t_is_plain_privileged(t, i);
 }
 
 static bool own_rule(struct trans *t, const struct x86_insn *i)
@@ -501,7 +506,7 @@ void t_instruction(struct trans *t)
         t_helper(t, fault, true);
         return;
     }
-    if (own_rule(t, i) || (i->attr & IA_NOP)) return;
+    if (own_rule(t, i) || (i->attr & IA_NOP) || t_privileged(t, i)) return;
     /* A masked move that missed is done element by element, in a block of its own (see bt_miss). */
     if (i->attr & IA_COPY && !(is_masked_move(i) && t->flags & TBF_STEP)) {
         copy_rule(t, i);

@@ -69,7 +69,11 @@ void bt_mmu_init(struct bt_vcpu *v)
     v->sign_mask = 1ull << 63;
     v->jc_mask = JC_SIZE - 1;
     v->ret_mask = (RET_SIZE - 1) << 3;
-    v->not_df_mask = ~(uint64_t)RFLAGS_DF;
+    v->keep_mask[KEEP_NOT_DF] = ~(uint64_t)RFLAGS_DF;
+    v->keep_mask[KEEP_NOT_IF] = ~(uint64_t)RFLAGS_IF;
+    v->keep_mask[KEEP_ARITH] = RFLAGS_ARITH;
+    v->keep_mask[KEEP_PUSHED] = ~(uint64_t)(RFLAGS_ARITH | RFLAGS_VM | RFLAGS_RF);
+    v->keep_mask[KEEP_ATTR] = SEG_ATTR_DB | SEG_ATTR_G;
     v->df_mask = RFLAGS_DF;
     v->bit_mask[0] = 15;
     v->bit_mask[1] = 31;

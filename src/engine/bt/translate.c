@@ -30,7 +30,7 @@ static unsigned bytes_beyond(struct bt_vcpu *v, gva_t linear, unsigned have, uin
 static bool is_last(const struct trans *t, const struct x86_insn *i)
 {
     if (i->attr & IA_BRANCH) return true;
-    if ((i->attr & (IA_COPY | IA_NOP)) || t_has_rule(i)) return false;
+    if ((i->attr & (IA_COPY | IA_NOP)) || t_has_rule(i) || t_is_privileged_rule(t, i)) return false;
     struct bt_helper h = bt_helper_find(i);
     return h.fn && h.kind == HELPER_END;
 }
@@ -123,6 +123,8 @@ static void find_live_flags(struct trans *t)
             if ((i->flags_written & RFLAGS_ARITH) || (i->flags_undefined & RFLAGS_ARITH))
                 need &= ~((i->flags_written | i->flags_undefined) & ~i->flags_read);
             need |= i->flags_read & RFLAGS_ARITH;
+        } else if (t->result[n] == X86_DECODE_OK && t_is_privileged_rule(t, i) && t_leaves_flags(i)) {
+            ;
         } else if (inner) {
             need |= need_at[inner] | (i->flags_read & RFLAGS_ARITH);
         } else {
@@ -258,7 +260,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));
-    struct tb *tb = t->tb = t_meta(en, sizeof(*tb));
+    struct tb *tb = t->tb = t_meta_lines(en, sizeof(*tb));
     if (!tb || en->cache_used + TB_MAX_BYTES > en->cold_base || en->cold_used + TB_MAX_BYTES > en->cache_bytes) return NULL;
     bt_fill(tb, 0, sizeof(*tb));
     tb->pc = pc;

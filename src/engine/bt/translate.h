@@ -112,6 +112,14 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m);
 /* Guest GPR into a host register that is free, or its own; and back. */
 void t_gpr_load(struct trans *t, int host, int guest);
 void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
+/* reg &= the vCPU's mask, without a flag. */
+void t_keep_bits(struct trans *t, int reg, enum bt_keep which);
+/* privileged.c: is the instruction translated there, so that the block goes on behind it? Such as leave the arithmetic flags alone; that
+ * groups go on behind. */
+bool t_is_privileged_rule(const struct trans *t, const struct x86_insn *i);
+bool t_leaves_flags(const struct x86_insn *i);
+bool t_is_plain_privileged(const struct trans *t, const struct x86_insn *i);
+bool t_privileged(struct trans *t, const struct x86_insn *i);
 /* branch.c */
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
@@ -134,6 +142,8 @@ bool t_is_plain(const struct trans *t, const struct x86_insn *i);
 /* The memory operand of an instruction that is copied, if it is an access like any other; else NULL. */
 const struct x86_operand *t_plain_operand(const struct x86_insn *i);
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end);
+/* From the arena of descriptions, NULL: it is full; and from a cache line's beginning. */
 void *t_meta(struct bt_engine *en, uint64_t bytes);
+void *t_meta_lines(struct bt_engine *en, uint64_t bytes);
 
 #endif
