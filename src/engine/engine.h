@@ -69,6 +69,7 @@ struct engine_config {
     uint64_t tb_cache_bytes;      /* bt: 0 default */
     bool perf;                    /* bt: /tmp/perf-PID.map for the host's perf */
     bool no_windows;              /* bt: memory always through the softmmu */
+    bool memory_shared;           /* other processes may write to guest memory, too */
     const struct ram_block *ram;  /* bt: made before the vCPUs are; NULL: nothing is known about it */
     bool want_irqchip;            /* kvm: in-kernel PIC, IOAPIC, LAPIC, PIT */
 };

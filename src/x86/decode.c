@@ -61,6 +61,11 @@ static uint64_t take_bytes(struct cursor *c, unsigned count)
 {
     uint64_t value = 0;
 
+    if (c->at + 8 <= c->avail && c->at + count <= 15) {        /* most often in one piece */
+        __builtin_memcpy(&value, c->p + c->at, 8);
+        c->at += count;
+        return count >= 8 ? value : value & ((1ull << 8 * count) - 1);
+    }
     for (unsigned i = 0; i < count; i++) value |= (uint64_t)take(c) << 8 * i;
     return value;
 }
@@ -489,6 +494,7 @@ static void clear(struct x86_insn *insn)
     uint64_t *words = (void *)insn;
 
     _Static_assert(sizeof *insn % sizeof *words == 0, "cleared by words");
+#pragma GCC unroll 16
     for (unsigned n = 0; n < sizeof *insn / sizeof *words; n++) words[n] = 0;
 }
 

@@ -218,7 +218,7 @@ static void cold_one(struct trans *t, struct cold *c)
 
 void t_emit_cold(struct trans *t)
 {
-    struct tb_cold *map = t_meta(t->en, t->cold_count * sizeof(struct tb_cold) + 1);
+    struct tb_cold *map = bt_cache_meta(t->en, t->cold_count * sizeof(struct tb_cold) + 1, 16);
     if (!map) {
         t->out_of_memory = true;
         return;

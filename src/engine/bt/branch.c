@@ -187,7 +187,7 @@ void t_exit_direct(struct trans *t, int64_t target) { direct(t, target, 8); }
 void t_emit_stubs(struct trans *t)
 {
     struct emitter *e = &t->e;
-    struct tb_jump *jumps = t_meta(t->en, t->jump_count * sizeof(struct tb_jump) + 1);
+    struct tb_jump *jumps = bt_cache_meta(t->en, t->jump_count * sizeof(struct tb_jump) + 1, 16);
     if (!jumps) {
         t->out_of_memory = true;
         return;

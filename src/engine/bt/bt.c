@@ -277,7 +277,6 @@ static int cache_create(struct bt_engine *e, struct error *err)
     e->page_tbs = mmap(NULL, PAGES_MAX * sizeof(*e->page_tbs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_watch = mmap(NULL, PAGES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->page_lines = mmap(NULL, PAGES_MAX * sizeof(*e->page_lines), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    madvise(e->meta, e->meta_bytes, MADV_HUGEPAGE);
     e->page_count = PAGES_MAX;
     e->tb_max = e->cache_bytes / 128;
     e->by_host = mmap(NULL, e->tb_max * sizeof(*e->by_host), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -341,6 +340,7 @@ static struct engine *bt_create(const struct engine_config *config, struct error
     }
     kvmclock_start();
     bt_thunks_build(e);
+    bt_cache_init(e);
     if (config->perf && bt_perf_begin(e, err) < 0) {
         bt_destroy(&e->base);
         return NULL;

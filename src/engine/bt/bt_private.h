@@ -69,7 +69,7 @@ struct tb;
  * fetch TLB has the target's page where it was (branch.c). */
 struct tb_jump {
     struct tb *from, *to;
-    struct tb_jump *next_incoming;     /* list of the jumps that lead to `to` */
+    struct tb_jump *next_incoming, **link;     /* list of the jumps that lead to `to`; what points to this one */
     uint32_t patch;                    /* offset in the cache of the rel32 */
     uint32_t stub;                     /* offset of: mov r10, this; jmp to a thunk that asks for the target */
     uint32_t guard;                    /* offset of the 8 bytes that the check adds; 0: within the page, no check */
@@ -97,7 +97,8 @@ struct tb {
     struct tb *hash_next;
     gpa_t page2;                       /* page of the bytes behind the border, or ~0 */
     uint32_t host, host_main, host_loop, host_end;         /* offsets in the cache: look-up entry, chained entry, its own way back, end */
-    bool dead, uncached;
+    uint8_t dead, listed;              /* listed: bits of page_next */
+    bool uncached;
     uint16_t insn_count;
     uint32_t size;                     /* guest bytes */
     uint32_t cold_start, cold_end;     /* its cold code: misses, stubs */
@@ -171,9 +172,9 @@ struct windows {
     struct window_space space[WINDOW_SPACES];
 };
 
-/* Bits that are kept: of RFLAGS all but DF, all but IF, the arithmetic flags, the others that PUSHF shows; of a segment's attributes those that
+/* Bits that are kept: of RFLAGS all but DF, IF, AC, the arithmetic flags, the others that PUSHF shows; of a segment's attributes those that
  * a load in real mode leaves. */
-enum bt_keep { KEEP_NOT_DF, KEEP_NOT_IF, KEEP_ARITH, KEEP_PUSHED, KEEP_ATTR, KEEP_COUNT };
+enum bt_keep { KEEP_NOT_DF, KEEP_NOT_IF, KEEP_NOT_AC, KEEP_ARITH, KEEP_PUSHED, KEEP_ATTR, KEEP_COUNT };
 
 struct bt_debug_state { struct engine_debug wish; struct engine_debug_info info; bool has_exec, has_data; };
 
@@ -228,6 +229,7 @@ struct bt_vcpu {
     bool in_host, ferr;
     uint64_t region_bytes;
     uint64_t good_salt, generation, pokes;
+    uint64_t ac_salt;                  /* good_salt after STAC or CLAC; 0: that is not known here */
     uint32_t tbflags, mmu_index;
     uint64_t cs_key;
     bool mode_dirty;
@@ -288,6 +290,10 @@ struct bt_ranges { size_t count; uint64_t serial; struct bt_ranges *old; struct 
 /* Not watched; write entries have been taken away, but a store may still be under way; watched. */
 enum page_watch { PAGE_FREE, PAGE_CLOSING, PAGE_WATCHED };
 
+/* A part of the code cache: offsets of what is free in each half of the cache and in the arena of descriptions. */
+enum { CODE_PARTS = 8 };
+struct code_part { uint32_t tb_count; uint64_t hot, cold, meta; };
+
 enum { TB_HASH_BITS = 18, TB_HEAT_BITS = 12, TB_HOT = 3 };
 struct bt_engine {
     struct engine base;
@@ -300,20 +306,27 @@ struct bt_engine {
     bool exact_flags;
     int perf_fd;                       /* -1: perf=off */
     int64_t perf_thunks_bytes;
+    uint64_t perf_part_bytes[CODE_PARTS];
     uint64_t host_xcr0;
     uint64_t host_phys_mask;
     /* Code cache: the same memory twice. */
     uint8_t *rw, *rx;
-    uint64_t cache_bytes, cache_used, thunk_bytes;
-    uint64_t cold_base, cold_used;     /* the cache's second part: code that runs seldom */
+    uint64_t cache_bytes, thunk_bytes;
+    uint64_t hot_base, cold_base;      /* offsets of its halves: code that runs often, seldom */
+    uint64_t hot_bytes, cold_bytes, meta_part_bytes;       /* of a part */
     uint8_t *meta;                     /* arena of struct tb and its arrays */
-    uint64_t meta_bytes, meta_used;
+    uint64_t meta_bytes;
+    struct code_part part[CODE_PARTS];
+    unsigned part_count, current_part;
+    bool part_full;                    /* the next one is to be emptied */
     struct tb *hash[1 << TB_HASH_BITS];
-    struct tb **by_host;               /* TBs in the order of their host code */
-    uint32_t tb_count, tb_max;
+    struct tb **by_host;               /* TBs of each part in the order of their host code */
+    uint32_t tb_max, tb_part_max;
     struct tb **page_tbs;              /* by physical page number */
     uint8_t *page_watch;               /* enum page_watch of each page */
     uint64_t *page_lines;              /* by page: which of its 64 lines may hold code of page_tbs; a line has 64 bytes */
+    gpa_t rewritten_page;              /* where a block was written to last, and how many there in turn */
+    unsigned rewritten_count;
     uint8_t heat[1 << TB_HEAT_BITS];   /* by hash of the address: how often blocks there were written to */
     uint8_t window_special[1 << TB_HEAT_BITS];     /* by hash of the page of code: accesses that windows could not serve */
     uint64_t page_count;
@@ -328,7 +341,7 @@ struct bt_engine {
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
              thunk_crossing, thunk_crossing_fixed, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
-    uint64_t count_tb, count_tb_flush, count_invalidated, count_guest_insns, count_guest_bytes, count_host_bytes;
+    uint64_t count_tb, count_tb_flush, count_parts, count_emptied, count_invalidated, count_guest_insns, count_guest_bytes, count_host_bytes;
 };
 
 _Static_assert(offsetof(struct bt_vcpu, s) == BT_STATE_AT, "bt_state");
@@ -420,18 +433,30 @@ struct walk_result { gpa_t gpa; bool ok, writable, user, executable, accessed, d
 struct walk_result bt_walk(struct bt_vcpu *v, gva_t linear, unsigned access, bool user, bool smap_enforced, bool set_bits);
 /* tb.c */
 struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip);
-struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc);
 bool bt_page_is_watched(const struct bt_engine *e, gpa_t gpa);
 bool bt_is_hot(const struct bt_engine *e, gpa_t pc);
 bool bt_tb_overlaps(struct bt_engine *e, gpa_t start, uint64_t size, struct tb **first);
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size);
-void bt_tb_flush(struct bt_engine *e);
+void bt_page_rewritten(struct bt_engine *e, gpa_t page);
 void bt_tb_insert(struct bt_engine *e, struct tb *tb);
 void bt_tb_unlink(struct bt_engine *e, struct tb *tb);
+void bt_tbs_forget(struct bt_engine *e, struct tb **tbs, uint32_t count);
 void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to);
 void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j);
 void bt_returns_forget(struct bt_vcpu *v);
 struct tb_insn *bt_tb_insn_at(struct bt_engine *e, struct tb *tb, uint64_t host_pc);
+/* cache.c */
+void bt_cache_init(struct bt_engine *e);
+/* Room for a description; NULL: the part is full. */
+void *bt_cache_meta(struct bt_engine *e, uint64_t bytes, uint64_t align);
+/* Where the next block goes, offsets in the cache; false: the part is full. */
+bool bt_cache_place(struct bt_engine *e, uint64_t *hot, uint64_t *cold);
+struct emitter bt_cache_emitter(const struct bt_engine *e, uint64_t at);
+void bt_cache_keep(struct bt_engine *e, struct tb *tb);        /* its code stands there */
+struct tb *bt_tb_at(const struct bt_engine *e, unsigned part, uint32_t n);     /* NULL: there are no more */
+struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc);
+void bt_cache_advance(struct bt_engine *e);
+void bt_cache_empty(struct bt_engine *e);
 /* translate.c */
 struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io, gpa_t *unwatched);
 /* parallel.c */
@@ -481,6 +506,7 @@ bool bt_perf_cache_map(uint64_t bytes, uint8_t **rw, uint8_t **rx);
 int bt_perf_begin(struct bt_engine *e, struct error *err);
 void bt_perf_end(struct bt_engine *e);
 void bt_perf_flush(struct bt_engine *e);
+void bt_perf_part(struct bt_vcpu *v);
 void bt_perf_block(struct bt_vcpu *v, const struct tb *tb, uint64_t rip);
 /* signal.c */
 void bt_signals_install(void);

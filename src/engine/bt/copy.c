@@ -228,6 +228,17 @@ static void emit_vex(struct trans *t, const struct renaming *r, const uint8_t *b
     emit_tail(e, i, bytes, reg, rm, m);
 }
 
+/* A single vCPU needs no lock: its instructions are whole to itself, and devices change nothing by reading, adding and writing. Where a locked
+ * instruction only keeps stores and loads in order, between driver and device, it stays: those change nothing, or the stack, or what
+ * belongs to the processor. */
+bool t_needs_lock(const struct trans *t, const struct x86_insn *i)
+{
+    const struct x86_operand *from = &i->operand[1];
+    bool constant = from->kind == OPND_IMM && (i->imm == 0 || i->imm == -1);
+    if (t->en->vcpu_count > 1 || t->en->config.memory_shared) return true;
+    return constant || i->base == REG_RSP || i->seg == SEG_FS || i->seg == SEG_GS;
+}
+
 static void emit_legacy(struct trans *t, const struct renaming *r, const uint8_t *bytes, const struct host_mem *m)
 {
     const struct x86_insn *i = r->insn;
@@ -244,7 +255,7 @@ static void emit_legacy(struct trans *t, const struct renaming *r, const uint8_t
     }
     int reg = field(r->reg, reg_raw), rm = field(r->rm, rm_raw), low = field(r->opcode, i->opcode & 7);
     bool by_opcode = r->opcode >= 0;
-    if (i->lock) e8(e, 0xf0);
+    if (i->lock && t_needs_lock(t, i)) e8(e, 0xf0);
     if (i->mandatory == 0x66 || (i->opsize == 2 && !is_vector(i))) e8(e, 0x66);
     if (i->mandatory && i->mandatory != 0x66) e8(e, i->mandatory);
     if (!map && opcode >= 0x40 && opcode <= 0x4f) {    /* inc, dec: REX prefixes here */

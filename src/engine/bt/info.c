@@ -102,10 +102,16 @@ static void counters(const struct bt_engine *e, const struct out *o)
 static void blocks(const struct bt_engine *e, const struct out *o)
 {
     uint64_t alive = 0, insns = e->count_guest_insns, guest = e->count_guest_bytes, host = e->count_host_bytes;
-    for (uint32_t i = 0; i < e->tb_count; i++) alive += !e->by_host[i]->dead;
-    line(o, "code cache: %lu of %lu KiB, descriptions %lu KiB, emptied %lu times",
-         (unsigned long)((e->cache_used + e->cold_used - e->cold_base) >> 10), (unsigned long)(e->cache_bytes >> 10),
-         (unsigned long)(e->meta_used >> 10), (unsigned long)e->count_tb_flush);
+    uint64_t code = 0, descriptions = 0;
+    const struct tb *tb;
+    for (unsigned n = 0; n < e->part_count; n++) {
+        for (uint32_t i = 0; (tb = bt_tb_at(e, n, i)); i++) alive += !tb->dead;
+        code += e->part[n].hot - e->hot_base - n * e->hot_bytes + e->part[n].cold - e->cold_base - n * e->cold_bytes;
+        descriptions += e->part[n].meta - n * e->meta_part_bytes;
+    }
+    line(o, "code cache: %lu of %lu KiB, descriptions %lu KiB, %u parts, oldest emptied %lu times, all %lu times", (unsigned long)(code >> 10),
+         (unsigned long)(e->cache_bytes >> 10), (unsigned long)(descriptions >> 10), e->part_count, (unsigned long)e->count_parts,
+         (unsigned long)e->count_tb_flush);
     line(o, "blocks: %lu translated, %lu in use, %lu invalidated", (unsigned long)e->count_tb, (unsigned long)alive, (unsigned long)e->count_invalidated);
     uint64_t tenths = guest ? host * 10 / guest : 0, per_block = e->count_tb ? insns * 10 / e->count_tb : 0;
     line(o, "code: %lu instructions (%lu.%lu a block), %lu bytes, became %lu bytes: %lu.%lu times as many", (unsigned long)insns,

@@ -192,10 +192,15 @@ bool bt_page_unwatch(struct bt_vcpu *v, gpa_t page)
     return none;
 }
 
-/* Flushes all code if that is (still) wanted. Between blocks, no lock held. */
+/* Empties the code cache, or its oldest part, if that is (still) wanted. Between blocks, no lock held. */
 void bt_flush_wanted(struct bt_vcpu *v)
 {
     bt_exclusive_begin(v);
-    if (v->engine->flush_all) bt_tb_flush(v->engine);
+    if (v->engine->flush_all) {
+        bt_cache_empty(v->engine);
+    } else if (v->engine->part_full) {
+        bt_cache_advance(v->engine);
+        bt_perf_part(v);
+    }
     bt_exclusive_end(v);
 }

@@ -5,12 +5,13 @@
  * cache is then shared anonymous memory, mapped a second time by mremap, instead of a memfd. (A jitdump would have times too, but perf
  * makes a file of each block out of it, a hundred thousand for a boot.)
  *
- * A block is rRING.RIP, its cold code rRING.RIP.cold, a thunk bt.NAME. The file holds what lies in the code cache now: when that is
- * emptied, the file is. It stays when ospite ends, because perf report comes later.
+ * A block is rRING.RIP, its cold code rRING.RIP.cold, a thunk bt.NAME. The file holds what lies in the code cache now: when a part of that
+ * is emptied, its names go. It stays when ospite ends, because perf report comes later.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -44,7 +45,7 @@ int bt_perf_begin(struct bt_engine *e, struct error *err)
     char path[64];
     snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
     unlink(path);                      /* of an earlier process with this number */
-    e->perf_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+    e->perf_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (e->perf_fd < 0) return error_set(err, "perf=on: cannot make '%s': %s", path, strerror(errno));
     for (unsigned i = 0; i < ARRAY_SIZE(thunks); i++) {
         uint64_t start = thunk_at(e, i), end = (uint64_t)e->rx + e->thunk_bytes;
@@ -64,7 +65,31 @@ void bt_perf_end(struct bt_engine *e)
 /* The code cache is emptied. Guest world. */
 void bt_perf_flush(struct bt_engine *e)
 {
-    if (e->perf_fd >= 0 && ftruncate(e->perf_fd, e->perf_thunks_bytes) < 0) return;        /* stale names are no reason to stop */
+    if (e->perf_fd < 0) return;
+    if (ftruncate(e->perf_fd, e->perf_thunks_bytes) < 0) return;       /* stale names are no reason to stop */
+    lseek(e->perf_fd, e->perf_thunks_bytes, SEEK_SET);
+    bt_fill(e->perf_part_bytes, 0, sizeof(e->perf_part_bytes));
+}
+
+/* Names of a part stand together, those of the oldest first: what is behind them moves to their place. */
+static void part_in_host(struct bt_vcpu *v, void *arg)
+{
+    enum { PIECE = 65536 };
+    struct bt_engine *e = v->engine;
+    uint64_t *gone = &e->perf_part_bytes[e->current_part], to = e->perf_thunks_bytes;
+    if (!*gone) return;
+    char *piece = malloc(PIECE);
+    ssize_t n;
+    while (piece && (n = pread(e->perf_fd, piece, PIECE, to + *gone)) > 0 && pwrite(e->perf_fd, piece, n, to) == n) to += n;
+    free(piece);
+    *gone = 0;
+    if (ftruncate(e->perf_fd, to) == 0) lseek(e->perf_fd, to, SEEK_SET);
+}
+
+/* The part of the code cache that is written to from now on was emptied. */
+void bt_perf_part(struct bt_vcpu *v)
+{
+    if (v->engine->perf_fd >= 0) bt_host_call(v, part_in_host, NULL);
 }
 
 struct perf_call { const struct tb *tb; uint64_t rip; };
@@ -75,9 +100,11 @@ static void block_in_host(struct bt_vcpu *v, void *arg)
     uint64_t rx = (uint64_t)v->engine->rx;
     unsigned ring = tb->flags >> TBF_CPL_SHIFT & 3;
     unsigned long rip = c->rip;
-    dprintf(v->engine->perf_fd, "%lx %x r%u.%lx\n", (unsigned long)rx + tb->host, tb->host_end - tb->host, ring, rip);
+    int fd = v->engine->perf_fd;
+    int n = dprintf(fd, "%lx %x r%u.%lx\n", (unsigned long)rx + tb->host, tb->host_end - tb->host, ring, rip);
     if (tb->cold_end > tb->cold_start)
-        dprintf(v->engine->perf_fd, "%lx %x r%u.%lx.cold\n", (unsigned long)rx + tb->cold_start, tb->cold_end - tb->cold_start, ring, rip);
+        n += dprintf(fd, "%lx %x r%u.%lx.cold\n", (unsigned long)rx + tb->cold_start, tb->cold_end - tb->cold_start, ring, rip);
+    v->engine->perf_part_bytes[v->engine->current_part] += MAX(n, 0);
 }
 
 /* A block was translated at rip. */

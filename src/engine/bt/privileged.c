@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Instructions of systems that are frequent enough to stay in translated code: CLI, STI, PUSHF, POPF, SWAPGS at privilege level 0, and loads
- * of data segment registers in real mode. All else, and what these do only now and then, is done by their helpers.
+ * Instructions of systems that are frequent enough to stay in translated code: CLI, STI, PUSHF, POPF, SWAPGS, STAC, CLAC at privilege level 0,
+ * and loads of data segment registers in real mode. All else, and what these do only now and then, is done by their helpers.
  *
  * STI holds interrupts back until the instruction behind it is done. Here that follows in the same block, and nothing looks for interrupts
  * in between; if one waits already, or STI ends its block, the helper is asked. POPF asks it where more than the arithmetic flags, IF and DF
@@ -81,6 +81,48 @@ static bool sti(struct trans *t, const struct x86_insn *i)
     e_lea(e, T0, hm(T0, RFLAGS_IF));
     e_store(e, rflags_mem(), T0);
     return true;
+}
+
+/* With AC the kernel's MMU mode changes, and so the jump cache's salt, which bt_salt_update has worked out for both. Whoever wants the vCPU sets
+ * `pending` before he spoils the salt; the exchange is a barrier between the new salt and the look at that. */
+static void ac_write(struct trans *t, const struct x86_insn *i, bool set)
+{
+    struct emitter *e = &t->e;
+    int to = set ? MMU_KERNEL : MMU_KERNEL_SMAP, from = (t->flags & TBF_MMU) >> TBF_MMU_SHIFT;
+    e_load(e, T0, hm(H_RSP, VOFF(ac_salt)));
+    uint8_t *none = e_jrcxz_fwd(e), *both = e_jmp8_fwd(e);
+    e_bind8(e, none);
+    helper_instead(t, i);
+    e_bind8(e, both);
+    e_load(e, S1, rflags_mem());
+    t_keep_bits(t, S1, KEEP_NOT_AC);
+    if (set) e_lea(e, S1, hm(S1, RFLAGS_AC));
+    e_store(e, rflags_mem(), S1);
+    e_load32(e, S1, hm(H_RSP, VOFF(tbflags)));
+    e_lea32(e, S1, hm(S1, (to - from) << TBF_MMU_SHIFT));
+    e_store32(e, hm(H_RSP, VOFF(tbflags)), S1);
+    e_store32_i(e, hm(H_RSP, VOFF(mmu_index)), to);
+    e_load(e, S1, hm(H_RSP, VOFF(good_salt)));
+    e_store(e, hm(H_RSP, VOFF(ac_salt)), S1);
+    e_store(e, hm(H_RSP, VOFF(good_salt)), T0);
+    e_mov_rr(e, S1, T0);
+    e_not(e, S1);
+    e_lea(e, S1, hm(S1, 1));
+    e_store(e, hm(H_RSP, VOFF(minus_salt)), S1);
+    e_rm(e, true, 0x87, T0, hm(H_RSP, VOFF(salt)));    /* xchg */
+    e_load32(e, T0, hm(H_RSP, VOFF(pending)));
+    uint8_t *nobody = e_jrcxz_fwd(e);
+    t_rip_load(t, S1, t_next_offset(t));
+    e_store(e, hm(H_RSP, VOFF(scratch)), S1);
+    e_jmp_to(e, t->en->thunk_lookup);
+    e_bind8(e, nobody);
+    t_exit_direct(t, t_next_offset(t));
+}
+
+static bool ac_changes_mode(const struct trans *t, const struct x86_insn *i)
+{
+    unsigned idx = (t->flags & TBF_MMU) >> TBF_MMU_SHIFT;
+    return i->mnemonic == X86_STAC ? idx == MMU_KERNEL_SMAP : i->mnemonic == X86_CLAC && idx == MMU_KERNEL;
 }
 
 static unsigned flags_bytes(const struct trans *t, const struct x86_insn *i)
@@ -171,6 +213,10 @@ static void paragraph_load(struct trans *t, const struct x86_insn *i)
 
 bool t_privileged(struct trans *t, const struct x86_insn *i)
 {
+    if (t->flags & TBF_RIP && !(t->flags & (TBF_CPL | TBF_STEP | TBF_TRACE)) && ac_changes_mode(t, i)) {
+        ac_write(t, i, i->mnemonic == X86_STAC);
+        return true;
+    }
     if (!t_is_privileged_rule(t, i)) return false;
     switch (i->mnemonic) {
     case X86_CLI: cli(t); return true;

@@ -129,11 +129,12 @@ static void arrange(struct report *r)
 
 static struct tb *translation_of(const struct report *r, const struct bt_sample *key)
 {
-    for (uint32_t i = 0; i < r->e->tb_count; i++) {
-        struct tb *tb = r->e->by_host[i];
-        bool fits = tb->pc == key->pc && tb->flags == key->flags;
-        if (fits && !tb->dead && (!(tb->flags & TBF_FIXED) || tb->key_base == key->rip - PAGE_OFFSET(key->pc))) return tb;
-    }
+    struct tb *tb;
+    for (unsigned part = 0; part < r->e->part_count; part++)
+        for (uint32_t i = 0; (tb = bt_tb_at(r->e, part, i)); i++) {
+            bool fits = tb->pc == key->pc && tb->flags == key->flags;
+            if (fits && !tb->dead && (!(tb->flags & TBF_FIXED) || tb->key_base == key->rip - PAGE_OFFSET(key->pc))) return tb;
+        }
     return NULL;
 }
 

@@ -41,7 +41,7 @@ static void bit_operation(struct trans *t, const struct x86_insn *i, struct host
     struct emitter *e = &t->e;
     t_gpr_load(t, T0, i->operand[1].reg);
     e_pext(e, T0, T0, hm(H_RSP, VOFF(bit_mask[0]) + (i->opsize == 2 ? 0 : i->opsize == 4 ? 8 : 16)));
-    if (i->lock) e8(e, 0xf0);
+    if (i->lock && t_needs_lock(t, i)) e8(e, 0xf0);
     if (i->opsize == 2) e8(e, 0x66);
     e_rm(e, i->opsize == 8, 0x0f00 | i->opcode, T0, m);
 }
@@ -107,25 +107,10 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
 
 /* ---- Helpers ---- */
 
-void *t_meta(struct bt_engine *en, uint64_t bytes)
-{
-    bytes = ALIGN_UP(bytes, 16);
-    if (en->meta_used + bytes > en->meta_bytes) return NULL;
-    void *p = en->meta + en->meta_used;
-    en->meta_used += bytes;
-    return p;
-}
-
-void *t_meta_lines(struct bt_engine *en, uint64_t bytes)
-{
-    en->meta_used = ALIGN_UP(en->meta_used, 64);
-    return t_meta(en, bytes);
-}
-
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
 {
     struct emitter *e = &t->e;
-    struct bt_helper_call *call = t_meta(t->en, sizeof(*call));
+    struct bt_helper_call *call = bt_cache_meta(t->en, sizeof(*call), 16);
     if (!call) {
         t->out_of_memory = true;
         return;

@@ -20,13 +20,18 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 33;
 }
 
+static uint64_t salt_of(uint32_t tbflags, uint64_t other) { return mix(other ^ tbflags * 0x9e3779b97f4a7c15ull); }
+
 /* Sets the vCPU's salt from its mode and address space; spoiled if somebody wants it to leave (the order of the two
  * stores matters: see bt_poke). The kernel's entries lead to global pages (or kernel_local tells), so they outlive
  * a change of the address space. */
 void bt_salt_update(struct bt_vcpu *v)
 {
     uint64_t space = (v->tbflags & TBF_CPL) == TBF_CPL ? v->asid : ~v->kernel_generation;
-    v->good_salt = mix(mix(v->generation + space) ^ v->tbflags * 0x9e3779b97f4a7c15ull ^ mix(v->cs_key + 1));
+    uint64_t other = mix(v->generation + space) ^ mix(v->cs_key + 1);
+    bool smap = v->s.cr4 & CR4_SMAP && v->tbflags & TBF_RIP && !(v->tbflags & TBF_CPL);
+    v->good_salt = salt_of(v->tbflags, other);
+    v->ac_salt = smap ? salt_of(v->tbflags ^ (MMU_KERNEL ^ MMU_KERNEL_SMAP) << TBF_MMU_SHIFT, other) : 0;
     v->minus_salt = -v->good_salt;
     __atomic_store_n(&v->salt, v->good_salt, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&v->pending, __ATOMIC_SEQ_CST)) __atomic_store_n(&v->salt, ~v->good_salt, __ATOMIC_SEQ_CST);
@@ -313,10 +318,10 @@ static struct tb *find_or_translate(struct bt_vcpu *v)
             bt_code_unlock(v);
             continue;
         }
-        if (!v->engine->flush_all) tb = bt_translate(v, pc, s->rip, linear, io, &unwatched);
+        if (!v->engine->flush_all && !v->engine->part_full) tb = bt_translate(v, pc, s->rip, linear, io, &unwatched);
         if (tb && !tb->uncached) bt_tb_insert(v->engine, tb);
         if (tb) return tb;
-        if (unwatched == ~0ull) v->engine->flush_all = true;
+        if (unwatched == ~0ull) v->engine->part_full = true;
         else bt_page_watch(v, unwatched);
         bt_code_unlock(v);
         if (unwatched == ~0ull) bt_flush_wanted(v);
@@ -367,7 +372,7 @@ uint64_t bt_next(struct bt_vcpu *v)
     for (;;) {
         bool shadow = s->interrupt_shadow;
         v->code_changed = 0;
-        __atomic_store_n(&v->pending, 0, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&v->pending, __ATOMIC_RELAXED)) __atomic_store_n(&v->pending, 0, __ATOMIC_SEQ_CST);
         bt_rest(v);
         if (v->work_request | v->flush_request) do_work(v);
         if (v->kick) {
@@ -429,12 +434,12 @@ uint64_t bt_chain(struct bt_vcpu *v, struct tb_jump *j)
     /* A group that failed goes on here and now, or it would fail again. */
     if (!j->ungrouped && (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff))) return bt_next(v);
     v->code_changed = 0;
-    uint64_t flushes = v->engine->count_tb_flush;
+    uint64_t emptied = v->engine->count_emptied;
     uint32_t mode = v->tbflags;
     if (j->ungrouped) v->tbflags |= TBF_NOGROUP;
     struct tb *tb = find_or_translate(v);
     v->tbflags = mode;
-    bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead;
+    bool jump_lives = emptied == v->engine->count_emptied && !j->from->dead;
     if (jump_lives && !tb->uncached) {
         if (tb->page2 == ~0ull && (j->guard || PAGE_OF(tb->pc) == PAGE_OF(j->from->pc))) bt_jump_connect(v->engine, j, tb);
         else if (tb->page2 != ~0ull && (v->tbflags & TBF_CODE64)) bt_jump_by_cache(v->engine, j);
@@ -456,9 +461,9 @@ uint64_t bt_return(struct bt_vcpu *v, struct tb_jump *j)
     v->count[COUNT_RETURN]++;
     if (v->pending || v->debug.has_exec || (v->s.dr[7] & 0xff)) return bt_next(v);
     v->code_changed = 0;
-    uint64_t flushes = v->engine->count_tb_flush;
+    uint64_t emptied = v->engine->count_emptied;
     struct tb *tb = find_or_translate(v);
-    bool jump_lives = flushes == v->engine->count_tb_flush && !j->from->dead && !j->to;
+    bool jump_lives = emptied == v->engine->count_emptied && !j->from->dead && !j->to;
     if (jump_lives && !tb->uncached && return_fits(j, tb)) {
         if (tb->page2 == ~0ull) bt_jump_connect(v->engine, j, tb);
         else bt_jump_by_cache(v->engine, j);

@@ -303,6 +303,13 @@ static bool hits_itself(struct bt_vcpu *v, gpa_t gpa, unsigned size, uint64_t ho
            (current->page2 != ~0ull && PAGE_OF(last) == current->page2);
 }
 
+/* Does the block that runs lie on other pages? */
+static bool is_elsewhere(struct bt_vcpu *v, gpa_t gpa, uint64_t host_pc)
+{
+    const struct tb *current = bt_tb_of_host(v->engine, host_pc);
+    return current && PAGE_OF(current->pc) != PAGE_OF(gpa) && current->page2 != PAGE_OF(gpa);
+}
+
 /* A write to what can be read as memory may be a command to a flash chip, which then answers reads with its status: the block must end
  * with it, so that the change is seen by the next instruction. */
 static bool is_flash_command(struct bt_vcpu *v, const struct hit *h, unsigned access, uint64_t host_pc)
@@ -363,6 +370,7 @@ uint64_t bt_miss(struct bt_vcpu *v, uint64_t address, uint32_t what, uint64_t ho
     if (h.kind == HIT_CODE && (v->engine->vcpu_count > 1 || bt_tb_overlaps(v->engine, h.gpa, size, NULL))) {
         v->count[COUNT_BOUNCE_CODE]++;
         if (hits_itself(v, h.gpa, size, host_pc)) restart_single(v);
+        if (v->engine->vcpu_count == 1 && is_elsewhere(v, h.gpa, host_pc)) bt_page_rewritten(v->engine, PAGE_OF(h.gpa));
         return use_bounce(v, idx, linear, size, what);
     }
     v->scratch = 0;

@@ -3,10 +3,7 @@
  * Translation blocks as a collection: found by guest-physical address and mode, by host address (for faults), by
  * physical page (for invalidation); and the direct jumps between them.
  *
- * The code cache and the arena for descriptions only grow; when one is full everything is forgotten at once. A block
- * that is invalidated is taken out of all look-ups and nothing jumps to it any more, but its code stays where it is,
- * so that a vCPU which is inside it comes out safely. All under the code lock (parallel.c), but bt_tb_of_host, which
- * looks at an array that only grows.
+ * All under the code lock (parallel.c).
  */
 #include "engine/bt/bt_private.h"
 
@@ -43,6 +40,7 @@ static void page_add(struct bt_engine *e, struct tb *tb, gpa_t page, int n)
 {
     struct tb **head = &e->page_tbs[page >> 12];
     tb->page_next[n] = *head;
+    tb->listed |= 1 << n;
     *head = tb;
     e->page_lines[page >> 12] |= tb_lines(tb, page);
 }
@@ -77,6 +75,8 @@ void bt_jump_connect(struct bt_engine *e, struct tb_jump *j, struct tb *to)
     if (j->to || j->from->dead || to->dead) return;
     j->to = to;
     j->next_incoming = to->incoming;
+    if (to->incoming) to->incoming->link = &j->next_incoming;
+    j->link = &to->incoming;
     to->incoming = j;
     bool fixed = j->from->flags & TBF_RIP;
     patch(e, j, (j->guard && !fixed) || j->is_return ? to->host : to == j->from ? to->host_loop : to->host_main);
@@ -93,20 +93,26 @@ void bt_jump_by_cache(struct bt_engine *e, struct tb_jump *j)
     __atomic_store_n(place, (int32_t)(thunk - end), __ATOMIC_RELEASE);
 }
 
-static void jump_disconnect(struct bt_engine *e, struct tb_jump *j)
+static void jump_disconnect(struct tb_jump *j)
 {
     if (!j->to) return;
-    struct tb_jump **p = &j->to->incoming;
-    while (*p && *p != j) p = &(*p)->next_incoming;
-    if (*p) *p = j->next_incoming;
+    *j->link = j->next_incoming;
+    if (j->next_incoming) j->next_incoming->link = j->link;
     j->to = NULL;
 }
 
-static void page_remove(struct bt_engine *e, struct tb *tb, gpa_t page)
+/* Takes the dead blocks out of the list of a page. */
+static void page_sweep(struct bt_engine *e, gpa_t page)
 {
-    struct tb **p = &e->page_tbs[page >> 12];
-    while (*p && *p != tb) p = &(*p)->page_next[page_index(*p, page)];
-    if (*p) *p = tb->page_next[page_index(tb, page)];
+    for (struct tb **p = &e->page_tbs[page >> 12], *tb; (tb = *p);) {
+        int n = page_index(tb, page);
+        if (!tb->dead) {
+            p = &tb->page_next[n];
+            continue;
+        }
+        *p = tb->page_next[n];
+        tb->listed &= ~(1 << n);
+    }
 }
 
 /* Whoever still comes to the look-up entry (a vCPU may have taken the address from its return stack and not jumped yet) is
@@ -119,25 +125,40 @@ static void entry_close(struct bt_engine *e, const struct tb *tb)
     __atomic_store_n(place, (*place & 0xffffff0000000000ull) | (uint64_t)d << 8 | 0xe9, __ATOMIC_RELEASE);
 }
 
+/* A dead block leaves the look-ups that all vCPUs share, and so do all on its pages. */
+static void leave(struct bt_engine *e, struct tb *tb)
+{
+    struct tb **p = &e->hash[hash_of(tb->pc, tb->flags)];
+    while (*p && *p != tb) p = &(*p)->hash_next;
+    if (*p) *p = tb->hash_next;
+    if (tb->listed & 1) page_sweep(e, PAGE_OF(tb->pc));
+    if (tb->listed & 2) page_sweep(e, tb->page2);
+    while (tb->incoming) {
+        struct tb_jump *j = tb->incoming;
+        jump_disconnect(j);
+        if (j->guard) guard_set(e, j, PAGE_NONE);
+        patch(e, j, j->stub);
+    }
+    for (unsigned i = 0; i < tb->jump_count; i++) jump_disconnect(&tb->jump[i]);
+}
+
+/* Takes blocks out of all look-ups but those of vCPUs, which are the caller's business. */
+void bt_tbs_forget(struct bt_engine *e, struct tb **tbs, uint32_t count)
+{
+    enum { FORGOTTEN = 2 };
+    for (uint32_t i = 0; i < count; i++)
+        if (!tbs[i]->dead) tbs[i]->dead = FORGOTTEN;
+    for (uint32_t i = 0; i < count; i++)
+        if (tbs[i]->dead == FORGOTTEN) leave(e, tbs[i]);
+}
+
 /* Takes tb out of every look-up. */
 void bt_tb_unlink(struct bt_engine *e, struct tb *tb)
 {
     if (tb->dead) return;
-    tb->dead = true;
+    tb->dead = 1;
     entry_close(e, tb);
-    struct tb **p = &e->hash[hash_of(tb->pc, tb->flags)];
-    while (*p && *p != tb) p = &(*p)->hash_next;
-    if (*p) *p = tb->hash_next;
-    page_remove(e, tb, PAGE_OF(tb->pc));
-    if (tb->page2 != ~0ull && tb->page2 != PAGE_OF(tb->pc)) page_remove(e, tb, tb->page2);
-    while (tb->incoming) {
-        struct tb_jump *j = tb->incoming;
-        tb->incoming = j->next_incoming;
-        j->to = NULL;
-        if (j->guard) guard_set(e, j, PAGE_NONE);
-        patch(e, j, j->stub);
-    }
-    for (unsigned i = 0; i < tb->jump_count; i++) jump_disconnect(e, &tb->jump[i]);
+    leave(e, tb);
     for (unsigned i = 0; i < e->vcpu_count; i++)
         if (e->vcpu[i]) bt_jump_cache_forget(e->vcpu[i], tb);
     e->count_invalidated++;
@@ -187,71 +208,38 @@ static unsigned heat_of(gpa_t pc) { return pc * 0x9e3779b97f4a7c15ull >> (64 - T
 /* Are blocks there written to again and again? */
 bool bt_is_hot(const struct bt_engine *e, gpa_t pc) { return e->heat[heat_of(pc)] >= TB_HOT; }
 
+static void kill(struct bt_engine *e, struct tb *tb)
+{
+    bt_tb_unlink(e, tb);
+    if (!bt_is_hot(e, tb->pc)) e->heat[heat_of(tb->pc)]++;
+    for (unsigned i = 0; i < e->vcpu_count; i++)
+        if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
+}
+
+/* A store hits code on a page that is not its own. Whoever writes over one block after the other makes the page anew: then all its blocks go
+ * at once, or each of the stores would walk their list. */
+void bt_page_rewritten(struct bt_engine *e, gpa_t page)
+{
+    enum { PATIENCE = 6 };
+    if (e->rewritten_page != page) e->rewritten_count = 0;
+    e->rewritten_page = page;
+    if (++e->rewritten_count <= PATIENCE) return;
+    while (e->page_tbs[page >> 12]) kill(e, e->page_tbs[page >> 12]);
+    e->rewritten_count = 0;
+}
+
 /* Forgets the blocks that overlap the range. */
 void bt_invalidate(struct bt_engine *e, gpa_t start, uint64_t size)
 {
     while (size) {
         uint64_t n = MIN(size, PAGE_BYTES - PAGE_OFFSET(start));
         struct tb *tb;
-        while (bt_tb_overlaps(e, start, n, &tb)) {
-            bt_tb_unlink(e, tb);
-            if (!bt_is_hot(e, tb->pc)) e->heat[heat_of(tb->pc)]++;
-            for (unsigned i = 0; i < e->vcpu_count; i++)
-                if (e->vcpu[i]) e->vcpu[i]->code_changed = 1;
-        }
+        while (bt_tb_overlaps(e, start, n, &tb)) kill(e, tb);
         if (start >> 12 < e->page_count && !e->page_tbs[start >> 12] && e->page_watch[start >> 12] == PAGE_WATCHED)
             __atomic_store_n(&e->page_watch[start >> 12], PAGE_FREE, __ATOMIC_SEQ_CST);
         start += n;
         size -= n;
     }
-}
-
-static void page_forget(struct bt_engine *e, gpa_t page)
-{
-    if (page >> 12 >= e->page_count) return;
-    e->page_tbs[page >> 12] = NULL;
-    e->page_lines[page >> 12] = 0;
-}
-
-/* Forgets everything. All other vCPUs rest, and this one is between blocks. */
-void bt_tb_flush(struct bt_engine *e)
-{
-    for (uint32_t i = 0; i < e->tb_count; i++) {
-        struct tb *tb = e->by_host[i];
-        if (tb->dead) continue;
-        page_forget(e, tb->pc);
-        if (tb->page2 != ~0ull) page_forget(e, tb->page2);
-    }
-    for (unsigned i = 0; i < ARRAY_SIZE(e->hash); i++) e->hash[i] = NULL;
-    bt_fill(e->heat, 0, sizeof(e->heat));
-    bt_fill(e->window_special, 0, sizeof(e->window_special));
-    e->tb_count = 0;
-    e->cache_used = e->thunk_bytes;
-    e->cold_used = e->cold_base;
-    e->meta_used = 0;
-    e->flush_all = false;
-    bt_perf_flush(e);
-    e->count_tb_flush++;
-    for (unsigned i = 0; i < e->vcpu_count; i++)
-        if (e->vcpu[i]) bt_new_salt(e->vcpu[i]);
-}
-
-/* The block whose host code holds host_pc, NULL if none does. by_host is sorted, for both parts of the cache, since they
- * only grow. */
-struct tb *bt_tb_of_host(struct bt_engine *e, uint64_t host_pc)
-{
-    uint64_t at = host_pc - (uint64_t)e->rx;
-    if (at >= e->cache_bytes) return NULL;
-    bool cold = at >= e->cold_base;
-    uint32_t low = 0, high = __atomic_load_n(&e->tb_count, __ATOMIC_ACQUIRE);
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-        struct tb *tb = e->by_host[middle];
-        if (at < (cold ? tb->cold_start : tb->host)) high = middle;
-        else if (at >= (cold ? tb->cold_end : tb->host_end)) low = middle + 1;
-        else return tb;
-    }
-    return NULL;
 }
 
 /* The guest instruction that host_pc belongs to. Cold code lies behind all blocks: tb->cold tells whose it is. */

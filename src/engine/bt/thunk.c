@@ -280,6 +280,4 @@ void bt_thunks_build(struct bt_engine *en)
     call_c(e, bt_raised);
     continue_at_rax(e);
     en->thunk_bytes = ALIGN_UP((uint64_t)(e->p - en->rw), 64);
-    en->cache_used = en->thunk_bytes;
-    en->cold_used = en->cold_base = ALIGN_UP(en->cache_bytes / 2, 4096ull);
 }

@@ -71,6 +71,7 @@ void bt_mmu_init(struct bt_vcpu *v)
     v->ret_mask = (RET_SIZE - 1) << 3;
     v->keep_mask[KEEP_NOT_DF] = ~(uint64_t)RFLAGS_DF;
     v->keep_mask[KEEP_NOT_IF] = ~(uint64_t)RFLAGS_IF;
+    v->keep_mask[KEEP_NOT_AC] = ~(uint64_t)RFLAGS_AC;
     v->keep_mask[KEEP_ARITH] = RFLAGS_ARITH;
     v->keep_mask[KEEP_PUSHED] = ~(uint64_t)(RFLAGS_ARITH | RFLAGS_VM | RFLAGS_RF);
     v->keep_mask[KEEP_ATTR] = SEG_ATTR_DB | SEG_ATTR_G;

@@ -6,8 +6,6 @@
 #include "base/log.h"
 #include "engine/bt/translate.h"
 
-enum { TB_MAX_BYTES = 65536 };     /* room that must be left in both parts of the cache */
-
 struct source { const uint8_t *page; unsigned available; uint8_t buffer[16]; };
 
 /* Bytes behind the page border, for an instruction that starts at the end of this page. */
@@ -75,7 +73,8 @@ static void scan(struct trans *t, gva_t linear, const uint8_t *at, unsigned avai
         if (n && breaks_before(t, offset)) return;
         uint8_t *bytes = t->bytes[n];
         unsigned have = MIN(available, 15u);
-        bt_copy(bytes, at, have);
+        if (available >= 16) __builtin_memcpy(bytes, at, 16);
+        else bt_copy(bytes, at, have);
         enum x86_decode_result r = x86_decode(bytes, have, t->mode, &t->insn[n]);
         if (r == X86_DECODE_SHORT && have < 15) {
             if (n) return;
@@ -136,11 +135,6 @@ static void find_live_flags(struct trans *t)
     }
 }
 
-static struct emitter emitter_at(const struct bt_engine *en, uint64_t at)
-{
-    return (struct emitter){ en->rw + at, en->rw + at + TB_MAX_BYTES, en->rx - en->rw, false };
-}
-
 static void bind_label(struct trans *t, unsigned n)
 {
     for (unsigned k = 0; k < t->inner_count && t->is_label[n]; k++)
@@ -184,11 +178,10 @@ static void emit_block(struct trans *t)
     if (!t->ended) t_exit_direct(t, t_next_offset(t));
     tb->host_end = e->p - t->en->rw;
     if (e->full) return;
-    *e = emitter_at(t->en, t->en->cold_used);
+    *e = bt_cache_emitter(t->en, tb->cold_start);
     t_emit_cold(t);
     t_emit_side_exits(t);
     t_emit_stubs(t);
-    tb->cold_start = t->en->cold_used;
     tb->cold_end = e->p - t->en->rw;
 }
 
@@ -223,15 +216,12 @@ static bool keep(struct trans *t)
 {
     struct bt_engine *en = t->en;
     struct tb *tb = t->tb;
-    tb->insn = t_meta(en, t->count * sizeof(struct tb_insn));
-    if (!tb->insn || t->out_of_memory || t->e.full || en->tb_count == en->tb_max) return false;
+    tb->insn = bt_cache_meta(en, t->count * sizeof(struct tb_insn), 16);
+    if (!tb->insn || t->out_of_memory || t->e.full) return false;
     bt_copy(tb->insn, t->map, t->count * sizeof(struct tb_insn));
     tb->insn_count = t->count;
     tb->size = t->offset[t->count - 1] + t->insn[t->count - 1].len - t->offset[0];
-    en->by_host[en->tb_count] = tb;
-    en->cache_used = ALIGN_UP((uint64_t)tb->host_end, 16);
-    en->cold_used = tb->cold_end;
-    __atomic_store_n(&en->tb_count, en->tb_count + 1, __ATOMIC_RELEASE);
+    bt_cache_keep(en, tb);
     en->count_tb++;
     t->v->count[COUNT_TRANSLATE]++;
     en->count_guest_insns += t->count;
@@ -240,7 +230,7 @@ static bool keep(struct trans *t)
     return true;
 }
 
-/* Translates the block at physical pc (linear, rip) for the vCPU's mode. NULL: the cache is full, flush and try again;
+/* Translates the block at physical pc (linear, rip) for the vCPU's mode. NULL: its part of the cache is full, make room and try again;
  * or *unwatched is set to a page that is to be watched first. Code lock held. May raise #PF when the first instruction
  * continues on a page that is not there. io: the code is in device memory. */
 struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear, bool io, gpa_t *unwatched)
@@ -260,8 +250,9 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));
-    struct tb *tb = t->tb = t_meta_lines(en, sizeof(*tb));
-    if (!tb || en->cache_used + TB_MAX_BYTES > en->cold_base || en->cold_used + TB_MAX_BYTES > en->cache_bytes) return NULL;
+    uint64_t hot, cold;
+    struct tb *tb = t->tb = bt_cache_meta(en, sizeof(*tb), 64);
+    if (!tb || !bt_cache_place(en, &hot, &cold)) return NULL;
     bt_fill(tb, 0, sizeof(*tb));
     tb->pc = pc;
     tb->flags = t->flags;
@@ -269,8 +260,9 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     tb->cs_limit = t->flags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
     tb->page2 = ~0ull;
     tb->uncached = io;
-    tb->host = en->cache_used;
-    t->e = emitter_at(en, en->cache_used);
+    tb->host = hot;
+    tb->cold_start = cold;
+    t->e = bt_cache_emitter(en, hot);
     const uint8_t *at = io ? io_bytes : bt_ram(en, pc, &readonly);
     unsigned available = PAGE_BYTES - PAGE_OFFSET(pc);
     if (io) {

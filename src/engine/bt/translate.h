@@ -109,6 +109,7 @@ bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* copy.c: the instruction again; m: its memory operand's host address, NULL if it has none. */
 void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m);
 void t_op(struct trans *t, const struct mem_op *op, struct host_mem m);
+bool t_needs_lock(const struct trans *t, const struct x86_insn *i);
 /* Guest GPR into a host register that is free, or its own; and back. */
 void t_gpr_load(struct trans *t, int host, int guest);
 void t_gpr_store(struct trans *t, int guest, int host, unsigned size);
@@ -142,8 +143,5 @@ bool t_is_plain(const struct trans *t, const struct x86_insn *i);
 /* The memory operand of an instruction that is copied, if it is an access like any other; else NULL. */
 const struct x86_operand *t_plain_operand(const struct x86_insn *i);
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end);
-/* From the arena of descriptions, NULL: it is full; and from a cache line's beginning. */
-void *t_meta(struct bt_engine *en, uint64_t bytes);
-void *t_meta_lines(struct bt_engine *en, uint64_t bytes);
 
 #endif

@@ -110,7 +110,9 @@ void bench_map(struct bench *b, gva_t linear, gpa_t gpa, unsigned rights)
     put32(b, PT32 + n * 4, gpa | rights);
 }
 
-struct bench *bench_new(void)
+struct bench *bench_new(void) { return bench_new_small(32 << 20); }
+
+struct bench *bench_new_small(uint64_t cache_bytes)
 {
     static struct cpuid_model model;
     struct error err = { 0 };
@@ -123,7 +125,7 @@ struct bench *bench_new(void)
         struct engine_config config = { .memory = map,
                                         .cpuid = &model,
                                         .max_vcpus = 1,
-                                        .tb_cache_bytes = 32 << 20,
+                                        .tb_cache_bytes = cache_bytes,
                                         .host = { .opaque = b,
                                                   .pio = pio,
                                                   .mmio = mmio,

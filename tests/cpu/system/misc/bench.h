@@ -48,6 +48,7 @@ struct result {
 
 /* The bench, or NULL with a message printed. */
 struct bench *bench_new(void);
+struct bench *bench_new_small(uint64_t cache_bytes);   /* of the code cache */
 void bench_free(struct bench *b);
 /* State for mode at cpl (0 or 3; real mode: 0): flat segments, rip at BENCH_CODE. */
 void bench_state(struct bench *b, struct x86_state *s, enum bench_mode mode, unsigned cpl);
