@@ -90,7 +90,12 @@ struct block_extent {
 /* Any thread but a vCPU's. 0, or -errno. What is not known to be otherwise is data. */
 int block_extent_get(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, struct block_extent *extent);
 
-struct block_stats { uint64_t reads, writes, flushes, read_bytes, written_bytes; };
+/* All but the first line are those of requests (block_read and so on): how long they took from being submitted until they had finished, and failures. */
+struct block_stats {
+    uint64_t reads, writes, flushes, read_bytes, written_bytes;
+    uint64_t discards, discarded_bytes, read_ns, write_ns, flush_ns, discard_ns;
+    uint64_t failed_reads, failed_writes, failed_flushes, failed_discards, highest_write_end;
+};
 struct block_stats block_stats_get(const struct block_node *n);
 
 #endif

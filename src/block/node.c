@@ -114,12 +114,10 @@ void block_node_count(struct block_node *n, enum block_count what, uint64_t byte
 
 struct block_stats block_stats_get(const struct block_node *n)
 {
+    const uint64_t *from = (const uint64_t *)&n->stats;
     struct block_stats s;
-    __atomic_load(&n->stats.reads, &s.reads, __ATOMIC_RELAXED);
-    __atomic_load(&n->stats.writes, &s.writes, __ATOMIC_RELAXED);
-    __atomic_load(&n->stats.flushes, &s.flushes, __ATOMIC_RELAXED);
-    __atomic_load(&n->stats.read_bytes, &s.read_bytes, __ATOMIC_RELAXED);
-    __atomic_load(&n->stats.written_bytes, &s.written_bytes, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < sizeof(s) / sizeof(uint64_t); i++)
+        ((uint64_t *)&s)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     return s;
 }
 

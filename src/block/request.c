@@ -12,6 +12,7 @@
 #include "block/block_private.h"
 
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/loop.h"
 #include "block/uring.h"
 
@@ -29,6 +30,7 @@ struct request {
     enum op op;
     bool may_unmap;
     int iovcnt, result;
+    int64_t start_ns;
     uint64_t offset, length;
     block_done_fn *done;
     void *opaque;
@@ -107,9 +109,41 @@ static void posted_call(void *opaque)
     machine_unlock();
 }
 
+static void count(uint64_t *counter, uint64_t by)
+{
+    __atomic_add_fetch(counter, by, __ATOMIC_RELAXED);
+}
+
+static void highest_write_raise(struct block_stats *s, uint64_t end)
+{
+    uint64_t now = __atomic_load_n(&s->highest_write_end, __ATOMIC_RELAXED);
+    while (now < end && !__atomic_compare_exchange_n(&s->highest_write_end, &now, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static void request_account(const struct request *r, int result)
+{
+    struct block_stats *s = &r->queue->node->stats;
+    const struct { uint64_t *ns, *failed; } to[] = {
+        [OP_READ] = { &s->read_ns, &s->failed_reads }, [OP_WRITE] = { &s->write_ns, &s->failed_writes },
+        [OP_FLUSH] = { &s->flush_ns, &s->failed_flushes }, [OP_DISCARD] = { &s->discard_ns, &s->failed_discards },
+        [OP_ZEROES] = { &s->write_ns, &s->failed_writes },
+    };
+    count(to[r->op].ns, (uint64_t)(clock_host_ns() - r->start_ns));
+    if (result < 0) {
+        count(to[r->op].failed, 1);
+    } else if (r->op == OP_DISCARD) {
+        count(&s->discards, 1);
+        count(&s->discarded_bytes, r->length);
+    } else if (r->op == OP_WRITE || r->op == OP_ZEROES) {
+        highest_write_raise(s, r->offset + r->length);
+    }
+}
+
 static void request_finish(struct request *r, int result)
 {
     struct block_queue *q = r->queue;
+    request_account(r, result);
     pthread_mutex_lock(&q->lock);
     r->result = result;
     list_add(&q->done, r);
@@ -345,6 +379,7 @@ static void submit(struct block_node *n, enum op op, uint64_t offset, uint64_t l
     r->iovcnt = iovcnt;
     r->done = done;
     r->opaque = opaque;
+    r->start_ns = clock_host_ns();
     if (iovcnt)
         memcpy(r->iov, iov, sizeof(*iov) * (size_t)iovcnt);
     request_submit(r);

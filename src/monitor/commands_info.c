@@ -360,9 +360,11 @@ static int info_blockstats(struct monitor *mon, const struct command_line *c, st
 
         if (is_part(mon->m, i)) continue;
         if (n) s = block_stats_get(n);
-        monitor_print(mon, "%s: rd_bytes=%llu wr_bytes=%llu rd_operations=%llu wr_operations=%llu flush_operations=%llu\n",
+        monitor_print(mon, "%s: rd_bytes=%llu wr_bytes=%llu rd_operations=%llu wr_operations=%llu flush_operations=%llu "
+                      "rd_total_time_ns=%llu wr_total_time_ns=%llu flush_total_time_ns=%llu\n",
                       machine_drive_config(mon->m, i)->id, (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes,
-                      (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes);
+                      (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes, (unsigned long long)s.read_ns,
+                      (unsigned long long)s.write_ns, (unsigned long long)s.flush_ns);
     }
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bits.h"
 #include "block/block.h"
 #include "block/image.h"
 #include "block/option.h"
@@ -189,17 +190,19 @@ json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_erro
 
 static json_t *stats(const struct block_node *n)
 {
-    static const char *const zero[] = {
-        "unmap_bytes", "unmap_operations", "rd_total_time_ns", "wr_total_time_ns", "flush_total_time_ns", "unmap_total_time_ns", "wr_highest_offset",
-        "rd_merged", "wr_merged", "unmap_merged", "failed_rd_operations", "failed_wr_operations", "failed_flush_operations",
-        "failed_unmap_operations", "invalid_rd_operations", "invalid_wr_operations", "invalid_flush_operations", "invalid_unmap_operations", NULL
-    };
     struct block_stats s = n ? block_stats_get(n) : (struct block_stats){ 0 };
-    json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:[]}", "rd_bytes", (json_int_t)s.read_bytes, "wr_bytes", (json_int_t)s.written_bytes,
-                            "rd_operations", (json_int_t)s.reads, "wr_operations", (json_int_t)s.writes, "flush_operations", (json_int_t)s.flushes,
-                            "account_invalid", false, "account_failed", false, "timed_stats");
+    const struct { const char *name; uint64_t value; } rows[] = {
+        { "rd_bytes", s.read_bytes }, { "wr_bytes", s.written_bytes }, { "unmap_bytes", s.discarded_bytes }, { "rd_operations", s.reads },
+        { "wr_operations", s.writes }, { "flush_operations", s.flushes }, { "unmap_operations", s.discards }, { "rd_total_time_ns", s.read_ns },
+        { "wr_total_time_ns", s.write_ns }, { "flush_total_time_ns", s.flush_ns }, { "unmap_total_time_ns", s.discard_ns },
+        { "wr_highest_offset", s.highest_write_end }, { "rd_merged", 0 }, { "wr_merged", 0 }, { "unmap_merged", 0 },
+        { "failed_rd_operations", s.failed_reads }, { "failed_wr_operations", s.failed_writes }, { "failed_flush_operations", s.failed_flushes },
+        { "failed_unmap_operations", s.failed_discards }, { "invalid_rd_operations", 0 }, { "invalid_wr_operations", 0 },
+        { "invalid_flush_operations", 0 }, { "invalid_unmap_operations", 0 },
+    };
+    json_t *out = json_pack("{s:b, s:b, s:[]}", "account_invalid", false, "account_failed", true, "timed_stats");
 
-    for (unsigned i = 0; zero[i]; i++) json_object_set_new(out, zero[i], json_integer(0));
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) json_object_set_new(out, rows[i].name, json_integer((json_int_t)rows[i].value));
     return out;
 }
 

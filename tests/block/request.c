@@ -8,6 +8,7 @@
 #include "common.h"
 
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
 #include "block/block_private.h"
@@ -47,6 +48,7 @@ static void order_and_ranges(const char *name, const char *format)
     static uint8_t data[65536], back[65536];
     const struct block_open_options o = { .filename = name, .format = format };
     struct block_node *n = open_image(&o);
+    const int64_t began = clock_host_ns();
     struct reply r = { 0 };
     struct iovec iov = { data, sizeof(data) }, in = { back, sizeof(back) }, odd = { data, 100 };
     memset(data, 0x5a, sizeof(data));
@@ -79,6 +81,15 @@ static void order_and_ranges(const char *name, const char *format)
           s.written_bytes == 2 * 65536 + 4096, "%s: counters %llu %llu %llu %llu %llu", name,
           (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes,
           (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes);
+    check(s.failed_reads == 1 && s.failed_writes == 3 && s.failed_discards == 1 && !s.failed_flushes && !s.discards && s.highest_write_end == size,
+          "%s: %llu %llu %llu %llu failed, written up to %llu", name, (unsigned long long)s.failed_reads, (unsigned long long)s.failed_writes,
+          (unsigned long long)s.failed_flushes, (unsigned long long)s.failed_discards, (unsigned long long)s.highest_write_end);
+    uint64_t most = (uint64_t)(clock_host_ns() - began);
+    check(s.read_ns && s.write_ns && s.flush_ns && s.read_ns <= 3 * most && s.write_ns <= 6 * most && s.flush_ns <= most, "%s: times", name);
+    block_discard(n, MIB, MIB, replied, &r);
+    check(wait_for(&r, 12) == 0, "%s: discard", name);
+    s = block_stats_get(n);
+    check(s.discards == 1 && s.discarded_bytes == MIB && s.discard_ns, "%s: discards", name);
     block_close(n);
 }
 
