@@ -191,3 +191,4 @@ json_t *qmp_migrate_set_capabilities(struct qmp *q, json_t *args, struct qmp_err
 }
 
 json_t *qmp_query_stats_schemas(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
+json_t *qmp_query_stats(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
