@@ -240,7 +240,7 @@ static int engine_choose(struct machine *m, struct error *err)
     if (accel == ACCEL_BT) return 0;
     if ((m->config.is_empty ? kvm_is_offered(&why) : kvm_probe(NULL, &why)) == 0) {
         m->ops = &engine_kvm;
-        if (accel == ACCEL_DEFAULT) log_message("engine kvm: /dev/kvm passed the probe");
+        if (accel == ACCEL_DEFAULT && !m->config.is_empty) log_message("engine kvm: /dev/kvm passed the probe");
         return 0;
     }
     if (accel == ACCEL_KVM) return error_set(err, "%s; -accel bt runs the guest without KVM", why.text);

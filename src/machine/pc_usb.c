@@ -23,7 +23,7 @@ static int controller_create(struct machine *m, const struct usb_controller_conf
     if (c->id) snprintf(name, sizeof(name), "%s.0", c->id);
     else snprintf(name, sizeof(name), "usb-bus.%u", m->usb_buses_unnamed++);
     if (c->kind == USB_CONTROLLER_UHCI) d = uhci_new(&(struct uhci_config){ m->pci, c->devfn, c->id, name }, &bus, err);
-    else d = xhci_new(&(struct xhci_config){ m->pci, c->devfn, c->id, name, c->kind == USB_CONTROLLER_XHCI_NEC }, &bus, err);
+    else d = xhci_new(&(struct xhci_config){ m->pci, c->devfn, c->id, name, c->kind == USB_CONTROLLER_XHCI_NEC, c->ports }, &bus, err);
     if (!d) return -1;
     pc_device_add(m, d);
     bus->controller = d;

@@ -11,6 +11,7 @@ struct usb_controller_config {
     enum usb_controller_kind kind;
     const char *id;                    /* the user's or NULL; its bus is then usb-bus.N */
     int devfn;                         /* -1: the next free slot */
+    unsigned ports;                    /* xHCI: of each kind; 0: as many as it has without being told */
 };
 enum usb_kind { USB_KIND_KEYBOARD, USB_KIND_MOUSE, USB_KIND_TABLET, USB_KIND_HUB, USB_KIND_STORAGE };
 struct usb_device_config {

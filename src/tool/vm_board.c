@@ -286,14 +286,20 @@ int option_name(struct vm_options *o, const char *arg, struct error *err)
 /* ---- devices ---- */
 
 /* The few properties of built-in devices that command lines in the wild set this way. */
+static const struct vm_fixed_property fixed[] = {
+    { "PIIX4_PM", "disable_s3", "1" }, { "PIIX4_PM", "disable_s4", "1" }, { "kvm-pit", "lost_tick_policy", "delay" }, { "isa-debugcon", "iobase", "0x402" },
+    { "isa-debugcon", "iobase", "1026" },
+};
+
+const struct vm_fixed_property *vm_fixed_property(unsigned i)
+{
+    return i < ARRAY_SIZE(fixed) ? &fixed[i] : NULL;
+}
+
 int option_global(struct vm_options *o, const char *arg, struct error *err)
 {
-    static const char *const harmless[] = {
-        "isa-debugcon.iobase=0x402", "isa-debugcon.iobase=1026", "PIIX4_PM.disable_s3=1", "PIIX4_PM.disable_s4=1", NULL,
-    };
-
-    for (unsigned i = 0; harmless[i]; i++)
-        if (!strcmp(arg, harmless[i])) return 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
+        if (!strcmp(arg, arena_format(o->arena, "%s.%s=%s", fixed[i].device, fixed[i].name, fixed[i].value))) return 0;
     if (!strncmp(arg, "VGA.", 4)) return global_vga(o, arg + 4, err);
     if (!strncmp(arg, "virtio-vga.", 11)) return global_gpu(o, arg + 11, err);
     return error_set(err, "-global %s: setting properties this way is not supported in this version", arg);

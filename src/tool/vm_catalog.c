@@ -42,13 +42,40 @@ static const char *object_name(unsigned i)
     return vm_object_names[i];
 }
 
-static bool is_device(const char *type)
+static bool is_option_device(const char *type)
 {
     const char *name;
 
     for (unsigned i = 0; (name = vm_device_name(i)); i++)
         if (!strcmp(name, type)) return true;
     return false;
+}
+
+/* Those of -device, then those of the board that -global knows; the latter have a row for each property. */
+static const char *device_name(unsigned i)
+{
+    const struct vm_fixed_property *p;
+    const char *name, *last = "";
+
+    for (unsigned n = 0; (name = vm_device_name(n)); n++)
+        if (!i--) return name;
+    for (unsigned n = 0; (p = vm_fixed_property(n)); last = p->device, n++)
+        if (strcmp(p->device, last) && !is_option_device(p->device) && !i--) return p->device;
+    return NULL;
+}
+
+/* Whether there are any. */
+static bool fixed_tell(const char *type, void (*tell)(void *opaque, const char *name), void *opaque)
+{
+    const struct vm_fixed_property *p;
+    bool any = false;
+
+    for (unsigned n = 0; !is_option_device(type) && (p = vm_fixed_property(n)); n++) {
+        if (strcmp(p->device, type)) continue;
+        tell(opaque, p->name);
+        any = true;
+    }
+    return any;
 }
 
 static bool is_object(const char *type)
@@ -72,7 +99,7 @@ static bool is_machine(const char *type)
 
 static bool properties(const char *type, void (*tell)(void *opaque, const char *name), void *opaque)
 {
-    bool device = is_device(type), object = is_object(type);
+    bool device = is_option_device(type), object = is_object(type);
     struct vm_options *o = calloc(1, sizeof(*o));
     struct error err;
 
@@ -89,7 +116,7 @@ static bool properties(const char *type, void (*tell)(void *opaque, const char *
         arena_free(o->arena);
     }
     free(o);
-    return device || object || is_machine(type);
+    return fixed_tell(type, tell, opaque) || device || object || is_machine(type);
 }
 
 /* ---- options ---- */
@@ -130,4 +157,4 @@ static bool parameters(const char *option, void (*tell)(void *opaque, const char
     return false;
 }
 
-const struct monitor_catalog vm_catalog = { vm_device_name, object_name, listed_option, properties, parameters };
+const struct monitor_catalog vm_catalog = { device_name, object_name, listed_option, properties, parameters };

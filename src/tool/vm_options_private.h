@@ -13,6 +13,9 @@ int keys_show(struct vm_options *o, const char *name, const struct option_key *k
 /* Names of options by number; NULL behind the last. */
 const char *vm_option_name(unsigned i);
 const char *vm_device_name(unsigned i);
+/* Properties of the board's own devices, with the one value that -global may give them; NULL behind the last. */
+struct vm_fixed_property { const char *device, *name, *value; };
+const struct vm_fixed_property *vm_fixed_property(unsigned i);
 extern const char *const vm_object_names[];
 extern const struct option_key machine_keys[], accel_keys[], smp_keys[], rtc_keys[], boot_keys[], name_keys[], chardev_keys[], mon_keys[], drive_keys[], vnc_keys[],
     memory_keys[], overcommit_keys[], fsdev_keys[], virtfs_keys[], fw_cfg_keys[], msg_keys[];

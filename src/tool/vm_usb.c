@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "device/usb/xhci.h"
 #include "tool/vm_options_private.h"
 #include "tool/vm_virtio_private.h"
 
@@ -114,10 +115,22 @@ int option_usbdevice(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- controllers ---- */
 
-static const struct option_key controller_keys[] = {
-    { "driver", set_accept, NULL }, { "id", virtio_set_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL },
-    { "multifunction", virtio_set_off_only, NULL }, { NULL, NULL, NULL },
-};
+/* The virtio request is for its handlers of id=, bus= and addr=. */
+struct controller_request { struct virtio_request r; uint64_t p2, p3; };
+
+static int set_ports(const char *key, const char *v, uint64_t *ports, struct error *err)
+{
+    if (value_unsigned(key, v, XHCI_PORTS_EACH_MOST, ports, err) < 0) return -1;
+    return *ports ? 0 : error_set(err, "%s=0: 1 to %d ports are wanted", key, XHCI_PORTS_EACH_MOST);
+}
+
+static int set_p2(void *t, const char *v, struct error *err) { return set_ports("p2", v, &((struct controller_request *)t)->p2, err); }
+static int set_p3(void *t, const char *v, struct error *err) { return set_ports("p3", v, &((struct controller_request *)t)->p3, err); }
+
+#define CONTROLLER_KEYS { "driver", set_accept, NULL }, { "id", virtio_set_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL }, \
+    { "multifunction", virtio_set_off_only, NULL }
+static const struct option_key uhci_keys[] = { CONTROLLER_KEYS, { NULL, NULL, NULL } };
+static const struct option_key xhci_keys[] = { CONTROLLER_KEYS, { "p2", set_p2, NULL }, { "p3", set_p3, NULL }, { NULL, NULL, NULL } };
 
 static int controller_add(struct vm_options *o, const struct usb_controller_config *controller, struct error *err)
 {
@@ -130,17 +143,20 @@ static int controller_add(struct vm_options *o, const struct usb_controller_conf
 
 int device_usb_controller(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
-    static const struct { const char *name; enum usb_controller_kind kind; } controllers[] = {
-        { "piix3-usb-uhci", USB_CONTROLLER_UHCI }, { "qemu-xhci", USB_CONTROLLER_XHCI }, { "nec-usb-xhci", USB_CONTROLLER_XHCI_NEC },
+    struct controller_request c = { .r = { .o = o, .d.pci.devfn = -1 } };
+    static const struct { const char *name; enum usb_controller_kind kind; const struct option_key *keys; } controllers[] = {
+        { "piix3-usb-uhci", USB_CONTROLLER_UHCI, uhci_keys }, { "qemu-xhci", USB_CONTROLLER_XHCI, xhci_keys },
+        { "nec-usb-xhci", USB_CONTROLLER_XHCI_NEC, xhci_keys },
     };
     const char *name = l->pair[0].value;
     unsigned n = 0;
 
     while (strcmp(controllers[n].name, name)) n++;
-    if (option_list_get(l, "help")) return keys_show(o, name, controller_keys);
-    if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controller_keys, &r, err) < 0) return -1;
-    return controller_add(o, &(struct usb_controller_config){ controllers[n].kind, r.d.id, r.d.pci.devfn }, err);
+    if (option_list_get(l, "help")) return keys_show(o, name, controllers[n].keys);
+    if (option_list_apply(l, arena_format(o->arena, "-device %s", name), controllers[n].keys, &c, err) < 0) return -1;
+    /* Each socket is a port of both kinds. */
+    if (c.p2 && c.p3 && c.p2 != c.p3) return error_set(err, "-device %s: p2= and p3= are the same number here", name);
+    return controller_add(o, &(struct usb_controller_config){ controllers[n].kind, c.r.d.id, c.r.d.pci.devfn, (unsigned)MAX(c.p2, c.p3) }, err);
 }
 
 static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)

@@ -32,10 +32,13 @@ printf '#!/bin/sh\necho POWER-BUTTON > /dev/console\npoweroff -f\n' > /etc/acpi/
 (acpid -d > /dev/null 2>&1 &)
 stty -F /dev/console -echo; dmesg -n 1; up=HERE
 while read -r line; do [ "$line" = end ] && break; eval "$line"; echo "DONE-$line"; done'''
+# What virt-install writes, and a little more.
 DOMAIN = '''<domain type='qemu'>
   <name>guest</name><memory unit='MiB'>256</memory><vcpu>2</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{dir}/vmlinuz</kernel><initrd>{dir}/initrd</initrd><cmdline>console=tty0 console=ttyS0 quiet</cmdline></os>
   <features><acpi/><apic/></features>
+  <clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' tickpolicy='delay'/><timer name='hpet' present='no'/></clock>
+  <pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>
   <on_reboot>restart</on_reboot>
   <devices>
     <emulator>{dir}/bin/qemu-system-x86_64</emulator>
@@ -43,7 +46,7 @@ DOMAIN = '''<domain type='qemu'>
     <interface type='user'><model type='virtio'/></interface>
     <serial type='pty'/><console type='pty'/>
     <graphics type='vnc' socket='{dir}/vnc'/><video><model type='vga'/></video>
-    <input type='tablet' bus='usb'/>
+    <controller type='usb' model='qemu-xhci' ports='15'/><input type='tablet' bus='usb'/>
     <memballoon model='virtio'><stats period='1'/></memballoon>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>

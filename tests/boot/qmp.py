@@ -361,9 +361,12 @@ class Compare:
         self.type(x['element-type'], y['element-type'], at + '[]', given)
 
     def alternate(self, x, y, at, given):
-        kinds = {self.theirs.entries[m['type']]['meta-type']: m['type'] for m in y['members']}
+        def kind(schema, m):
+            return schema.entries[m['type']]['meta-type'], schema.entries[m['type']].get('json-type')
+
+        kinds = {kind(self.theirs, m): m['type'] for m in y['members']}
         for m in x['members']:
-            self.type(m['type'], kinds[self.ours.entries[m['type']]['meta-type']], at, given)
+            self.type(m['type'], kinds[kind(self.ours, m)], at, given)
 
     def object(self, x, y, at, given):
         mine, other = self.ours.members(x), self.theirs.members(y)

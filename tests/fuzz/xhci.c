@@ -310,7 +310,7 @@ int main(int argc, char **argv)
     c.ports = ports;
     pci = pci_bus_new(&c);
     machine_lock();
-    d = xhci_new(&(struct xhci_config){ pci, DEVFN, NULL, "usb", seed & 1 }, &bus, &err);
+    d = xhci_new(&(struct xhci_config){ pci, DEVFN, NULL, "usb", seed & 1, 0 }, &bus, &err);
     if (!d || usb_devices_make(bus, &err) < 0) {
         printf("fuzz-xhci: %s\n", err.text);
         return 1;

@@ -180,6 +180,9 @@ BAD = [
     ('-M none -vnc 127.0.0.1:99', "'none' takes no screens"),
     ('-audiodev alsa,id=a', 'use driver=none'),
     ('-audiodev none', 'none,id=ID'),
+    ('-device qemu-xhci,p2=16', 'p2'),
+    ('-device qemu-xhci,p2=4,p3=5', 'the same number'),
+    ('-global kvm-pit.lost_tick_policy=discard', 'not supported'),
     ('-vnc 127.0.0.1:99,audiodev=a', 'no -audiodev has this id'),
     ('-msg guest-name=on', 'guest-name'),
     ('-nographic -daemonize', 'unless -serial and -monitor'),
@@ -431,7 +434,7 @@ def accepted():
                  '-cpu EPYC,enforce=off', '-rtc base=localtime,clock=vm,driftfix=slew', '-rtc base=2006-06-17T16:01:21,clock=rt', '-rtc clock=host',
                  '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause',
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
-                 '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none',
+                 '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none', '-global kvm-pit.lost_tick_policy=delay', '-device qemu-xhci,p2=15,p3=15 -device usb-tablet,port=15',
                  '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null'):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')

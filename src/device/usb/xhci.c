@@ -131,7 +131,7 @@ static void operational_write(struct xhci *s, unsigned at, uint32_t value)
     if (at >= PORTS_AT) {
         unsigned n = (at - PORTS_AT) / 16;
 
-        if (n < XHCI_PORTS && at % 16 == 0) xhci_port_write(s, n, value);
+        if (n < 2 * s->ports_each && at % 16 == 0) xhci_port_write(s, n, value);
         return;
     }
     switch (at) {
@@ -149,7 +149,7 @@ static void operational_write(struct xhci *s, unsigned at, uint32_t value)
 
 static uint32_t operational_read(struct xhci *s, unsigned at)
 {
-    if (at >= PORTS_AT) return (at - PORTS_AT) / 16 < XHCI_PORTS && at % 16 == 0 ? s->portsc[(at - PORTS_AT) / 16] : 0;
+    if (at >= PORTS_AT) return (at - PORTS_AT) / 16 < 2 * s->ports_each && at % 16 == 0 ? s->portsc[(at - PORTS_AT) / 16] : 0;
     switch (at) {
     case USBCMD: return s->cmd;
     case USBSTS: return s->sts;
@@ -165,12 +165,12 @@ static uint32_t operational_read(struct xhci *s, unsigned at)
 
 /* ---- capabilities ---- */
 
-static uint32_t capability_read(unsigned at)
+static uint32_t capability_read(const struct xhci *s, unsigned at)
 {
-    static const uint32_t words[OPERATIONAL / 4] = {
-        0x01000040, XHCI_PORTS << 24 | XHCI_INTERRUPTERS << 8 | XHCI_SLOTS, 0x0000000f, 0, 0x00080001, DOORBELLS, RUNTIME, 0,
+    const uint32_t words[OPERATIONAL / 4] = {
+        0x01000040, 2 * s->ports_each << 24 | XHCI_INTERRUPTERS << 8 | XHCI_SLOTS, 0x0000000f, 0, 0x00080001, DOORBELLS, RUNTIME, 0,
         /* USB 2.0 on the first ports, USB 3.0 on the others; "USB ". */
-        0x02000402, 0x20425355, XHCI_PORTS_EACH << 8 | 1, 0, 0x03000002, 0x20425355, XHCI_PORTS_EACH << 8 | (XHCI_PORTS_EACH + 1), 0,
+        0x02000402, 0x20425355, s->ports_each << 8 | 1, 0, 0x03000002, 0x20425355, s->ports_each << 8 | (s->ports_each + 1), 0,
     };
 
     return words[at / 4];
@@ -236,7 +236,7 @@ static void io_write(void *opaque, uint64_t offset, uint64_t value, unsigned siz
 static uint64_t io_read(void *opaque, uint64_t offset, unsigned size)
 {
     unsigned at = (unsigned)offset & ~3u;
-    uint32_t value = at >= DOORBELLS ? 0 : at >= RUNTIME ? runtime_read(opaque, at) : at >= OPERATIONAL ? operational_read(opaque, at) : capability_read(at);
+    uint32_t value = at >= DOORBELLS ? 0 : at >= RUNTIME ? runtime_read(opaque, at) : at >= OPERATIONAL ? operational_read(opaque, at) : capability_read(opaque, at);
 
     value >>= 8 * (offset & 3);
     return size == 4 ? value : value & ((1u << 8 * size) - 1);
@@ -265,7 +265,7 @@ static void xhci_destroy(struct device *d)
     struct xhci *s = of(d);
 
     s->cmd = 0;
-    for (unsigned n = 0; n < XHCI_PORTS_EACH; n++)
+    for (unsigned n = 0; n < s->ports_each; n++)
         if (s->port[n].device) usb_detach(s->port[n].device);
     loop_post_cancel(s);
     pci_msix_destroy(&s->msix);
@@ -296,6 +296,7 @@ struct device *xhci_new(const struct xhci_config *config, struct usb_bus **bus, 
     }
     s->pci.device.id = config->id;
     s->is_nec = config->is_nec;
+    s->ports_each = config->ports ? config->ports : XHCI_PORTS_DEFAULT;
     s->pci.config[INTERRUPT_PIN] = 1;
     s->pci.config[CACHE_LINE] = 0x10;
     s->pci.config[SBRN] = 0x30;
@@ -309,7 +310,7 @@ struct device *xhci_new(const struct xhci_config *config, struct usb_bus **bus, 
     snprintf(s->bus.place, sizeof(s->bus.place), "0000:00:%02x.%x", s->pci.devfn >> 3, s->pci.devfn & 7);
     s->bus.ready = device_ready;
     s->bus.owner = s;
-    for (unsigned n = 0; n < XHCI_PORTS_EACH; n++) {
+    for (unsigned n = 0; n < s->ports_each; n++) {
         s->port[n] = (struct usb_port){ .ops = &xhci_port_ops, .owner = s, .number = n, .speeds = (1 << USB_SPEEDS) - 1 };
         usb_port_add(&s->bus, &s->port[n], NULL);
     }

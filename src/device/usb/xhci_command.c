@@ -109,13 +109,13 @@ struct usb_device *xhci_slot_device(struct xhci *s, const struct xhci_slot *slot
 }
 
 /* Root port and route string become the path of a port. */
-static bool path_make(struct xhci_slot *slot, const uint32_t *words)
+static bool path_make(const struct xhci *s, struct xhci_slot *slot, const uint32_t *words)
 {
     unsigned root = words[1] >> 16 & 255, n;
 
-    if (!root || root > XHCI_PORTS) return false;
-    slot->is_super = root > XHCI_PORTS_EACH;
-    n = (unsigned)snprintf(slot->path, sizeof(slot->path), "%u", (root - 1) % XHCI_PORTS_EACH + 1);
+    if (!root || root > 2 * s->ports_each) return false;
+    slot->is_super = root > s->ports_each;
+    n = (unsigned)snprintf(slot->path, sizeof(slot->path), "%u", (root - 1) % s->ports_each + 1);
     for (unsigned tier = 0; tier < ROUTE_TIERS && words[0] >> 4 * tier & 15; tier++)
         n += (unsigned)snprintf(slot->path + n, sizeof(slot->path) - n, ".%u", words[0] >> 4 * tier & 15);
     return true;
@@ -140,7 +140,7 @@ static unsigned address_device(struct xhci *s, unsigned slot, const struct xhci_
 
     if (sl->state > SLOT_DEFAULT || (sl->state == SLOT_DEFAULT && blocked)) return CODE_CONTEXT_STATE;
     if (!xhci_words_read(s, input, flags, 2) || flags[0] || flags[1] != 3 || !xhci_words_read(s, input + CONTEXT_BYTES, words, 4)) return CODE_TRB;
-    if (!context_find(s, slot) || !path_make(sl, words)) return CODE_TRB;
+    if (!context_find(s, slot) || !path_make(s, sl, words)) return CODE_TRB;
     d = xhci_slot_device(s, sl);
     if (!d) return CODE_TRANSACTION;
     sl->interrupter = words[2] >> 22;

@@ -11,7 +11,7 @@ enum { CCS = 1, PED = 2, PR = 0x10, PLS = 0x1e0, PP = 0x200, SPEED = 0x3c00, LWS
 #define WPR 0x80000000u
 enum { U0 = 0, U3 = 3, DISABLED = 4, RX_DETECT = 5, POLLING = 7, RESUME = 15, PLS_AT = 5, SPEED_AT = 10 };
 
-static bool is_super(unsigned n) { return n >= XHCI_PORTS_EACH; }
+static bool is_super(const struct xhci *s, unsigned n) { return n >= s->ports_each; }
 
 static void link_set(uint32_t *sc, unsigned state) { *sc = (*sc & ~(uint32_t)PLS) | state << PLS_AT; }
 
@@ -26,7 +26,7 @@ static void changed(struct xhci *s, unsigned n, uint32_t bits)
 }
 
 /* At which of its two ports a device is. */
-static unsigned place(const struct usb_port *p) { return p->number + (p->device->speed == USB_SUPER ? XHCI_PORTS_EACH : 0); }
+static unsigned place(const struct usb_port *p) { return p->number + (p->device->speed == USB_SUPER ? ((const struct xhci *)p->owner)->ports_each : 0); }
 
 static void port_fill(struct xhci *s, unsigned n, const struct usb_device *d)
 {
@@ -35,8 +35,8 @@ static void port_fill(struct xhci *s, unsigned n, const struct usb_device *d)
     s->portsc[n] = (s->portsc[n] & (WAKES | CHANGES)) | PP;
     link_set(&s->portsc[n], RX_DETECT);
     if (!d) return;
-    s->portsc[n] |= CCS | (uint32_t)speeds[d->speed] << SPEED_AT | (is_super(n) ? PED : 0);
-    link_set(&s->portsc[n], is_super(n) ? U0 : POLLING);
+    s->portsc[n] |= CCS | (uint32_t)speeds[d->speed] << SPEED_AT | (is_super(s, n) ? PED : 0);
+    link_set(&s->portsc[n], is_super(s, n) ? U0 : POLLING);
 }
 
 static void attached(struct usb_port *p)
@@ -70,10 +70,10 @@ const struct usb_port_ops xhci_port_ops = { attached, detached, wakeup };
 
 void xhci_ports_reset(struct xhci *s)
 {
-    for (unsigned n = 0; n < XHCI_PORTS; n++) {
-        struct usb_device *d = s->port[n % XHCI_PORTS_EACH].device;
+    for (unsigned n = 0; n < 2 * s->ports_each; n++) {
+        struct usb_device *d = s->port[n % s->ports_each].device;
 
-        if (d && (d->speed == USB_SUPER) != is_super(n)) d = NULL;
+        if (d && (d->speed == USB_SUPER) != is_super(s, n)) d = NULL;
         s->portsc[n] = 0;
         port_fill(s, n, d);
         if (d) {
@@ -85,13 +85,13 @@ void xhci_ports_reset(struct xhci *s)
 
 static void port_reset(struct xhci *s, unsigned n, bool warm)
 {
-    struct usb_device *d = s->port[n % XHCI_PORTS_EACH].device;
+    struct usb_device *d = s->port[n % s->ports_each].device;
 
     if (!(s->portsc[n] & CCS) || !d) return;
     usb_reset(d);
     s->portsc[n] |= PED;
     link_set(&s->portsc[n], U0);
-    changed(s, n, PRC | (warm && is_super(n) ? WRC : 0));
+    changed(s, n, PRC | (warm && is_super(s, n) ? WRC : 0));
 }
 
 static void link_write(struct xhci *s, unsigned n, unsigned to)
@@ -99,7 +99,7 @@ static void link_write(struct xhci *s, unsigned n, unsigned to)
     unsigned now = (s->portsc[n] & PLS) >> PLS_AT;
 
     if (to == U3 && now < U3 && s->portsc[n] & PED) link_set(&s->portsc[n], U3);
-    else if (to == RESUME && now == U3 && !is_super(n)) link_set(&s->portsc[n], RESUME);
+    else if (to == RESUME && now == U3 && !is_super(s, n)) link_set(&s->portsc[n], RESUME);
     else if (to == U0 && (now == U3 || now == RESUME)) {
         link_set(&s->portsc[n], U0);
         changed(s, n, PLC);
@@ -112,13 +112,13 @@ void xhci_port_write(struct xhci *s, unsigned n, uint32_t value)
 
     *sc &= ~(value & CHANGES);
     *sc = (*sc & ~(uint32_t)WAKES) | (value & WAKES);
-    if (value & PR || (value & WPR && is_super(n))) {
+    if (value & PR || (value & WPR && is_super(s, n))) {
         port_reset(s, n, value & WPR);
         return;
     }
     if (value & PED && *sc & PED) {                     /* writing one switches off */
         *sc &= ~(uint32_t)PED;
-        link_set(sc, is_super(n) ? DISABLED : POLLING);
+        link_set(sc, is_super(s, n) ? DISABLED : POLLING);
     }
     if (value & LWS) link_write(s, n, (value & PLS) >> PLS_AT);
 }

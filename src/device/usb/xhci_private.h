@@ -9,7 +9,7 @@
 #include "bus/pci_msix.h"
 #include "device/usb/xhci.h"
 
-enum { XHCI_SLOTS = 64, XHCI_ENDPOINTS = 32, XHCI_INTERRUPTERS = 16, XHCI_PORTS_EACH = 4, XHCI_PORTS = 2 * XHCI_PORTS_EACH, XHCI_EVENTS_WAITING = 256 };
+enum { XHCI_SLOTS = 64, XHCI_ENDPOINTS = 32, XHCI_INTERRUPTERS = 16, XHCI_PORTS_DEFAULT = 4, XHCI_PORTS_MOST = 2 * XHCI_PORTS_EACH_MOST, XHCI_EVENTS_WAITING = 256 };
 enum { CMD_RS = 1, CMD_HCRST = 2, CMD_INTE = 4, CMD_CSS = 0x100, CMD_CRS = 0x200, CMD_MASK = 0xc0f };
 enum { STS_HCH = 1, STS_HSE = 4, STS_EINT = 8, STS_PCD = 0x10, STS_SRE = 0x400, STS_HCE = 0x1000 };
 enum { CODE_SUCCESS = 1, CODE_DATA_BUFFER = 2, CODE_BABBLE = 3, CODE_TRANSACTION = 4, CODE_TRB = 5, CODE_STALL = 6, CODE_NO_SLOTS = 9, CODE_SLOT_DISABLED = 11,
@@ -56,8 +56,9 @@ struct xhci {
     struct pci_device pci;
     struct pci_msix msix;
     struct usb_bus bus;
-    struct usb_port port[XHCI_PORTS_EACH];       /* each is a port of both kinds: which one depends on what is plugged in */
-    uint32_t portsc[XHCI_PORTS];         /* USB 2, then USB 3 */
+    unsigned ports_each;                         /* of both kinds */
+    struct usb_port port[XHCI_PORTS_EACH_MOST];       /* each is a port of both kinds: which one depends on what is plugged in */
+    uint32_t portsc[XHCI_PORTS_MOST];         /* USB 2, then USB 3 */
     uint32_t cmd, sts, dnctrl, config;
     uint64_t dcbaap;
     struct xhci_ring command;
