@@ -66,7 +66,9 @@ class Session:
     """libvirtd and virsh of an ordinary user, with folders of their own."""
     def __init__(self, folder):
         self.dir, self.daemon, self.user = folder, None, {}
-        self.env = {'PATH': f'{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': f'{folder}/home', 'TERM': 'dumb', 'LC_ALL': 'C', 'LIBVIRT_LOG_OUTPUTS': f'3:file:{folder}/log'}
+        self.env = {'PATH': f'{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': f'{folder}/home', 'TERM': 'dumb', 'LC_ALL': 'C',
+                    'LIBVIRT_AUTOSTART': '0',              # virsh would start a daemon of its own beside ours
+                    'LIBVIRT_LOG_OUTPUTS': f'3:file:{folder}/log'}
         for name, sub in ('XDG_RUNTIME_DIR', 'run'), ('XDG_CONFIG_HOME', 'config'), ('XDG_CACHE_HOME', 'cache'), ('XDG_DATA_HOME', 'data'), ('HOME', 'home'):
             self.env[name] = f'{folder}/{sub}'
             os.makedirs(f'{folder}/{sub}/libvirt')
@@ -149,7 +151,8 @@ class Console:
         return self.wait(rf'DONE-[^\n]*# {self.count}\r?\n')
 
     def boot(self):
-        """A line is answered once it is up. What comes before that is cut anywhere, so it must have no quotes to lose."""
+        """A line is answered once it is up, and virsh has made its terminal raw, which drops what was typed. Lines are cut anywhere before that: they must have no
+        quotes to lose."""
         deadline = time.time() + SECONDS
         while 'HERE' not in self.text:
             if time.time() > deadline:
@@ -272,6 +275,7 @@ def life(s):
     c.close()
     daemon_comes_back(s)
     c = Console(s)
+    c.boot()
     c.run('gone=0')
     s.ok('reset', 'guest')
     c.boot()
