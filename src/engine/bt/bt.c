@@ -200,31 +200,6 @@ static bool ranges_equal(const struct bt_ranges *a, const struct bt_ranges *b)
     return true;
 }
 
-/* Host address of what stands at gpa, NULL: neither RAM nor ROM; *end: up to where that goes on in one piece, at most to what it was. */
-static const uint8_t *ranges_at(const struct bt_ranges *r, gpa_t gpa, gpa_t *end)
-{
-    for (size_t i = 0; i < r->count; i++) {
-        const struct bt_range *x = &r->range[i];
-        if (gpa < x->start) {
-            *end = MIN(*end, x->start);
-            return NULL;
-        }
-        if (gpa >= x->start + x->size) continue;
-        *end = MIN(*end, x->start + x->size);
-        return x->hva + (gpa - x->start);
-    }
-    return NULL;
-}
-
-/* What was translated from memory that another has come in place of is no longer good. */
-static void ranges_invalidate(struct bt_engine *e, const struct bt_ranges *before, const struct bt_ranges *after)
-{
-    for (gpa_t at = 0, end; at < PAGES_MAX * PAGE_BYTES; at = end) {
-        end = PAGES_MAX * PAGE_BYTES;
-        if (ranges_at(before, at, &end) != ranges_at(after, at, &end)) bt_memory_written(e, at, end - at);
-    }
-}
-
 static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t count)
 {
     struct bt_engine *e = opaque;
@@ -244,11 +219,9 @@ static void ranges_changed(void *opaque, const struct flat_range *ranges, size_t
         free(r);
         return;
     }
-    struct bt_ranges *before = e->ranges;
-    r->old = before;
-    r->serial = before->serial + 1;
+    r->old = e->ranges;
+    r->serial = r->old->serial + 1;
     __atomic_store_n(&e->ranges, r, __ATOMIC_SEQ_CST);
-    ranges_invalidate(e, before, r);
     old_ranges_free(e);
     bt_request_flush(e);
 }

@@ -213,6 +213,7 @@ static void do_work(struct bt_vcpu *v)
         v->flush_request = 0;
         __atomic_store_n(&v->ranges_seen, __atomic_load_n(&e->ranges, __ATOMIC_SEQ_CST)->serial, __ATOMIC_SEQ_CST);
         bt_tlb_flush(v, true);
+        e->flush_all = true;
     }
 }
 
