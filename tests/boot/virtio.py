@@ -239,6 +239,7 @@ def ports(a, options):
     """A megabyte both ways through a port whose peer comes late, a console, the entropy source."""
     data = random.Random(7).randbytes(MIB)
     script = f'''
+until grep -q agent.0 /sys/class/virtio-ports/*/name 2>/dev/null; do sleep 0.1; done
 port=/dev/$(basename $(grep -l agent.0 /sys/class/virtio-ports/*/name | xargs dirname))
 echo rng $(cat /sys/class/misc/hw_random/rng_available) $(dd if=/dev/hwrng bs=1000 count=40 2>/dev/null | wc -c) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | md5sum | cut -c1-8)
 echo port $(cat /sys/class/virtio-ports/*/name) ready
