@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Paging: every combination of present, writable, user and no-execute at two levels with reads, writes and fetches from
- * both privileges, under CR0.WP, SMEP, SMAP, RFLAGS.AC and EFER.NXE: error code, CR2, accessed and dirty bits. Then reserved
- * bits, page crossings, large pages, invalidation.
+ * both privileges, under CR0.WP, SMEP, SMAP, RFLAGS.AC and EFER.NXE: error code, CR2, accessed and dirty bits. Then user memory
+ * opened and closed by STAC and CLAC, reserved bits, page crossings, large pages, invalidation.
  */
 #include "long.h"
 
@@ -117,6 +117,48 @@ static void rights(void)
             row_flush();
         }
     set_modes(1);
+}
+
+/* The kernel opens and closes user memory (STAC, CLAC) so often that what does it is translated, chained and warm, and then reads
+ * once while it is closed. */
+SNIPPET(open_rounds, "1: stac; mov (%rax), %edx; add %rdx, %rbx; clac; dec %ecx; jnz 1b; inc %r8d; mov (%rax), %edx; add %rdx, %rbx");
+SNIPPET(open_by_turns, "1: stac; test $1, %cl; jz 2f; mov (%rax), %edx; clac; add %rdx, %rbx; 2: dec %ecx; jnz 1b;"
+                       "clac; inc %r8d; cmp %rbx, (%rax)");
+SNIPPET(open_calls, "jmp 3f; 1: stac; ret; 2: clac; ret; 4: mov (%rax), %edx; add %rdx, %rbx; ret;"
+                    "3: call 1b; call 4b; call 2b; dec %ecx; jnz 3b; inc %r8d; call 4b");
+SNIPPET(open_flags, "1: pushf; stac; pop %rsi; pushf; pop %rdi; add (%rax), %rbx; push %rsi; popf; pushf; pop %rdx; dec %ecx; jnz 1b;"
+                    "inc %r8d; add (%rax), %rbx");
+SNIPPET(open_write, "1: stac; addl %ecx, (%rax); clac; dec %ecx; jnz 1b; inc %r8d; addl $1, (%rax)");
+
+static void opened(void)
+{
+    static const struct { const char *name, *code;
+    } how[] = { { "open-rounds", open_rounds }, { "open-turns", open_by_turns }, { "open-calls", open_calls }, { "open-flags", open_flags },
+                { "open-write", open_write } };
+    for (unsigned modes = 1; modes < 32; modes += 2)
+        for (unsigned h = 0; h < sizeof(how) / sizeof(*how); h++) {
+            for (unsigned rounds = 1; rounds < 300; rounds = rounds * 3 + 1) {
+                set_modes(0);
+                set_pages(7, 7, 7);
+                *(volatile u32 *)page[0] = 5;
+                pd[0] &= ~(u64)U;
+                set_modes(modes);
+                flush();
+                run_registers = (struct registers){ .rax = AT, .rcx = rounds };
+                run(0, how[h].code);
+                set_modes(1);
+                pd[0] |= U;
+                flush();
+                row_add(outcome() & ~2ul);             /* as in show */
+                row_add(trap_record.r8);
+                row_add(trap_record.rbx);
+                row_add(trap_record.rflags & EFLAGS_AC);
+                row_add(*(volatile u32 *)page[0]);
+            }
+            row_end(how[h].name, modes);
+        }
+    set_modes(1);
+    row_flush();
 }
 
 static void reserved(void)
@@ -303,6 +345,7 @@ static void canonical(void)
 void test_pages(void)
 {
     rights();
+    opened();
     reserved();
     crossings();
     large();
