@@ -33,6 +33,12 @@ int machine_blockdev_del(struct machine *m, const char *name, struct error *err)
 int machine_netdev_add(struct machine *m, const char *text, struct error *err);       /* "user,id=n" */
 int machine_netdev_del(struct machine *m, const char *id, struct error *err);         /* refused while a card uses it */
 
+/* -chardev, as BACKEND,id=ID,... or its JSON; *description: "pty:/dev/pts/3". It stays when its device goes; the second is refused while one uses it. */
+int machine_chardev_add(struct machine *m, const char *text, const char **description, struct error *err);
+int machine_chardev_remove(struct machine *m, const char *id, struct error *err);
+/* A port of a virtio serial bus has this id. */
+bool machine_port_exists(const struct machine *m, const char *id);
+
 /* Was it asked to go, and is still there? */
 bool machine_device_is_leaving(struct machine *m, const char *id);
 
@@ -42,7 +48,7 @@ bool machine_device_is_leaving(struct machine *m, const char *id);
 struct machine_memory { void (*free)(void *memory); void *memory; };
 
 struct machine_device_request {
-    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI, DEVICE_REQUEST_USB } kind;
+    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI, DEVICE_REQUEST_USB, DEVICE_REQUEST_PORT } kind;
     struct virtio_device_config virtio;
     struct nic_config nic;                     /* cards that are no virtio */
     struct usb_device_config usb;              /* drive is filled in by the machine */
@@ -56,12 +62,19 @@ struct machine_device_request {
         unsigned target, lun;
         bool has_place, is_cdrom;
     } scsi;
+    struct {                                   /* a port of a virtio serial bus */
+        const char *bus, *chardev, *spec;      /* bus NULL: the first; chardev is an id, spec is how to open it if it is not there (NULL: unknown) */
+        struct virtio_console_port_config port;
+        unsigned nr;
+        bool has_nr;
+    } port;
 };
 struct machine_parser {
     int (*device)(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err);
     int (*drive)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
     int (*blockdev)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
     int (*netdev)(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err);
+    int (*chardev)(void *opaque, const char *text, const char **id, const char **spec, struct machine_memory *memory, struct error *err);
     void *opaque;
 };
 void machine_parser_set(struct machine *m, const struct machine_parser *p);

@@ -161,8 +161,8 @@ struct machine {
     struct block_node *drive[CONFIG_DRIVES];
     struct drive_owner drive_owner[CONFIG_DRIVES];
     bool io_error_stops;               /* it will be stopped for one */
-    struct chardev *virtio_chardev[CONFIG_VIRTIO_PORTS];
-    unsigned virtio_chardev_count;
+    struct chardev *chardev[CONFIG_VIRTIO_PORTS];      /* pc_chardev.c; NULL: the place is free */
+    unsigned chardev_count;
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */
     struct net_backend *netdev[CONFIG_NETDEVS];
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
@@ -172,7 +172,7 @@ struct machine {
     struct device *ejected;            /* off the bus; to be freed by the main loop */
     struct machine_parser parser;
     struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO],
-        usb_memory[CONFIG_USB_DEVICES], node_memory[CONFIG_DRIVES];    /* of nodes that became media; otherwise theirs is drive_memory */
+        usb_memory[CONFIG_USB_DEVICES], port_memory[CONFIG_VIRTIO][VIRTIO_CONSOLE_PORTS_MAX], node_memory[CONFIG_DRIVES];    /* of nodes that became media; otherwise theirs is drive_memory */
     bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
     struct boot_image *boot;
 };

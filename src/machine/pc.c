@@ -251,7 +251,7 @@ void pc_destroy(struct machine *m)
     for (unsigned i = 0; i < CONFIG_SERIALS; i++)
         if (m->serial[i]) chardev_close(m->serial[i]);
     if (m->debugcon) chardev_close(m->debugcon);
-    for (unsigned i = 0; i < m->virtio_chardev_count; i++) chardev_close(m->virtio_chardev[i]);
+    pc_chardevs_close(m);
     pc_hotplug_memory_free(m);
     boot_free(m->boot);
     acpi_free(&m->acpi);

@@ -126,6 +126,7 @@ static void backends_release(struct machine *m, int virtio, struct machine_nic *
     if (m->config.virtio[virtio].kind == VIRTIO_KIND_BLK) pc_drive_release(m, m->config.virtio[virtio].drive);
     for (unsigned i = 0; m->config.virtio[virtio].kind == VIRTIO_KIND_SCSI && i < m->config.virtio[virtio].scsi.unit_count; i++)
         unit_release(m, m->config.virtio[virtio].scsi_drive[i]);
+    if (m->config.virtio[virtio].kind == VIRTIO_KIND_SERIAL) pc_ports_forget(m, (unsigned)virtio);
     m->virtio[virtio] = NULL;
     machine_memory_free(&m->virtio_memory[virtio]);
 }
@@ -201,7 +202,10 @@ void pc_hotplug_destroy(struct machine *m)
 
 void pc_hotplug_memory_free(struct machine *m)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(m->virtio_memory); i++) machine_memory_free(&m->virtio_memory[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(m->virtio_memory); i++) {
+        machine_memory_free(&m->virtio_memory[i]);
+        for (unsigned nr = 0; nr < VIRTIO_CONSOLE_PORTS_MAX; nr++) machine_memory_free(&m->port_memory[i][nr]);
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(m->nic); i++) machine_memory_free(&m->nic[i].memory);
     for (unsigned i = 0; i < ARRAY_SIZE(m->netdev_memory); i++) machine_memory_free(&m->netdev_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->usb_memory); i++) machine_memory_free(&m->usb_memory[i]);
@@ -233,6 +237,10 @@ int machine_device_del(struct machine *m, const char *id, struct error *err)
     unsigned adapter, unit;
 
     if (unit_find(m, id, &adapter, &unit)) return unit_remove(m, adapter, unit);
+    if (pc_port_find(m, id, &adapter, &unit)) {
+        pc_port_remove(m, adapter, unit);
+        return 0;
+    }
     if (pc_usb_find(m, id)) {
         pc_usb_remove(m, pc_usb_find(m, id));
         return 0;
@@ -259,7 +267,7 @@ bool machine_device_is_leaving(struct machine *m, const char *id)
 
 static bool id_is_taken(const struct machine *m, const char *id)
 {
-    if (device_find(m, id)) return true;
+    if (device_find(m, id) || machine_port_exists(m, id)) return true;
     for (unsigned i = 0; i < m->config.drive_count; i++)
         if (m->config.drive[i].interface != DRIVE_IF_GONE && m->config.drive[i].device_id && !strcmp(m->config.drive[i].device_id, id)) return true;
     for (const struct device *d = m->ejected; d; d = d->next)
@@ -455,6 +463,7 @@ static const char *request_id(const struct machine_device_request *r)
     case DEVICE_REQUEST_VIRTIO: return r->virtio.id;
     case DEVICE_REQUEST_NIC: return r->nic.common.id;
     case DEVICE_REQUEST_USB: return r->usb.id;
+    case DEVICE_REQUEST_PORT: return r->port.port.id;
     default: return r->scsi.id;
     }
 }
@@ -479,6 +488,7 @@ static int request_carry_out(struct machine *m, struct machine_device_request *r
 {
     static int (*const add[])(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err) = {
         [DEVICE_REQUEST_VIRTIO] = virtio_add, [DEVICE_REQUEST_NIC] = nic_add, [DEVICE_REQUEST_SCSI] = unit_add, [DEVICE_REQUEST_USB] = usb_add,
+        [DEVICE_REQUEST_PORT] = pc_port_add,
     };
     const char *id = request_id(r);
 

@@ -84,6 +84,16 @@ void pc_drive_release(struct machine *m, unsigned n);
 /* A place for a drive of this id, or -1. */
 int pc_drive_place(const struct machine *m, const char *id, struct error *err);
 void pc_drive_remove(struct machine *m, unsigned n);
+/* pc_hotplug_port.c: ports of virtio serial buses. */
+int pc_port_add(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err);
+bool pc_port_find(const struct machine *m, const char *id, unsigned *bus, unsigned *nr);
+void pc_port_remove(struct machine *m, unsigned bus, unsigned nr);
+/* The bus is gone, and with it its ports. */
+void pc_ports_forget(struct machine *m, unsigned bus);
+/* pc_chardev.c: NULL: there is none of this label; NULL with *err. what names who wants it, for messages. */
+struct chardev *pc_chardev_find(const char *label);
+struct chardev *pc_chardev_open(struct machine *m, const char *what, const char *spec, struct error *err);
+void pc_chardevs_close(struct machine *m);
 /* pc_blockdev.c */
 int pc_node_open(struct machine *m, unsigned n, struct error *err);
 bool pc_node_is_used(const struct machine *m, const char *name);

@@ -57,27 +57,6 @@ static struct virtio *balloon_create(struct machine *m, struct virtio_device_con
     return virtio_balloon_new(&c, err);
 }
 
-static struct chardev *port_open(struct machine *m, const char *spec, struct error *err)
-{
-    struct error why = { "" };
-    struct chardev *c = chardev_open(spec, &why);
-
-    if (c && m->virtio_chardev_count == CONFIG_VIRTIO_PORTS) {
-        chardev_close(c);
-        error_set(err, "more than %d virtio serial ports", CONFIG_VIRTIO_PORTS);
-        return NULL;
-    }
-    if (c) {
-        char label[24];
-
-        snprintf(label, sizeof(label), "virtioport%u", m->virtio_chardev_count);
-        chardev_label_set(c, label);
-        m->virtio_chardev[m->virtio_chardev_count++] = c;
-    }
-    else error_set(err, "virtio serial port: %s: %s", spec, why.text);
-    return c;
-}
-
 static void port_opened(void *opaque, const char *id, bool is_open)
 {
     machine_event(opaque, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", id, "open", is_open));
@@ -93,7 +72,7 @@ static struct virtio *serial_create(struct machine *m, struct virtio_device_conf
     c.id = d->id;
     c.options = d->options;
     for (unsigned i = 0; i < c.ports_max; i++)
-        if (d->chardev[i] && !(c.port[i].chardev = port_open(m, d->chardev[i], err))) return NULL;
+        if (d->chardev[i] && !(c.port[i].chardev = pc_chardev_open(m, "virtio serial port", d->chardev[i], err))) return NULL;
     if (!d->has_vectors) d->pci.vectors = 2;
     return virtio_console_new(&c, err);
 }

@@ -75,6 +75,22 @@ static int cmd_netdev_del(struct monitor *mon, const struct command_line *c, str
     return machine_netdev_del(mon->m, c->argv[1], err);
 }
 
+static int cmd_chardev_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const char *description;
+
+    if (c->argc < 2) return error_set(err, "BACKEND,id=ID[,PROP=V...] is wanted, as for -chardev");
+    if (machine_chardev_add(mon->m, c->rest[1], &description, err) < 0) return -1;
+    if (!strncmp(description, "pty:", 4)) monitor_print(mon, "char device redirected to %s\n", description + 4);
+    return 0;
+}
+
+static int cmd_chardev_remove(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "a character device's id is wanted; 'info chardev' shows them");
+    return machine_chardev_remove(mon->m, c->argv[1], err);
+}
+
 const struct command hotplug_commands[] = {
     { "device_add", "NAME[,PROP=V...]", "add a device, as -device does: virtio-blk-pci,drive=ID,id=ID", cmd_device_add, NULL },
     { "device_del", "ID", "ask the guest to let go of a device, which then goes", cmd_device_del, NULL },
@@ -83,5 +99,7 @@ const struct command hotplug_commands[] = {
     { "block_resize", "DRIVE SIZE[K|M|G|T]", "give a drive another size (in MiB without a letter); the guest is told", cmd_block_resize, NULL },
     { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
     { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
+    { "chardev-add", "BACKEND,id=ID[,PROP=V...]", "add a character device for device_add virtserialport, as -chardev does", cmd_chardev_add, NULL },
+    { "chardev-remove", "ID", "close one that no device uses", cmd_chardev_remove, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

@@ -32,6 +32,7 @@ static bool is_device(struct machine *m, const char *id)
 {
     for (const struct device *d = machine_devices(m); d; d = d->next)
         if (d->id && !strcmp(d->id, id)) return true;
+    if (machine_port_exists(m, id)) return true;
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
         const struct drive_config *d = machine_drive_config(m, i);
 

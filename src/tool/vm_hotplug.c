@@ -102,6 +102,22 @@ static int unit_read(struct vm_options *o, struct machine_device_request *r, str
     return errors_read(o, &u.errors, r, err);
 }
 
+/* A character device of -chardev that nothing used yet is opened now. */
+static int port_read(struct vm_options *o, struct vm_options *all, struct machine_device_request *r, struct error *err)
+{
+    struct port_request p;
+
+    if (virtio_port_parse(o, o->virtio_port[0], &p, err) < 0) return -1;
+    r->kind = DEVICE_REQUEST_PORT;
+    r->port.bus = p.bus;
+    r->port.port = (struct virtio_console_port_config){ .is_console = p.is_console, .name = p.name, .id = p.id };
+    r->port.nr = (unsigned)p.nr;
+    r->port.has_nr = p.has_nr;
+    r->port.chardev = p.chardev;
+    if (p.chardev) r->port.spec = chardev_resolve(all, arena_format(o->arena, "chardev:%s", p.chardev), NULL);
+    return 0;
+}
+
 static int request_read(struct vm_options *o, struct vm_options *all, const char *text, struct machine_device_request *r, struct error *err)
 {
     /* What is read later is read from a copy that lives as long as the request. */
@@ -110,7 +126,8 @@ static int request_read(struct vm_options *o, struct vm_options *all, const char
     if (o->usb_device_count) return usb_read(o, r, err);
     if (o->config.nic_count) return nic_read(o, r);
     if (o->scsi_device_count) return unit_read(o, r, err);
-    return error_set(err, "this device cannot be added while the machine is there; virtio devices, scsi-hd, scsi-cd, network cards and USB devices can");
+    if (o->virtio_port_count) return port_read(o, all, r, err);
+    return error_set(err, "this device cannot be added while the machine is there; virtio devices and their ports, scsi-hd, scsi-cd, network cards and USB devices can");
 }
 
 static int device(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
@@ -158,7 +175,23 @@ static int netdev(void *opaque, const char *text, struct netdev_config *d, struc
     return end(o, result, memory);
 }
 
+static int chardev(void *opaque, const char *text, const char **id, const char **spec, struct machine_memory *memory, struct error *err)
+{
+    struct vm_options *o = begin(err), *all = opaque;
+    int result;
+
+    if (!o) return -1;
+    result = not_help(option_chardev(o, text, err), err);
+    if (result == 0) {
+        *id = o->chardev[0].id;
+        *spec = chardev_resolve(o, arena_format(o->arena, "chardev:%s", *id), err);
+        if (chardev_resolve(all, arena_format(o->arena, "chardev:%s", *id), NULL)) result = error_set(err, "Chardev with id '%s' already exists", *id);
+        else if (!strncmp(*spec, "mon:", 4) || !strncmp(*spec, "stdio", 5)) result = error_set(err, "a character device that is added cannot be the terminal, or be shared");
+    }
+    return end(o, result, memory);
+}
+
 void vm_hotplug_parser_set(struct machine *m, struct vm_options *o)
 {
-    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, o });
+    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, chardev, o });
 }

@@ -225,8 +225,7 @@ static int set_max_ports(void *t, const char *v, struct error *err)
 
 static const struct option_key serial_keys[] = { { "max_ports", set_max_ports, NULL }, VIRTIO_COMMON_KEYS };
 
-struct port_request { const char *chardev, *name, *bus; uint64_t nr; bool has_nr; };
-
+static int port_id(void *t, const char *v, struct error *err) { ((struct port_request *)t)->id = v; return 0; }
 static int port_chardev(void *t, const char *v, struct error *err) { ((struct port_request *)t)->chardev = v; return 0; }
 static int port_name(void *t, const char *v, struct error *err)
 {
@@ -242,7 +241,7 @@ static int port_nr(void *t, const char *v, struct error *err)
 }
 
 static const struct option_key port_keys[] = {
-    { "driver", virtio_set_accept, NULL }, { "id", virtio_set_accept, NULL }, { "chardev", port_chardev, NULL }, { "name", port_name, NULL },
+    { "driver", virtio_set_accept, NULL }, { "id", port_id, NULL }, { "chardev", port_chardev, NULL }, { "name", port_name, NULL },
     { "bus", port_bus, NULL }, { "nr", port_nr, NULL }, { NULL, NULL, NULL },
 };
 
@@ -270,28 +269,34 @@ static struct virtio_device_config *bus_find(struct vm_options *o, const char *b
     return NULL;
 }
 
+int virtio_port_parse(struct vm_options *o, const char *text, struct port_request *p, struct error *err)
+{
+    struct option_list l;
+
+    *p = (struct port_request){ .id = NULL };
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    p->what = arena_format(o->arena, "-device %s", l.pair[0].value);
+    p->is_console = !strcmp(l.pair[0].value, "virtconsole");
+    return option_list_apply(&l, p->what, port_keys, p, err);
+}
+
 static int port_place(struct vm_options *o, const char *text, struct error *err)
 {
-    struct port_request p = { 0 };
+    struct port_request p;
     struct virtio_device_config *d;
-    struct option_list l;
-    bool is_console;
 
-    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
-    is_console = !strcmp(l.pair[0].value, "virtconsole");
-    if (option_list_apply(&l, arena_format(o->arena, "-device %s", l.pair[0].value), port_keys, &p, err) < 0) return -1;
+    if (virtio_port_parse(o, text, &p, err) < 0) return -1;
     d = bus_find(o, p.bus);
-    if (!d) return error_set(err, p.bus ? "-device %s: there is no bus '%s'" : "-device %s needs a bus; add -device virtio-serial-pci in front%.0s", l.pair[0].value, p.bus ? p.bus : "");
+    if (!d) return error_set(err, p.bus ? "%s: there is no bus '%s'" : "%s needs a bus; add -device virtio-serial-pci in front%.0s", p.what, p.bus ? p.bus : "");
     if (!p.has_nr)                       /* port 0 is for a console */
-        for (p.nr = is_console ? 0 : 1; p.nr < d->console.ports_max && d->console.port[p.nr].present;) p.nr++;
-    if (p.nr >= d->console.ports_max || d->console.port[p.nr].present || (p.nr == 0 && !is_console))
-        return error_set(err, "-device %s: %s; choose another nr=", l.pair[0].value, p.nr >= d->console.ports_max ? "all ports of the bus are taken"
+        for (p.nr = p.is_console ? 0 : 1; p.nr < d->console.ports_max && d->console.port[p.nr].present;) p.nr++;
+    if (p.nr >= d->console.ports_max || d->console.port[p.nr].present || (p.nr == 0 && !p.is_console))
+        return error_set(err, "%s: %s; choose another nr=", p.what, p.nr >= d->console.ports_max ? "all ports of the bus are taken"
                          : p.nr == 0 ? "port 0 is for a virtconsole" : "that port is taken");
-    d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = is_console, .name = p.name,
-                                                                     .id = option_list_get(&l, "id") };
+    d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = p.is_console, .name = p.name, .id = p.id };
     if (!p.chardev) return 0;
     d->chardev[p.nr] = chardev_resolve(o, arena_format(o->arena, "chardev:%s", p.chardev), err);
-    return d->chardev[p.nr] ? 0 : error_prefix(err, "-device %s", l.pair[0].value);
+    return d->chardev[p.nr] ? 0 : error_prefix(err, "%s", p.what);
 }
 
 /* ---- virtio-scsi and its units ---- */

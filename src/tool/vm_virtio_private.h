@@ -50,6 +50,9 @@ struct unit_request {
 /* What of the options made by -object and -fsdev a device named; id NULL: none, or for a folder an error. */
 int rng_find(const struct vm_options *o, const char *id, struct virtio_rng_config *c, struct error *err);
 int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c, struct error *err);
+/* -device virtserialport, virtconsole. */
+struct port_request { const char *what, *id, *chardev, *name, *bus; uint64_t nr; bool has_nr, is_console; };
+int virtio_port_parse(struct vm_options *o, const char *text, struct port_request *p, struct error *err);
 int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err);
 
 /* vm_nic.c */

@@ -12,7 +12,7 @@ live        disks whose size changes, and that lose their image, under writers
 trays       CD-ROM drives of four kinds: trays, nodes for discs, ejected by either side
 usb         sticks, keyboards, mice, tablets and hubs on UHCI and xHCI, a stick removed under a writer
 order       bootindex= of what came: the next reset starts it
-kinds       entropy source, balloon, shared folder
+kinds       serial ports and character devices, entropy source, balloon, shared folder
 refused     what cannot be added or removed, in one line, and nothing has changed
 
 What this machine lacks is skipped out loud (exit status 77)."""
@@ -23,6 +23,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -665,14 +666,60 @@ def order(a):
 
 # ---- other virtio devices ----
 
+def port_round(a, m, c, shell, n):
+    """A port on a bus; what goes through it both ways; it goes, and with the second round the bus with it."""
+    ok(m, f'device_add virtserialport,bus=ser.0,chardev=ch,name=org.test.{n},id=port' + (',nr=7' if n else ''))
+    for line, why in (('device_add virtserialport,chardev=ch', 'in use already'), ('device_add virtserialport,chardev=nothing', "no character device 'nothing'"),
+                      ('device_add virtserialport,nr=31', '31'), ('device_add virtserialport,nr=0', 'port 0'), ('device_add virtconsole,bus=x.0', "no bus 'x.0'"),
+                      ('device_add virtserialport,id=port', 'Duplicate'), ('chardev-remove ch', 'is busy')):
+        if why not in m.command(line):
+            m.fail(f'{line}: {m.command(line)}')
+    shell.run('i=0; while [ ! -e /sys/class/virtio-ports/vport*/name ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done; p=$(basename /sys/class/virtio-ports/*); until_there /dev/$p')
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60 * a.scale)
+    s.connect(f'{a.dir}/port')
+    got = shell.run('cat /sys/class/virtio-ports/$p/name; echo $p; (exec 8<> /dev/$p; echo from the guest >&8; head -n 1 <&8) &')
+    if f'org.test.{n}' not in got or (n and 'p7' not in got):
+        m.fail(f'the port is {got}')
+    text = b''
+    while b'\n' not in text:
+        text += s.recv(100)
+    s.sendall(b'from the host\n')
+    got = shell.run('wait')
+    if text != b'from the guest\n' or 'from the host' not in got:
+        m.fail(f'the host read {text}, the guest {got}')
+    c.run('device_del', id='port' if n == 0 else 'ser')
+    deleted(c, 'port')
+    shell.run('i=0; while [ -e /sys/class/virtio-ports/$p ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done; [ -e /dev/$p ] && echo WRONG port')
+    s.close()
+
+
+def ports(a, m, c, shell):
+    c.run('chardev-add', id='ch', backend={'type': 'socket', 'data': {'addr': {'type': 'unix', 'data': {'path': f'{a.dir}/port'}}}})
+    refuse(c, 'chardev-add', 'already exists', id='ch', backend={'type': 'null', 'data': {}})
+    refuse(c, 'chardev-add', 'nonexistent', id='f', backend={'type': 'file', 'data': {'out': '/nonexistent/x'}})
+    pty = c.run('chardev-add', id='pty', backend={'type': 'pty', 'data': {}})['pty']
+    if not os.path.exists(pty) or {x['label']: x['filename'] for x in c.run('query-chardev')}.get('pty') != 'pty:' + pty:
+        m.fail(f'the terminal is {pty}')
+    ok(m, 'device_add virtio-serial-pci,id=ser')
+    port_round(a, m, c, shell, 0)
+    port_round(a, m, c, shell, 1)
+    deleted(c, 'ser')
+    for name in ('ch', 'pty'):
+        c.run('chardev-remove', id=name)
+    refuse(c, 'chardev-remove', 'not found', id='ch')
+
+
 def kinds(a):
     share = os.path.join(a.dir, 'share')
     os.mkdir(share)
     with open(share + '/file', 'w') as f:
         f.write('from the host\n')
-    args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-fsdev', f'local,id=fs,path={share},security_model=none']
-    with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', '9pnet_virtio', '9p']) as m:
-        shell = Shell(m)
+    args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-fsdev', f'local,id=fs,path={share},security_model=none', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
+    with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', 'virtio_console', '9pnet_virtio', '9p']) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        ports(a, m, c, shell)
+        c.close()
         for n in range(2):
             ok(m, 'device_add virtio-rng-pci,rng=r,id=rng')
             got = shell.run('until_there /dev/hwrng; i=0; while ! grep -q virtio /sys/class/misc/hw_random/rng_current && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; '
@@ -696,7 +743,7 @@ def kinds(a):
                 ok(m, f'device_del {name}')
                 wait_for(m, 'gone', 'info qtree', f'id {name} ')
         end(m, shell)
-    return 'entropy source, balloon and shared folder came and went twice'
+    return 'ports and their bus; entropy source, balloon and shared folder came and went twice'
 
 
 TESTS = {'trays': trays, 'live': live, 'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}

@@ -5,7 +5,8 @@
  * the guest whose backend takes no more wait in their chain, and with them the queue.
  *
  * A driver that does not take MULTIPORT has port 0 alone.
- * Limits: no resizing of consoles (nothing here knows a terminal's size); ports are neither added nor removed while it runs.
+ * Ports come and go. What a driver had put into the queues of one that went stays there until the queue is asked again.
+ * Limits: no resizing of consoles (nothing here knows a terminal's size).
  * Source: VIRTIO 1.2, section 5.3.
  */
 #include "device/virtio/virtio_console.h"
@@ -20,7 +21,7 @@
 #include "base/loop.h"
 
 enum { F_MULTIPORT = 1, F_EMERG_WRITE = 2, QUEUE_SIZE = 128, CONTROL_QUEUE_SIZE = 32, RETRY_NS = 5000000, PIECE_BYTES = 4096, SHARE_BYTES = 1 << 20, MESSAGES_MAX = 256 };
-enum { DEVICE_READY = 0, PORT_ADD = 1, PORT_READY = 3, CONSOLE_PORT = 4, PORT_OPEN = 6, PORT_NAME = 7 };
+enum { DEVICE_READY = 0, PORT_ADD = 1, PORT_REMOVE = 2, PORT_READY = 3, CONSOLE_PORT = 4, PORT_OPEN = 6, PORT_NAME = 7 };
 enum { QUEUE_CONTROL_IN = 2, QUEUE_CONTROL_OUT = 3 };
 
 struct layout { le16 cols, rows; le32 max_nr_ports, emerg_wr; } __attribute__((packed));
@@ -44,6 +45,7 @@ struct console {
     struct port *port[VIRTIO_CONSOLE_PORTS_MAX];
     struct message *first, **last;       /* for the guest, until it has buffers */
     unsigned messages;
+    bool driver_ready;                   /* it has asked which ports there are */
 };
 
 static struct console *of(struct virtio *v) { return container_of(v, struct console, v); }
@@ -121,6 +123,7 @@ static void control_handle(struct console *c, const struct control *m)
     unsigned event = le16_get(m->event), value = le16_get(m->value), id = le32_get(m->id);
 
     if (event == DEVICE_READY && value) {
+        c->driver_ready = true;
         for (unsigned i = 0; i < c->config.ports_max; i++)
             if (c->port[i] && !c->port[i]->added) c->port[i]->added = message_send(c, i, PORT_ADD, 1, NULL);   /* 5.3.6.2.1: once */
         return;
@@ -311,6 +314,7 @@ static void reset(struct virtio *v)
     }
     c->last = &c->first;
     c->messages = 0;
+    c->driver_ready = false;
     for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++) {
         if (!c->port[i]) continue;
         guest_open_set(c, i, false);
@@ -366,6 +370,38 @@ static int port_create(struct console *c, unsigned id, struct error *err)
     c->port[id] = p;
     chardev_attach(c->config.port[id].chardev, &f);
     return 0;
+}
+
+int virtio_console_port_add(struct virtio *v, unsigned number, const struct virtio_console_port_config *config, struct error *err)
+{
+    struct console *c = of(v);
+
+    c->config.port[number] = *config;
+    if (port_create(c, number, err) < 0) {
+        c->config.port[number] = (struct virtio_console_port_config){ .present = false };
+        return -1;
+    }
+    if (!c->driver_ready) return 0;
+    message_send(c, number, PORT_ADD, 1, NULL);
+    messages_flush(c);
+    return 0;
+}
+
+void virtio_console_port_remove(struct virtio *v, unsigned number)
+{
+    struct console *c = of(v);
+    struct port *p = c->port[number];
+
+    guest_open_set(c, number, false);
+    queue_stop(v, queue_out(number));
+    chardev_attach(c->config.port[number].chardev, NULL);
+    timer_free(p->retry);
+    free(p);
+    c->port[number] = NULL;
+    c->config.port[number] = (struct virtio_console_port_config){ .present = false };
+    if (!c->driver_ready) return;
+    message_send(c, number, PORT_REMOVE, 1, NULL);
+    messages_flush(c);
 }
 
 struct virtio *virtio_console_new(const struct virtio_console_config *config, struct error *err)

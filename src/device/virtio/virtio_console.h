@@ -23,6 +23,9 @@ struct virtio_console_config {
     struct virtio_console_port_config port[VIRTIO_CONSOLE_PORTS_MAX];   /* by port number; 0 is for a console */
     struct virtio_options options;
 };
+/* A port that comes; its number must be free and below ports_max. 0, or -1 with *err. And one that goes: the driver is told, nothing is waited for. */
+int virtio_console_port_add(struct virtio *v, unsigned number, const struct virtio_console_port_config *config, struct error *err);
+void virtio_console_port_remove(struct virtio *v, unsigned number);
 /* NULL with *err. */
 struct virtio *virtio_console_new(const struct virtio_console_config *config, struct error *err);
 
