@@ -36,6 +36,9 @@ int machine_netdev_del(struct machine *m, const char *id, struct error *err);   
 /* -chardev, as BACKEND,id=ID,... or its JSON; *description: "pty:/dev/pts/3". It stays when its device goes; the second is refused while one uses it. */
 int machine_chardev_add(struct machine *m, const char *text, const char **description, struct error *err);
 int machine_chardev_remove(struct machine *m, const char *id, struct error *err);
+/* -object: rng-random, rng-builtin, secret. */
+int machine_object_add(struct machine *m, const char *text, struct error *err);
+int machine_object_del(struct machine *m, const char *id, struct error *err);
 /* A port of a virtio serial bus has this id. */
 bool machine_port_exists(const struct machine *m, const char *id);
 
@@ -75,6 +78,8 @@ struct machine_parser {
     int (*blockdev)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
     int (*netdev)(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err);
     int (*chardev)(void *opaque, const char *text, const char **id, const char **spec, struct machine_memory *memory, struct error *err);
+    int (*object_add)(void *opaque, const char *text, struct error *err);
+    int (*object_del)(void *opaque, struct machine *m, const char *id, struct error *err);
     void *opaque;
 };
 void machine_parser_set(struct machine *m, const struct machine_parser *p);

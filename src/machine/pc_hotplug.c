@@ -30,6 +30,9 @@ void machine_memory_free(struct machine_memory *memory)
 
 void machine_parser_set(struct machine *m, const struct machine_parser *p) { m->parser = *p; }
 
+int machine_object_add(struct machine *m, const char *text, struct error *err) { return m->parser.object_add(m->parser.opaque, text, err); }
+int machine_object_del(struct machine *m, const char *id, struct error *err) { return m->parser.object_del(m->parser.opaque, m, id, err); }
+
 /* ---- which ---- */
 
 static int virtio_place(const struct machine *m, const struct device *d)
@@ -128,6 +131,7 @@ static void backends_release(struct machine *m, int virtio, struct machine_nic *
         unit_release(m, m->config.virtio[virtio].scsi_drive[i]);
     if (m->config.virtio[virtio].kind == VIRTIO_KIND_SERIAL) pc_ports_forget(m, (unsigned)virtio);
     m->virtio[virtio] = NULL;
+    m->config.virtio[virtio].rng.filename = NULL;      /* its object is free */
     machine_memory_free(&m->virtio_memory[virtio]);
 }
 

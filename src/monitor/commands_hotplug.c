@@ -91,6 +91,18 @@ static int cmd_chardev_remove(struct monitor *mon, const struct command_line *c,
     return machine_chardev_remove(mon->m, c->argv[1], err);
 }
 
+static int cmd_object_add(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc < 2) return error_set(err, "TYPE,id=ID[,PROP=V...] is wanted, as for -object");
+    return machine_object_add(mon->m, c->rest[1], err);
+}
+
+static int cmd_object_del(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "an object's id is wanted");
+    return machine_object_del(mon->m, c->argv[1], err);
+}
+
 const struct command hotplug_commands[] = {
     { "device_add", "NAME[,PROP=V...]", "add a device, as -device does: virtio-blk-pci,drive=ID,id=ID", cmd_device_add, NULL },
     { "device_del", "ID", "ask the guest to let go of a device, which then goes", cmd_device_del, NULL },
@@ -99,6 +111,8 @@ const struct command hotplug_commands[] = {
     { "block_resize", "DRIVE SIZE[K|M|G|T]", "give a drive another size (in MiB without a letter); the guest is told", cmd_block_resize, NULL },
     { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
     { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
+    { "object_add", "TYPE,id=ID[,PROP=V...]", "add an object, as -object does: rng-random, rng-builtin, secret", cmd_object_add, NULL },
+    { "object_del", "ID", "remove one that no device uses", cmd_object_del, NULL },
     { "chardev-add", "BACKEND,id=ID[,PROP=V...]", "add a character device for device_add virtserialport, as -chardev does", cmd_chardev_add, NULL },
     { "chardev-remove", "ID", "close one that no device uses", cmd_chardev_remove, NULL },
     { NULL, NULL, NULL, NULL, NULL },

@@ -28,6 +28,16 @@ json_t *qmp_netdev_add(struct qmp *q, json_t *args, struct qmp_error *err)
     return add(q, args, machine_netdev_add, err);
 }
 
+json_t *qmp_object_add(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    return add(q, args, machine_object_add, err);
+}
+
+json_t *qmp_object_del(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    return qmp_result(machine_object_del(qmp_machine(q), qmp_string(args, "id"), &err->error));
+}
+
 static bool is_device(struct machine *m, const char *id)
 {
     for (const struct device *d = machine_devices(m); d; d = d->next)

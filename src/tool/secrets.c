@@ -130,6 +130,18 @@ const struct block_objects *secrets_objects(struct secrets *s)
     return s->count ? &s->interface : NULL;
 }
 
+bool secrets_has(const struct secrets *s, const char *id)
+{
+    return find(s, id) >= 0;
+}
+
+void secrets_remove(struct secrets *s, const char *id)
+{
+    int i = find(s, id);
+    crypt_memory_free(s->item[i].bytes, SECRET_BYTES);
+    s->item[i] = s->item[--s->count];
+}
+
 void secrets_free(struct secrets *s)
 {
     for (unsigned i = 0; i < s->count; i++)

@@ -23,6 +23,9 @@ struct secrets {
 extern const struct option_key secret_keys[];
 /* Notes what l says ("qom-type=secret,id=...", texts that live as long as s); reads nothing. s begins zeroed. */
 int secrets_add(struct secrets *s, const struct option_list *l, struct error *err);
+bool secrets_has(const struct secrets *s, const char *id);
+/* One that is there goes. */
+void secrets_remove(struct secrets *s, const char *id);
 /* NULL with *err. The bytes live as long as s; a zero byte follows. */
 const uint8_t *secrets_get(struct secrets *s, const char *id, size_t *length, struct error *err);
 /* NULL without any: what to open images with. */

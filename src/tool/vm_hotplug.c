@@ -193,5 +193,5 @@ static int chardev(void *opaque, const char *text, const char **id, const char *
 
 void vm_hotplug_parser_set(struct machine *m, struct vm_options *o)
 {
-    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, chardev, o });
+    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, chardev, vm_object_add, vm_object_del, o });
 }

@@ -305,6 +305,7 @@ enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **a
 void vm_options_free(struct vm_options *o)
 {
     vm_tls_free(o);
+    vm_objects_free(o);
     secrets_free(&o->secrets);
     arena_free(o->arena);
     o->arena = NULL;

@@ -43,6 +43,8 @@ struct vm_options {
     struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;
+    struct { const char *id; struct arena *arena; } object[40];   /* those that came while the machine ran */
+    unsigned object_count;
     struct secrets secrets;                                   /* -object secret */
     struct option_list tls_object[4];                         /* -object tls-creds-* */
     unsigned tls_object_count;

@@ -89,6 +89,8 @@ int device_virtio_port(struct vm_options *o, const char *arg, const struct optio
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 option_fn option_object;
 int virtio_finish(struct vm_options *o, struct error *err);
+/* vm_object.c */
+void vm_objects_free(struct vm_options *o);
 /* vm_net.c: networks */
 option_fn option_netdev, option_filter_dump;
 /* One that l (all of it but its type, which is the first value) describes; NULL with *err. what names the option. */

@@ -710,6 +710,28 @@ def ports(a, m, c, shell):
     refuse(c, 'chardev-remove', 'not found', id='ch')
 
 
+def objects(a, m, c):
+    """Secrets, which open images, and sources of random numbers, which devices hold on to."""
+    path = os.path.join(a.dir, 'luks')
+    if subprocess.run(['qemu-img', 'create', '-q', '-f', 'luks', '--object', 'secret,id=s,data=open sesame', '-o', 'key-secret=s,iter-time=10', path, '1M']).returncode:
+        raise Skip('qemu-img is missing; install qemu-utils')
+    refuse(c, 'blockdev-add', 'sec', driver='luks', node_name='l', key_secret='sec', file={'driver': 'file', 'filename': path})
+    c.run('object-add', qom_type='secret', id='sec', data='open sesame')
+    refuse(c, 'object-add', "id 'sec'", qom_type='rng-builtin', id='sec')
+    c.run('blockdev-add', driver='luks', node_name='l', key_secret='sec', file={'driver': 'file', 'filename': path})
+    c.run('object-del', id='sec')
+    c.run('blockdev-del', node_name='l')
+    refuse(c, 'object-del', 'not found', id='sec')
+    if 'threads of their own' not in m.command('object_add iothread,id=i') or 'needs id=' not in m.command('object_add rng-random'):
+        m.fail('an object that there is not')
+    c.run('object-add', qom_type='rng-random', id='hot', filename='/dev/urandom')
+    ok(m, 'device_add virtio-rng-pci,rng=hot,id=rng')
+    refuse(c, 'object-del', 'is in use', id='hot')
+    ok(m, 'device_del rng')
+    deleted(c, 'rng')
+    ok(m, 'object_del hot')
+
+
 def kinds(a):
     share = os.path.join(a.dir, 'share')
     os.mkdir(share)
@@ -719,6 +741,7 @@ def kinds(a):
     with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', 'virtio_console', '9pnet_virtio', '9p']) as m:
         shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
         ports(a, m, c, shell)
+        objects(a, m, c)
         c.close()
         for n in range(2):
             ok(m, 'device_add virtio-rng-pci,rng=r,id=rng')

@@ -447,7 +447,7 @@ ERRORS = [
     ('input-send-event', {'events': [{'type': 'rel', 'data': {'axis': 'z', 'value': 1}}]}), ('memsave', {'val': 1.5, 'size': 1, 'filename': 'x'}),
 ]
 ERRORS += [
-    ('block_resize', {'size': 1}), ('block_resize', {'device': 'nope', 'size': 1}), ('block_resize', {'node-name': 'nope', 'size': 1 << 20}), ('block_resize', {'device': 'v0'}),
+    ('object-add', {}), ('object-add', {'qom-type': 'nope', 'id': 'x'}), ('object-del', {'id': 'nope'}), ('chardev-remove', {'id': 'nope'}), ('block_resize', {'size': 1}), ('block_resize', {'device': 'nope', 'size': 1}), ('block_resize', {'node-name': 'nope', 'size': 1 << 20}), ('block_resize', {'device': 'v0'}),
     ('block_resize', {'device': 'v0', 'size': -1}), ('blockdev-del', {'node-name': 'nope'}), ('blockdev-add', {}), ('blockdev-add', {'driver': 'nope'}),
     ('qom-list', {'path': '/machine/nope'}), ('qom-get', {'path': '/machine/peripheral/nope', 'property': 'type'}),
     ('qom-get', {'path': '/machine/peripheral/bal', 'property': 'nope'}), ('qom-list', {}), ('device_del', {'id': 'nope'}), ('device_add', {}),

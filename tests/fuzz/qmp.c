@@ -41,6 +41,10 @@ static const char *const commands[] = {
     "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"b\"}}", "{\"execute\":\"netdev_del\",\"arguments\":{\"id\":\"n\"}}",
     "{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"device\"}}", "{\"execute\":\"stop\"}", "{\"execute\":\"query-machines\"}",
     "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":[{\"capability\":\"events\",\"state\":true}]}}",
+    "{\"execute\":\"blockdev-open-tray\",\"arguments\":{\"device\":\"cd\",\"force\":true}}", "{\"execute\":\"blockdev-close-tray\",\"arguments\":{\"device\":\"cd\"}}",
+    "{\"execute\":\"blockdev-remove-medium\",\"arguments\":{\"id\":\"cd\"}}", "{\"execute\":\"blockdev-insert-medium\",\"arguments\":{\"id\":\"cd\",\"node-name\":\"n\"}}",
+    "{\"execute\":\"block_resize\",\"arguments\":{\"node-name\":\"#block0\",\"size\":1048576}}", "{\"execute\":\"blockdev-del\",\"arguments\":{\"node-name\":\"n\"}}",
+    "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"c\"}}", "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"drive_del cd\"}}",
     "{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"m\"}}", "{'execute':'query-target','id':'\\u00e9\\\\'}",
 };
 static const char *const pieces[] = { "{", "}", "[", "]", "\"", "'", ":", ",", "null", "true", "-1", "1e999", "99999999999999999999", "9223372036854775807", "\\u0000",
