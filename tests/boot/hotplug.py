@@ -710,7 +710,7 @@ def ports(a, m, c, shell):
     refuse(c, 'chardev-remove', 'not found', id='ch')
 
 
-def objects(a, m, c):
+def objects(a, m, c, shell):
     """Secrets, which open images, and sources of random numbers, which devices hold on to."""
     path = os.path.join(a.dir, 'luks')
     if subprocess.run(['qemu-img', 'create', '-q', '-f', 'luks', '--object', 'secret,id=s,data=open sesame', '-o', 'key-secret=s,iter-time=10', path, '1M']).returncode:
@@ -726,9 +726,11 @@ def objects(a, m, c):
         m.fail('an object that there is not')
     c.run('object-add', qom_type='rng-random', id='hot', filename='/dev/urandom')
     ok(m, 'device_add virtio-rng-pci,rng=hot,id=rng')
+    shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done')       # else it hears of neither
     refuse(c, 'object-del', 'is in use', id='hot')
     ok(m, 'device_del rng')
     deleted(c, 'rng')
+    shell.run('i=0; while [ -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done')
     ok(m, 'object_del hot')
 
 
@@ -741,7 +743,7 @@ def kinds(a):
     with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', 'virtio_console', '9pnet_virtio', '9p']) as m:
         shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
         ports(a, m, c, shell)
-        objects(a, m, c)
+        objects(a, m, c, shell)
         c.close()
         for n in range(2):
             ok(m, 'device_add virtio-rng-pci,rng=r,id=rng')
