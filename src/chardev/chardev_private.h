@@ -25,7 +25,7 @@ struct stream {
     struct chardev base;
     int in_fd, out_fd;                         /* -1: none, or nobody connected */
     bool own_in, own_out;                      /* to be closed with the backend */
-    bool in_watched, out_watched, out_is_socket, reading, ended;
+    bool in_watched, out_watched, peer_watched, out_is_socket, reading, ended, closed_noticed;
     uint8_t *queue;                            /* ring of QUEUE_BYTES, allocated when first needed */
     size_t queue_at, queue_used;
     void (*hung_up)(struct stream *s);         /* the peer went; NULL: input just ends */

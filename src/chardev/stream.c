@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,6 +119,15 @@ static void input_read(struct stream *s)
     s->reading = false;
 }
 
+/* A peer that closed while nobody reads: it is gone, unless it has left bytes for somebody who will. */
+static void peer_check(struct stream *s)
+{
+    int left = 0;
+
+    s->closed_noticed = true;
+    if (ioctl(s->in_fd, FIONREAD, &left) == 0 && left == 0) input_end(s);
+}
+
 static void stream_ready(void *opaque, int fd, unsigned events)
 {
     struct stream *s = opaque;
@@ -129,22 +139,24 @@ static void stream_ready(void *opaque, int fd, unsigned events)
             if (!s->queue_used && s->out_fd >= 0 && s->base.frontend.writable) s->base.frontend.writable(s->base.frontend.opaque);
         }
     }
-    if (fd == s->in_fd && (events & (LOOP_READ | LOOP_HANGUP))) input_read(s);
+    if (fd == s->in_fd && (events & LOOP_HANGUP) && s->hung_up && !s->in_watched) peer_check(s);
+    else if (fd == s->in_fd && (events & (LOOP_READ | LOOP_HANGUP))) input_read(s);
     stream_watch(s);
 }
 
 /* Watches what there is a reason to wait for. A hang-up is reported whether asked for or not, so a descriptor that
- * nobody wants to read must leave the loop altogether. */
+ * nobody wants to read must leave the loop altogether; but a peer that goes makes room for the next, read or not. */
 static void stream_watch(struct stream *s)
 {
     const struct chardev_frontend *f = &s->base.frontend;
     bool in = s->in_fd >= 0 && !s->ended && !s->reading && f->receive && f->can_receive(f->opaque) > 0;
-    bool out = s->out_fd >= 0 && s->queue_used > 0;
+    bool out = s->out_fd >= 0 && s->queue_used > 0, peer = s->in_fd >= 0 && s->hung_up && !s->closed_noticed;
 
     if (s->reading) in = s->in_watched;
     if (s->in_fd == s->out_fd) {
-        if (s->in_fd < 0 || (in == s->in_watched && out == s->out_watched)) return;
-        loop_fd_watch(s->in_fd, (in ? LOOP_READ : 0) | (out ? LOOP_WRITE : 0), stream_ready, s);
+        if (s->in_fd < 0 || (in == s->in_watched && out == s->out_watched && peer == s->peer_watched)) return;
+        loop_fd_watch(s->in_fd, (in ? LOOP_READ : 0) | (out ? LOOP_WRITE : 0) | (peer ? LOOP_HANGUP : 0), stream_ready, s);
+        s->peer_watched = peer;
     } else {
         if (in != s->in_watched) loop_fd_watch(s->in_fd, in ? LOOP_READ : 0, stream_ready, s);
         if (out != s->out_watched) loop_fd_watch(s->out_fd, out ? LOOP_WRITE : 0, stream_ready, s);
@@ -171,7 +183,7 @@ void stream_connect(struct stream *s, int fd, bool is_socket)
     s->own_in = true;
     s->own_out = false;
     s->out_is_socket = is_socket;
-    s->ended = false;
+    s->ended = s->closed_noticed = false;
     s->queue_at = s->queue_used = 0;
     if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, true);
     stream_watch(s);
@@ -183,7 +195,7 @@ void stream_disconnect(struct stream *s)
     loop_fd_unwatch(s->in_fd);
     close(s->in_fd);
     s->in_fd = s->out_fd = -1;
-    s->in_watched = s->out_watched = false;
+    s->in_watched = s->out_watched = s->peer_watched = false;
     s->queue_at = s->queue_used = 0;
     if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, false);
 }

@@ -288,6 +288,36 @@ static void test_hold_back(void)
     chardev_close(s.c);
 }
 
+/* Nobody reads: a peer that closes makes room for the next, but what it has left is for who comes. */
+static void test_unread(void)
+{
+    struct sink s;
+    int fd, next;
+
+    check(attach(&s, spec("unix", "unread", ",server=on,wait=off")), "a server that nobody reads");
+    chardev_attach(s.c, NULL);
+    fd = unix_peer("unread");
+    some_steps();
+    check(chardev_is_connected(s.c), "a peer is taken all the same");
+    close(fd);
+    for (int i = 0; i < 100 && chardev_is_connected(s.c); i++) loop_step(20);
+    check(!chardev_is_connected(s.c), "its leaving is seen without a reader");
+    fd = unix_peer("unread");
+    check(write(fd, "for later", 9) == 9, "the next leaves a message");
+    close(fd);
+    some_steps();
+    next = unix_peer("unread");
+    some_steps();
+    chardev_attach(s.c, &(struct chardev_frontend){ can_receive, receive, event, &s, focus, send_break });
+    wait_for(&s.size, 9);
+    check(!strcmp(s.text, "for later"), "which is read later");
+    chardev_write(s.c, "lost", 4);
+    for (int i = 0; i < 100 && s.opened < 1; i++) loop_step(20);
+    check(s.closed == 1 && s.opened == 1, "then the one behind it comes");
+    close(next);
+    chardev_close(s.c);
+}
+
 static unsigned quits;
 static void quit(void *opaque) { quits++; }
 
@@ -375,6 +405,7 @@ int main(void)
     test_tcp();
     test_queue();
     test_hold_back();
+    test_unread();
     test_mux();
     test_stdio();
     machine_unlock();
