@@ -382,7 +382,7 @@ int virtio_console_port_add(struct virtio *v, unsigned number, const struct virt
         return -1;
     }
     if (!c->driver_ready) return 0;
-    message_send(c, number, PORT_ADD, 1, NULL);
+    c->port[number]->added = message_send(c, number, PORT_ADD, 1, NULL);
     messages_flush(c);
     return 0;
 }
@@ -391,6 +391,7 @@ void virtio_console_port_remove(struct virtio *v, unsigned number)
 {
     struct console *c = of(v);
     struct port *p = c->port[number];
+    bool added = p->added;
 
     guest_open_set(c, number, false);
     queue_stop(v, queue_out(number));
@@ -399,7 +400,7 @@ void virtio_console_port_remove(struct virtio *v, unsigned number)
     free(p);
     c->port[number] = NULL;
     c->config.port[number] = (struct virtio_console_port_config){ .present = false };
-    if (!c->driver_ready) return;
+    if (!added) return;
     message_send(c, number, PORT_REMOVE, 1, NULL);
     messages_flush(c);
 }
