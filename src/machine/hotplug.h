@@ -51,10 +51,11 @@ bool machine_device_is_leaving(struct machine *m, const char *id);
 struct machine_memory { void (*free)(void *memory); void *memory; };
 
 struct machine_device_request {
-    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI, DEVICE_REQUEST_USB, DEVICE_REQUEST_PORT } kind;
+    enum { DEVICE_REQUEST_VIRTIO, DEVICE_REQUEST_NIC, DEVICE_REQUEST_SCSI, DEVICE_REQUEST_USB, DEVICE_REQUEST_PORT, DEVICE_REQUEST_CONTROLLER } kind;
     struct virtio_device_config virtio;
     struct nic_config nic;                     /* cards that are no virtio */
     struct usb_device_config usb;              /* drive is filled in by the machine */
+    struct usb_controller_config controller;
     const char *drive, *netdev;                /* ids; NULL: none */
     bool has_mac;                              /* else one is made up */
     int write_cache;                           /* as in struct drive_config */

@@ -148,6 +148,7 @@ struct machine {
     struct input_device ps2_keyboard, ps2_mouse;
     struct usb_bus *usb;               /* list */
     struct usb_device *usb_device[CONFIG_USB_DEVICES];     /* as in config; NULL: the place is free */
+    struct device *usb_controller[CONFIG_USB_CONTROLLERS];  /* likewise */
     unsigned usb_buses_unnamed;
     struct sdl_window *window;
     struct pc_web *web;
@@ -172,7 +173,7 @@ struct machine {
     struct device *ejected;            /* off the bus; to be freed by the main loop */
     struct machine_parser parser;
     struct machine_memory drive_memory[CONFIG_DRIVES], unit_memory[CONFIG_DRIVES], netdev_memory[CONFIG_NETDEVS], virtio_memory[CONFIG_VIRTIO],
-        usb_memory[CONFIG_USB_DEVICES], port_memory[CONFIG_VIRTIO][VIRTIO_CONSOLE_PORTS_MAX], node_memory[CONFIG_DRIVES];    /* of nodes that became media; otherwise theirs is drive_memory */
+        usb_memory[CONFIG_USB_DEVICES], usb_controller_memory[CONFIG_USB_CONTROLLERS], port_memory[CONFIG_VIRTIO][VIRTIO_CONSOLE_PORTS_MAX], node_memory[CONFIG_DRIVES];    /* of nodes that became media; otherwise theirs is drive_memory */
     bool is_direct;                    /* a kernel in the place of firmware: then there is boot */
     struct boot_image *boot;
 };

@@ -52,7 +52,7 @@ static struct machine_nic *nic_of(struct machine *m, const struct device *d)
 /* What firmware and chip set rest on stays. */
 static bool is_removable(const struct machine *m, const struct device *d)
 {
-    return virtio_place(m, d) >= 0 || nic_of((struct machine *)(uintptr_t)m, d);
+    return virtio_place(m, d) >= 0 || nic_of((struct machine *)(uintptr_t)m, d) || pc_usb_controller_place(m, d) >= 0;
 }
 
 uint32_t pc_slots_removable(const struct machine *m)
@@ -138,11 +138,13 @@ static void backends_release(struct machine *m, int virtio, struct machine_nic *
 static void device_free(struct machine *m, struct device *d)
 {
     char *id = d->id ? strdup(d->id) : NULL;
-    int virtio = virtio_place(m, d);
+    int virtio = virtio_place(m, d), usb = pc_usb_controller_place(m, d);
     struct machine_nic *nic = nic_of(m, d);
 
+    if (usb >= 0) pc_usb_controller_empty(m, d);
     device_destroy(d);
     backends_release(m, virtio, nic);
+    if (usb >= 0) pc_usb_controller_forget(m, usb);
     pc_device_deleted(m, id, virtio >= 0);
     free(id);
 }
@@ -213,6 +215,7 @@ void pc_hotplug_memory_free(struct machine *m)
     for (unsigned i = 0; i < ARRAY_SIZE(m->nic); i++) machine_memory_free(&m->nic[i].memory);
     for (unsigned i = 0; i < ARRAY_SIZE(m->netdev_memory); i++) machine_memory_free(&m->netdev_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->usb_memory); i++) machine_memory_free(&m->usb_memory[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(m->usb_controller_memory); i++) machine_memory_free(&m->usb_controller_memory[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(m->drive_memory); i++) {
         machine_memory_free(&m->node_memory[i]);
         machine_memory_free(&m->unit_memory[i]);
@@ -461,6 +464,14 @@ static int usb_add(struct machine *m, struct machine_device_request *r, struct m
     return -1;
 }
 
+static int controller_add(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err)
+{
+    struct device *d = place_check(m, r->controller.devfn, err) < 0 ? NULL : pc_usb_controller_add(m, &r->controller, memory, err);
+
+    if (d) plugged(m, d);
+    return d ? 0 : -1;
+}
+
 static const char *request_id(const struct machine_device_request *r)
 {
     switch (r->kind) {
@@ -468,6 +479,7 @@ static const char *request_id(const struct machine_device_request *r)
     case DEVICE_REQUEST_NIC: return r->nic.common.id;
     case DEVICE_REQUEST_USB: return r->usb.id;
     case DEVICE_REQUEST_PORT: return r->port.port.id;
+    case DEVICE_REQUEST_CONTROLLER: return r->controller.id;
     default: return r->scsi.id;
     }
 }
@@ -492,7 +504,7 @@ static int request_carry_out(struct machine *m, struct machine_device_request *r
 {
     static int (*const add[])(struct machine *m, struct machine_device_request *r, struct machine_memory *memory, struct error *err) = {
         [DEVICE_REQUEST_VIRTIO] = virtio_add, [DEVICE_REQUEST_NIC] = nic_add, [DEVICE_REQUEST_SCSI] = unit_add, [DEVICE_REQUEST_USB] = usb_add,
-        [DEVICE_REQUEST_PORT] = pc_port_add,
+        [DEVICE_REQUEST_PORT] = pc_port_add, [DEVICE_REQUEST_CONTROLLER] = controller_add,
     };
     const char *id = request_id(r);
 

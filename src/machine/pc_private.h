@@ -119,6 +119,13 @@ int pc_usb_create(struct machine *m, struct error *err);
 void pc_usb_started(struct machine *m);
 /* Plugs in one more device, at any time; memory is what its strings live in. 0, or -1 with *err. */
 int pc_usb_add(struct machine *m, const struct usb_device_config *config, const struct machine_memory *memory, struct error *err);
+/* A controller that comes, likewise; NULL with *err. */
+struct device *pc_usb_controller_add(struct machine *m, const struct usb_controller_config *config, const struct machine_memory *memory, struct error *err);
+/* d's place among the controllers, or -1; one that is of the chip set has none. */
+int pc_usb_controller_place(const struct machine *m, const struct device *d);
+/* A controller off the PCI bus is about to be freed: all at its bus is pulled out. Then its place is free, if it is none of the command line's. */
+void pc_usb_controller_empty(struct machine *m, const struct device *d);
+void pc_usb_controller_forget(struct machine *m, int place);
 /* The device of this id, if it is one of pc_usb_add's. */
 struct usb_device *pc_usb_find(const struct machine *m, const char *id);
 /* Pulls out such a device, and what hangs behind it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * USB of the board: controllers and what is plugged into them. Devices can be plugged in and pulled out while the machine runs.
+ * USB of the board: controllers and what is plugged into them. Devices can be plugged in and pulled out while the machine runs, and so can
+ * controllers (pc_hotplug.c puts them on the PCI bus, and takes them off), but for the chip set's own.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 #include "device/usb/xhci.h"
 #include "machine/pc_private.h"
 
-static int controller_create(struct machine *m, const struct usb_controller_config *c, struct error *err)
+enum { CHIPSET_SLOT = 1 };
+
+static struct device *controller_create(struct machine *m, const struct usb_controller_config *c, struct error *err)
 {
     struct usb_bus *bus = NULL, **at = &m->usb;
     struct device *d;
@@ -24,12 +27,12 @@ static int controller_create(struct machine *m, const struct usb_controller_conf
     else snprintf(name, sizeof(name), "usb-bus.%u", m->usb_buses_unnamed++);
     if (c->kind == USB_CONTROLLER_UHCI) d = uhci_new(&(struct uhci_config){ m->pci, c->devfn, c->id, name }, &bus, err);
     else d = xhci_new(&(struct xhci_config){ m->pci, c->devfn, c->id, name, c->kind == USB_CONTROLLER_XHCI_NEC, c->ports }, &bus, err);
-    if (!d) return -1;
+    if (!d) return NULL;
     pc_device_add(m, d);
     bus->controller = d;
     while (*at) at = &(*at)->next;
     *at = bus;
-    return 0;
+    return d;
 }
 
 static struct usb_device *plug(struct machine *m, const struct usb_device_config *c, struct error *err);
@@ -37,7 +40,7 @@ static struct usb_device *plug(struct machine *m, const struct usb_device_config
 int pc_usb_create(struct machine *m, struct error *err)
 {
     for (unsigned i = 0; i < m->config.usb.controllers; i++)
-        if (controller_create(m, &m->config.usb.controller[i], err) < 0) return -1;
+        if (!(m->usb_controller[i] = controller_create(m, &m->config.usb.controller[i], err))) return -1;
     for (unsigned i = 0; i < m->config.usb.devices; i++)
         if (!(m->usb_device[i] = plug(m, &m->config.usb.device[i], err))) return -1;
     return 0;
@@ -169,6 +172,57 @@ void pc_usb_started(struct machine *m)
     for (const struct usb_bus *b = m->usb; b; b = b->next)
         for (const struct usb_port *p = b->ports; p; p = p->next)
             if (p->device) usb_storage_retry(p->device);
+}
+
+/* ---- controllers that come and go ---- */
+
+struct device *pc_usb_controller_add(struct machine *m, const struct usb_controller_config *c, const struct machine_memory *memory, struct error *err)
+{
+    struct device *d;
+    unsigned i = 0;
+
+    while (i < m->config.usb.controllers && m->usb_controller[i]) i++;
+    if (i == CONFIG_USB_CONTROLLERS) {
+        error_set(err, "more than %d USB controllers", CONFIG_USB_CONTROLLERS);
+        return NULL;
+    }
+    d = controller_create(m, c, err);
+    if (!d) return NULL;
+    m->usb_controller[i] = d;
+    m->config.usb.controller[i] = *c;
+    m->config.usb.controllers = MAX(m->config.usb.controllers, i + 1);
+    m->usb_controller_memory[i] = *memory;
+    return d;
+}
+
+int pc_usb_controller_place(const struct machine *m, const struct device *d)
+{
+    for (unsigned i = 0; i < m->config.usb.controllers; i++)
+        if (m->usb_controller[i] == d && m->config.usb.controller[i].devfn >> 3 != CHIPSET_SLOT) return (int)i;
+    return -1;
+}
+
+static struct usb_device *any_at(const struct usb_bus *b)
+{
+    for (const struct usb_port *p = b->ports; p; p = p->next)
+        if (p->device) return p->device;
+    return NULL;
+}
+
+void pc_usb_controller_empty(struct machine *m, const struct device *d)
+{
+    struct usb_bus **at = &m->usb;
+
+    while (*at && (*at)->controller != d) at = &(*at)->next;
+    if (!*at) return;
+    for (struct usb_device *u; (u = any_at(*at));) pc_usb_remove(m, u);
+    *at = (*at)->next;
+}
+
+void pc_usb_controller_forget(struct machine *m, int place)
+{
+    m->usb_controller[place] = NULL;
+    machine_memory_free(&m->usb_controller_memory[place]);
 }
 
 /* ---- for the monitor ---- */

@@ -13,7 +13,6 @@ struct driver {
 static const struct driver drivers[] = {
     { "tun", "/dev/net/tun", "tun", "guests on a tap interface", "chmod 666 /dev/net/tun" },
     { "vhost-net", "/dev/vhost-net", "vhost_net", "fast guest networks on a tap interface", "chgrp kvm /dev/vhost-net; chmod 660 /dev/vhost-net" },
-    { "vhost-vsock", "/dev/vhost-vsock", "vhost_vsock", "sockets between host and guest (vsock)", "chgrp kvm /dev/vhost-vsock; chmod 660 /dev/vhost-vsock" },
     { "nbd", "/dev/nbd0", "nbd", "disk images as block devices ('ospite nbd -c')", "run 'ospite nbd -c' as root" },
     { "fuse", "/dev/fuse", "fuse", "disk images as files", "chmod 666 /dev/fuse" },
 };

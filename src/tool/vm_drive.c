@@ -556,8 +556,8 @@ int drives_finish(struct vm_options *o, struct error *err)
         if (o->config.drive[i].is_node) continue;
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;
         if (o->config.drive[i].interface == DRIVE_IF_NONE)
-            return error_set(err, "drive '%s' is connected to nothing; add -device virtio-blk-pci,drive=%s or -device ide-hd,drive=%s", o->config.drive[i].id,
-                             o->config.drive[i].id, o->config.drive[i].id);
+            log_message("drive '%s' is connected to nothing; add -device virtio-blk-pci,drive=%s or -device ide-hd,drive=%s, or device_add later", o->config.drive[i].id,
+                        o->config.drive[i].id, o->config.drive[i].id);
     }
     if (!o->nodefaults && !drive_at(o, 2) && !o->ide_device_count) return drive_add(o, &empty, err);
     return 0;

@@ -118,6 +118,22 @@ static int port_read(struct vm_options *o, struct vm_options *all, struct machin
     return 0;
 }
 
+static int controller_read(struct vm_options *o, struct machine_device_request *r)
+{
+    r->kind = DEVICE_REQUEST_CONTROLLER;
+    r->controller = o->config.usb.controller[0];
+    return 0;
+}
+
+static int refused(struct vm_options *o, const char *text, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+    return error_set(err, "'%s' cannot be added while the machine is there; virtio devices and their ports, scsi-hd, scsi-cd, network cards, USB controllers and USB devices can",
+                     option_list_get(&l, "driver"));
+}
+
 static int request_read(struct vm_options *o, struct vm_options *all, const char *text, struct machine_device_request *r, struct error *err)
 {
     /* What is read later is read from a copy that lives as long as the request. */
@@ -127,7 +143,8 @@ static int request_read(struct vm_options *o, struct vm_options *all, const char
     if (o->config.nic_count) return nic_read(o, r);
     if (o->scsi_device_count) return unit_read(o, r, err);
     if (o->virtio_port_count) return port_read(o, all, r, err);
-    return error_set(err, "this device cannot be added while the machine is there; virtio devices and their ports, scsi-hd, scsi-cd, network cards and USB devices can");
+    if (o->config.usb.controllers) return controller_read(o, r);
+    return refused(o, text, err);
 }
 
 static int device(void *opaque, const char *text, struct machine_device_request *r, struct machine_memory *memory, struct error *err)

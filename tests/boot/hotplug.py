@@ -250,8 +250,9 @@ REFUSED = (
     ('device_add virtio-blk-pci,drive=used', 'in use already'), ('device_add virtio-net-pci', 'netdev='), ('device_add virtio-net-pci,netdev=x', "no network 'x'"),
     ('device_add virtio-net-pci,netdev=n', 'in use already'), ('device_add virtio-blk-pci,drive=free,id=card', 'Duplicate device ID'),
     ('device_add virtio-blk-pci,drive=free,addr=1', 'taken'), ('device_add virtio-blk-pci,drive=free,addr=1.6', 'taken'), ('device_add virtio-blk-pci,drive=free,bus=pci.9', 'not there'),
-    ('device_add VGA', 'cannot be added'), ('device_add ide-hd,drive=free', 'cannot be added'), ('device_add isa-debug-exit', 'cannot be added'), ('device_add usb-kbd', 'no USB'), ('device_add virtio-9p-pci,mount_tag=x', 'fsdev='), ('device_add virtio-rng-pci,rng=x', "'x'"),
-    ('device_add usb-storage,drive=free', 'no USB'), ('device_add qemu-xhci', 'cannot be added'), ('device_add virtio-blk-pci,drive=free,bootindex=x', 'bootindex'),
+    ('device_add VGA', "'VGA' cannot be added"), ('device_add ide-hd,drive=free', "'ide-hd' cannot be added"), ('device_add isa-debug-exit', "'isa-debug-exit' cannot be added"),
+    ('device_add virtio-gpu-pci', "'virtio-gpu-pci' cannot be added"), ('device_add floppy', "'floppy' cannot be added"), ('device_add ahci', "'ahci' cannot be added"), ('device_add isa-serial', 'isa-serial'), ('device_add usb-kbd', 'no USB'), ('device_add virtio-9p-pci,mount_tag=x', 'fsdev='), ('device_add virtio-rng-pci,rng=x', "'x'"),
+    ('device_add usb-storage,drive=free', 'no USB'), ('device_add qemu-xhci,addr=1.5', 'is taken'), ('device_add qemu-xhci,p2=16', '15'), ('device_add virtio-blk-pci,drive=free,bootindex=x', 'bootindex'),
     ('device_add nothing', 'nothing'), ('device_add virtio-blk-pci,help', 'command line'), ('device_add scsi-hd,drive=free', 'no SCSI bus'), ('device_add scsi-hd', 'needs drive='),
     ('device_add {"driver":"virtio-blk-pci","drive":', 'JSON'), ('device_add {"driver":"virtio-blk-pci","drive":"nothing"}', "no drive 'nothing'"),
     ('device_add virtio-blk-pci,drive=free,disable-legacy=on,disable-modern=on', 'legacy'),
@@ -265,10 +266,9 @@ REFUSED = (
 
 def refused(a):
     used, free = image(a, 'used'), image(a, 'free')
-    args = ['-nodefaults', '-S', '-vga', 'std', '-drive', f'file={used},if=none,id=used,format=raw', '-device', 'virtio-blk-pci,drive=used,id=first',
+    args = ['-nodefaults', '-S', '-vga', 'std', '-drive', f'file={free},if=none,id=free,format=raw', '-drive', f'file={used},if=none,id=used,format=raw', '-device', 'virtio-blk-pci,drive=used,id=first',
             '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=card', '-drive', f'file={image(a, "hd")},if=none,id=h,format=raw', '-device', 'ide-hd,drive=h,id=hard']
     with Machine(a.vmm, args, 60 * a.scale, serial=False, log=a.log) as m:
-        ok(m, f'drive_add 0 if=none,id=free,file={free},format=raw', 'OK')
         before = state(m)
         for line, why in REFUSED:
             got = m.command(line.replace('%s', os.path.join(a.dir, 'other')) if '%s' in line else line).strip().splitlines()
@@ -277,7 +277,10 @@ def refused(a):
                 m.fail(f'{line}: {got}')
             if state(m) != before:
                 m.fail(f'{line}: changed the machine:\n{before}\n--- now ---\n{state(m)}')
-        ok(m, 'drive_del free')
+        ok(m, 'device_add virtio-blk-pci,drive=free,id=disk')         # what -drive has brought, and nothing used
+        ok(m, 'device_del disk')
+        ok(m, 'system_reset')
+        wait_for(m, 'gone', 'info block', 'free: ')
         places = 0
         while 'OK' in m.command(f'drive_add 0 if=none,id=d{places},file={image(a, "many" + str(places), MIB)},format=raw'):
             got = m.command(f'device_add virtio-blk-pci,drive=d{places},id=disk{places}')
@@ -496,6 +499,24 @@ def usb_stick(a, m, c, shell, bus):
         m.fail('a hub went, but not what is behind it')
 
 
+def usb_controller(a, m, c, shell, kind):
+    """A controller comes, with a tablet and a stick behind it, and goes with both under a writer."""
+    path = image(a, 'stick')
+    ok(m, f'device_add {kind},id=more')
+    ok(m, 'device_add usb-tablet,bus=more.0,id=in')
+    ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
+    ok(m, 'device_add usb-storage,bus=more.0,drive=d,id=stick')
+    shell.run('i=0; while ! grep -q "QEMU USB Tablet" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; until_there /dev/sda; '
+              'echo there | dd of=/dev/sda bs=512 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG; '
+              '(while dd if=/dev/zero of=/dev/sda bs=64k count=16 seek=1 oflag=direct 2>/dev/null; do :; done) & sleep 0.2')
+    ok(m, 'device_del more')
+    if [c.wait('DEVICE_DELETED')['device'] for _ in range(3)] != ['in', 'stick', 'more']:
+        m.fail(f'{kind} went, but not what is behind it')
+    shell.run('until_gone /sys/block/sda; wait; grep -q "QEMU USB Tablet" /proc/bus/input/devices && echo WRONG tablet')
+    if open(path, 'rb').read(5) != b'there' or 'more.0' in m.command('info qtree'):
+        m.fail(f'{kind} is not gone, or what was written behind it is')
+
+
 def usb(a):
     modules = ['all', 'uhci_hcd', 'xhci_pci', 'usb_storage', 'usbhid', 'hid_generic']
     with guest(a, ['-usb', '-device', 'qemu-xhci,id=x', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off'], modules=modules, seconds=240) as m:
@@ -505,6 +526,8 @@ def usb(a):
         for bus in ('usb-bus.0', 'x.0'):
             usb_input(m, c, shell, bus)
             usb_stick(a, m, c, shell, bus)
+        for kind in ('qemu-xhci', 'piix3-usb-uhci'):
+            usb_controller(a, m, c, shell, kind)
         after = state(m) + m.command('info usb')
         if before != after:
             m.fail(f'the machine is not as before:\n{before}\n--- now ---\n{after}')
@@ -513,7 +536,7 @@ def usb(a):
         m.serial('OSPITE-DONE', HARD.replace('|WRONG', ''))           # the writer's errors are in dmesg
         if m.end():
             m.fail('it did not end with 0')
-    return 'tablet, keyboard, mouse, sticks and hubs came and went on UHCI and xHCI'
+    return 'tablet, keyboard, mouse, sticks and hubs came and went on UHCI and xHCI, and both of these'
 
 
 # ---- trays ----

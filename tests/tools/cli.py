@@ -211,7 +211,6 @@ BAD = [
     ('-device virtio-blk-pci', 'needs drive=ID'),
     ('-device virtio-blk-pci,drive=x', "has the id 'x'"),
     ('-hda raw.img -device virtio-blk-pci,drive=ide0-hd0', 'give it if=none'),
-    ('-drive file=raw.img,if=none,id=x', 'is connected to nothing'),
     ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,queue-size=100', 'power of two'),
     ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,nosuch=1', "unknown item 'nosuch'"),
     ('-drive file=raw.img,if=none,id=x -device virtio-blk-pci,drive=x,vectors=3000', 'at most 2048'),
