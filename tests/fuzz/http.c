@@ -2,12 +2,15 @@
 /*
  * Fuzzing of images behind http://: an input is what a server sends, a list of answers, each behind two bytes with its length. The
  * server, which is the proxy for all names too, so that no redirection leads out of the process, gives one to each request, and hangs
- * up when the client asks no more for a moment.
+ * up when the client asks no more for a moment, or after the last.
+ *
+ * That is the plain program, with libcurl; under libFuzzer the same answers come without one (http_answers.c).
  */
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/block_private.h"
 #include "fuzz.h"
+#include "http_answers.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,12 +19,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { INPUT_MAX = 8192, MOMENT_MS = 5, REQUESTS_MAX = 40 };
+enum { INPUT_MAX = 8192 };
 
-struct server { int listener; volatile bool stop; const uint8_t *data; size_t size; };
+static void image_use(const char *url)
+{
+    static uint8_t data[65536];
+    struct error err;
+    const struct block_open_options o = { .filename = url, .readonly = true, .no_backing = true };
+    struct block_node *n = block_open(&o, &err);
+    for (unsigned i = 0; n && i < 4; i++)
+        block_pread(n, i * 1024ull, data, 512u << i);
+    block_close(n);
+}
+
+#ifdef FUZZER
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
+{
+    if (size < 4 || size > INPUT_MAX)
+        return 0;
+    http_answers_set(input, size);
+    image_use("http://image.invalid/x");
+    return 0;
+}
+#else
+enum { MOMENT_MS = 5, REQUESTS_MAX = 40 };
+
+struct server { int listener, stop; const uint8_t *data; size_t size; };
 
 /* A whole request, or false when there is none. */
 static bool request_await(int fd, int ms)
@@ -43,7 +70,7 @@ static bool request_await(int fd, int ms)
 
 static void connection_serve(struct server *s, int fd)
 {
-    while (request_await(fd, MOMENT_MS) && s->size > 2) {
+    while (s->size > 2 && request_await(fd, MOMENT_MS)) {
         size_t length = MIN((size_t)(s->data[0] << 8 | s->data[1]), s->size - 2);
         send(fd, s->data + 2, length, MSG_NOSIGNAL);
         s->data += 2 + length;
@@ -55,11 +82,12 @@ static void connection_serve(struct server *s, int fd)
 static void *server_thread(void *opaque)
 {
     struct server *s = opaque;
-    for (unsigned i = 0; !s->stop;) {
-        struct pollfd p = { s->listener, POLLIN, 0 };
-        int fd = poll(&p, 1, 1) > 0 ? accept(s->listener, NULL, NULL) : -1;
-        if (fd < 0)
-            continue;
+    for (unsigned i = 0;;) {
+        struct pollfd p[2] = { { s->listener, POLLIN, 0 }, { s->stop, POLLIN, 0 } };
+        poll(p, 2, -1);
+        if (p[1].revents)
+            break;
+        int fd = accept(s->listener, NULL, NULL);
         if (i++ < REQUESTS_MAX)
             connection_serve(s, fd);
         else
@@ -87,29 +115,25 @@ static int listener_make(char *url, size_t room)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
-    static uint8_t data[65536];
     static char url[64];
     static int listener;
-    struct error err;
+    const uint64_t one = 1;
+    pthread_t thread;
     if (!listener)
         listener = listener_make(url, sizeof(url));
     if (size < 4 || size > INPUT_MAX)
         return 0;
-    struct server s = { .listener = listener, .data = input, .size = size };
-    const struct block_open_options o = { .filename = url, .readonly = true, .no_backing = true };
-    pthread_t thread;
+    struct server s = { .listener = listener, .stop = eventfd(0, 0), .data = input, .size = size };
     if (pthread_create(&thread, NULL, server_thread, &s))
         abort();
-    struct block_node *n = block_open(&o, &err);
-    for (unsigned i = 0; n && i < 4; i++)
-        block_pread(n, i * 1024ull, data, 512u << i);
-    block_close(n);
-    s.stop = true;
+    image_use(url);
+    if (write(s.stop, &one, sizeof(one)) < 0)
+        abort();
     pthread_join(thread, NULL);
+    close(s.stop);
     return 0;
 }
 
-#ifndef FUZZER
 static const char *const answers[][4] = {
     { "HTTP/1.1 206 Partial\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/4096\r\nETag: \"a\"\r\n\r\nx",
       "HTTP/1.1 206 Partial\r\nContent-Length: 4096\r\nContent-Range: bytes 0-4095/4096\r\nETag: \"a\"\r\n\r\n" },

@@ -11,16 +11,19 @@
 #include "block/nbd_wire.h"
 #include "fuzz.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SIZE = 1 << 20, INPUT_MAX = 8192, MOMENT_MS = 3, PAD_MAX = 1 << 16 };
+enum { SIZE = 1 << 20, INPUT_MAX = 8192, MOMENT_US = 300, PAD_MAX = 1 << 16 };
 enum { SIMPLE = 1, OTHER_HANDLE = 2, MORE = 4, PADDED = 8, WITH_OFFSET = 16 };
 
 struct reply { uint8_t kind, flags; be16 type; be32 length; uint8_t bytes; } __attribute__((packed));
@@ -88,6 +91,17 @@ static void answer(struct server *s, const struct nbd_wire_request *q)
     }
 }
 
+/* Whether the client asks. When it has taken all that was sent and is silent for a moment, it waits for more. */
+static bool request_is_there(int fd)
+{
+    struct pollfd p = { fd, POLLIN, 0 };
+    const struct timespec moment = { 0, MOMENT_US * 1000 };
+    int unread = 0;
+    while (!poll(&p, 1, 0) && !ioctl(fd, SIOCOUTQ, &unread) && unread)
+        sched_yield();
+    return ppoll(&p, 1, &moment, NULL) > 0;
+}
+
 static void *server_thread(void *opaque)
 {
     struct server *s = opaque;
@@ -101,8 +115,7 @@ static void *server_thread(void *opaque)
     } else if (s->size--, handshake(s->fd)) {
         struct nbd_wire_request q = { .handle = { 0 } };
         while (s->size >= sizeof(struct reply)) {
-            struct pollfd p = { s->fd, POLLIN, 0 };
-            if (poll(&p, 1, MOMENT_MS) > 0 &&
+            if (request_is_there(s->fd) &&
                 (!get(s->fd, &q, sizeof(q)) || (be16_get(q.command) == NBD_CMD_WRITE && !get(s->fd, scrap, 512))))
                 break;
             answer(s, &q);
