@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The NBD client with reconnect-delay and open-timeout: servers that are killed while sixteen requests are in flight, and come
- * back; that come back too late, as another export, or never; that start after the client. Judged by a copy in memory and the
- * server's file. 'reconnect OSPITE SEED'.
+ * back; that come back too late, as another export, or never; that start after the client; all that with TLS. Judged by a copy in memory
+ * and the server's file. 'reconnect OSPITE SEED'.
  */
 #include "../block/common.h"
 
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "block/block.h"
+#include "block/nbd_tls.h"
 #include "block/option.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZE = 16 << 20, IN_FLIGHT = 16, DEATHS = 6 };
+enum { SIZE = 16 << 20, IN_FLIGHT = 16, DEATHS = 6, TLS_DEATHS = 3 };
 #define QEMU "qemu-nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
 #define OSPITE "$OSPITE nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
 
@@ -37,14 +38,26 @@ static void server_kill(void)
     run("p=$(cat pid); kill -9 $p; while kill -0 $p && ! grep -q ^State:.Z /proc/$p/status; do sleep 0.01; done");
 }
 
-static struct block_node *client_open(const char *delay, const char *timeout, struct error *err)
+/* Credentials, with no more than a name to find them by. */
+struct keys {
+    struct block_objects objects;
+    struct nbd_tls *tls;
+};
+
+static struct nbd_tls *keys_tls(const struct block_objects *o, const char *id, struct error *err)
+{
+    return container_of(o, struct keys, objects)->tls;
+}
+
+/* keys NULL: without TLS. */
+static struct block_node *client_open(const char *delay, const char *timeout, const struct keys *keys, struct error *err)
 {
     const struct block_option_value item[] = {
         { "driver", "raw" }, { "file.driver", "nbd" }, { "file.server.type", "unix" }, { "file.server.path", "s" }, { "file.export", "e" },
-        { "file.reconnect-delay", delay }, { "file.open-timeout", timeout },
+        { "file.reconnect-delay", delay }, { "file.open-timeout", timeout }, { "file.tls-creds", "k" }, { "file.tls-hostname", "me" },
     };
-    const struct block_option_set set = { item, ARRAY_SIZE(item) };
-    const struct block_open_options o = { .options = &set };
+    const struct block_option_set set = { item, ARRAY_SIZE(item) - (keys ? 0 : 2) };
+    const struct block_open_options o = { .options = &set, .objects = keys ? &keys->objects : NULL };
     return block_open(&o, err);
 }
 
@@ -52,18 +65,27 @@ struct killer {
     const char *command;
     uint64_t rng;
     bool stop;                      /* atomic */
-    unsigned deaths;                /* atomic */
+    unsigned deaths, rounds;        /* atomic */
 };
+
+/* Two deaths in a round at most, or on a slow machine no round would end. */
+static void round_await(struct killer *k, unsigned rounds)
+{
+    while (k->deaths & 1 && __atomic_load_n(&k->rounds, __ATOMIC_ACQUIRE) == rounds && !__atomic_load_n(&k->stop, __ATOMIC_ACQUIRE))
+        usleep(1000);
+}
 
 static void *killer_thread(void *opaque)
 {
     struct killer *k = opaque;
     while (!__atomic_load_n(&k->stop, __ATOMIC_ACQUIRE)) {
+        unsigned rounds = __atomic_load_n(&k->rounds, __ATOMIC_ACQUIRE);
         usleep((useconds_t)(20000 + rng_below(&k->rng, 80000)));
         server_kill();
         usleep((useconds_t)rng_below(&k->rng, 200000));
         server_start(k->command);
         __atomic_add_fetch(&k->deaths, 1, __ATOMIC_ACQ_REL);
+        round_await(k, rounds);
     }
     return NULL;
 }
@@ -95,21 +117,20 @@ static void round_run(struct block_node *n, uint8_t *model, uint8_t *got, uint64
             check(!memcmp(got + a[k].at, model + a[k].at, a[k].length), "%s: read something else", what);
 }
 
-static void deaths_test(const char *command, uint64_t *rng)
+static void deaths_test(const char *command, const struct keys *keys, unsigned deaths, uint64_t *rng)
 {
     struct killer k = { .command = command, .rng = rng_next(rng) | 1 };
     uint8_t *model = calloc(1, SIZE), *got = malloc(SIZE);
-    unsigned rounds = 0;
     struct error err;
     pthread_t killer;
     run("rm -f x; truncate -s %d x", SIZE);
     if (!server_start(command))
         return;
-    struct block_node *n = client_open("600", "0", &err);
+    struct block_node *n = client_open("600", "0", keys, &err);
     if (!check(n != NULL, "%s: %s", command, err.text))
         return;
     pthread_create(&killer, NULL, killer_thread, &k);
-    for (; __atomic_load_n(&k.deaths, __ATOMIC_ACQUIRE) < DEATHS; rounds++)
+    for (; __atomic_load_n(&k.deaths, __ATOMIC_ACQUIRE) < deaths; __atomic_add_fetch(&k.rounds, 1, __ATOMIC_ACQ_REL))
         round_run(n, model, got, rng, command);
     __atomic_store_n(&k.stop, true, __ATOMIC_RELEASE);
     pthread_join(killer, NULL);
@@ -118,7 +139,7 @@ static void deaths_test(const char *command, uint64_t *rng)
     server_kill();
     file_write("model", model, SIZE);
     check(!run("cmp model x"), "%s: the server's file", command);
-    printf("%s: %u rounds of %d requests, killed %u times\n", command, rounds, IN_FLIGHT, k.deaths);
+    printf("%s: %u rounds of %d requests, killed %u times\n", command, k.rounds, IN_FLIGHT, k.deaths);
     free(model);
     free(got);
 }
@@ -139,7 +160,7 @@ static void late_test(void)
     uint8_t sector[512];
     run("rm -f x; truncate -s 1M x");
     server_start(QEMU "x");
-    struct block_node *n = client_open("1", "0", &err);
+    struct block_node *n = client_open("1", "0", NULL, &err);
     server_kill();
     int64_t begun = clock_host_ns();
     check(block_pread(n, 0, sector, 512) == -EIO, "a server that stays away: read");
@@ -155,7 +176,7 @@ static void never_test(void)
     struct error err;
     uint8_t sector[512];
     server_start(QEMU "x");
-    struct block_node *n = client_open("0", "0", &err);
+    struct block_node *n = client_open("0", "0", NULL, &err);
     server_kill();
     check(block_pread(n, 0, sector, 512) == -EIO, "without reconnect-delay: read");
     server_start(QEMU "x");
@@ -170,7 +191,7 @@ static void other_test(const char *command, const char *prepare)
     struct error err;
     uint8_t sector[512];
     server_start(QEMU "x");
-    struct block_node *n = client_open("600", "0", &err);
+    struct block_node *n = client_open("600", "0", NULL, &err);
     server_kill();
     run("%s", prepare);
     server_start(command);
@@ -193,17 +214,80 @@ static void open_test(void)
     pthread_t starter;
     run("rm -f s pid");
     int64_t begun = clock_host_ns();
-    struct block_node *n = client_open("0", "1", &err);
+    struct block_node *n = client_open("0", "1", NULL, &err);
     check(!n && strstr(err.text, "is the server running"), "open-timeout: %s", n ? "opened" : err.text);
     check(clock_host_ns() - begun >= NS_PER_SECOND, "open-timeout: gave up at once");
     pthread_create(&starter, NULL, late_start, QEMU "x");
-    n = client_open("0", "600", &err);
+    n = client_open("0", "600", NULL, &err);
     check(n != NULL, "open-timeout: %s", n ? "" : err.text);
     pthread_join(starter, NULL);
     block_close(n);
     server_kill();
-    n = client_open("1 week", "0", &err);
+    n = client_open("1 week", "0", NULL, &err);
     check(!n && strstr(err.text, "reconnect-delay"), "reconnect-delay=1 week: %s", n ? "opened" : err.text);
+}
+
+#define X509 "--object tls-creds-x509,id=t,endpoint=server,verify-peer=off,dir=$PWD/"
+#define PSK "--object tls-creds-psk,id=t,endpoint=server,dir=$PWD/"
+
+/* Two authorities, and two keys of one name. */
+static bool keys_make(void)
+{
+    return check(!run("printf 'cn=ca\\nca\\ncert_signing_key\\n' > ca.t; printf 'cn=me\\ndns_name=me\\ntls_www_server\\nsigning_key\\n' > s.t;"
+                      "for d in right wrong; do mkdir $d; cd $d; certtool -p --sec-param low --outfile ca-key.pem && "
+                      "certtool -s --load-privkey ca-key.pem --template ../ca.t --outfile ca-cert.pem && "
+                      "certtool -p --sec-param low --outfile server-key.pem && "
+                      "certtool -c --load-ca-certificate ca-cert.pem --load-ca-privkey ca-key.pem --load-privkey server-key.pem "
+                      "--template ../s.t --outfile server-cert.pem && psktool -u qemu -p keys.psk || exit 1; cd ..; done"),
+                 "certificates and keys");
+}
+
+/* A server with another's keys, or without TLS, is none that is gone back to; the right one is, later. */
+static void imposter_test(const char *right, const char *const *wrong, const struct keys *keys)
+{
+    struct error err;
+    uint8_t sector[512];
+    server_start(right);
+    struct block_node *n = client_open("1", "0", keys, &err);
+    if (!check(n && !block_pread(n, 0, sector, 512), "%s: %s", right, n ? "read" : err.text))
+        return;
+    for (; *wrong; wrong++) {
+        server_kill();
+        server_start(*wrong);
+        check(block_pread(n, 0, sector, 512) == -EIO, "'%s' was read from: %s", *wrong, right);
+    }
+    server_kill();
+    server_start(right);
+    check(comes_back(n), "the right server after imposters: %s", right);
+    block_close(n);
+    server_kill();
+}
+
+static void tls_test(uint64_t *rng)
+{
+    static const struct { enum nbd_tls_kind kind; const char *qemu, *ospite, *wrong[3]; } rows[] = {
+        { NBD_TLS_X509, QEMU X509 "right --tls-creds t x", OSPITE X509 "right --tls-creds t x",
+          { OSPITE X509 "wrong --tls-creds t x", QEMU "x" } },
+        { NBD_TLS_PSK, QEMU PSK "right --tls-creds t x", OSPITE PSK "right --tls-creds t x",
+          { OSPITE PSK "wrong --tls-creds t x", QEMU "x" } },
+    };
+    if (!has_tool("certtool") || !has_tool("psktool")) {
+        printf("SKIPPED: TLS needs certtool and psktool (Debian package gnutls-bin)\n");
+        return;
+    }
+    if (!keys_make())
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct nbd_tls_options o = { .kind = rows[i].kind, .verify_peer = true, .directory = "right" };
+        struct error err;
+        struct keys keys = { { .tls = keys_tls }, nbd_tls_new(&o, &err) };
+        if (!check(keys.tls != NULL, "%s", err.text))
+            continue;
+        deaths_test(rows[i].qemu, &keys, TLS_DEATHS, rng);
+        deaths_test(rows[i].ospite, &keys, TLS_DEATHS, rng);
+        imposter_test(rows[i].ospite, rows[i].wrong, &keys);
+        nbd_tls_free(keys.tls);
+    }
 }
 
 int main(int argc, char **argv)
@@ -217,8 +301,9 @@ int main(int argc, char **argv)
     setenv("OSPITE", ospite, 1);
     loop_init();
     test_directory_enter();
-    deaths_test(QEMU "x", &rng);
-    deaths_test(OSPITE "x", &rng);
+    deaths_test(QEMU "x", NULL, DEATHS, &rng);
+    deaths_test(OSPITE "x", NULL, DEATHS, &rng);
+    tls_test(&rng);
     run("rm -f x; truncate -s 1M x");
     late_test();
     never_test();
