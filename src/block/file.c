@@ -8,6 +8,7 @@
 #include "block/block_private.h"
 
 #include "base/bits.h"
+#include "base/fdset.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -383,7 +384,7 @@ struct block_protocol *block_file_open(const char *filename, const struct block_
 {
     /* Not blocking: a FIFO must not hang us; it is refused below. */
     int flags = (o->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | (o->direct ? O_DIRECT : 0);
-    int fd = open(filename, flags);
+    int fd = fdset_open(filename, flags, 0);
     struct stat st;
     if (fd < 0) {
         open_error(filename, o, err);

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "base/nearest.h"
 #include "chardev/chardev_private.h"
 
@@ -67,7 +68,7 @@ static struct chardev *file_open(const char *path, const char *options, struct e
     }
     if (chardev_options_check("file", options, names, err) < 0 ||
         chardev_option_bool(options, "append", &append, err) < 0) return NULL;
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
+    fd = fdset_open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
     if (fd < 0) {
         error_set(err, "cannot write '%s': %s", path, strerror(errno));
         return NULL;
@@ -235,6 +236,23 @@ size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size)
 
     if (n) f->receive(f->opaque, data, n);
     return n;
+}
+
+void chardev_descriptors_accept(struct chardev *c)
+{
+    if (c && c->ops == &stream_ops) stream_descriptors_accept((struct stream *)c);
+}
+
+int chardev_descriptor_take(struct chardev *c)
+{
+    return c && c->ops == &stream_ops ? stream_descriptor_take((struct stream *)c) : -1;
+}
+
+int chardev_client_add(struct chardev *c, int fd, struct error *err)
+{
+    if (socket_client_add(c, fd)) return 0;
+    return error_set(err, "the character device '%s' takes no client: it is %s", c->label,
+                     chardev_is_connected(c) ? "connected, or no socket" : "a socket that does not listen");
 }
 
 bool chardev_is_connected(const struct chardev *c)

@@ -38,6 +38,12 @@ void chardev_tap(struct chardev *c, const struct chardev_tap *tap);
 size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size);
 /* The frontend can take more now. */
 void chardev_accept_input(struct chardev *c);
+/* From now on descriptors that come over a Unix socket are kept until others come; otherwise they are closed. */
+void chardev_descriptors_accept(struct chardev *c);
+/* The first that came with what was read last, the caller's from now on; -1: none. */
+int chardev_descriptor_take(struct chardev *c);
+/* A connection that was made elsewhere, for a socket that waits for one. Takes fd. -1 with *err, and fd stays the caller's. */
+int chardev_client_add(struct chardev *c, int fd, struct error *err);
 /* Several frontends on one stdio (mon:stdio): Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps, Ctrl-A b break, Ctrl-A s,
  * Ctrl-A t timestamps, Ctrl-A Ctrl-A sends Ctrl-A. */
 struct chardev *chardev_mux_second(struct chardev *c);

@@ -20,6 +20,8 @@ struct chardev {
     char label[64];
 };
 
+enum { STREAM_DESCRIPTORS = 16 };
+
 /* Bytes over descriptors, with a queue for what the peer does not take at once. */
 struct stream {
     struct chardev base;
@@ -28,6 +30,9 @@ struct stream {
     bool in_watched, out_watched, peer_watched, out_is_socket, reading, ended, closed_noticed;
     uint8_t *queue;                            /* ring of QUEUE_BYTES, allocated when first needed */
     size_t queue_at, queue_used;
+    bool takes_descriptors;                    /* of a Unix socket's peer; so many are kept */
+    unsigned descriptors;
+    int descriptor[STREAM_DESCRIPTORS];
     void (*hung_up)(struct stream *s);         /* the peer went; NULL: input just ends */
     void (*closing)(struct stream *s);         /* what a kind has to give back; NULL: nothing */
 };
@@ -35,6 +40,8 @@ extern const struct chardev_ops stream_ops;
 void stream_init(struct stream *s, int in_fd, int out_fd);
 void stream_connect(struct stream *s, int fd, bool is_socket);
 void stream_disconnect(struct stream *s);
+void stream_descriptors_accept(struct stream *s);
+int stream_descriptor_take(struct stream *s);
 
 /* options: the text behind the first comma, or NULL. */
 struct chardev *stdio_open(const char *path, const char *options, struct error *err);
@@ -42,6 +49,8 @@ struct chardev *pty_open(const char *path, const char *options, struct error *er
 struct chardev *unix_open(const char *path, const char *options, struct error *err);
 struct chardev *tcp_open(const char *address, const char *options, struct error *err);
 struct chardev *fd_open(const char *number, const char *options, struct error *err);
+/* false: c is no listening socket, or somebody is there. */
+bool socket_client_add(struct chardev *c, int fd);
 struct chardev *mux_open(struct chardev *backend);
 
 void chardev_quit(void);

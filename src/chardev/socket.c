@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -79,6 +80,17 @@ static void socket_closing(struct stream *s)
     }
     if (c->unlink_path) unlink(c->unlink_path);
     free(c->unlink_path);
+}
+
+bool socket_client_add(struct chardev *base, int fd)
+{
+    struct socket_chardev *c = container_of(base, struct socket_chardev, stream.base);
+
+    if (base->ops != &stream_ops || c->stream.closing != socket_closing || c->listener < 0 || c->stream.in_fd >= 0) return false;
+    loop_fd_unwatch(c->listener);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    peer_take(c, fd);
+    return true;
 }
 
 static int options_read(const char *kind, const char *text, struct socket_options *o, struct error *err)

@@ -100,6 +100,53 @@ static void input_end(struct stream *s)
     else if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, false);
 }
 
+/* ---- descriptors beside the bytes ---- */
+
+static void descriptors_drop(struct stream *s)
+{
+    while (s->descriptors) close(s->descriptor[--s->descriptors]);
+}
+
+/* Those of one message; what there is no room for is closed. */
+static void descriptors_keep(struct stream *s, const struct cmsghdr *c)
+{
+    size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    int fd;
+
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) return;
+    descriptors_drop(s);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+        if (s->descriptors < STREAM_DESCRIPTORS) s->descriptor[s->descriptors++] = fd;
+        else close(fd);
+    }
+}
+
+static ssize_t message_read(struct stream *s, uint8_t *data, size_t size)
+{
+    union { struct cmsghdr align; char bytes[CMSG_SPACE(STREAM_DESCRIPTORS * sizeof(int))]; } control;
+    struct iovec part = { data, size };
+    struct msghdr m = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+    ssize_t n = recvmsg(s->in_fd, &m, MSG_CMSG_CLOEXEC);
+
+    for (struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL; c; c = CMSG_NXTHDR(&m, c)) descriptors_keep(s, c);
+    return n;
+}
+
+void stream_descriptors_accept(struct stream *s)
+{
+    s->takes_descriptors = true;
+}
+
+int stream_descriptor_take(struct stream *s)
+{
+    int fd = s->descriptors ? s->descriptor[0] : -1;
+
+    if (fd < 0) return -1;
+    memmove(s->descriptor, s->descriptor + 1, --s->descriptors * sizeof(fd));
+    return fd;
+}
+
 static void input_read(struct stream *s)
 {
     const struct chardev_frontend *f = &s->base.frontend;
@@ -108,7 +155,8 @@ static void input_read(struct stream *s)
     ssize_t n;
 
     if (!room || s->ended) return;
-    n = read(s->in_fd, data, MIN(room, sizeof(data)));
+    if (s->takes_descriptors && s->out_is_socket) n = message_read(s, data, MIN(room, sizeof(data)));
+    else n = read(s->in_fd, data, MIN(room, sizeof(data)));
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
         input_end(s);
@@ -197,6 +245,7 @@ void stream_disconnect(struct stream *s)
     s->in_fd = s->out_fd = -1;
     s->in_watched = s->out_watched = s->peer_watched = false;
     s->queue_at = s->queue_used = 0;
+    descriptors_drop(s);
     if (s->base.frontend.event) s->base.frontend.event(s->base.frontend.opaque, false);
 }
 
@@ -223,6 +272,7 @@ static void stream_close(struct chardev *c)
     if (s->closing) s->closing(s);
     if (s->own_out && s->out_fd >= 0 && s->out_fd != s->in_fd) close(s->out_fd);
     if (s->own_in && s->in_fd >= 0) close(s->in_fd);
+    descriptors_drop(s);
     free(s->queue);
     free(s);
 }

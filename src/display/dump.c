@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Screen dumps: binary PPM (P6), and PNG by libpng. What was begun and cannot be finished is an error, not a picture. */
 #include <errno.h>
+#include <fcntl.h>
 #include <png.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/fdset.h"
 #include "display/display.h"
 
 struct dump_file {
@@ -86,11 +89,13 @@ int display_dump(struct display *d, const char *path, enum dump_format format, s
     struct dump_file file = { NULL, "no memory" };
     const struct surface *s;
     uint8_t *row;
-    int result;
+    int result, fd;
 
     display_refresh(d);
     s = display_surface(d);
-    file.f = fopen(path, "we");
+    fd = fdset_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    file.f = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!file.f && fd >= 0) close(fd);
     if (!file.f) return error_set(err, "cannot write '%s': %s; name another file", path, strerror(errno));
     row = malloc((size_t)s->width * 3);
     result = !row ? -1 : format == DUMP_PNG ? png_write(&file, s, row) : ppm_write(&file, s, row);

@@ -10,6 +10,7 @@
  * Sources: RFC 6143; github.com/rfbproto (pseudo-encodings, Tight, QEMU's extensions).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,13 +80,13 @@ static void handshakes_check(void *opaque)
 }
 
 /* Takes fd, closed if there is no room; web is taken too. */
-static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_web *web)
+static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_web *web, bool skip_auth)
 {
     struct vnc_client *c;
     char peer[72];
 
     listen_peer_name(fd, peer, sizeof(peer));
-    c = s->count < CLIENTS_MAX ? vnc_client_new(s, fd, peer, web) : NULL;
+    c = s->count < CLIENTS_MAX ? vnc_client_new(s, fd, peer, web, skip_auth) : NULL;
     if (!c) {
         vnc_web_free(web);
         close(fd);
@@ -109,7 +110,7 @@ static void accept_one(struct vnc_server *s, int listener, bool over_web)
         if (fd >= 0) close(fd);
         return;
     }
-    client_add(s, fd, web);
+    client_add(s, fd, web, false);
     vnc_clients_sweep(s);
 }
 
@@ -119,7 +120,14 @@ void vnc_server_adopt(struct vnc_server *s, int fd, const uint8_t *reply, size_t
     struct vnc_client *c;
 
     if (!web) close(fd);
-    else if ((c = client_add(s, fd, web))) vnc_client_opened(c, reply, reply_bytes, data, size);
+    else if ((c = client_add(s, fd, web, false))) vnc_client_opened(c, reply, reply_bytes, data, size);
+    vnc_clients_sweep(s);
+}
+
+void vnc_server_add(struct vnc_server *s, int fd, bool skip_auth)
+{
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    client_add(s, fd, NULL, skip_auth);
     vnc_clients_sweep(s);
 }
 
@@ -210,6 +218,7 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     s->timer = timer_new(TIMER_HOST, handshakes_check, s);
     if (!s->name || !s->timer) error_set(err, "no memory");
     else if (listen_all(s, err) == 0) {
+        s->expires_s = INT64_MAX;
         if (config->first_password) vnc_password_set(s, config->first_password, NULL);
         return s;
     }
@@ -245,6 +254,13 @@ int vnc_password_set(struct vnc_server *s, const char *password, struct error *e
     if (!s->config.password) return error_set(err, "this VNC server asks for no password; start it with -vnc ...,password=on");
     s->has_password = password && *password;
     if (s->has_password) vnc_key_make(s->key, password);
+    return 0;
+}
+
+int vnc_password_expire(struct vnc_server *s, int64_t at_s, struct error *err)
+{
+    if (!s->config.password) return error_set(err, "this VNC server asks for no password; start it with -vnc ...,password=on");
+    s->expires_s = at_s;
     return 0;
 }
 

@@ -49,9 +49,13 @@ struct vnc_config {
 struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *config, struct error *err);
 /* A client whose websocket is open but for the reply, which goes out first; data came after its request. Takes fd. */
 void vnc_server_adopt(struct vnc_server *s, int fd, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size);
+/* A connection that was made elsewhere, from its first byte on; skip_auth: it may look and type without a password. Takes fd. */
+void vnc_server_add(struct vnc_server *s, int fd, bool skip_auth);
 void vnc_server_free(struct vnc_server *s);
 /* The first eight characters count. NULL: no client may come in with a password any more. -1 with *err: the server asks for none. */
 int vnc_password_set(struct vnc_server *s, const char *password, struct error *err);
+/* In seconds since 1970: from then on nobody comes in with the password; INT64_MAX: never. */
+int vnc_password_expire(struct vnc_server *s, int64_t at_s, struct error *err);
 /* vnc_peer.c: where it listens (false: nowhere), who is there, "none" or "vnc". */
 bool vnc_listener(const struct vnc_server *s, bool web, struct vnc_peer *p);
 void vnc_clients_list(const struct vnc_server *s, void (*fn)(void *opaque, const struct vnc_peer *client), void *opaque);

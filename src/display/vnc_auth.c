@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "base/bits.h"
+#include "base/clock.h"
 #include "display/vnc_private.h"
 
 enum { SECURITY_NONE = 1, SECURITY_VNC = 2, SECURITY_VENCRYPT = 19, CLIENT_INIT_SHARED = 1 };
@@ -78,7 +79,7 @@ static bool response_is_right(const struct vnc_client *c, const uint8_t response
     struct des_ctx des;
     uint8_t want[16], differs = 0;
 
-    if (!c->server->has_password) return false;
+    if (!c->server->has_password || clock_wall_ns() / NS_PER_SECOND >= c->server->expires_s) return false;
     des_set_key(&des, c->server->key);                             /* weak keys are keys, too */
     des_encrypt(&des, sizeof(want), want, c->challenge);
     for (unsigned i = 0; i < sizeof(want); i++) differs |= want[i] ^ response[i];
@@ -114,10 +115,10 @@ static void security_begin(struct vnc_client *c, unsigned type)
 
 /* ---- VeNCrypt: a version, a kind, TLS, then what would be there without it ---- */
 
-static unsigned inner_type(const struct vnc_client *c) { return c->server->config.password ? SECURITY_VNC : SECURITY_NONE; }
+static unsigned inner_type(const struct vnc_client *c) { return c->server->config.password && !c->skip_auth ? SECURITY_VNC : SECURITY_NONE; }
 
 /* A websocket's TLS began before its HTTP did. */
-static unsigned outer_type(const struct vnc_client *c) { return c->server->config.tls && !c->web ? SECURITY_VENCRYPT : inner_type(c); }
+static unsigned outer_type(const struct vnc_client *c) { return c->server->config.tls && !c->web && !c->skip_auth ? SECURITY_VENCRYPT : inner_type(c); }
 
 static uint32_t vencrypt_kind(const struct vnc_client *c)
 {

@@ -292,7 +292,7 @@ void vnc_client_flush(struct vnc_client *c)
     if (!c->gone) output_watch(c);
 }
 
-struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web)
+struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web, bool skip_auth)
 {
     struct vnc_client *c = calloc(1, sizeof(*c));
     int on = 1;
@@ -300,6 +300,7 @@ struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer
     if (!c) return NULL;
     c->server = s;
     c->fd = fd;
+    c->skip_auth = skip_auth;
     c->since_ns = clock_host_ns();
     c->compress = 1;
     strncpy(c->peer, peer, sizeof(c->peer) - 1);

@@ -41,6 +41,7 @@ struct vnc_client {
     int fd;
     bool gone;                         /* to be freed at the next occasion */
     bool closing;                      /* after what is in out, as far as it goes */
+    bool skip_auth;                    /* whoever handed it over vouches for it */
     bool ready;                        /* past the handshake */
     char peer[72];
     struct vnc_peer near, far;         /* its socket's ends, as they were when it came */
@@ -92,6 +93,7 @@ struct vnc_server {
     struct vnc_client *clients;
     unsigned count;
     bool has_password;
+    int64_t expires_s;                 /* since 1970 */
     uint8_t key[8];                    /* DES */
 };
 
@@ -106,7 +108,8 @@ void vnc_interest_update(struct vnc_server *s);
 void vnc_event_tell(struct vnc_client *c, enum vnc_event event);
 
 /* vnc_client.c */
-struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web);   /* web NULL: plain RFB */
+/* web NULL: plain RFB */
+struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer, struct vnc_web *web, bool skip_auth);
 /* Its websocket is open since just now, by somebody else's handshake. */
 void vnc_client_opened(struct vnc_client *c, const uint8_t *reply, size_t reply_bytes, const uint8_t *data, size_t size);
 void vnc_client_free(struct vnc_client *c);

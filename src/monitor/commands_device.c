@@ -96,6 +96,13 @@ static int cmd_set_password(struct monitor *mon, const struct command_line *c, s
     return vnc_password(mon, c->argv[2], err);
 }
 
+static int cmd_expire_password(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 3) return error_set(err, "vnc now|never|+SECONDS|SECONDS is wanted");
+    if (strcmp(c->argv[1], "vnc")) return error_set(err, "'%s' has no password in this version; only vnc has", c->argv[1]);
+    return password_expire(mon->m, c->argv[2], err);
+}
+
 static int cmd_change(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     static const char *const modes[] = { "retain", "read-only", "read-write" };
@@ -209,6 +216,7 @@ const struct command device_commands[] = {
     { "eject", "[-f] DRIVE", "take the medium out of a CD-ROM or floppy drive", cmd_eject, NULL },
     { "change", "DRIVE FILE [FORMAT [retain|read-only|read-write]]", "put another medium in; 'change vnc password WORD' sets the VNC server's", cmd_change, NULL },
     { "set_password", "vnc PASSWORD", "what VNC clients must know (-vnc ...,password=on)", cmd_set_password, NULL },
+    { "expire_password", "vnc TIME", "when it ends: now, never, +SECONDS, or seconds since 1970", cmd_expire_password, NULL },
     { "commit", "DRIVE|all", "write changes kept apart (-snapshot, a backing file) into the image below", cmd_commit, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

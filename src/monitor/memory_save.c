@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "machine/machine.h"
 #include "memory/map.h"
 #include "monitor/peek.h"
@@ -60,7 +61,7 @@ int memory_save(struct machine *m, int cpu, uint64_t at, uint64_t size, const ch
     bool ran;
 
     if (size >> SIZE_BITS) return error_set(err, "Parameter 'size' expects a size of memory");
-    fd = open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    fd = fdset_open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return error_set(err, "Could not open '%.200s': %s", filename, strerror(errno));
     ran = peek_begin(m);
     result = save_run(&s, fd, filename, err);

@@ -57,6 +57,9 @@ void uuid_format(char text[37], const uint8_t *uuid);
 /* 0, or -1 with *err. */
 int run_continue(struct machine *m, struct error *err);
 
+/* qmp_vnc.c: when the password of VNC ends. 0, or -1 with *err. */
+int password_expire(struct machine *m, const char *text, struct error *err);
+
 /* commands_info.c: what 'info pci' calls a class, NULL: nothing. */
 const char *pci_class_name(unsigned class);
 

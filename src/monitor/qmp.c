@@ -34,6 +34,7 @@ struct qmp {
     const struct monitor_catalog *catalog;
     struct qmp_frame frame;
     struct qmp_pointer pointer;
+    struct qmp_descriptor *descriptors;
     bool pretty, negotiated, posted, events_lost, migration_events;
     uint8_t in[IN_BYTES];
     size_t in_at, in_end;
@@ -308,6 +309,7 @@ struct qmp *qmp_new(struct machine *m, struct chardev *c, bool pretty, const str
         return NULL;
     }
     machine_event_listen(m, on_event, q);
+    chardev_descriptors_accept(c);
     chardev_attach(c, &f);
     if (chardev_is_connected(c)) event(q, true);
     return q;
@@ -320,6 +322,7 @@ void qmp_free(struct qmp *q)
     loop_post_cancel(q);
     chardev_attach(q->chardev, NULL);
     chardev_close(q->chardev);
+    qmp_descriptors_free(q);
     qmp_throttle_free(q->throttle);
     monitor_free(q->human);
     qmp_frame_free(&q->frame);
@@ -345,6 +348,16 @@ bool *qmp_migration_events(struct qmp *q)
 struct qmp_pointer *qmp_pointer(struct qmp *q)
 {
     return &q->pointer;
+}
+
+struct qmp_descriptor **qmp_descriptors(struct qmp *q)
+{
+    return &q->descriptors;
+}
+
+struct chardev *qmp_chardev(struct qmp *q)
+{
+    return q->chardev;
 }
 
 struct monitor *qmp_human(struct qmp *q)

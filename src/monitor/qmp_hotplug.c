@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP: devices, nodes and networks that come and go. What is to come is the command line's JSON, which machine/hotplug.h takes. */
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/bits.h"
 #include "bus/device.h"
 #include "machine/hotplug.h"
 #include "monitor/qmp_private.h"
 
 #define PERIPHERAL "/machine/peripheral/"
+enum { NET_DESCRIPTORS = 16 };
 
 static json_t *add(struct qmp *q, json_t *args, int (*fn)(struct machine *m, const char *text, struct error *err), struct qmp_error *err)
 {
@@ -23,9 +28,41 @@ json_t *qmp_device_add(struct qmp *q, json_t *args, struct qmp_error *err)
     return add(q, args, machine_device_add, err);
 }
 
+/* Names that getfd gave become numbers, "7:8"; a number is one that was inherited. The descriptors are the network's then, or closed. */
+static int descriptors_name(struct qmp *q, json_t *args, const char *key, int *fds, unsigned *count, struct qmp_error *err)
+{
+    const char *names = json_string_value(json_object_get(args, key));
+    char text[NET_DESCRIPTORS * 12] = "", name[200];
+
+    for (const char *p = names; p && *p; p += strcspn(p, ":"), p += *p == ':') {
+        size_t used = strlen(text), n = strcspn(p, ":");
+
+        if (n >= sizeof(name) || *count == NET_DESCRIPTORS) return error_set(&err->error, "%s=%.100s: too long, or too many", key, names);
+        snprintf(name, sizeof(name), "%.*s", (int)n, p);
+        if (isdigit((unsigned char)*name)) {
+            snprintf(text + used, sizeof(text) - used, "%s%.10s", used ? ":" : "", name);
+            continue;
+        }
+        fds[*count] = qmp_descriptor_take(q, name, err);
+        if (fds[*count] < 0) return -1;
+        snprintf(text + used, sizeof(text) - used, "%s%d", used ? ":" : "", fds[(*count)++]);
+    }
+    if (names) json_object_set_new(args, key, json_string(text));
+    return 0;
+}
+
 json_t *qmp_netdev_add(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    return add(q, args, machine_netdev_add, err);
+    static const char *const keys[] = { "fd", "fds", "vhostfd", "vhostfds" };
+    int fds[NET_DESCRIPTORS];
+    json_t *result = NULL;
+    unsigned count = 0;
+    int failed = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(keys) && !failed; i++) failed = descriptors_name(q, args, keys[i], fds, &count, err);
+    if (!failed) result = add(q, args, machine_netdev_add, err);
+    while (!result && count) close(fds[--count]);
+    return result;
 }
 
 json_t *qmp_object_add(struct qmp *q, json_t *args, struct qmp_error *err)

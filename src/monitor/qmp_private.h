@@ -46,6 +46,13 @@ bool qmp_bool(json_t *args, const char *name, bool absent);
 /* Sets a member if value is not NULL (which is taken). */
 void qmp_set(json_t *object, const char *name, json_t *value);
 
+/* qmp_fd.c: descriptors that clients have sent and named. Takes one, the caller's from now on; -1 with *err. */
+struct qmp_descriptor;
+struct qmp_descriptor **qmp_descriptors(struct qmp *q);
+int qmp_descriptor_take(struct qmp *q, const char *name, struct qmp_error *err);
+void qmp_descriptors_free(struct qmp *q);
+struct chardev *qmp_chardev(struct qmp *q);
+
 /* qmp_object.c: the path of what a drive is connected to. -1: it has no name. */
 int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
 /* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP: the VNC server. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "display/vnc.h"
+#include "monitor/monitor_private.h"
 #include "monitor/qmp_private.h"
 
 static json_t *peer_pack(const struct vnc_peer *p)
@@ -77,6 +82,37 @@ json_t *qmp_set_password(struct qmp *q, json_t *args, struct qmp_error *err)
     if (strcmp(qmp_string(args, "protocol"), "vnc")) return qmp_fail(err, QMP_NOT_ACTIVE, "SPICE is not in use");
     if (connected && strcmp(connected, "keep")) return qmp_fail(err, QMP_GENERIC, "Invalid parameter 'connected'");
     return password_set(q, qmp_string(args, "password"), err);
+}
+
+/* now, never, +SECONDS, SECONDS since 1970; -1: none of these. */
+static int64_t time_of(const char *text)
+{
+    int64_t now = clock_wall_ns() / NS_PER_SECOND;
+    unsigned long long n;
+    char *end;
+
+    if (!strcmp(text, "now")) return 0;
+    if (!strcmp(text, "never")) return INT64_MAX;
+    if (!isdigit((unsigned char)text[*text == '+'])) return -1;
+    errno = 0;
+    n = strtoull(text + (*text == '+'), &end, 10);
+    if (*end || errno || n > (unsigned long long)(INT64_MAX - now)) return -1;
+    return (int64_t)n + (*text == '+' ? now : 0);
+}
+
+int password_expire(struct machine *m, const char *text, struct error *err)
+{
+    int64_t at = time_of(text);
+
+    if (!machine_vnc(m)) return error_set(err, "there is no VNC server; start the machine with -vnc HOST:N,password=on");
+    if (at < 0) return error_set(err, "'%.100s' is no time: now, never, +SECONDS or SECONDS since 1970 are wanted", text);
+    return vnc_password_expire(machine_vnc(m), at, err);
+}
+
+json_t *qmp_expire_password(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    if (strcmp(qmp_string(args, "protocol"), "vnc")) return qmp_fail(err, QMP_NOT_ACTIVE, "SPICE is not in use");
+    return qmp_result(password_expire(qmp_machine(q), qmp_string(args, "time"), &err->error));
 }
 
 json_t *qmp_change_vnc_password(struct qmp *q, json_t *args, struct qmp_error *err)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where monitors and debug console go, and what character devices there are: -monitor, -qmp, -chardev, -mon, -debugcon, -nographic. */
+/* Where monitors and debug console go, and what character devices there are: -monitor, -qmp, -chardev, -add-fd, -mon, -debugcon, -nographic. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "base/log.h"
 #include "tool/vm_options_private.h"
 
@@ -76,6 +78,32 @@ int option_display(struct vm_options *o, const char *arg, struct error *err)
     return 0;
 }
 
+static int chardev_accept(void *t, const char *v, struct error *err) { return 0; }
+
+/* ---- -add-fd fd=N,set=N ---- */
+
+static const struct option_key add_fd_keys[] = {
+    { "fd", chardev_accept, NULL }, { "set", chardev_accept, NULL }, { "opaque", chardev_accept, NULL }, { NULL, NULL, NULL },
+};
+
+/* The descriptor itself stays as it is, but for that no child gets it: another option may name it, too. */
+int option_add_fd(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+    uint64_t fd, set;
+    int copy;
+
+    if (option_list_parse(&l, o->arena, arg, NULL, err) < 0 || option_list_apply(&l, "-add-fd", add_fd_keys, o, err) < 0) return -1;
+    if (!option_list_get(&l, "fd") || !option_list_get(&l, "set")) return error_set(err, "-add-fd needs fd= and set=");
+    if (value_unsigned("fd", option_list_get(&l, "fd"), INT32_MAX, &fd, err) < 0 ||
+        value_unsigned("set", option_list_get(&l, "set"), INT64_MAX, &set, err) < 0) return error_prefix(err, "-add-fd");
+    if (fd < 3) return error_set(err, "-add-fd: fd=%d is standard input or output; it wants another descriptor", (int)fd);
+    copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return error_set(err, "-add-fd: there is no descriptor %d; whoever starts this program has to leave it open", (int)fd);
+    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    return fdset_add((int64_t)set, copy, option_list_get(&l, "opaque"), err) < 0 ? -1 : 0;
+}
+
 /* ---- -chardev backend,id=ID,... ---- */
 
 static int chardev_text(struct vm_options *o, const struct option_list *l, const char **spec, struct error *err)
@@ -101,8 +129,6 @@ static int chardev_text(struct vm_options *o, const struct option_list *l, const
                             "socket, null, vc", kind);
     return 0;
 }
-
-static int chardev_accept(void *t, const char *v, struct error *err) { return 0; }
 
 const struct option_key chardev_keys[] = {
     { "backend", chardev_accept, NULL }, { "id", chardev_accept, NULL }, { "path", chardev_accept, NULL },

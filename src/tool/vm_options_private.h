@@ -109,7 +109,7 @@ option_fn option_serial;
 int device_isa_serial(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int serials_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
-option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_mon, option_msg, option_display, option_parallel;
+option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_add_fd, option_mon, option_msg, option_display, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
 const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);

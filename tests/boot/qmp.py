@@ -108,9 +108,9 @@ class Client:
 
 
 class Vm:
-    def __init__(self, vmm, args, qmp=('-qmp', 'unix:qmp,server=on,wait=off'), plain=('-display', 'none', '-m', '16', '-S')):
+    def __init__(self, vmm, args, qmp=('-qmp', 'unix:qmp,server=on,wait=off'), plain=('-display', 'none', '-m', '16', '-S'), pass_fds=()):
         self.log = open('stderr', 'w')
-        self.process = subprocess.Popen([*vmm.split(), *plain, *qmp, *args], stderr=self.log, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*vmm.split(), *plain, *qmp, *args], stderr=self.log, stdin=subprocess.DEVNULL, pass_fds=pass_fds)
 
     def __enter__(self):
         return self
