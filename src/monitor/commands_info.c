@@ -14,6 +14,7 @@
 #include "display/vnc.h"
 #include "display/web.h"
 #include "monitor/monitor_private.h"
+#include "monitor/page_tables.h"
 #include "monitor/peek.h"
 #include "monitor/registers_print.h"
 
@@ -139,101 +140,75 @@ static int info_registers(struct monitor *mon, const struct command_line *c, str
 
 /* ---- page tables ---- */
 
-struct walk {
+struct listing {
     struct monitor *mon;
-    bool merge;                        /* 'info mem': runs with equal rights; else 'info tlb': every page */
-    uint64_t run_start, run_end, run_rights;
+    struct page_mapping run;           /* 'info mem': with equal rights; size 0: none yet */
     unsigned lines;
 };
-enum { WALK_LINES = 20000, PTE_PRESENT = 1, PTE_WRITE = 2, PTE_USER = 4, PTE_PSE = 0x80 };
+enum { LISTING_LINES = 20000 };
 
-static void run_flush(struct walk *w)
+static void run_flush(struct listing *l)
 {
-    uint64_t r = w->run_rights;
+    const struct page_mapping *r = &l->run;
 
-    if (w->run_end > w->run_start && w->lines++ < WALK_LINES)
-        monitor_print(w->mon, "%016llx-%016llx %016llx %c%c%c\n", (unsigned long long)w->run_start,
-                      (unsigned long long)w->run_end, (unsigned long long)(w->run_end - w->run_start),
-                      r & PTE_USER ? 'u' : '-', 'r', r & PTE_WRITE ? 'w' : '-');
-    w->run_start = w->run_end = 0;
+    if (!r->size) return;
+    l->lines++;
+    monitor_print(l->mon, "%016llx-%016llx %016llx %c%c%c\n", (unsigned long long)r->gva, (unsigned long long)(r->gva + r->size),
+                  (unsigned long long)r->size, r->rights & PTE_USER ? 'u' : '-', 'r', r->rights & PTE_WRITE ? 'w' : '-');
+    l->run.size = 0;
 }
 
-static void page_seen(struct walk *w, uint64_t gva, uint64_t size, uint64_t entry, uint64_t rights)
+static bool mapping_merge(void *opaque, const struct page_mapping *p)
+{
+    struct listing *l = opaque;
+
+    if (!l->run.size || l->run.gva + l->run.size != p->gva || l->run.rights != p->rights) {
+        run_flush(l);
+        l->run = *p;
+    } else l->run.size += p->size;
+    return l->lines < LISTING_LINES;
+}
+
+static bool mapping_print(void *opaque, const struct page_mapping *p)
 {
     static const struct { uint64_t bit; char letter; } flags[] = {
         { 1ull << 63, 'X' }, { 0x100, 'G' }, { PTE_PSE, 'P' }, { 0x40, 'D' }, { 0x20, 'A' }, { 0x10, 'C' }, { 8, 'T' },
         { PTE_USER, 'U' }, { PTE_WRITE, 'W' },
     };
     char text[sizeof(flags) / sizeof(flags[0]) + 1] = "";
+    struct listing *l = opaque;
 
-    if (w->merge) {
-        if (w->run_end != gva || w->run_rights != rights) {
-            run_flush(w);
-            w->run_start = gva;
-            w->run_rights = rights;
-        }
-        w->run_end = gva + size;
-        return;
-    }
-    if (w->lines++ >= WALK_LINES) return;
     for (unsigned i = 0; i < ARRAY_SIZE(flags); i++)
-        text[i] = entry & flags[i].bit && (flags[i].letter != 'P' || size > 4096) ? flags[i].letter : '-';
-    monitor_print(w->mon, "%016llx: %016llx %s\n", (unsigned long long)gva,
-                  (unsigned long long)(entry & 0xffffffffff000ull & ~(size - 1)), text);
+        text[i] = p->entry & flags[i].bit && (flags[i].letter != 'P' || p->size > 4096) ? flags[i].letter : '-';
+    monitor_print(l->mon, "%016llx: %016llx %s\n", (unsigned long long)p->gva, (unsigned long long)p->gpa, text);
+    return ++l->lines < LISTING_LINES;
 }
 
-static uint64_t canonical(uint64_t gva, int level)
+static int page_tables(struct monitor *mon, page_mapping_fn *fn)
 {
-    return level == 4 ? (uint64_t)((int64_t)(gva << 16) >> 16) : gva;
-}
-
-/* One table; level 1 maps 4 KiB pages. Guests may make tables point at themselves: levels bound the depth, the line
- * count bounds the breadth. */
-static void table_walk(struct walk *w, gpa_t table, int level, int top, unsigned entry_bytes, uint64_t base, uint64_t rights)
-{
-    unsigned bits = entry_bytes == 8 ? 9 : 10, shift = 12 + bits * (level - 1);
-    unsigned count = entry_bytes == 8 && top == 3 && level == 3 ? 4 : 1u << bits;
-    struct memory_map *memory = machine_memory(w->mon->m);
-
-    for (unsigned i = 0; i < count && w->lines < WALK_LINES; i++) {
-        uint64_t entry = 0, gva = canonical(base | (uint64_t)i << shift, top), mine;
-        struct flat_range r = memory_map_find(memory, table + i * entry_bytes);
-
-        if (r.kind != RANGE_RAM && r.kind != RANGE_ROM) return;
-        if (!memory_read(memory, table + i * entry_bytes, &entry, entry_bytes) || !(entry & PTE_PRESENT)) continue;
-        mine = top == 3 && level == 3 ? rights : rights & entry;
-        if (level == 1 || (level <= 3 && (entry & PTE_PSE) && !(level == 3 && top == 3)))
-            page_seen(w, gva, 1ull << shift, entry, mine);
-        else table_walk(w, entry & (entry_bytes == 8 ? 0xffffffffff000ull : 0xfffff000ull), level - 1, top, entry_bytes,
-                        base | (uint64_t)i << shift, mine);
-    }
-}
-
-static int page_tables(struct monitor *mon, bool merge)
-{
-    struct walk w = { .mon = mon, .merge = merge };
+    struct listing l = { .mon = mon };
     bool ran = peek_begin(mon->m);
+    enum page_tables_result result;
     struct x86_state s;
 
     machine_vcpu_get(mon->m, mon->vcpu, &s);
-    if (!(s.cr0 & CR0_PG)) monitor_print(mon, "PG disabled\n");
-    else if (!(s.cr4 & CR4_PAE)) table_walk(&w, s.cr3 & 0xfffff000, 2, 2, 4, 0, PTE_USER | PTE_WRITE);
-    else if (!x86_is_long(&s)) table_walk(&w, s.cr3 & 0xffffffe0, 3, 3, 8, 0, PTE_USER | PTE_WRITE);
-    else table_walk(&w, s.cr3 & 0xffffffffff000ull, 4, 4, 8, 0, PTE_USER | PTE_WRITE);
-    run_flush(&w);
-    if (w.lines >= WALK_LINES) monitor_print(mon, "(more than %d lines: the rest is left out)\n", WALK_LINES);
+    result = page_tables_walk(mon->m, &s, fn, &l);
+    if (result == PAGES_NONE) monitor_print(mon, "PG disabled\n");
+    run_flush(&l);
+    if (l.lines >= LISTING_LINES) monitor_print(mon, "(more than %d lines: the rest is left out)\n", LISTING_LINES);
+    else if (result == PAGES_CUT) monitor_print(mon, "(more tables than anybody needs: the rest is left out)\n");
     peek_end(mon->m, ran);
     return 0;
 }
 
 static int info_tlb(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    return page_tables(mon, false);
+    return page_tables(mon, mapping_print);
 }
 
 static int info_mem(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    return page_tables(mon, true);
+    return page_tables(mon, mapping_merge);
 }
 
 /* ---- devices ---- */

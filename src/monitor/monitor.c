@@ -26,7 +26,7 @@ static const struct command own_commands[] = {
     { "info", "WHAT", "show state; 'info' alone lists what", command_info, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };
-static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands, hotplug_commands };
+static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands, hotplug_commands, dump_commands };
 
 static void keep_text(struct monitor *mon, const char *text, size_t size)
 {

@@ -64,7 +64,7 @@ int password_expire(struct machine *m, const char *text, struct error *err);
 const char *pci_class_name(unsigned class);
 
 /* Tables end with a NULL name. */
-extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], info_commands[];
+extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], dump_commands[], info_commands[];
 command_fn command_info;
 
 /* Numbers, $registers, + - * / % & | ^ << >> ~ ( ). 0, or -1 with *err. *end (if not NULL) is where it stopped;

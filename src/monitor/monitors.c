@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "chardev/chardev.h"
+#include "monitor/guest_dump.h"
 #include "monitor/monitor_private.h"
 #include "monitor/qmp.h"
 
@@ -46,6 +47,7 @@ struct monitors *monitors_new(struct machine *m, const struct monitor_catalog *c
 void monitors_free(struct monitors *all)
 {
     if (!all) return;
+    guest_dump_end();
     for (unsigned i = 0; i < CONFIG_MONITORS; i++) {
         monitor_free(all->human[i]);
         qmp_free(all->qmp[i]);

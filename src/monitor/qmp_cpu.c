@@ -182,8 +182,3 @@ json_t *qmp_memsave(struct qmp *q, json_t *args, struct qmp_error *err)
     if (cpu < 0 || cpu >= machine_vcpu_count(qmp_machine(q))) return qmp_fail(err, QMP_GENERIC, "Parameter 'cpu-index' expects a CPU number");
     return save(q, args, (int)cpu, err);
 }
-
-json_t *qmp_dump_guest_memory(struct qmp *q, json_t *args, struct qmp_error *err)
-{
-    return qmp_fail(err, QMP_GENERIC, "dumps of the guest's memory are not supported in this version; pmemsave writes memory as it is");
-}

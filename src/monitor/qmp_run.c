@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "monitor/guest_dump.h"
 #include "monitor/monitor_private.h"
 #include "monitor/qmp_private.h"
 
@@ -66,7 +67,9 @@ json_t *qmp_stop(struct qmp *q, json_t *args, struct qmp_error *err)
 int run_continue(struct machine *m, struct error *err)
 {
     enum run_state now = machine_state(m);
+    uint64_t done, total;
 
+    if (guest_dump_progress(&done, &total) == GUEST_DUMP_ACTIVE) return error_set(err, "There is a dump in process, please wait.");
     if (now == RUN_SHUTDOWN || now == RUN_INTERNAL_ERROR)
         return error_set(err, "the machine is %s; 'system_reset' starts it anew", now == RUN_SHUTDOWN ? "off" : "in an error");
     if (now != RUN_RUNNING) machine_start(m);

@@ -334,7 +334,7 @@ class Client:
         self.s.settimeout(seconds)
         try:
             self.buffer += self.s.recv(1 << 16)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):              # the latter for 0 seconds
             return False
         finally:
             self.s.settimeout(20)
