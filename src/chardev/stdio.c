@@ -16,14 +16,14 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/bits.h"
+#include "base/crash.h"
 #include "base/error.h"
 #include "chardev/chardev_private.h"
 
 static struct termios before, raw;
 static volatile sig_atomic_t is_raw;
 static int saved_flags = -1;
-static bool in_use, handlers_set;
+static bool in_use;
 
 void chardev_terminal_restore(void)
 {
@@ -34,13 +34,6 @@ void chardev_terminal_restore(void)
     if (saved_flags != -1) fcntl(STDOUT_FILENO, F_SETFL, saved_flags);
 }
 
-static void fatal_signal(int sig)
-{
-    chardev_terminal_restore();
-    signal(sig, SIG_DFL);
-    raise(sig);
-}
-
 /* The shell has put its own modes while we were stopped. */
 static void continued(int sig)
 {
@@ -49,17 +42,10 @@ static void continued(int sig)
 
 static void handlers_install(void)
 {
-    static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT, SIGHUP, SIGINT, SIGTERM };
-    struct sigaction act = { .sa_handler = fatal_signal }, old;
+    struct sigaction act = { .sa_handler = continued, .sa_flags = SA_RESTART };
 
-    if (handlers_set) return;
-    handlers_set = true;
-    for (unsigned i = 0; i < ARRAY_SIZE(fatal); i++)
-        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) sigaction(fatal[i], &act, NULL);
-    act.sa_handler = continued;
-    act.sa_flags = SA_RESTART;
     sigaction(SIGCONT, &act, NULL);
-    atexit(chardev_terminal_restore);
+    crash_call_add(chardev_terminal_restore);
 }
 
 static void terminal_raw(bool signals)
@@ -97,7 +83,7 @@ static void output_open(struct stream *s)
     }
     saved_flags = fcntl(STDOUT_FILENO, F_GETFL);
     fcntl(STDOUT_FILENO, F_SETFL, saved_flags | O_NONBLOCK);
-    atexit(chardev_terminal_restore);
+    crash_call_add(chardev_terminal_restore);
 }
 
 static void stdio_closing(struct stream *s)

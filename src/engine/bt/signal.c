@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <ucontext.h>
+#include "base/crash.h"
 #include "engine/bt/bt_private.h"
 
 static __thread struct bt_vcpu *current;
@@ -69,6 +70,7 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
 static void handler(int sig, siginfo_t *info, void *context)
 {
     if (current && current->running && take_over(current, sig, info, context)) return;
+    crash_calls_run();
     signal(sig, SIG_DFL);                              /* the instruction faults again, for real */
 }
 
