@@ -89,7 +89,7 @@ struct machine_config {
         int devfn;                     /* -1: slot 2 */
         const char *id;                /* NULL: none */
     } vga;
-    bool has_vnc, has_web;
+    bool has_vnc, has_web, has_curses;
     const char *layout;                /* of the keyboard, by name; NULL: American */
     enum { WINDOW_NONE, WINDOW_IF_IT_CAN, WINDOW_WANTED } window;
     bool full_screen;

@@ -66,6 +66,10 @@ struct input;
 struct input *machine_input(struct machine *m);
 /* Lines for 'info usb'. -1 with *err: there is no USB. */
 int machine_usb_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
+/* A monitor's device, which -display curses shows if it has no other place; and that there were all of them. */
+struct chardev;
+void machine_monitor_show(struct machine *m, struct chardev *c);
+void machine_monitors_shown(struct machine *m);
 struct web_server;
 struct web_server *machine_web(struct machine *m);     /* or NULL */
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */

@@ -31,6 +31,7 @@ struct pci_bus;
 struct usb_bus;
 struct usb_device;
 struct layout;
+struct pc_curses;
 struct pc_web;
 struct sdl_window;
 struct vnc_server;
@@ -152,6 +153,7 @@ struct machine {
     unsigned usb_buses_unnamed;
     struct sdl_window *window;
     struct pc_web *web;
+    struct pc_curses *curses;
     uint64_t accesses;                 /* of vCPUs to ports and device memory so far */
     struct apic_bus *apic_bus;
     struct pci_bus *pci;

@@ -234,6 +234,7 @@ void pc_destroy(struct machine *m)
         if (m->drive[i]) block_drain(m->drive[i]);
     sdl_window_free(m->window);
     pc_web_destroy(m);
+    pc_curses_destroy(m);
     vnc_server_free(m->vnc);
     for (struct device *d = m->devices, *next; d; d = next) {
         next = d->next;

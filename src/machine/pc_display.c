@@ -112,8 +112,8 @@ static int window_create(struct machine *m, struct error *err)
 
 static int layout_make(struct machine *m, struct error *err)
 {
-    if (!m->config.has_vnc && !m->config.has_web) {
-        log_message("-k %s: nobody sends characters here; it counts with -vnc and -display web", m->config.layout);
+    if (!m->config.has_vnc && !m->config.has_web && !m->config.has_curses) {
+        log_message("-k %s: nobody sends characters here; it counts with -vnc, -display web and -display curses", m->config.layout);
         return 0;
     }
     if (!(m->layout = layout_new(m->config.layout, err))) return error_prefix(err, "-k");
@@ -129,6 +129,7 @@ int pc_display_create(struct machine *m, struct error *err)
     }
     if (m->config.window != WINDOW_NONE && window_create(m, err) < 0) return -1;
     if (m->config.layout && layout_make(m, err) < 0) return -1;
+    if (m->config.has_curses && pc_curses_create(m, err) < 0) return -1;
     if (m->config.has_web && pc_web_create(m, err) < 0) return -1;
     if (!m->config.has_vnc) return 0;
     if (!m->display) return error_set(err, "-vnc: this machine has no graphic card; start it with -vga std");

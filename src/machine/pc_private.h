@@ -112,6 +112,9 @@ struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
 int pc_input_create(struct machine *m, struct error *err);
 void pc_input_destroy(struct machine *m);
 int pc_display_create(struct machine *m, struct error *err);
+/* pc_curses.c: the terminal. */
+int pc_curses_create(struct machine *m, struct error *err);
+void pc_curses_destroy(struct machine *m);
 
 /* pc_usb.c: controllers and what is plugged in. */
 int pc_usb_create(struct machine *m, struct error *err);

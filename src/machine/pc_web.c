@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * What the web page is about: serial ports, which are listened in on beside what they are connected to, the buttons, and the figures. Keys
- * that a port does not take wait in the web server; when the guest has read some, the main loop comes back to it.
- */
+/* What the web page is about: serial ports, which are listened in on beside what they are connected to, the buttons, and the figures. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +11,12 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "chardev/chardev.h"
 #include "display/web.h"
+#include "machine/pc_console.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
 
-struct console {
-    struct pc_web *web;
-    struct chardev *port;
-    char name[8];
-    unsigned number;
-    bool is_full, is_posted;           /* it refused keys; the main loop will try again */
-};
+struct console { struct pc_console port; char name[8]; };
 
 struct pc_web {
     struct machine *m;
@@ -39,37 +30,18 @@ _Static_assert((int)CONFIG_SERIALS <= (int)WEB_CONSOLES_MAX, "consoles");
 
 /* ---- consoles ---- */
 
-static void port_output(void *opaque, const uint8_t *data, size_t size)
+static void console_output(void *opaque, unsigned number, const uint8_t *data, size_t size)
 {
-    struct console *k = opaque;
+    struct pc_web *w = opaque;
 
-    if (k->web->server) web_console_output(k->web->server, k->number, data, size);
+    if (w->server) web_console_output(w->server, number, data, size);
 }
 
-static void keys_again(void *opaque)
-{
-    struct console *k = opaque;
-
-    k->is_posted = k->is_full = false;
-    web_console_ready(k->web->server, k->number);
-}
-
-static void port_room(void *opaque)
-{
-    struct console *k = opaque;
-
-    if (!k->is_full || k->is_posted) return;
-    k->is_posted = true;
-    loop_post(keys_again, k);
-}
+static void console_ready(void *opaque, unsigned number) { web_console_ready(((struct pc_web *)opaque)->server, number); }
 
 static size_t console_input(void *opaque, unsigned console, const uint8_t *data, size_t size)
 {
-    struct console *k = &((struct pc_web *)opaque)->console[console];
-    size_t n = chardev_inject(k->port, data, size);
-
-    k->is_full = n < size;
-    return n;
+    return pc_console_input(&((struct pc_web *)opaque)->console[console].port, data, size);
 }
 
 static const char *console_name(void *opaque, unsigned console) { return ((struct pc_web *)opaque)->console[console].name; }
@@ -80,9 +52,9 @@ static void consoles_find(struct pc_web *w)
         struct console *k = &w->console[w->consoles];
 
         if (!w->m->serial[i]) continue;
-        *k = (struct console){ .web = w, .port = w->m->serial[i], .number = w->consoles++ };
+        k->port = (struct pc_console){ .port = w->m->serial[i], .output = console_output, .ready = console_ready, .opaque = w, .number = w->consoles++ };
         snprintf(k->name, sizeof(k->name), "COM%u", i + 1);
-        chardev_tap(k->port, &(struct chardev_tap){ port_output, port_room, k });
+        pc_console_open(&k->port);
     }
 }
 
@@ -222,10 +194,7 @@ void pc_web_destroy(struct machine *m)
     struct pc_web *w = m->web;
 
     if (!w) return;
-    for (unsigned i = 0; i < w->consoles; i++) {
-        chardev_tap(w->console[i].port, NULL);
-        loop_post_cancel(&w->console[i]);
-    }
+    for (unsigned i = 0; i < w->consoles; i++) pc_console_close(&w->console[i].port, true);
     web_server_free(w->server);
     free(w);
     m->web = NULL;

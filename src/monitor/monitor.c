@@ -234,7 +234,7 @@ static void event(void *opaque, bool opened)
 
 static bool is_terminal(const char *description)
 {
-    return !strncmp(description, "pty:", 4) || !strncmp(description, "mon:pty:", 8) ||
+    return !strncmp(description, "pty:", 4) || !strcmp(description, "vc") || !strncmp(description, "mon:pty:", 8) ||
            (strstr(description, "stdio") && isatty(STDIN_FILENO));
 }
 

@@ -23,6 +23,7 @@ static int one_new(struct monitors *all, unsigned i, struct machine *m, const st
     if (!c) return error_prefix(err, "%s", config->option);
     snprintf(label, sizeof(label), "compat_monitor%u", i);
     chardev_label_set(c, label);
+    machine_monitor_show(m, c);
     if (config->is_control) all->qmp[i] = qmp_new(m, c, config->is_pretty, catalog, err);
     else all->human[i] = monitor_new(m, c, err);
     return all->qmp[i] || all->human[i] ? 0 : error_prefix(err, "%s", config->option);
@@ -41,6 +42,7 @@ struct monitors *monitors_new(struct machine *m, const struct monitor_catalog *c
         monitors_free(all);
         return NULL;
     }
+    machine_monitors_shown(m);
     return all;
 }
 

@@ -64,15 +64,17 @@ int option_parallel(struct vm_options *o, const char *arg, struct error *err)
 int option_display(struct vm_options *o, const char *arg, struct error *err)
 {
     if (!strcmp(arg, "help")) {
-        printf("Available display backend types:\nnone\nsdl\nvnc\nweb\n");
+        printf("Available display backend types:\nnone\nsdl\ncurses\nvnc\nweb\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
     o->config.window = WINDOW_NONE;    /* the last -display counts */
+    o->config.has_curses = false;
     if (!strcmp(arg, "sdl") || !strncmp(arg, "sdl,", 4)) return option_window(o, arg, err);
+    if (!strcmp(arg, "curses") || !strncmp(arg, "curses,", 7)) return option_curses(o, arg, err);
     if (!strcmp(arg, "web") || !strncmp(arg, "web=", 4)) return option_web(o, arg[3] ? arg + 4 : "", err);
     if (strcmp(arg, "none"))
-        return error_set(err, "-display %s: it is not supported in this version; use -display sdl, web, vnc=HOST:N, none or -nographic", arg);
+        return error_set(err, "-display %s: it is not supported in this version; use -display sdl, curses, web, vnc=HOST:N, none or -nographic", arg);
     o->config.has_web = false;
     o->display_given = true;
     return 0;
@@ -241,6 +243,7 @@ static void defaults_fill(struct vm_options *o)
             o->monitor_given = true;
         }
     if (o->nodefaults) return;
+    if (c->has_curses && !o->monitor_given && !o->nographic) monitor_default(o, "vc", "-display curses");
     if (!o->nographic) {
         if (!o->serial_given) c->serial[c->serial_count++] = "vc";
         return;
@@ -261,6 +264,7 @@ static int stdio_check(struct vm_options *o, struct error *err)
         const char *text = user[i] ? user[i] + (muxed ? 4 : 0) : "";
 
         if (strncmp(text, "stdio", 5) || (text[5] && text[5] != ',')) continue;
+        if (o->config.has_curses) return error_set(err, "-display curses takes the terminal: it shows serial ports and the monitor by itself (Alt-2, Alt-3), so leave out stdio and -nographic");
         if (o->daemonize) return error_set(err, "-daemonize cannot be used with a console on stdio (-nographic, -serial stdio)");
         if (first && (!muxed || strcmp(first, user[i])))
             return error_set(err, "stdio is used twice; to share it between a serial port and the monitor use -serial mon:stdio");
@@ -282,6 +286,7 @@ int console_finish(struct vm_options *o, struct error *err)
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;
     if (stdio_check(o, err) < 0) return -1;
+    if (o->daemonize && c->has_curses) return error_set(err, "-daemonize cannot be used with -display curses");
     if (!o->nographic && !o->display_given && !o->daemonize && (getenv("DISPLAY") || getenv("WAYLAND_DISPLAY"))) c->window = WINDOW_IF_IT_CAN;
     o->quiet_display = c->window != WINDOW_NONE || o->nographic || o->display_given || o->serial_given || o->monitor_given || o->daemonize;
     return 0;

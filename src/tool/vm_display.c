@@ -319,3 +319,21 @@ int option_window(struct vm_options *o, const char *arg, struct error *err)
     o->display_given = true;
     return option_list_apply(&l, "-display sdl", window_keys, o, err);
 }
+
+/* ---- -display curses ---- */
+
+static int curses_charset(void *t, const char *v, struct error *err)
+{
+    return strcasecmp(v, "CP437") ? error_set(err, "charset=%s: guests' fonts are taken for CP437 in this version; leave it out", v) : 0;
+}
+
+static const struct option_key curses_keys[] = { { "type", vga_accept, NULL }, { "charset", curses_charset, NULL }, { NULL, NULL, NULL } };
+
+int option_curses(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
+    o->config.has_curses = o->display_given = true;
+    return option_list_apply(&l, "-display curses", curses_keys, o, err);
+}

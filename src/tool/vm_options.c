@@ -128,7 +128,7 @@ static const struct row rows[] = {
     { "pflash", "FILE", "firmware in a flash chip; the second one keeps its variables. The same as -drive if=pflash,file=FILE", option_pflash },
     { "L", "DIR", "look for firmware here first", option_firmware_dir },
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
-    { "display", "sdl[,full-screen=on]|web[=[ADDR:]PORT]|vnc=ADDRESS|none", "where the screen is shown: in a window (the default on a desktop), in a browser (the URL is printed), to VNC clients, nowhere", option_display },
+    { "display", "sdl[,full-screen=on]|curses|web[=[ADDR:]PORT]|vnc=ADDRESS|none", "where the screen is shown: in a window (the default on a desktop), as text in this terminal, in a browser (the URL is printed), to VNC clients, nowhere", option_display },
     { "vga", "std|virtio|none", "graphic card", option_vga },
     { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
@@ -174,7 +174,7 @@ const char *vm_option_name(unsigned i)
 
 static const struct { const char *name, *why; } refused[] = {
     { "spice", "use -vnc HOST:N, or -nographic" },
-    { "curses", "use -nographic, or 'screen' in the monitor" },
+    { "curses", "use -display curses" },
     { "full-screen", "use -display sdl,full-screen=on" },
     { "g", "the guest chooses the size of its screen" },
     { "sdl", "use -display sdl" },
@@ -252,7 +252,7 @@ static int empty_check(struct vm_options *o, struct error *err)
     const struct { bool asked; const char *what; } none[] = {
         { c->kernel || c->bios, "-kernel, -bios" }, { c->drive_count, "drives" }, { c->virtio_count || o->usb || o->usb_device_count || o->virtio_port_count ||
           c->isa_debug_exit || c->ahci_count || o->ide_device_count || o->scsi_device_count || c->nic_count, "devices" },
-        { c->netdev_count, "networks" }, { o->vga_given || c->has_vnc || c->has_web, "screens" }, { o->serial_given, "serial ports" },
+        { c->netdev_count, "networks" }, { o->vga_given || c->has_vnc || c->has_web || c->has_curses, "screens" }, { o->serial_given, "serial ports" },
         { c->debugcon || c->gdb, "a debugger" },
     };
 

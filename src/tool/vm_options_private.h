@@ -25,7 +25,7 @@ option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
 option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
 /* vm_display.c */
-option_fn option_layout, option_vga, option_vnc, option_web, option_window;
+option_fn option_layout, option_vga, option_vnc, option_web, option_window, option_curses;
 /* vm_tls.c */
 int object_tls(struct vm_options *o, const struct option_list *l, struct error *err);
 int vnc_finish(struct vm_options *o, struct error *err);

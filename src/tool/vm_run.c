@@ -44,8 +44,8 @@ static int traces_start(const struct vm_options *o, struct error *err)
 static void display_hint(const struct vm_options *o)
 {
     if (!o->quiet_display)
-        log_message("there is no desktop for a window; -display web shows the screen in a browser, -vnc 127.0.0.1:0 to VNC clients, -nographic the serial port and "
-                    "the monitor here, -monitor stdio with its command 'screen' the text screen");
+        log_message("there is no desktop for a window; -display web shows the screen in a browser, -vnc 127.0.0.1:0 to VNC clients, -display curses the text screen "
+                    "here, -nographic the serial port and the monitor");
 }
 
 static const char *path_absolute(struct vm_options *o, const char *path)

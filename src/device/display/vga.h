@@ -10,6 +10,7 @@
 #include "bus/device.h"
 #include "memory/map.h"
 
+struct curses_text;
 struct display;
 struct error;
 struct pci_bus;
@@ -55,5 +56,7 @@ void vga_text_mode_set(struct vga *v);
 /* The text screen as UTF-8 lines without trailing blanks, at most size bytes with the NUL. False in graphics
  * modes. */
 bool vga_text_screen(const struct vga *v, char *buf, size_t size);
+/* The same with attributes and cursor, or what is shown instead. */
+void vga_text_cells(const struct vga *v, struct curses_text *to);
 
 #endif

@@ -88,10 +88,25 @@ static void geometry_vga(const struct vga *v, struct vga_picture *p)
     p->line_compare = c[CRTC_LINE_COMPARE] | (c[CRTC_OVERFLOW] & 0x10u) << 4 | (c[CRTC_MAX_SCAN] & 0x40u) << 3;
 }
 
-static bool is_blank(const struct vga *v)
+bool vga_is_blank(const struct vga *v)
 {
     if (!v->has_legacy) return !(v->vbe[VBE_ENABLE] & VBE_ENABLED);
     return !(v->attr_index & ATTR_INDEX_VIDEO) || (v->seq[SEQ_CLOCKING] & SEQ_CLOCKING_OFF);
+}
+
+static void geometry(const struct vga *v, struct vga_picture *p)
+{
+    if (v->vbe[VBE_ENABLE] & VBE_ENABLED) geometry_vbe(v, p);
+    else geometry_vga(v, p);
+}
+
+void vga_size(const struct vga *v, unsigned *width, unsigned *height)
+{
+    struct vga_picture p = { 0 };
+
+    geometry(v, &p);
+    *width = p.width;
+    *height = p.height;
 }
 
 /* ---- rows ---- */
@@ -160,7 +175,7 @@ static void shown_note(const struct vga *v, const struct vga_picture *p, struct 
     int64_t blinks = clock_virtual_ns() / BLINK_NS;
 
     memset(to, 0, sizeof(*to));
-    to->blank = is_blank(v);
+    to->blank = vga_is_blank(v);
     if (p->kind == PICTURE_TEXT) {
         to->cursor = blinks & 1;
         to->blink = (v->attr[ATTR_MODE] & ATTR_MODE_BLINK) && (blinks & 2);
@@ -233,8 +248,7 @@ void vga_update(void *opaque)
     struct vga_shown now;
     bool all;
 
-    if (v->vbe[VBE_ENABLE] & VBE_ENABLED) geometry_vbe(v, &p);
-    else geometry_vga(v, &p);
+    geometry(v, &p);
     shown_note(v, &p, &now);
     all = v->redraw || memcmp(&now, &v->shown, sizeof(now));
     v->shown = now;

@@ -30,6 +30,9 @@ extern vga_row_fn *const vga_row_fill[PICTURE_KINDS];
 /* vga_draw_text.c */
 vga_row_fn vga_row_text;
 
+bool vga_is_blank(const struct vga *v);
+void vga_size(const struct vga *v, unsigned *width, unsigned *height);
+
 /* Where in its plane the byte of an address of the CRTC lies. */
 uint32_t vga_crtc_offset(const struct vga *v, uint32_t address, unsigned row_scan);
 

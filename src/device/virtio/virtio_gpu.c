@@ -199,6 +199,15 @@ void virtio_gpu_behind_set(struct virtio *v, void (*update)(void *opaque), void 
     g->behind.opaque = opaque;
 }
 
+bool virtio_gpu_size(struct virtio *v, unsigned *width, unsigned *height)
+{
+    const struct gpu *g = gpu_of(v);
+
+    *width = g->shown ? g->part.width : 0;
+    *height = g->shown ? g->part.height : 0;
+    return g->has_taken_over || !g->behind.update;
+}
+
 struct virtio *virtio_gpu_new(const struct virtio_gpu_config *config, struct error *err)
 {
     static const uint16_t sizes[QUEUES] = { [QUEUE_CONTROL] = 64, [QUEUE_CURSOR] = 16 };

@@ -26,5 +26,7 @@ struct virtio *virtio_gpu_new(const struct virtio_gpu_config *config, struct err
 void virtio_gpu_behind_set(struct virtio *v, void (*update)(void *opaque), void (*redraw)(void *opaque), void *opaque);
 /* The screen should have this size: the driver is told, and does what it likes. Any numbers. */
 void virtio_gpu_size_wish(struct virtio *v, unsigned width, unsigned height);
+/* The size of what a driver shows, 0 if that is nothing. False: no driver has taken over, what lies behind is seen. */
+bool virtio_gpu_size(struct virtio *v, unsigned *width, unsigned *height);
 
 #endif
