@@ -14,7 +14,7 @@
 #include "memory/ram.h"
 #include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 64, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16 };
+enum { CONFIG_DRIVES = 64, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16, CONFIG_IOTHREADS = 16 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_USB, DRIVE_IF_PFLASH, DRIVE_IF_FLOPPY, DRIVE_IF_GONE };   /* GONE: the place is free */
@@ -113,6 +113,8 @@ struct machine_config {
     unsigned nic_count;
     struct net_dump_config dump[CONFIG_DUMPS];
     unsigned dump_count;
+    const char *iothread[CONFIG_IOTHREADS];     /* their ids, for who asks: disks have threads of their own */
+    unsigned iothread_count;
 };
 void machine_config_defaults(struct machine_config *c);
 

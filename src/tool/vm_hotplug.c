@@ -58,6 +58,7 @@ static int virtio_read(struct vm_options *o, struct vm_options *all, struct mach
 {
     r->kind = DEVICE_REQUEST_VIRTIO;
     r->virtio = o->config.virtio[0];
+    if (iothread_check(all, o->virtio_iothread[0], err) < 0) return -1;
     if (rng_find(all, o->virtio_rng[0], &r->virtio.rng, err) < 0) return -1;
     if (r->virtio.kind == VIRTIO_KIND_9P && share_find(all, o->virtio_fsdev[0], &r->virtio.share, err) < 0) return -1;
     r->virtio.nic.id = r->virtio.id;

@@ -103,7 +103,7 @@ static const struct row rows[] = {
     { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none|slew]", "what the guest's clock shows at the start, what drives it, "
       "and whether missed periodic interrupts are made good", option_rtc },
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
-    { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, and "
+    { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, iothread,id=ID (disks have threads of their own with and without), and "
       "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks", option_object },
     { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
     { "fda", "FILE", "image of the disk in floppy drive A; FILE '' is an empty drive", option_fda },
@@ -145,7 +145,7 @@ static const struct row rows[] = {
     { "qmp-pretty", "DEV", "the same with line breaks, for people", option_qmp_pretty },
     { "debugcon", "DEV", "the firmware's debug console (port 0x402)", option_debugcon },
     { "nic", "user|none[,model=MODEL][,mac=ADDR][,PROP=V...]", "a network card and its network in one; none: no card at all", option_nic },
-    { "netdev", "user|tap|bridge|stream|dgram,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
+    { "netdev", "user|tap|bridge|stream|dgram|socket,id=ID[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT][,PROP=V...]", "a network, to be used by -device NAME,netdev=ID", option_netdev },
     { "net", "nic[,model=MODEL][,macaddr=ADDR] -net user[,PROP=V...]", "the same in the old way: a card, and the network it is on", option_net },
     { "gdb", "DEV", "serve gdb on DEV: tcp::1234, unix:PATH, stdio, chardev:ID", option_gdb },
     { "s", NULL, "the same as -gdb tcp::1234", option_gdb_default },

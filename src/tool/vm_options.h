@@ -39,7 +39,7 @@ struct vm_options {
     unsigned ide_device_count;
     const char *floppy_device[2];    /* -device floppy, likewise */
     unsigned floppy_device_count;
-    const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO];   /* ids, resolved at the end */
+    const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO], *virtio_iothread[CONFIG_VIRTIO];   /* ids, resolved at the end */
     struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;

@@ -105,7 +105,7 @@ static const struct option_key blk_keys[] = {
     { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
     { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
     { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
-    { "bootindex", set_boot_index, NULL },
+    { "bootindex", set_boot_index, NULL }, { "iothread", virtio_set_iothread, NULL },
     { "write-cache", set_write_cache, NULL }, { "share-rw", virtio_set_off_only, NULL },
     VIRTIO_COMMON_KEYS,
 };
@@ -161,7 +161,7 @@ static const struct option_key builtin_keys[] = { { "qom-type", virtio_set_accep
 
 /* -object has these types. */
 const char *const vm_object_names[] = {
-    "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd", "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", NULL,
+    "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd", "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", "iothread", NULL,
 };
 
 int option_object(struct vm_options *o, const char *arg, struct error *err)
@@ -171,13 +171,14 @@ int option_object(struct vm_options *o, const char *arg, struct error *err)
     unsigned which;
 
     if (!strcmp(arg, "help")) {
-        printf("List of user creatable objects:\n  filter-dump\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n"
+        printf("List of user creatable objects:\n  filter-dump\n  iothread\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n"
                "  tls-creds-anon\n  tls-creds-x509\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
     if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
+    if (!strcmp(l.pair[0].value, "iothread")) return object_iothread(o, &l, err);
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
     if (option_list_wants_help(&l) && which < 2) return keys_show(o, names[which], which == 0 ? random_keys : builtin_keys);
     if (option_list_wants_help(&l) && which == 6) return keys_show(o, names[which], secret_keys);
@@ -327,7 +328,7 @@ static int set_param_change(void *t, const char *v, struct error *err) { return 
 
 static const struct option_key scsi_keys[] = {
     { "num_queues", set_num_queues_scsi, NULL }, { "virtqueue_size", set_queue_size_scsi, NULL }, { "hotplug", set_hotplug, NULL },
-    { "param_change", set_param_change, NULL }, VIRTIO_COMMON_KEYS,
+    { "param_change", set_param_change, NULL }, { "iothread", virtio_set_iothread, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 static struct unit_request *unit_of(void *t) { return t; }
@@ -483,6 +484,7 @@ int virtio_request_add(struct vm_options *o, const struct virtio_request *r, str
     if (c->virtio_count == CONFIG_VIRTIO) return error_set(err, "-device: more than %d virtio devices", CONFIG_VIRTIO);
     o->virtio_drive[c->virtio_count] = r->drive;
     o->virtio_rng[c->virtio_count] = r->rng;
+    o->virtio_iothread[c->virtio_count] = r->iothread;
     o->virtio_errors[c->virtio_count] = r->errors;
     o->virtio_fsdev[c->virtio_count] = r->fsdev;
     o->virtio_netdev[c->virtio_count] = r->netdev;
@@ -546,6 +548,7 @@ int virtio_finish(struct vm_options *o, struct error *err)
     for (unsigned n = 0; n < c->virtio_count; n++) {
         if (c->virtio[n].kind == VIRTIO_KIND_BLK && drive_resolve(o, n, err) < 0) return -1;
         if (c->virtio[n].kind == VIRTIO_KIND_RNG && rng_find(o, o->virtio_rng[n], &c->virtio[n].rng, err) < 0) return -1;
+        if (iothread_check(o, o->virtio_iothread[n], err) < 0) return -1;
     }
     for (unsigned i = 0; i < o->virtio_port_count; i++)
         if (port_place(o, o->virtio_port[i], err) < 0) return -1;

@@ -8,7 +8,7 @@
 struct virtio_request {
     struct vm_options *o;
     struct virtio_device_config d;
-    const char *drive, *rng, *netdev, *fsdev;
+    const char *drive, *rng, *netdev, *fsdev, *iothread;
     bool has_mac;
     struct drive_errors errors;
 };
@@ -37,8 +37,7 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
     { "page-per-vq", virtio_set_page_per_vq, NULL }, { "packed", virtio_set_packed, NULL }, { "event_idx", virtio_set_event_idx, NULL }, \
     { "indirect_desc", virtio_set_indirect, NULL }, { "queue_reset", virtio_set_queue_reset, NULL }, { "vectors", virtio_set_vectors, NULL }, \
     { "ioeventfd", virtio_set_ioeventfd, NULL }, { "iommu_platform", virtio_set_off_only, NULL }, { "multifunction", virtio_set_off_only, NULL }, \
-    { "ats", virtio_set_off_only, NULL }, { "iothread", NULL, "disk I/O has threads of its own always; leave it out" }, \
-    { NULL, NULL, NULL }
+    { "ats", virtio_set_off_only, NULL }, { NULL, NULL, NULL }
 
 /* -device scsi-hd, scsi-cd. */
 struct unit_request {
@@ -54,6 +53,13 @@ int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c,
 struct port_request { const char *what, *id, *chardev, *name, *bus; uint64_t nr; bool has_nr, is_console; };
 int virtio_port_parse(struct vm_options *o, const char *text, struct port_request *p, struct error *err);
 int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err);
+
+/* vm_iothread.c */
+extern const struct option_key iothread_keys[];
+int object_iothread(struct vm_options *o, const struct option_list *l, struct error *err);
+int virtio_set_iothread(void *t, const char *v, struct error *err);
+/* id NULL: no thread was named. */
+int iothread_check(const struct vm_options *o, const char *id, struct error *err);
 
 /* vm_nic.c */
 extern const struct option_key virtio_net_keys[];

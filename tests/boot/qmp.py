@@ -473,7 +473,7 @@ def paths(value, at=''):
 
 def machine_args():
     subprocess.run('qemu-img create -q -f qcow2 base.qcow2 64M; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2; truncate -s 1M cd.iso b.raw', shell=True, check=True)
-    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2', '-device', 'virtio-blk-pci,drive=v0,id=vb', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
+    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=v0,id=vb,iothread=io', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
             '-drive', 'if=ide,index=0,id=hd,file=b.raw,format=raw,cache=unsafe', '-device', 'virtio-balloon-pci,id=bal', '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=nic',
             '-smp', '2,maxcpus=4', '-vga', 'std', '-vnc', 'unix:vnc', '-name', 'guest=n1', '-nodefaults', '-serial', 'null']
 
