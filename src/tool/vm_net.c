@@ -208,6 +208,36 @@ static const struct option_key dgram_keys[] = {
     { "remote.path", socket_path, NULL }, { "remote.host", socket_host, NULL }, { "remote.port", socket_port, NULL }, { NULL, NULL, NULL },
 };
 
+/* The older way to write the same: an address is HOST:PORT. */
+static int socket_listen(void *t, const char *v, struct error *err) { sock(t)->server = true; return socket_host(t, v, err); }
+
+static const struct option_key socket_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "listen", socket_listen, NULL }, { "connect", socket_host, NULL }, { "udp", socket_host, NULL },
+    { "localaddr", socket_local_host, NULL }, { "mcast", NULL, "multicast is not in this version; use listen= and connect=, or a bridge" },
+    { "fd", NULL, "not in this version; use listen=, connect= or udp=" }, { NULL, NULL, NULL },
+};
+
+static int address_split(struct vm_options *o, const char **host, const char **port, const char *what, struct error *err)
+{
+    const char *colon = *host ? strrchr(*host, ':') : NULL;
+
+    if (!*host) return 0;
+    if (!colon || !colon[1]) return error_set(err, "%s: '%s' is no HOST:PORT", what, *host);
+    *port = colon + 1;
+    *host = colon == *host ? "0.0.0.0" : arena_format(o->arena, "%.*s", (int)(colon - *host), *host);
+    return 0;
+}
+
+static int socket_take(struct vm_options *o, const struct option_list *l, const char *what, struct netdev_config *d, struct error *err)
+{
+    bool is_udp = option_list_get(l, "udp") != NULL;
+
+    if (!!option_list_get(l, "listen") + !!option_list_get(l, "connect") + is_udp != 1) return error_set(err, "%s needs one of listen=[HOST]:PORT, connect=HOST:PORT and udp=HOST:PORT", what);
+    if (is_udp != (d->socket.local_host != NULL)) return error_set(err, "%s: udp=HOST:PORT and localaddr=[HOST]:PORT belong together", what);
+    d->kind = is_udp ? NETDEV_DGRAM : NETDEV_STREAM;
+    return address_split(o, &d->socket.host, &d->socket.port, what, err) < 0 ? -1 : address_split(o, &d->socket.local_host, &d->socket.local_port, what, err);
+}
+
 static int socket_check(const char *what, const struct netdev_config *d, struct error *err)
 {
     const struct net_socket_config *s = &d->socket;
@@ -225,12 +255,11 @@ static int socket_check(const char *what, const struct netdev_config *d, struct 
 
 static const struct { const char *name; enum netdev_kind kind; const struct option_key *keys; } types[] = {
     { "user", NETDEV_USER, user_keys }, { "tap", NETDEV_TAP, tap_keys }, { "stream", NETDEV_STREAM, stream_keys },
-    { "dgram", NETDEV_DGRAM, dgram_keys }, { "bridge", NETDEV_TAP, bridge_keys },
+    { "dgram", NETDEV_DGRAM, dgram_keys }, { "bridge", NETDEV_TAP, bridge_keys }, { "socket", NETDEV_STREAM, socket_keys },
 };
 
 static const struct { const char *name, *why; } refused[] = {
     { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" },
-    { "socket", "use stream or dgram" },
     { "vhost-user", "vhost is not in this version; use user" },
     { "vhost-vdpa", "vhost is not in this version; use user" }, { "hubport", "there are no hubs in this version" },
 };
@@ -265,9 +294,10 @@ struct netdev_config *netdev_add(struct vm_options *o, const char *what, const s
         what = arena_format(o->arena, "%s %s", what, name);
         if (!d) return NULL;
         d->socket.fd = -1;
-        d->socket.datagrams = d->kind == NETDEV_DGRAM;
         if (types[i].keys == bridge_keys) d->tap.bridge = NET_BRIDGE_DEFAULT;
         if (option_list_apply(l, what, types[i].keys, d, err) < 0) return NULL;
+        if (types[i].keys == socket_keys && socket_take(o, l, what, d, err) < 0) return NULL;
+        d->socket.datagrams = d->kind == NETDEV_DGRAM;
         return socket_check(what, d, err) < 0 || tap_check(what, d, err) < 0 ? NULL : d;
     }
     type_unknown(what, name, err);

@@ -247,39 +247,37 @@ ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
     return f'addresses, forwards, loopback open and closed, restrict; a dump of {frames} frames'
 
 
-def pair(a, ends, seed):
-    """Two machines on a cable: 20 MB each way."""
-    script = '''ip link set eth0 up; ip addr add 10.9.9.%d/24 dev eth0
-i=0; until ping -c 1 -W 1 10.9.9.%d >/dev/null; do i=$((i+1)); [ $i -gt 30 ] && echo WRONG ping; done
+def cable(a):
+    """Two machines on cables of several kinds, both ends of each written in one of the ways there are: 20 MB each way on every one."""
+    path = os.path.join(a.dir, 's')
+    tcp, port, other = free_port(), free_port(), free_port()
+    wires = [(f'stream,server=on,addr.type=unix,addr.path={path}', f'stream,addr.type=unix,addr.path={path}'),
+             (f'stream,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={tcp}', f'socket,connect=127.0.0.1:{tcp}'),
+             (f'dgram,local.type=inet,local.host=127.0.0.1,local.port={port},remote.type=inet,remote.host=127.0.0.1,remote.port={other}',
+              f'socket,udp=127.0.0.1:{port},localaddr=127.0.0.1:{other}')]
+    script = '''me=%d you=%d
+for n in 0 1 2; do ip link set eth$n up; ip addr add 10.9.$n.$me/24 dev eth$n; done
+for n in 0 1 2; do i=0; until ping -c 1 -W 1 10.9.$n.$you >/dev/null; do i=$((i+1)); [ $i -gt 30 ] && echo WRONG ping; done; done
 head -c 20971520 /dev/urandom > /tmp/data; echo sum $(md5sum < /tmp/data); echo ready; read x
-%s
-echo got $(md5sum < /tmp/got)'''
-    listen, send = 'nc -l -p 9 > /tmp/got; nc -l -p 10 < /tmp/data', 'nc 10.9.9.1 9 < /tmp/data; sleep 1; nc 10.9.9.1 10 > /tmp/got'
-    device = 'virtio-net-pci,netdev=n,mac=52:54:00:00:00:0'
-    first = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, seed + '1')})
-    second = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, seed + '2')})
-    os.mkdir(first.dir)
-    os.mkdir(second.dir)
-    with Guest(first, ['virtio_net'], script % (1, 2, listen), ['-netdev', ends[0], '-device', device + '1'], seconds=120) as one, \
-            Guest(second, ['virtio_net'], script % (2, 1, send), ['-netdev', ends[1], '-device', device + '2'], seconds=120) as two:
+for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
+    again = 'until nc 10.9.$n.1 %d %s; do sleep 0.1; done'             # until somebody listens
+    work = ('nc -l -p 9 > /tmp/got; nc -l -p 10 < /tmp/data', again % (9, '< /tmp/data') + '; ' + again % (10, '> /tmp/got'))
+    machines = []
+    for n in (0, 1):
+        b = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, str(n))})
+        os.mkdir(b.dir)
+        args = [x for i, w in enumerate(wires) for x in ('-netdev', f'{w[n]},id=n{i}', '-device', f'virtio-net-pci,netdev=n{i},mac=52:54:00:00:0{i}:0{n + 1}')]
+        machines.append(Guest(b, ['virtio_net'], script % (n + 1, 2 - n, work[n]), args, seconds=120))
+    with machines[0] as one, machines[1] as two:
         sums = [m.serial(r'sum (\w{32}).*?ready', BAD).group(1) for m in (one, two)]
-        one.send('\n')
-        time.sleep(1)
-        two.send('\n')
-        got = [m.serial(r'got (\w{32})', BAD).group(1) for m in (one, two)]
-        if got != sums[::-1]:
-            one.fail(f'what arrives is something else: {got}, not {sums[::-1]}')
+        for m in (one, two):
+            m.send('\n')
+        for n in range(len(wires)):
+            got = [m.serial(rf'got{n} (\w{{32}})', BAD).group(1) for m in (one, two)]
+            if got != sums[::-1]:
+                one.fail(f'wire {n}: what arrives is something else: {got}, not {sums[::-1]}')
         finish(one)
         finish(two)
-
-
-def cable(a):
-    path = os.path.join(a.dir, 's')
-    port, other = free_port(), free_port()
-    pair(a, [f'stream,id=n,server=on,addr.type=unix,addr.path={path}', f'stream,id=n,addr.type=unix,addr.path={path}'], 'a')
-    pair(a, [f'stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}', f'stream,id=n,addr.type=inet,addr.host=127.0.0.1,addr.port={port}'], 'b')
-    pair(a, [f'dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port={x},remote.type=inet,remote.host=127.0.0.1,remote.port={y}'
-             for x, y in ((port, other), (other, port))], 'c')
     return '20 MB each way between two machines, by unix and TCP streams and by datagrams'
 
 
