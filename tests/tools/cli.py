@@ -479,8 +479,30 @@ def manual():
     check(in_page <= in_help, f'in the manual page only: {sorted(in_page - in_help)}')
 
 
+def devices():
+    """Every device and property that help lists is in ospite-devices(7) and in the documents, and the page has no others."""
+    docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs')
+    page = open(f'{docs}/man/ospite-devices.7').read().replace('\\-', '-')
+    marked = ' '.join(re.findall(r'```.*?```|`[^`\n]+`|^#.*$', open(f'{docs}/devices.md').read() + open(f'{docs}/display.md').read(), re.M | re.S))
+    names = [n for n, d in re.findall(r'^name "([^"]*)".*desc "([^"]*)"', run(['-device', 'help'])[1], re.M) if 'transitional' not in n]
+    known = set(names)
+    for name in names:
+        keys = re.findall(r'^  (\S+)', run(['-device', name + ',help'])[1], re.M)
+        known |= {*keys, 'id'}
+        part = re.search(r'^(?=[^\n]*\\fB%s\\fR)(?!\.).*?(?=\n\.SH|\n\.RE|\Z)' % re.escape(name), page, re.M | re.S)
+        check(part and len(keys) > 0, f'{name} is not in ospite-devices(7)')
+        common = page[:page.index('.SH DISKS')] if name.startswith('virtio') else ''
+        missing = [k for k in keys if part and f'\\fB{k}\\fR' not in part.group() + common]
+        check(not missing, f'{name}: {missing} are not in ospite-devices(7)')
+        missing = [k for k in [name, *keys] if not re.search(r'(?<![\w-])%s(?![\w-])' % re.escape(k), marked)]
+        check(not missing, f'{name}: {missing} are not in docs/devices.md or docs/display.md')
+    others = set(re.findall(r'\\fB(\S+?)\\fR', page[page.index('.SS'):])) - known
+    check(not others, f'in ospite-devices(7) only: {sorted(others)}')
+
+
 def main():
     manual()
+    devices()
     for args, want in GOOD:
         code, out, err = run(args.split())
         good = code == 0 and want in out and not err
