@@ -33,9 +33,9 @@ uint8_t *bytes_grow(struct bytes *b, size_t n)
 
 void bytes_add(struct bytes *b, const void *data, size_t n)
 {
-    uint8_t *to = bytes_grow(b, n);
+    uint8_t *to = n ? bytes_grow(b, n) : NULL;
 
-    if (to && n) memcpy(to, data, n);
+    if (to) memcpy(to, data, n);
 }
 
 void bytes_add_u8(struct bytes *b, unsigned value) { bytes_add(b, &(uint8_t){ (uint8_t)value }, 1); }

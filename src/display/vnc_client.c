@@ -201,7 +201,7 @@ static void received(struct vnc_client *c, const uint8_t *data, size_t size)
 
         if (vnc_web_receive(c->web, data, size, &c->in, &reply) < 0) c->closing = true;
         if (was_open) frame_put(c);
-        bytes_add(&c->out, reply.data + reply.at, bytes_size(&reply));
+        if (bytes_size(&reply)) bytes_add(&c->out, reply.data + reply.at, bytes_size(&reply));
         c->framed += bytes_size(&reply);
         bytes_free(&reply);
         if (!was_open && vnc_web_is_open(c->web) && !c->closing) vnc_handshake_begin(c);

@@ -6,6 +6,7 @@
  * Under clang 'ninja fuzzer-vnc' makes a libFuzzer program. The plain program changes sessions that make sense at random:
  * 'fuzz-vnc COUNT SEED'; with 0 and file names it replays those.
  */
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,13 +76,17 @@ static int client(const struct bench *b, unsigned how)
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htobe16((uint16_t)b->port[i]), .sin_addr.s_addr = htobe32(INADDR_LOOPBACK) };
     struct sockaddr_un un = { .sun_family = AF_UNIX };
     struct linger now = { 1, 0 };
-    int fd = socket(how & OVER_WEB ? AF_INET : AF_UNIX, SOCK_STREAM, 0), result;
+    int fd, result;
 
     strcpy(un.sun_path, b->path[i]);
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));      /* no ports left in TIME_WAIT */
-    result = how & OVER_WEB ? connect(fd, (struct sockaddr *)&in, sizeof(in)) : connect(fd, (struct sockaddr *)&un, sizeof(un));
-    if (result < 0) abort();
-    return fd;
+    for (unsigned n = 0;; n++) {
+        fd = socket(how & OVER_WEB ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));  /* no ports left in TIME_WAIT */
+        result = how & OVER_WEB ? connect(fd, (struct sockaddr *)&in, sizeof(in)) : connect(fd, (struct sockaddr *)&un, sizeof(un));
+        if (result == 0) return fd;
+        if (errno != EINTR || n == 100) abort();                   /* libFuzzer's clock ticks by a signal */
+        close(fd);
+    }
 }
 
 static void screen_change(struct bench *b, unsigned how, unsigned seed)

@@ -108,22 +108,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef FUZZER
+#define HEAD(text) { text, sizeof(text) - 1 }          /* with NULs in it */
+
 static uint8_t *seed_make(unsigned i, size_t *length)
 {
-    static const char *const heads[] = {
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1:5800\r\n\r\n",
-        "GET /?token=00112233445566778899aabbccddeeff&a=b HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, deflate\r\nConnection: close\r\n\r\n",
-        "POST /do/reset HTTP/1.1\r\nHost: [::1]:1\r\nOrigin: http://[::1]:1\r\nContent-Length: 0\r\nCookie: a=b; ospite-1=00112233; c\r\n\r\n",
-        ("GET /screen HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-         "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: binary\r\n\r\n\x82\x85\1\2\3\4abcde\x89\x81\1\1\1\1x\x88\x80\0\0\0\0"),
-        "GET / HTTP/1.0\r\n\r\n\x02\xfe\0\x80\1\2\3\4",
+    static const struct { const char *text; size_t size; } heads[] = {
+        HEAD("GET / HTTP/1.1\r\nHost: 127.0.0.1:5800\r\n\r\n"),
+        HEAD("GET /?token=00112233445566778899aabbccddeeff&a=b HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, deflate\r\nConnection: close\r\n\r\n"),
+        HEAD("POST /do/reset HTTP/1.1\r\nHost: [::1]:1\r\nOrigin: http://[::1]:1\r\nContent-Length: 0\r\nCookie: a=b; ospite-1=00112233; c\r\n\r\n"),
+        HEAD("GET /screen HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: binary\r\n\r\n\x82\x85\1\2\3\4abcde\x89\x81\1\1\1\1x\x88\x80\0\0\0\0"),
+        HEAD("GET / HTTP/1.0\r\n\r\n\x02\xfe\0\x80\1\2\3\4"),
     };
-    const char *text = heads[i % ARRAY_SIZE(heads)];
+    const char *text = heads[i % ARRAY_SIZE(heads)].text;
     uint8_t *input = malloc(INPUT_MAX);
 
-    *length = 1 + strlen(text);
+    *length = 1 + heads[i % ARRAY_SIZE(heads)].size;
     input[0] = (uint8_t)(i * 7);
-    memcpy(input + 1, text, strlen(text));
+    memcpy(input + 1, text, *length - 1);
     return input;
 }
 

@@ -10,20 +10,24 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "device/input/port92.h"
 #include "device/input/ps2.h"
 
 enum { ST_OUTPUT = 1, ST_SYSTEM = 4, ST_COMMAND = 8, ST_UNLOCKED = 0x10, ST_AUX = 0x20 };
 enum { CMD_KEYBOARD_IRQ = 1, CMD_MOUSE_IRQ = 2, CMD_SYSTEM = 4, CMD_KEYBOARD_OFF = 0x10, CMD_MOUSE_OFF = 0x20, CMD_TRANSLATE = 0x40 };
 enum source { FROM_NOBODY, FROM_CONTROLLER, FROM_KEYBOARD, FROM_MOUSE };
-enum { ANSWERS = 8 };
+enum { ANSWERS = 8, LATE_NS = 20000000, GRACE_NS = 60000000 };
 
 struct i8042 {
     struct device device;
     struct i8042_config config;
     struct memory_range *range[2];
     struct ps2 keyboard, mouse;
+    struct timer *typematic;
+    int64_t repeat_due_ns;
     uint8_t status, command_byte, output, source;
     uint8_t awaiting;                /* command whose data byte comes through port 60h; 0: none */
     uint8_t ram[32];
@@ -105,6 +109,12 @@ static uint8_t output_port(const struct i8042 *s)
     return 1 | (port92_a20(s->config.port92) ? 2 : 0) | (s->status & ST_OUTPUT ? (s->status & ST_AUX ? 0x20 : 0x10) : 0) | 0xc0;
 }
 
+/* The clocks of keyboard and mouse, which are held low while they are off. */
+static uint8_t test_inputs(const struct i8042 *s)
+{
+    return (s->command_byte & CMD_KEYBOARD_OFF ? 0 : 1) | (s->command_byte & CMD_MOUSE_OFF ? 0 : 2);
+}
+
 static void command(struct i8042 *s, uint8_t value)
 {
     switch (value) {
@@ -113,6 +123,7 @@ static void command(struct i8042 *s, uint8_t value)
     case 0x60 ... 0x7f: case 0xd1: case 0xd2: case 0xd3: case 0xd4: s->awaiting = value; break;
     case 0xa7: s->command_byte |= CMD_MOUSE_OFF; break;
     case 0xa8: s->command_byte &= ~CMD_MOUSE_OFF; break;
+    case 0xa4: answer(s, 0xf1, FROM_CONTROLLER); break;                /* no password */
     case 0xa9: case 0xab: answer(s, 0, FROM_CONTROLLER); break;        /* interface tests: good */
     case 0xaa:
         s->status |= ST_SYSTEM;
@@ -125,6 +136,7 @@ static void command(struct i8042 *s, uint8_t value)
     case 0xd0: answer(s, output_port(s), FROM_CONTROLLER); break;
     case 0xdd: port92_a20_set(s->config.port92, false); break;
     case 0xdf: port92_a20_set(s->config.port92, true); break;
+    case 0xe0: answer(s, test_inputs(s), FROM_CONTROLLER); break;
     case 0xf0 ... 0xff: if (!(value & 1)) port92_reset_request(s->config.port92); break;
     default: break;
     }
@@ -203,11 +215,32 @@ static const struct io_ops io_64 = { port_read_64, port_write_64, 1, 1 };
 
 /* ---- for the machine ---- */
 
+static void repeat_arm(struct i8042 *s, int64_t after_ns)
+{
+    s->repeat_due_ns = clock_virtual_ns() + after_ns;
+    timer_arm_ns(s->typematic, s->repeat_due_ns);
+}
+
+/* While a byte of the keyboard's waits to be read it repeats nothing, so that a guest which looks late finds no more than was typed. And if
+ * this is late itself, word that the key is up may wait somewhere: there is some time for it to come. */
+static void key_repeat(void *opaque)
+{
+    struct i8042 *s = opaque;
+    bool waits = s->status & ST_OUTPUT && s->source == FROM_KEYBOARD, late = clock_virtual_ns() - s->repeat_due_ns > LATE_NS;
+
+    if (late) repeat_arm(s, GRACE_NS);
+    else if (waits ? s->keyboard.repeats != 0 : ps2_repeat(&s->keyboard)) repeat_arm(s, ps2_repeat_period_ns(&s->keyboard));
+    fill(s);
+}
+
 void keyboard_send_key(struct device *d, unsigned qkeycode, bool down)
 {
     struct i8042 *s = (struct i8042 *)d;
 
-    ps2_key(&s->keyboard, qkeycode, down);
+    if (ps2_key(&s->keyboard, qkeycode, down)) {
+        if (s->keyboard.repeats) repeat_arm(s, ps2_repeat_delay_ns(&s->keyboard));
+        else timer_disarm(s->typematic);
+    }
     fill(s);
 }
 
@@ -240,6 +273,7 @@ static void i8042_reset(struct device *d)
     s->source = FROM_NOBODY;
     s->command_byte = CMD_KEYBOARD_IRQ | CMD_MOUSE_IRQ | CMD_TRANSLATE;
     ps2_keyboard_reset(&s->keyboard);
+    timer_disarm(s->typematic);
     ps2_mouse_reset(&s->mouse);
     irq_update(s);
 }
@@ -250,6 +284,7 @@ static void i8042_destroy(struct device *d)
 
     memory_range_remove(s->range[0]);
     memory_range_remove(s->range[1]);
+    timer_free(s->typematic);
     free(s);
 }
 
@@ -270,6 +305,7 @@ struct device *i8042_new(const struct i8042_config *config, struct error *err)
     }
     s->device.ops = &i8042_ops;
     s->config = *config;
+    s->typematic = timer_new(TIMER_VIRTUAL, key_repeat, s);
     s->range[0] = memory_map_add_io(config->ports, "i8042-data", 0x60, 1, &io_60, s, 2);
     s->range[1] = memory_map_add_io(config->ports, "i8042-command", 0x64, 1, &io_64, s, 2);
     i8042_reset(&s->device);

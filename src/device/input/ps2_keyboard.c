@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The keyboard: 102 keys and the extra ones, scan sets 1, 2 and 3. Keys repeat on the host's side, not here.
+ * The keyboard: 102 keys and the extra ones, scan sets 1, 2 and 3. The key that was pressed last repeats while it is down, after the
+ * delay and at the rate of command F3; viewers whose own keyboards repeat press a key that is down already, which means nothing. Which
+ * keys repeat and tell that they went up can be said for set 3 only.
  * Sources: IBM PS/2 Technical Reference (keyboards, 101- and 102-key), Microsoft "Keyboard Scan Code Specification".
  */
 #include "device/input/ps2.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 
 enum { ACK = 0xfa, RESEND = 0xfe, SELF_TEST_GOOD = 0xaa, OVERRUN = 0xff };
+enum { KEY_REPEATS = 1, KEY_BREAKS = 2 };
 
 /* By QKeyCode: scan set 2 (bit 8: after E0), set 1 without break bit, set 3. Zero: the keyboard has no such key. */
 struct key { uint16_t set2; uint8_t set1, set3; };
@@ -64,17 +69,32 @@ static void clear(struct ps2 *p)
     p->awaiting = 0;
 }
 
+/* What keys of set 3 are at first, by their code: those that neither repeat nor tell when they go up, those that tell; all others repeat. */
+static const uint8_t make_only[] = {
+    0x07, 0x08, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0x56, 0x5e, 0x57, 0x5f, 0x62, 0x39, 0x58, 0x67, 0x6e, 0x65, 0x6f,
+    0x6d, 0x76, 0x6c, 0x6b, 0x69, 0x77, 0x75, 0x73, 0x72, 0x70, 0x7e, 0x7d, 0x74, 0x7a, 0x71, 0x84, 0x79,
+};
+static const uint8_t make_break[] = { 0x11, 0x12, 0x14, 0x19, 0x59, 0x8b, 0x8c, 0x8d };
+
+static void key_types_default(struct ps2 *p)
+{
+    for (unsigned k = 0; k < ARRAY_SIZE(keys); k++)
+        p->key_type[k] = memchr(make_only, keys[k].set3, sizeof(make_only)) ? 0 : memchr(make_break, keys[k].set3, sizeof(make_break)) ? KEY_BREAKS : KEY_REPEATS;
+}
+
 static void defaults(struct ps2 *p)
 {
     p->scan_set = 2;
     p->typematic = 0x2b;
+    key_types_default(p);
 }
 
 void ps2_keyboard_reset(struct ps2 *p)
 {
     clear(p);
     defaults(p);
-    p->leds = 0;
+    p->leds = p->repeats = 0;
+    memset(p->down, 0, sizeof(p->down));
     p->enabled = true;
 }
 
@@ -91,9 +111,39 @@ static void data_byte(struct ps2 *p, uint8_t byte)
     else if (byte <= 3) p->scan_set = byte;
 }
 
+/* F7 to FA, all keys, and FB to FD, one key each: typematic, make and break, make, all of it. */
+static uint8_t type_of_command(uint8_t command)
+{
+    static const uint8_t types[] = { KEY_REPEATS, KEY_BREAKS, 0, KEY_REPEATS | KEY_BREAKS, KEY_REPEATS, KEY_BREAKS, 0 };
+
+    return types[command - 0xf7];
+}
+
+/* Further keys may follow, until the next command. */
+static void key_type_byte(struct ps2 *p, uint8_t code)
+{
+    bool found = false;
+
+    for (unsigned k = 0; k < ARRAY_SIZE(keys); k++) {
+        if (!code || keys[k].set3 != code) continue;
+        p->key_type[k] = type_of_command(p->awaiting);
+        found = true;
+    }
+    put(p, found ? ACK : RESEND);
+}
+
+static bool takes_key_types(const struct ps2 *p)
+{
+    return p->awaiting >= 0xfb && p->awaiting <= 0xfd;
+}
+
 void ps2_keyboard_write(struct ps2 *p, uint8_t byte)
 {
-    if (p->awaiting && byte < 0x80) {
+    if (takes_key_types(p) && byte < 0xed) {
+        key_type_byte(p, byte);
+        return;
+    }
+    if (p->awaiting && !takes_key_types(p) && byte < 0x80) {
         data_byte(p, byte);
         return;
     }
@@ -111,9 +161,12 @@ void ps2_keyboard_write(struct ps2 *p, uint8_t byte)
         put(p, 0x83);
         break;
     case 0xf4: p->enabled = true; put(p, ACK); break;
-    case 0xf5: p->enabled = false; defaults(p); put(p, ACK); break;
+    case 0xf5: p->enabled = false; p->repeats = 0; defaults(p); put(p, ACK); break;
     case 0xf6: defaults(p); put(p, ACK); break;
-    case 0xf7: case 0xf8: case 0xf9: case 0xfa: put(p, ACK); break;    /* set 3: which keys repeat and tell breaks */
+    case 0xf7 ... 0xfa:
+        memset(p->key_type, type_of_command(byte), sizeof(p->key_type));
+        put(p, ACK);
+        break;
     case 0xfe: put(p, p->last); break;
     case 0xff:
         ps2_keyboard_reset(p);
@@ -124,26 +177,43 @@ void ps2_keyboard_write(struct ps2 *p, uint8_t byte)
     }
 }
 
-static void put_pause(struct ps2 *p, bool down)
-{
-    static const uint8_t set1[] = { 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5 };
-    static const uint8_t set2[] = { 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77 };
+/* ---- keys ---- */
 
-    if (!down) return;                                 /* it is sent as pressed and let go at once */
-    if (p->scan_set == 1)
-        for (unsigned n = 0; n < sizeof set1; n++) put(p, set1[n]);
-    else
-        for (unsigned n = 0; n < sizeof set2; n++) put(p, set2[n]);
+static bool is_down(const struct ps2 *p, unsigned key) { return p->down[key / 8] >> key % 8 & 1; }
+static bool is_control(const struct ps2 *p) { return is_down(p, QKEY_CTRL) || is_down(p, QKEY_CTRL_R); }
+static bool is_alt(const struct ps2 *p) { return is_down(p, QKEY_ALT) || is_down(p, QKEY_ALT_R); }
+static bool is_shift(const struct ps2 *p) { return is_down(p, QKEY_SHIFT) || is_down(p, QKEY_SHIFT_R); }
+
+static void put_all(struct ps2 *p, const char *bytes)
+{
+    while (*bytes) put(p, (uint8_t)*bytes++);
 }
 
-static void put_key(struct ps2 *p, const struct key *k, bool down)
+/* It is sent as pressed and let go at once. */
+static void put_pause(struct ps2 *p, bool down)
 {
-    if (p->scan_set == 3) {
-        if (!k->set3) return;
-        if (!down) put(p, 0xf0);
-        put(p, k->set3);
-        return;
+    bool breaks = is_control(p), set1 = p->scan_set == 1;
+
+    if (!down) return;
+    if (breaks) put_all(p, set1 ? "\xe0\x46\xe0\xc6" : "\xe0\x7e\xe0\xf0\x7e");
+    else put_all(p, set1 ? "\xe1\x1d\x45\xe1\x9d\xc5" : "\xe1\x14\x77\xe1\xf0\x14\xf0\x77");
+}
+
+/* Print Screen pretends to be shifted unless something of the kind is held; with Alt it is System Request. */
+static void put_print(struct ps2 *p, bool down)
+{
+    bool set1 = p->scan_set == 1, plain = !is_control(p) && !is_shift(p);
+
+    if (is_alt(p)) put_all(p, set1 ? down ? "\x54" : "\xd4" : down ? "\x84" : "\xf0\x84");
+    else {
+        if (plain && down) put_all(p, set1 ? "\xe0\x2a" : "\xe0\x12");
+        put_all(p, set1 ? down ? "\xe0\x37" : "\xe0\xb7" : down ? "\xe0\x7c" : "\xe0\xf0\x7c");
+        if (plain && !down) put_all(p, set1 ? "\xe0\xaa" : "\xe0\xf0\x12");
     }
+}
+
+static void put_plain(struct ps2 *p, const struct key *k, bool down)
+{
     if (k->set2 & X) put(p, 0xe0);
     if (p->scan_set == 1) {
         put(p, k->set1 | (down ? 0 : 0x80));
@@ -153,13 +223,55 @@ static void put_key(struct ps2 *p, const struct key *k, bool down)
     put(p, k->set2 & 0xff);
 }
 
-void ps2_key(struct ps2 *p, unsigned key, bool down)
+static void put_key(struct ps2 *p, unsigned key, bool down)
 {
-    if (!p->enabled || key >= ARRAY_SIZE(keys) || !keys[key].set2) return;
-    if (p->count > PS2_KEYS_QUEUED * 4) {
-        if (p->count < PS2_KEYS_QUEUED * 4 + 8) put(p, p->scan_set == 1 ? OVERRUN : 0);
-        return;
-    }
-    if (keys[key].set2 == 0xe1 && p->scan_set != 3) put_pause(p, down);
-    else put_key(p, &keys[key], down);
+    if (p->scan_set == 3) {
+        if (!keys[key].set3 || (!down && !(p->key_type[key] & KEY_BREAKS))) return;
+        if (!down) put(p, 0xf0);
+        put(p, keys[key].set3);
+    } else if (key == QKEY_PAUSE) put_pause(p, down);
+    else if (key == QKEY_PRINT) put_print(p, down);
+    else put_plain(p, &keys[key], down);
+}
+
+/* Notes it; false: the key is that way already. */
+static bool key_moves(struct ps2 *p, unsigned key, bool down)
+{
+    if (is_down(p, key) == down) return false;
+    p->down[key / 8] ^= (uint8_t)(1 << key % 8);
+    if (down) p->repeats = (uint8_t)key;
+    else if (p->repeats == key) p->repeats = 0;
+    return true;
+}
+
+bool ps2_key(struct ps2 *p, unsigned key, bool down)
+{
+    uint8_t before = p->repeats;
+
+    if (key >= ARRAY_SIZE(keys) || !keys[key].set2 || !key_moves(p, key, down)) return false;
+    if (!p->enabled) p->repeats = 0;
+    else if (p->count <= PS2_KEYS_QUEUED * 4) put_key(p, key, down);
+    else if (p->count < PS2_KEYS_QUEUED * 4 + 8) put(p, p->scan_set == 1 ? OVERRUN : 0);
+    return p->repeats != before;
+}
+
+/* ---- typematic ---- */
+
+int64_t ps2_repeat_delay_ns(const struct ps2 *p)
+{
+    return (1 + (p->typematic >> 5 & 3)) * 250000000ll;
+}
+
+int64_t ps2_repeat_period_ns(const struct ps2 *p)
+{
+    return ((int64_t)(8 + (p->typematic & 7)) << (p->typematic >> 3 & 3)) * 4170000;
+}
+
+bool ps2_repeat(struct ps2 *p)
+{
+    bool can = p->repeats && p->enabled && p->repeats != QKEY_PAUSE;
+
+    if (!can || (p->scan_set == 3 && !(p->key_type[p->repeats] & KEY_REPEATS))) return false;
+    if (!p->count && !p->awaiting) put_key(p, p->repeats, true);
+    return true;
 }
