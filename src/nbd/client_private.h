@@ -42,7 +42,8 @@ struct nbd_client {
 };
 
 /* Their numbers on the wire. */
-enum nbd_context { NBD_CONTEXT_ALLOCATION = 1, NBD_CONTEXT_BITMAP = 2 };
+enum nbd_context { NBD_CONTEXT_ALLOCATION = 1, NBD_CONTEXT_BITMAP = 2, NBD_CONTEXT_DEPTH = 3 };
+bool nbd_context_is_shown(const struct nbd_export *x, enum nbd_context which);
 #define NBD_CONTEXT_BITMAP_PREFIX "qemu:dirty-bitmap:"
 
 /* negotiate.c: 0 with c->export set, or -1 when the connection is to end; *err says why, empty: the client went. */

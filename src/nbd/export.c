@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/image.h"
+#include "block/nbd_wire.h"
 
 enum { SECTOR = 512, BOUNCE = 1 << 20 };
 
@@ -126,6 +127,18 @@ int nbd_export_flush(struct nbd_export *x)
     return block_flush_sync(x->node);
 }
 
+/* Makes the last one longer, or adds one. False: there is no room. */
+static bool extent_add(struct nbd_extent *extent, unsigned *used, unsigned room, uint64_t length, uint32_t state)
+{
+    if (*used && extent[*used - 1].state == state)
+        extent[*used - 1].length += length;
+    else if (*used < room)
+        extent[(*used)++] = (struct nbd_extent){ length, state };
+    else
+        return false;
+    return true;
+}
+
 int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent,
                       unsigned *count)
 {
@@ -140,11 +153,7 @@ int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, st
         if (r)
             break;                  /* the error comes with the next question */
         uint64_t take = MIN(first + e.length_bytes, end) - at;
-        if (used && extent[used - 1].hole == e.hole && extent[used - 1].zero == e.zero)
-            extent[used - 1].length += take;
-        else if (used < *count)
-            extent[used++] = (struct nbd_extent){ take, e.hole, e.zero };
-        else
+        if (!extent_add(extent, &used, *count, take, (e.hole ? NBD_STATE_HOLE : 0) | (e.zero ? NBD_STATE_ZERO : 0)))
             break;
         at += take;
     }
@@ -164,13 +173,28 @@ int nbd_export_dirty(struct nbd_export *x, uint64_t offset, uint64_t length, str
                 return -EIO;
             break;
         }
-        if (used && extent[used - 1].hole == s.dirty)
-            extent[used - 1].length += s.length_bytes;
-        else if (used < *count)
-            extent[used++] = (struct nbd_extent){ s.length_bytes, s.dirty, false };
-        else
+        if (!extent_add(extent, &used, *count, s.length_bytes, s.dirty ? NBD_STATE_DIRTY : 0))
             break;
         at += s.length_bytes;
+    }
+    *count = used;
+    return 0;
+}
+
+int nbd_export_depth(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent, unsigned *count)
+{
+    uint64_t at = offset + x->offset, end = at + length;
+    unsigned used = 0;
+    while (at < end) {
+        struct block_map m;
+        uint64_t first = ALIGN_DOWN(at, (uint64_t)SECTOR);
+        int r = block_map_get(x->node, first, ALIGN_UP(end, (uint64_t)SECTOR) - first, 0, &m);
+        if (r && !used)
+            return r;
+        uint64_t take = r ? 0 : MIN(first + m.length_bytes, end) - at;
+        if (r || !extent_add(extent, &used, *count, take, m.present || m.past_end ? m.depth + 1 : 0))
+            break;
+        at += take;
     }
     *count = used;
     return 0;

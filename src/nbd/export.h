@@ -18,6 +18,7 @@ struct nbd_export {
     enum nbd_detect_zeroes detect;
     char *bitmap;                   /* its name, or NULL */
     struct block_node *bitmap_node; /* who has it */
+    bool depth;                     /* qemu:allocation-depth is shown */
     pthread_rwlock_t partial;       /* writers of parts of a sector exclude all other writers */
 };
 
@@ -30,13 +31,16 @@ int nbd_export_zero(struct nbd_export *x, uint64_t offset, uint64_t length, bool
 int nbd_export_trim(struct nbd_export *x, uint64_t offset, uint64_t length);
 int nbd_export_flush(struct nbd_export *x);
 
-struct nbd_extent { uint64_t length; bool hole, zero; };
-/* What the bytes from offset on are, at most *count extents of at most length bytes in all, at least one. */
+/* state: what the context sends. */
+struct nbd_extent { uint64_t length; uint32_t state; };
+/* What the bytes from offset on are (NBD_STATE_HOLE, NBD_STATE_ZERO), at most *count extents of at most length bytes in all, at least
+ * one. */
 int nbd_export_status(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent,
                       unsigned *count);
 
-/* The same for its dirty bitmap: hole means dirty. */
+/* The same for its dirty bitmap (NBD_STATE_DIRTY); for which image of the chain decides: 1 is the first, 0 none. */
 int nbd_export_dirty(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent, unsigned *count);
+int nbd_export_depth(struct nbd_export *x, uint64_t offset, uint64_t length, struct nbd_extent *extent, unsigned *count);
 /* Finds o's bitmap in the node or its backing files. 0, or -1 with *err. */
 int nbd_export_bitmap_set(struct nbd_export *x, const char *bitmap, struct error *err);
 

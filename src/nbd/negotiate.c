@@ -211,10 +211,15 @@ static enum step option_info(struct option *o)
     return STEP_SERVE;
 }
 
+bool nbd_context_is_shown(const struct nbd_export *x, enum nbd_context which)
+{
+    return which == NBD_CONTEXT_ALLOCATION || (which == NBD_CONTEXT_BITMAP ? x->bitmap != NULL : x->depth);
+}
+
 static void context_name(const struct nbd_export *x, enum nbd_context which, char *name, size_t room)
 {
-    if (which == NBD_CONTEXT_ALLOCATION)
-        snprintf(name, room, "base:allocation");
+    if (which != NBD_CONTEXT_BITMAP)
+        snprintf(name, room, "%s", which == NBD_CONTEXT_ALLOCATION ? "base:allocation" : "qemu:allocation-depth");
     else
         snprintf(name, room, NBD_CONTEXT_BITMAP_PREFIX "%s", x->bitmap);
 }
@@ -231,18 +236,20 @@ static enum step context_send(struct option *o, const struct nbd_export *x, enum
 /* Which contexts a query means; a name space alone is a question what there is. */
 static unsigned query_match(const struct nbd_export *x, const char *query, size_t length, bool list)
 {
-    static const enum nbd_context all[] = { NBD_CONTEXT_ALLOCATION, NBD_CONTEXT_BITMAP };
-    static const char *const spaces[][2] = { { "base:", "base:" }, { "qemu:", NBD_CONTEXT_BITMAP_PREFIX } };
+    static const char *const spaces[][2] = {
+        [NBD_CONTEXT_ALLOCATION] = { "base:", "base:" }, [NBD_CONTEXT_BITMAP] = { "qemu:", NBD_CONTEXT_BITMAP_PREFIX },
+        [NBD_CONTEXT_DEPTH] = { "qemu:", "qemu:" },
+    };
     char name[NBD_STRING_MAX];
     unsigned found = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-        if (all[i] == NBD_CONTEXT_BITMAP && !x->bitmap)
+    for (unsigned i = NBD_CONTEXT_ALLOCATION; i <= NBD_CONTEXT_DEPTH; i++) {
+        if (!nbd_context_is_shown(x, i))
             continue;
-        context_name(x, all[i], name, sizeof(name));
+        context_name(x, i, name, sizeof(name));
         bool same = length == strlen(name) && !memcmp(query, name, length);
         for (size_t k = 0; list && !same && k < 2; k++)
             same = length == strlen(spaces[i][k]) && !memcmp(query, spaces[i][k], length);
-        found |= same ? 1u << all[i] : 0;
+        found |= same ? 1u << i : 0;
     }
     return found;
 }
@@ -275,10 +282,10 @@ static enum step option_context(struct option *o)
         return refuse(o, NBD_REP_ERR_INVALID, "there is more than the queries in the option");
     if (!x)
         return refuse(o, NBD_REP_ERR_UNKNOWN, "no such export");
-    if (list && !be32_get(count))
-        found = 1u << NBD_CONTEXT_ALLOCATION | (x->bitmap ? 1u << NBD_CONTEXT_BITMAP : 0);
+    for (unsigned i = NBD_CONTEXT_ALLOCATION; list && !be32_get(count) && i <= NBD_CONTEXT_DEPTH; i++)
+        found |= nbd_context_is_shown(x, i) ? 1u << i : 0;
     enum step step = STEP_ON;
-    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_BITMAP && step == STEP_ON; which++)
+    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_DEPTH && step == STEP_ON; which++)
         if (found >> which & 1)
             step = context_send(o, x, which, list);
     if (!list) {

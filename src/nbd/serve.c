@@ -176,6 +176,9 @@ static void read_run(struct worker *w, const struct request *q)
 static bool context_status(struct worker *w, const struct request *q, enum nbd_context which, bool last, int *r)
 {
     enum { EXTENTS = 4096 };
+    static int (*const status_get[])(struct nbd_export *, uint64_t, uint64_t, struct nbd_extent *, unsigned *) = {
+        [NBD_CONTEXT_ALLOCATION] = nbd_export_status, [NBD_CONTEXT_BITMAP] = nbd_export_dirty, [NBD_CONTEXT_DEPTH] = nbd_export_depth,
+    };
     struct nbd_wire_extent *wire = (struct nbd_wire_extent *)(w->memory + 64);
     struct nbd_extent extent[64];
     unsigned limit = q->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : EXTENTS, count = 0;
@@ -183,11 +186,9 @@ static bool context_status(struct worker *w, const struct request *q, enum nbd_c
     *r = 0;
     while (!*r && done < q->length && count < limit) {
         unsigned got = MIN(limit - count, (unsigned)ARRAY_SIZE(extent));
-        *r = (which == NBD_CONTEXT_BITMAP ? nbd_export_dirty : nbd_export_status)(w->c->export, q->offset + done,
-                                                                                  q->length - done, extent, &got);
+        *r = status_get[which](w->c->export, q->offset + done, q->length - done, extent, &got);
         for (unsigned i = 0; !*r && i < got; i++, count++) {
-            wire[count] = (struct nbd_wire_extent){ be32_make((uint32_t)extent[i].length),
-                be32_make((extent[i].hole ? NBD_STATE_HOLE : 0) | (extent[i].zero ? NBD_STATE_ZERO : 0)) };
+            wire[count] = (struct nbd_wire_extent){ be32_make((uint32_t)extent[i].length), be32_make(extent[i].state) };
             done += extent[i].length;
         }
     }
@@ -204,7 +205,7 @@ static bool context_status(struct worker *w, const struct request *q, enum nbd_c
 static void status_run(struct worker *w, const struct request *q)
 {
     int r = 0;
-    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_BITMAP; which++)
+    for (unsigned which = NBD_CONTEXT_ALLOCATION; which <= NBD_CONTEXT_DEPTH; which++)
         if (w->c->contexts >> which & 1 && !context_status(w, q, which, !(w->c->contexts >> which >> 1), &r)) {
             reply(w, q, r);
             return;

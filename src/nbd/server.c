@@ -115,7 +115,8 @@ int nbd_server_export_add(struct nbd_server *s, const struct nbd_export_options 
         return error_set(err, "out of memory");
     }
     *x = (struct nbd_export){ .name = name, .description = description, .node = o->node, .offset = o->offset_bytes,
-                              .length = o->length_bytes, .readonly = o->readonly || block_is_readonly(o->node), .detect = o->detect_zeroes };
+                              .length = o->length_bytes, .readonly = o->readonly || block_is_readonly(o->node), .detect = o->detect_zeroes,
+                              .depth = o->depth };
     if (o->bitmap && nbd_export_bitmap_set(x, o->bitmap, err)) {
         free(name);
         free(description);

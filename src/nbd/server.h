@@ -34,6 +34,7 @@ struct nbd_export_options {
     uint64_t length_bytes;          /* UINT64_MAX: to the end, also when the image grows (new clients see that) */
     bool readonly;
     enum nbd_detect_zeroes detect_zeroes;
+    bool depth;                     /* shows qemu:allocation-depth: which image of the chain holds what */
     const char *bitmap;             /* the dirty bitmap shown as qemu:dirty-bitmap:NAME, of the node or the next below; NULL: none */
 };
 /* Before nbd_server_run. Strings are copied. 0, or -1 with *err: the name is taken or too long, the part is outside. */

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 
+#include <string.h>
+
 int image_options_parse(struct arena *arena, const char *text, bool name_first, struct block_option_set *set,
                         struct error *err)
 {
@@ -26,4 +28,15 @@ const char *image_options_name(const struct block_option_set *set, const char *t
     if (!name)
         name = block_option_get(set, "filename");
     return name ? name : text;
+}
+
+const char *image_snapshot_name(struct arena *arena, const char *text, struct error *err)
+{
+    struct option_list l;
+    if (strncmp(text, "snapshot.", 9))
+        return text;
+    if (option_list_parse(&l, arena, text, NULL, err))
+        return NULL;
+    const char *id = option_list_get(&l, "snapshot.id"), *name = option_list_get(&l, "snapshot.name");
+    return id ? id : name ? name : text;
 }

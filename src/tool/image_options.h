@@ -15,4 +15,7 @@ int image_options_parse(struct arena *arena, const char *text, bool name_first, 
 /* The file that they name, for messages; text itself when they name none. */
 const char *image_options_name(const struct block_option_set *set, const char *text);
 
+/* An internal snapshot as qemu's tools name it: "snapshot.id=1,snapshot.name=x", or just the one. NULL with *err. */
+const char *image_snapshot_name(struct arena *arena, const char *text, struct error *err);
+
 #endif

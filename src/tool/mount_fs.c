@@ -28,6 +28,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/block.h"
+#include "block/nbd_wire.h"
 #include "nbd/export.h"
 #include "tool/partition.h"
 
@@ -287,7 +288,7 @@ static int seek(struct mount_fs *m, const struct extent *e, uint64_t offset, int
         int r = nbd_export_status(&m->whole, e->offset + offset, e->length - offset, &x, &count);
         if (r)
             return r;
-        if (x.zero == (whence == SEEK_HOLE) || !count || !x.length)
+        if (!(x.state & NBD_STATE_ZERO) == (whence != SEEK_HOLE) || !count || !x.length)
             break;
         offset += x.length;
     }

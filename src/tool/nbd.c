@@ -151,11 +151,11 @@ static int export_open(struct running *u, struct nbd_image *i, struct error *err
     const struct block_open_options o = {
         .filename = i->options ? NULL : i->filename, .options = i->options, .objects = secrets_objects(&u->t.secrets),
         .format = i->format, .readonly = i->readonly && !u->t.snapshot,
-        .snapshot = u->t.snapshot, .cache = u->t.cache, .discard = u->t.discard,
+        .internal_snapshot = i->snapshot, .snapshot = u->t.snapshot, .cache = u->t.cache, .discard = u->t.discard,
     };
     struct nbd_export_options x = { .name = i->name, .description = i->description, .offset_bytes = i->offset,
                                     .length_bytes = UINT64_MAX, .readonly = i->readonly,
-                                    .detect_zeroes = u->t.detect_zeroes, .bitmap = i->bitmap };
+                                    .detect_zeroes = u->t.detect_zeroes, .bitmap = i->bitmap, .depth = i->depth };
     i->node = x.node = block_open(&o, err);
     if (!i->node)
         return -1;

@@ -35,6 +35,7 @@ SET_TEXT(bitmap, plain.bitmap)
 SET_TEXT(connect, connect)
 SET_TEXT(disconnect, disconnect)
 SET_FLAG(readonly, plain.readonly)
+SET_FLAG(depth, plain.depth)
 SET_FLAG(snapshot, snapshot)
 SET_TEXT(format, plain.format)
 SET_FLAG(fork, fork)
@@ -80,6 +81,12 @@ static int partition_set(struct nbd_image *i, const char *arg, struct error *err
 static int set_partition(struct nbd_tool *t, const char *arg, struct error *err)
 {
     return partition_set(&t->plain, arg, err);
+}
+
+static int set_load_snapshot(struct nbd_tool *t, const char *arg, struct error *err)
+{
+    t->plain.snapshot = image_snapshot_name(t->arena, arg, err);
+    return t->plain.snapshot ? 0 : -1;
 }
 
 static int set_cache(struct nbd_tool *t, const char *arg, struct error *err)
@@ -169,12 +176,19 @@ static int export_offset(void *i, const char *v, struct error *err)
     return value_size("offset", v, 1, &((struct nbd_image *)i)->offset, err);
 }
 static int export_bitmap(void *i, const char *v, struct error *err) { ((struct nbd_image *)i)->bitmap = v; return 0; }
+static int export_depth(void *i, const char *v, struct error *err)
+{
+    return value_bool("allocation-depth", v, &((struct nbd_image *)i)->depth, err);
+}
+static int export_snapshot(void *i, const char *v, struct error *err) { ((struct nbd_image *)i)->snapshot = v; return 0; }
 static int export_partition(void *i, const char *v, struct error *err) { return partition_set(i, v, err); }
 
 static int image_add(struct nbd_tool *t, const struct nbd_image *i, struct error *err)
 {
     if (t->images == NBD_TOOL_IMAGES)
         return error_set(err, "more than %d images", NBD_TOOL_IMAGES);
+    if (i->snapshot && (t->snapshot || i->bitmap))
+        return error_set(err, "-l shows a disk as it was: no -s and no -B with it");
     t->image[t->images++] = *i;
     return 0;
 }
@@ -184,7 +198,7 @@ static int set_export(struct nbd_tool *t, const char *arg, struct error *err)
     static const struct option_key keys[] = {
         { "file", export_filename }, { "name", export_name }, { "format", export_format }, { "offset", export_offset },
         { "description", export_description }, { "read-only", export_readonly }, { "partition", export_partition },
-        { "bitmap", export_bitmap }, { .name = NULL },
+        { "bitmap", export_bitmap }, { "allocation-depth", export_depth }, { "load-snapshot", export_snapshot }, { .name = NULL },
     };
     struct nbd_image i = { 0 };
     struct option_list l;
@@ -211,11 +225,12 @@ static const struct row {
     { 'v', "verbose", NULL, "say why connections end; stay in the foreground", set_verbose },
     { 'x', "export-name", "NAME", "name of the export (default: empty)", set_name },
     { 'D', "description", "TEXT", "what the export is, for people", set_description },
-    { 0, "export", "file=F,name=N,...", "one more image; also format=, read-only=, description=, offset=, partition=, bitmap=",
+    { 0, "export", "file=F,name=N,...", "one more image; also format=, read-only=, description=, offset=, partition=, bitmap=, "
+      "allocation-depth=, load-snapshot=",
       set_export },
     { 'o', "offset", "OFFSET", "where in the image the export begins", set_offset },
     { 'P', "partition", "NUM", "only this partition (GPT, or MBR with logical ones from 5)", set_partition },
-    { 'A', "allocation-depth", NULL, "the context qemu:allocation-depth is not in this version", NULL },
+    { 'A', "allocation-depth", NULL, "show which image of the chain holds what, as qemu:allocation-depth", set_depth },
     { 'B', "bitmap", "NAME", "show this dirty bitmap, as qemu:dirty-bitmap:NAME", set_bitmap },
     { 'L', "list", NULL, "list the exports of another server (with -k, or -b and -p)", set_list },
     { 0, "object", "TYPE,id=ID,...", "tls-creds-x509, tls-creds-psk, tls-creds-anon, secret, authz-simple", set_object },
@@ -231,8 +246,7 @@ static const struct row {
     { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, dmg, luks (default: guessed)", set_format },
     { 'r', "read-only", NULL, "export read-only", set_readonly },
     { 's', "snapshot", NULL, "writes go to a temporary file that is dropped", set_snapshot },
-    { 'l', "load-snapshot", "SNAPSHOT", "internal snapshots cannot be exported in this version; use qemu-img convert -l",
-      NULL },
+    { 'l', "load-snapshot", "SNAPSHOT", "the disk as it was in this internal snapshot (ID or name), read-only", set_load_snapshot },
     { 'n', "nocache", NULL, "the same as --cache=none", set_nocache },
     { 0, "cache", "MODE", "writeback (default), writethrough, none, directsync, unsafe", set_cache },
     { 0, "aio", "MODE", "threads, native, io_uring: all served by the connection's own threads", set_aio },

@@ -17,7 +17,8 @@ enum { NBD_TOOL_IMAGES = 64, NBD_TOOL_OBJECTS = 32 };
 
 struct nbd_image {
     const char *filename, *format, *name, *description, *bitmap;
-    bool readonly;
+    bool readonly, depth;
+    const char *snapshot;           /* the disk as it was in this internal snapshot */
     uint64_t offset;
     unsigned partition;             /* 0: all */
     struct block_option_set *options;   /* --image-opts, instead of filename and format */

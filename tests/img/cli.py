@@ -84,6 +84,8 @@ BAD = [
     ('snapshot -d nosuch disk.qcow2', 'nosuch'),
     ('commit disk.qcow2', 'no backing file'),
     ('rebase disk.qcow2', 'which backing file'),
+    ('rebase -u -b disk.raw disk.qcow2', '-b needs -F'),
+    ('convert -O qcow2 -o backing_file=disk.raw --force big.raw new.qcow2', 'backing_fmt='),
     ('rebase -b missing -F raw disk.qcow2', 'not to be had'),
     ('rebase -b disk.raw -F nosuch disk.qcow2', 'unknown format'),
     ('measure -O qcow2', 'either --size or FILE'),

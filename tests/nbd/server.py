@@ -162,6 +162,41 @@ def tools():
         check(info.get(key) == want.get(key), f'{key}: {info.get(key)}, QEMU {want.get(key)}')
 
 
+def layers():
+    """-A and -l: which image of a chain holds what, and the disk as it was; by QEMU's server, or its convert."""
+    good('qemu-img', 'create', '-q', '-f', 'qcow2', 'd0', '64M')
+    for i in range(3):
+        if i:
+            good('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', f'd{i - 1}', '-F', 'qcow2', f'd{i}')
+        for _ in range(12):
+            what = rng.choice(['write -P 5', 'write -z', 'discard'])
+            good('qemu-io', '-c', f'{what} {rng.randrange(900) << 16} {rng.randrange(1, 9) << 16}', f'd{i}')
+    good('qemu-img', 'resize', '-q', 'd2', '80M')
+    question = 'qemu:allocation-depth'
+    with Server('-t', '-r', '-A', '-f', 'qcow2', 'd2') as s:
+        ours = json.loads(good('nbdinfo', f'--map={question}', '--json', s.uri))
+        listed = json.loads(good('nbdinfo', '--json', s.uri))['exports'][0]['contexts']
+    check(listed == ['base:allocation', question], f'contexts: {listed}')
+    p = subprocess.Popen(['qemu-nbd', '-k', os.path.abspath('q2'), '-r', '-A', '-f', 'qcow2', 'd2'])
+    while not os.path.exists('q2'):
+        time.sleep(.01)
+    theirs = json.loads(good('nbdinfo', f'--map={question}', '--json', f'nbd+unix:///?socket={os.path.abspath("q2")}'))
+    p.wait()
+    check(len(theirs) > 12 and ours == theirs, f'allocation depth: {ours}, QEMU {theirs}')
+    with Server('-t', '-r', '-f', 'qcow2', 'd2') as s:
+        check(question not in good('nbdinfo', '--json', s.uri), 'without -A there is no such context')
+    good('qemu-img', 'snapshot', '-c', 'was', 'd1')
+    good('qemu-io', '-c', 'write -P 9 1M 5M', 'd1')
+    good('qemu-img', 'convert', '-l', 'was', '-O', 'raw', 'd1', 'was.raw')
+    for name in ('was', '1', 'snapshot.name=was', 'snapshot.id=1,snapshot.name=was'):
+        with Server('-t', '-f', 'qcow2', '-l', name, 'd1') as s:
+            good('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', 'was.raw', s.uri)
+            check(json.loads(good('nbdinfo', '--json', s.uri))['exports'][0]['is_read_only'], f'-l {name} is read-only')
+    for args, words in (('-l nosuch d1', 'nosuch'), ('-l was -s d1', 'no -s'), ('-f raw -l was d1', 'raw')):
+        status, _, err = run(OSPITE, 'nbd', *args.split())
+        check(status == 1 and words in err, f'{args}: {status} {err}')
+
+
 def model():
     """Random requests of single bytes, several in flight, against a bytearray."""
     size = 4 << 20
@@ -440,7 +475,7 @@ def main():
         os.chdir(d)
         with open('want1.raw', 'wb') as f:
             f.write(rng.randbytes(1 << 20))
-        for part in manual_page, tools, model, bad_requests, bad_options, lives, tls:
+        for part in manual_page, tools, layers, model, bad_requests, bad_options, lives, tls:
             began, before = time.time(), checks
             part()
             print(f'{part.__name__}: {checks - before} checks, {time.time() - began:.1f} s')

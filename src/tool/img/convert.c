@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "tool/image_options.h"
+
 struct convert_args {
     struct img_common c;
     struct block_create_options create;
@@ -47,18 +49,6 @@ static const struct img_option options[] = {
     IMG_PROGRESS(struct convert_args), IMG_QUIET(struct convert_args), IMG_SHARE(struct convert_args),
     { 0 },
 };
-
-/* "snapshot.id=1,snapshot.name=x", or just the one. */
-static const char *snapshot_name(struct convert_args *a, struct error *err)
-{
-    struct option_list l;
-    if (!a->snapshot || strncmp(a->snapshot, "snapshot.", 9))
-        return a->snapshot;
-    if (option_list_parse(&l, a->c.arena, a->snapshot, NULL, err))
-        return NULL;
-    const char *id = option_list_get(&l, "snapshot.id"), *name = option_list_get(&l, "snapshot.name");
-    return id ? id : name ? name : a->snapshot;
-}
 
 static int numbers_read(struct convert_args *a, struct error *err)
 {
@@ -101,7 +91,7 @@ static int together_check(struct convert_args *a, struct error *err)
 
 static int sources_open(struct convert_args *a, struct error *err)
 {
-    const char *snapshot = snapshot_name(a, err);
+    const char *snapshot = a->snapshot ? image_snapshot_name(a->c.arena, a->snapshot, err) : NULL;
     if (a->snapshot && !snapshot)
         return -1;
     for (unsigned i = 0; i + 1 < a->c.files; i++) {
@@ -167,6 +157,8 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
                                                .force = a->force, .objects = img_objects_of(&a->c) };
     if (img_target_options(&a->c, &a->options, &a->create, &a->set, &size, listed, err) || *listed)
         return *listed ? 0 : -1;
+    if (a->create.backing && !a->create.backing_format)
+        return error_set(err, "backing_file= needs backing_fmt=, its format: guessing it later would let a guest choose");
     if (a->bitmaps && !block_format_has_bitmaps(a->create.format) && !a->no_create)
         return error_set(err, "%s images hold no dirty bitmaps; use -O qcow2, or leave out --bitmaps", a->create.format);
     if (a->bitmaps && is_version_2(block_option_get(&a->set, "compat")))

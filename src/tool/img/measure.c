@@ -2,6 +2,8 @@
 /* 'ospite img measure': how large a file convert or create would make. */
 #include "tool/img/img_private.h"
 
+#include "tool/image_options.h"
+
 struct measure_args {
     struct img_common c;
     const char *target_format, *size, *snapshot;
@@ -56,8 +58,11 @@ static int measure_run(void *args, struct error *err)
         return error_set(err, "-f and -l are about FILE, which --size stands for");
     if (!a->size && img_files_check(&a->c, &img_verb_measure, 1, 1, err))
         return -1;
+    const char *snapshot = a->snapshot ? image_snapshot_name(a->c.arena, a->snapshot, err) : NULL;
+    if (a->snapshot && !snapshot)
+        return -1;
     const struct img_open open = { .filename = a->c.file[0], .format = a->c.format, .image_opts = a->c.image_opts,
-                                   .internal_snapshot = a->snapshot };
+                                   .internal_snapshot = snapshot };
     struct block_node *n = a->size ? NULL : img_open(&a->c, &open, err);
     if (!a->size && !n)
         return -1;

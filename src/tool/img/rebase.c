@@ -136,8 +136,8 @@ static int rebase(struct rebase_args *a, struct job *j, struct error *err)
         return -1;
     if (!a->unsafe && data_take(a, j, err))
         return -1;
-    const char *format = a->backing_format ? a->backing_format : j->new ? block_format_name(j->new) : NULL;
-    return block_backing_change(j->image, none ? NULL : a->backing, none ? NULL : format, err) || img_flush(j->image, err);
+    return block_backing_change(j->image, none ? NULL : a->backing, none ? NULL : a->backing_format, err) ||
+           img_flush(j->image, err);
 }
 
 static int rebase_run(void *args, struct error *err)
@@ -148,6 +148,8 @@ static int rebase_run(void *args, struct error *err)
         return -1;
     if (!a->backing)
         return error_set(err, "which backing file? Give -b BASE, or -b '' for none");
+    if (*a->backing && !a->backing_format)
+        return error_set(err, "-b needs -F, the format of the backing file: guessing it later would let a guest choose");
     if (a->backing_format && !block_format_exists(a->backing_format))
         return error_set(err, "-F: unknown format '%s'", a->backing_format);
     int r = rebase(a, &j, err) ? -1 : 0;
