@@ -54,6 +54,13 @@ static int parallels_find(struct sparse *s, uint64_t block, uint64_t *offset)
     return *offset < sizeof(struct parallels_header) + p->entries * sizeof(entry) || size < 0 || *offset >= (uint64_t)size ? -EIO : 0;
 }
 
+/* Behind the table's end there is nothing. */
+static uint64_t parallels_run(struct sparse *s, uint64_t block)
+{
+    const struct parallels *p = container_of(s, struct parallels, s);
+    return block < p->entries ? 1 : (s->size - 1) / s->block_bytes - block + 1;
+}
+
 static const char *header_wrong(const struct parallels_header *h, uint64_t file_size)
 {
     uint64_t block = le32_get(h->block_sectors), sectors = le64_get(h->sectors), table = (uint64_t)le32_get(h->entries) * sizeof(le32);
@@ -70,7 +77,7 @@ static const char *header_wrong(const struct parallels_header *h, uint64_t file_
 
 static int parallels_open(struct block_node *n, struct error *err)
 {
-    static const struct sparse_ops ops = { .find = parallels_find };
+    static const struct sparse_ops ops = { .find = parallels_find, .run = parallels_run };
     struct parallels_header h;
     int64_t size = n->file->ops->size(n->file);
     int r = size < 0 ? (int)size : block_protocol_pread(n->file, 0, &h, sizeof(h));

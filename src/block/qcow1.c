@@ -67,6 +67,19 @@ static int qcow1_find(struct sparse *s, uint64_t block, uint64_t *word)
     return *word >= SPARSE_ZERO || (!(*word & COMPRESSED) && *word >= (uint64_t)size) ? -EIO : 0;
 }
 
+static uint64_t qcow1_run(struct sparse *s, uint64_t block)
+{
+    struct qcow1 *q = container_of(s, struct qcow1, s);
+    uint64_t i = block & (BIT(q->l2_bits) - 1), left = BIT(q->l2_bits) - i;
+    be64 entry;
+    int r;
+    void *at = sparse_table_at(&q->l1, (block >> q->l2_bits) * sizeof(entry), &r);
+    if (!at)
+        return 1;
+    memcpy(&entry, at, sizeof(entry));
+    return be64_get(entry) ? sparse_entries_alike(s->file, be64_get(entry) + i * sizeof(entry), left) : left;
+}
+
 static int inflate_all(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes)
 {
     z_stream z = { .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)in_bytes, .next_out = out, .avail_out = (uInt)out_bytes };
@@ -132,7 +145,7 @@ static void qcow1_close(struct block_node *n)
 
 static int qcow1_open(struct block_node *n, struct error *err)
 {
-    static const struct sparse_ops ops = { .find = qcow1_find, .unpack = qcow1_unpack };
+    static const struct sparse_ops ops = { .find = qcow1_find, .run = qcow1_run, .unpack = qcow1_unpack };
     struct qcow1_header h;
     int64_t size = n->file->ops->size(n->file);
     int r = size < 0 ? (int)size : block_protocol_pread(n->file, 0, &h, sizeof(h));

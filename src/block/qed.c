@@ -60,6 +60,20 @@ static int qed_find(struct sparse *s, uint64_t block, uint64_t *offset)
     return 0;
 }
 
+static uint64_t qed_run(struct sparse *s, uint64_t block)
+{
+    struct qed *q = container_of(s, struct qed, s);
+    uint64_t i = block % q->entries;
+    le64 entry;
+    int r;
+    void *at = sparse_table_at(&q->l1, block / q->entries * sizeof(entry), &r);
+    if (!at)
+        return 1;
+    memcpy(&entry, at, sizeof(entry));
+    return le64_get(entry) <= OFFSET_ZERO ? q->entries - i :
+           sparse_entries_alike(s->file, le64_get(entry) + i * sizeof(entry), q->entries - i);
+}
+
 static const char *header_wrong(const struct qed_header *h, uint64_t file_size)
 {
     uint32_t cluster = le32_get(h->cluster_size), table = le32_get(h->table_size);
@@ -104,7 +118,7 @@ static void qed_close(struct block_node *n)
 
 static int qed_open(struct block_node *n, struct error *err)
 {
-    static const struct sparse_ops ops = { .find = qed_find };
+    static const struct sparse_ops ops = { .find = qed_find, .run = qed_run };
     struct qed_header h;
     int64_t size = n->file->ops->size(n->file);
     int r = size < 0 ? (int)size : block_protocol_pread(n->file, 0, &h, sizeof(h));

@@ -38,6 +38,19 @@ static int find(struct sparse *s, uint64_t block, uint64_t *offset)
     return r;
 }
 
+/* The same, with how much from `at` on, at most length bytes, is known to be alike in one step. */
+static int find_run(struct sparse *s, uint64_t at, uint64_t length, uint64_t *offset, uint64_t *take)
+{
+    uint64_t block = at / s->block_bytes, blocks = 1;
+    pthread_mutex_lock(&s->lock);
+    int r = s->ops->find(s, block, offset);
+    if (!r && *offset >= SPARSE_ZERO && s->ops->run)
+        blocks = s->ops->run(s, block);
+    pthread_mutex_unlock(&s->lock);
+    *take = MIN(length, blocks * s->block_bytes - at % s->block_bytes);
+    return r;
+}
+
 /* What a block that has no place reads as. */
 static int hole_read(struct sparse *s, uint64_t at, const struct iovec *iov, int iovcnt)
 {
@@ -221,13 +234,14 @@ int sparse_write_zeroes(struct sparse *s, uint64_t offset, uint64_t length, bool
 {
     int r = 0;
     while (!r && length) {
-        uint64_t block = offset / s->block_bytes, skip = offset % s->block_bytes, place;
-        uint64_t take = MIN(length, s->block_bytes - skip);
-        r = find(s, block, &place);
-        if (!r && place < SPARSE_ZERO && !s->ops->pack)
+        uint64_t skip = offset % s->block_bytes, place, take;
+        r = find_run(s, offset, length, &place, &take);
+        if (!r && place < SPARSE_ZERO && !s->ops->pack) {
             r = block_protocol_write_zeroes(s->file, place + skip, take, may_unmap);
-        else if (!r && place != SPARSE_ZERO && (place != SPARSE_HOLE || s->backing))
+        } else if (!r && place != SPARSE_ZERO && (place != SPARSE_HOLE || s->backing)) {
+            take = MIN(take, s->block_bytes - skip);
             r = zeroes_write(s, offset, take);
+        }
         offset += take;
         length -= take;
     }
@@ -239,9 +253,8 @@ int sparse_discard(struct sparse *s, uint64_t offset, uint64_t length)
 {
     int r = 0;
     while (!r && length) {
-        uint64_t block = offset / s->block_bytes, skip = offset % s->block_bytes, place;
-        uint64_t take = MIN(length, s->block_bytes - skip);
-        r = find(s, block, &place);
+        uint64_t skip = offset % s->block_bytes, place, take;
+        r = find_run(s, offset, length, &place, &take);
         if (!r && place < SPARSE_ZERO && !s->ops->pack)
             r = s->file->ops->discard(s->file, place + skip, take);
         offset += take;
@@ -267,18 +280,17 @@ int sparse_flush(struct sparse *s)
 /* Neighbours of the same kind, one after the other in the file, count as one. */
 int sparse_map(struct sparse *s, uint64_t offset, uint64_t length, struct block_map *map)
 {
-    uint64_t place, done = 0;
-    int r = find(s, offset / s->block_bytes, &place);
+    uint64_t place, done = 0, take;
+    int r = find_run(s, offset, length, &place, &take);
     if (r)
         return r;
     uint64_t skip = offset % s->block_bytes, first = place;
     bool stored = place < SPARSE_ZERO, packed = s->ops->unpack;
     while (done < length) {
-        uint64_t at = offset + done;
-        if (done && ((r = find(s, at / s->block_bytes, &place)) || (stored && (packed || place != first + skip + done)) ||
+        if (done && ((r = find_run(s, offset + done, length - done, &place, &take)) || (stored && (packed || place != first + skip + done)) ||
                      (!stored && place != first)))
             break;
-        done += MIN(length - done, s->block_bytes - at % s->block_bytes);
+        done += take;
     }
     map->length_bytes = done;
     map->present = first != SPARSE_HOLE || s->has_no_backing;
@@ -305,6 +317,17 @@ int sparse_extent(struct sparse *s, uint64_t offset, uint64_t length, struct blo
         extent->zero = true;
     }
     return r;
+}
+
+uint64_t sparse_entries_alike(struct block_protocol *file, uint64_t offset, uint64_t count)
+{
+    uint64_t entry[512], alike = 1;
+    count = MIN(count, (uint64_t)ARRAY_SIZE(entry));
+    if (block_protocol_pread(file, offset, entry, count * sizeof(*entry)))
+        return 1;                   /* find will say so */
+    while (alike < count && entry[alike] == entry[0])
+        alike++;
+    return alike;
 }
 
 int sparse_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)

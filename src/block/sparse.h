@@ -16,6 +16,9 @@ struct sparse;
 struct sparse_ops {
     /* Where the block's data lie in the file, checked; or SPARSE_HOLE, SPARSE_ZERO. */
     int (*find)(struct sparse *s, uint64_t block, uint64_t *offset);
+    /* Optional: how many blocks from this one on, which has no place, are like it. A file of a few bytes may stand for a disk of
+     * exabytes: what has no table goes by in one step. */
+    uint64_t (*run)(struct sparse *s, uint64_t block);
     /* A place for a block, not yet in the table, and not taken when the next call comes before commit. */
     int (*allocate)(struct sparse *s, uint64_t block, uint64_t *offset);
     /* The data are written: enters the place into the table. */
@@ -51,6 +54,9 @@ int sparse_discard(struct sparse *s, uint64_t offset, uint64_t length);
 int sparse_flush(struct sparse *s);
 int sparse_map(struct sparse *s, uint64_t offset, uint64_t length, struct block_map *map);
 int sparse_extent(struct sparse *s, uint64_t offset, uint64_t length, struct block_extent *extent);
+
+/* For ops->run: how many of count 64-bit entries in the file, from offset on, are like the first. Looks at some of them only. */
+uint64_t sparse_entries_alike(struct block_protocol *file, uint64_t offset, uint64_t count);
 
 /* For formats that are nothing but one of these: n->state begins with a struct sparse. */
 int sparse_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);

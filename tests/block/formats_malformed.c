@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Bad images of other programs' formats: a table of single changed fields, each with words that the refusal must hold, and
- * entries that are only found bad when they are used. Checksums are put right where a format has them.
+ * entries that are only found bad when they are used; small files that stand for giant disks. Checksums are put right where a format
+ * has them.
  */
 #include "common.h"
 
@@ -195,9 +196,54 @@ static void descriptor_test(const char *extent, const char *message)
     block_close(n);
 }
 
+/* Files of a few bytes that stand for disks whose blocks nobody can go through one by one. */
+static const struct giant {
+    const char *format;
+    size_t file_bytes;
+    struct { size_t offset; unsigned width; bool big_endian; uint64_t value; } field[11];
+} giants[] = {
+    { "parallels", 512, { { 0, 8, true, 0x576974686f754672 }, { 8, 8, true, 0x6553706163457874 },
+                          { 16, 4, false, 2 }, { 28, 4, false, 1 }, { 36, 8, false, 1ull << 52 } } },
+    { "qed", (1 << 20) + 512, { { 0, 4, true, 0x51454400 }, { 4, 4, false, 1 << 20 }, { 8, 4, false, 16 }, { 12, 4, false, 1 },
+                                { 40, 8, false, 1 << 20 }, { 48, 8, false, 1ull << 61 } } },
+    { "qcow", 512, { { 0, 4, true, 0x514649fb }, { 4, 4, true, 1 }, { 24, 8, true, 1ull << 50 }, { 32, 1, true, 16 }, { 33, 1, true, 13 },
+                     { 40, 8, true, 48 } } },
+    { "vmdk", 9 << 20, { { 0, 4, true, 0x4b444d56 }, { 4, 4, false, 1 }, { 12, 8, false, 1 << 30 }, { 20, 8, false, 1 }, { 28, 8, false, 1 },
+                         { 36, 8, false, 20 }, { 44, 4, false, 512 }, { 56, 8, false, 128 }, { 64, 8, false, 20480 } } },
+};
+
+static void giant_test(const struct giant *g)
+{
+    static const char descriptor[] = "# Disk DescriptorFile\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n";
+    uint8_t *image = calloc(1, g->file_bytes);
+    struct error err = { { 0 } };
+    struct block_map m = { 0 };
+    struct block_extent e = { 0 };
+    struct block_check c = { 0 };
+    for (size_t i = 0; i < ARRAY_SIZE(g->field); i++)
+        for (unsigned k = 0; k < g->field[i].width; k++)
+            image[g->field[i].offset + k] =
+                (uint8_t)(g->field[i].value >> 8 * (g->field[i].big_endian ? g->field[i].width - 1 - k : k));
+    if (!strcmp(g->format, "vmdk"))
+        memcpy(image + 512, descriptor, sizeof(descriptor));
+    const struct block_open_options o = { .filename = "memory", .format = g->format, .readonly = true };
+    struct block_node *n = block_node_open_over(block_fault_open(image, g->file_bytes, g->file_bytes), &o, NULL, &err);
+    if (check(n != NULL, "giant %s: %s", g->format, err.text)) {
+        uint64_t size = block_size_bytes(n);
+        check(size >= 1ull << 39, "giant %s: %llu bytes", g->format, (unsigned long long)size);
+        check(!block_map_get(n, 0, size, 0, &m) && m.zero && m.length_bytes == size, "giant %s: its map", g->format);
+        check(!block_extent_get(n, 512, size - 512, &e) && e.zero && e.length_bytes == size - 512, "giant %s: its extent", g->format);
+        check(!block_format_has_check(g->format) || (!block_check(n, &c, &err) && !c.corruptions), "giant %s: its check", g->format);
+    }
+    block_close(n);
+    free(image);
+}
+
 int main(void)
 {
     test_directory_enter();
+    for (size_t i = 0; i < ARRAY_SIZE(giants); i++)
+        giant_test(&giants[i]);
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
         field_test(&fields[i]);
     run("truncate -s 1M e");

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { TABLES_KEPT = 8192, GRAIN_MIN = 1, GRAIN_MAX = 1 << 15, DIRECTORY_MAX_BYTES = 32 << 20, ZERO_GRAIN = 1 };
+enum { TABLES_KEPT = 2048, GRAIN_MIN = 1, GRAIN_MAX = 1 << 15, DIRECTORY_MAX_BYTES = 32 << 20, ZERO_GRAIN = 1 };
 #define NUMBER_MAX 0xffffffffull            /* sector numbers are 32 bits wide */
+
+static int extent_sync(struct sparse *s);
 
 static struct vmdk_extent *extent_of(struct sparse *s)
 {
@@ -31,6 +33,27 @@ static void tables_drop(struct vmdk_extent *e)
         }
 }
 
+/* Room for another table. Where all that are kept have changed, they are written: memory does not grow with what is not flushed. */
+static int tables_limit(struct vmdk_extent *e)
+{
+    if (e->tables_loaded < TABLES_KEPT)
+        return 0;
+    tables_drop(e);
+    if (e->tables_loaded < TABLES_KEPT)
+        return 0;
+    int r = block_protocol_flush(e->file);
+    if (!r)
+        r = extent_sync(&e->s);
+    if (!r)
+        tables_drop(e);
+    return r;
+}
+
+static bool is_uniform(const struct vmdk_extent *e, const struct vmdk_table *t)
+{
+    return !memcmp(t->entry, t->entry + 1, (e->gtes - 1) * sizeof(le32));
+}
+
 /* NULL with *r 0: there is no such table. With make, there will be. */
 static struct vmdk_table *table_get(struct vmdk_extent *e, uint32_t i, bool make, int *r)
 {
@@ -40,8 +63,9 @@ static struct vmdk_table *table_get(struct vmdk_extent *e, uint32_t i, bool make
     uint64_t at = (uint64_t)le32_get(e->directory[i]) * VMDK_SECTOR;
     if (!at && !make)
         return NULL;
-    if (e->tables_loaded >= TABLES_KEPT)
-        tables_drop(e);
+    *r = tables_limit(e);
+    if (*r)
+        return NULL;
     struct vmdk_table *t = calloc(1, sizeof(*t));
     if (!t) {
         *r = -ENOMEM;
@@ -56,6 +80,7 @@ static struct vmdk_table *table_get(struct vmdk_extent *e, uint32_t i, bool make
         free(t);
         return NULL;
     }
+    t->uniform = is_uniform(e, t);
     e->table[i] = t;
     e->tables_loaded++;
     return t;
@@ -81,6 +106,13 @@ static int extent_find(struct sparse *s, uint64_t block, uint64_t *offset)
                                          !e->compressed) || *offset >= e->next)
         return -EIO;
     return 0;
+}
+
+static uint64_t extent_run(struct sparse *s, uint64_t block)
+{
+    const struct vmdk_extent *e = extent_of(s);
+    const struct vmdk_table *t = e->table[block / e->gtes];
+    return t && !t->uniform ? 1 : e->gtes - block % e->gtes;
 }
 
 /* Room at the end. */
@@ -129,6 +161,7 @@ static int entry_set(struct vmdk_extent *e, uint64_t block, uint64_t offset)
         return r;
     t->entry[block % e->gtes] = le32_make((uint32_t)(offset / VMDK_SECTOR));
     t->changed = true;
+    t->uniform = false;
     return 0;
 }
 
@@ -288,9 +321,9 @@ static le32 *directory_read(struct vmdk_extent *e, uint64_t offset, struct error
 
 int vmdk_extent_open(struct vmdk_extent *e, bool readonly, struct error *err)
 {
-    static const struct sparse_ops ops = { .find = extent_find, .allocate = extent_allocate, .commit = extent_commit,
+    static const struct sparse_ops ops = { .find = extent_find, .run = extent_run, .allocate = extent_allocate, .commit = extent_commit,
                                            .sync = extent_sync };
-    static const struct sparse_ops packed_ops = { .find = extent_find, .sync = extent_sync, .unpack = extent_unpack,
+    static const struct sparse_ops packed_ops = { .find = extent_find, .run = extent_run, .sync = extent_sync, .unpack = extent_unpack,
                                                   .pack = extent_pack };
     struct vmdk_header h;
     int64_t size = e->file->ops->size(e->file);

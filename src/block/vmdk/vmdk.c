@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { SAID_MAX = 1000 };
+
 static bool text_probe(const uint8_t *head, size_t length)
 {
     static const char magic[] = "# Disk DescriptorFile";
@@ -381,23 +383,33 @@ static int vmdk_info(struct block_node *n, struct block_info *info, struct error
     return 0;
 }
 
+/* One finding for each table that cannot be had, or whose entries are all the same. */
+static int extent_check(struct vmdk_extent *e, struct block_check *c)
+{
+    uint64_t blocks = (e->length + e->s.block_bytes - 1) / e->s.block_bytes, at;
+    for (uint64_t b = 0, run; b < blocks; b += run) {
+        pthread_mutex_lock(&e->s.lock);
+        int r = e->s.ops->find(&e->s, b, &at);
+        run = r || at >= SPARSE_ZERO ? e->s.ops->run(&e->s, b) : 1;
+        pthread_mutex_unlock(&e->s.lock);
+        if (r && r != -EIO)
+            return r;
+        c->corruptions += r != 0;
+        if (r && c->say && c->corruptions <= SAID_MAX)
+            c->say(c, c->corruptions < SAID_MAX ? "ERROR: a grain or its table lies outside the file or over metadata" :
+                   "ERROR: and more of these");
+    }
+    return 0;
+}
+
 /* Every grain lies where grains may lie. */
 static int vmdk_check(struct block_node *n, struct block_check *c, struct error *err)
 {
     struct vmdk *v = n->state;
     for (unsigned i = 0; i < v->extents; i++) {
-        struct vmdk_extent *e = &v->extent[i];
-        uint64_t blocks = e->kind == VMDK_SPARSE ? (e->length + e->s.block_bytes - 1) / e->s.block_bytes : 0, at;
-        for (uint64_t b = 0; b < blocks; b++) {
-            pthread_mutex_lock(&e->s.lock);
-            int r = e->s.ops->find(&e->s, b, &at);
-            pthread_mutex_unlock(&e->s.lock);
-            c->corruptions += r == -EIO;
-            if (r && r != -EIO)
-                return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
-            if (r && c->say)
-                c->say(c, "ERROR: a grain or its table lies outside the file or over metadata");
-        }
+        int r = v->extent[i].kind == VMDK_SPARSE ? extent_check(&v->extent[i], c) : 0;
+        if (r)
+            return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
     }
     return 0;
 }

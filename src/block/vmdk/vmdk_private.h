@@ -49,7 +49,7 @@ struct vmdk_descriptor {
 };
 
 struct vmdk_table {                         /* a grain table in memory */
-    bool changed;
+    bool changed, uniform;                  /* uniform: all entries are the same */
     le32 entry[VMDK_GTES];
 };
 
