@@ -17,7 +17,7 @@
 static const struct { const char *title; const struct clause *list; } parts[] = {
     { "Status, features, reset, queue reset", clauses_core }, { "Rings", clauses_rings }, { "PCI", clauses_pci }, { "Network card", clauses_net },
     { "Disk", clauses_blk }, { "Console and ports", clauses_console }, { "Entropy source", clauses_rng }, { "Balloon", clauses_balloon },
-    { "SCSI adapter", clauses_scsi }, { "Shared folder (9P)", clauses_9p },
+    { "SCSI adapter", clauses_scsi }, { "Shared folder (9P)", clauses_9p }, { "Graphic card", clauses_gpu }, { "Input devices", clauses_input }, { "Sockets", clauses_vsock },
 };
 static const char *running;
 static unsigned failures, failures_here, checks;

@@ -15,14 +15,16 @@ struct clause {
     const char *reason;
 };
 extern const struct clause clauses_core[], clauses_rings[], clauses_pci[], clauses_net[], clauses_blk[], clauses_console[], clauses_rng[], clauses_balloon[],
-    clauses_scsi[], clauses_9p[];                        /* each ends with a row without number */
+    clauses_scsi[], clauses_9p[], clauses_gpu[], clauses_input[], clauses_vsock[];                        /* each ends with a row without number */
 
 void clause_check(bool ok, const char *file, int line, const char *what);
 #define check(ok) clause_check(ok, __FILE__, __LINE__, #ok)
 
 /* ---- a guest with one device ---- */
 
-enum kind { BLK, NET, SCSI, CONSOLE, RNG, BALLOON, SHARE, KINDS };
+/* KINDS are those that all general clauses are tried on; the others came with virtio 1.0, and have no legacy interface. INPUT is a tablet. */
+enum kind { BLK, NET, SCSI, CONSOLE, RNG, BALLOON, SHARE, KINDS, GPU = KINDS, INPUT, VSOCK };
+enum { VSOCK_CID = 7 };
 enum { PACKED = 1, MSIX = 2, READONLY = 4, MODERN_ONLY = 8, NO_EVENT_INDEX = 16 };
 enum { RAM_BYTES = 4 << 20, RING_AT = 0x10000, RING_STRIDE = 0x40000, DATA = 0x280000, QUEUES = 8, SIZE = 16, VECTORS = 4, DISK_SECTORS = 512 };
 enum { PORTS_AT = 0xc000, MSIX_AT = 0x10000000, MODERN_AT = 0x20000000, ISR_AT = 0x1000, CONFIG_AT = 0x2000, NOTIFY_AT = 0x3000, DEVFN = 8 };
@@ -53,6 +55,8 @@ struct guest {
     uint8_t heard[256];                                  /* what the console said */
     unsigned heard_bytes;
     char folder[32];
+    struct display *display;
+    struct input *input;
 };
 extern struct guest guest;
 

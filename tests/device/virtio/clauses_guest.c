@@ -20,8 +20,13 @@
 #include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
+#include "device/virtio/virtio_gpu.h"
+#include "device/virtio/virtio_input.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/virtio/virtio_scsi.h"
+#include "device/virtio/virtio_vsock.h"
+#include "display/display.h"
+#include "display/input.h"
 #include "net/backend_private.h"
 
 struct guest guest;
@@ -90,6 +95,21 @@ static void heard(void *opaque, const uint8_t *data, size_t size)
 
 static void on_stop(void *opaque, bool is_read, int error) { }
 
+static void folder_make(struct error *err)
+{
+    strcpy(guest.folder, "/tmp/virtio-clauses-XXXXXX");
+    made(mkdtemp(guest.folder), err);
+}
+
+static struct virtio *vsock_make(struct virtio_options o, struct error *err)
+{
+    char path[40];
+
+    folder_make(err);
+    snprintf(path, sizeof(path), "%s/s", guest.folder);
+    return virtio_vsock_new(&(struct virtio_vsock_config){ .memory = guest.memory, .path = path, .guest_cid = VSOCK_CID, .options = o }, err);
+}
+
 static struct virtio *device_make(enum kind kind, struct virtio_options o, struct error *err)
 {
     switch (kind) {
@@ -120,9 +140,15 @@ static struct virtio *device_make(enum kind kind, struct virtio_options o, struc
     case BALLOON:
         return virtio_balloon_new(&(struct virtio_balloon_config){ .memory = guest.memory, .ram_hva = guest.ram, .ram_bytes = RAM_BYTES, .deflate_on_oom = true,
                                   .free_page_reporting = true, .options = o }, err);
+    case GPU:
+        guest.display = display_new();
+        return virtio_gpu_new(&(struct virtio_gpu_config){ .memory = guest.memory, .display = guest.display, .options = o }, err);
+    case INPUT:
+        guest.input = input_new();
+        return virtio_input_new(&(struct virtio_input_config){ .memory = guest.memory, .kind = VIRTIO_INPUT_TABLET, .input = guest.input, .options = o }, err);
+    case VSOCK: return vsock_make(o, err);
     default:
-        strcpy(guest.folder, "/tmp/virtio-clauses-XXXXXX");
-        made(mkdtemp(guest.folder), err);
+        folder_make(err);
         return virtio_9p_new(&(struct virtio_9p_config){ .memory = guest.memory, .tag = "tag", .share = { .path = guest.folder, .security = P9_NONE }, .options = o }, err);
     }
 }
@@ -168,10 +194,14 @@ void guest_unplug(void)
     if (guest.node) block_close(guest.node);
     if (guest.wire) net_free(&guest.wire->base);
     if (guest.line) chardev_close(guest.line);
+    if (guest.display) display_free(guest.display);
+    if (guest.input) input_free(guest.input);
     if (*guest.folder) rmdir(guest.folder);
     guest.node = NULL;
     guest.wire = NULL;
     guest.line = NULL;
+    guest.display = NULL;
+    guest.input = NULL;
     *guest.folder = 0;
 }
 
