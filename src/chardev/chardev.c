@@ -89,6 +89,7 @@ static const struct kind {
     { "pty", false, pty_open },
     { "null", false, null_open },
     { "vc", false, null_open },
+    { "qemu-vdagent", false, vdagent_open },
     { "file", true, file_open },
     { "unix", true, unix_open },
     { "tcp", true, tcp_open },
@@ -222,6 +223,11 @@ void chardev_accept_input(struct chardev *c)
     if (!c) return;
     c->ops->accept_input(c);
     if (c->tap.room) c->tap.room(c->tap.opaque);
+}
+
+void chardev_guest_opened(struct chardev *c, bool open)
+{
+    if (c && c->ops->guest_opened) c->ops->guest_opened(c, open);
 }
 
 void chardev_tap(struct chardev *c, const struct chardev_tap *tap)

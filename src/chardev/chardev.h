@@ -36,6 +36,8 @@ struct chardev_tap {
 void chardev_tap(struct chardev *c, const struct chardev_tap *tap);
 /* Bytes for the frontend, as if they came from the backend; how many it took. */
 size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size);
+/* A program in the guest opened the frontend's device, or has closed it. */
+void chardev_guest_opened(struct chardev *c, bool open);
 /* The frontend can take more now. */
 void chardev_accept_input(struct chardev *c);
 /* From now on descriptors that come over a Unix socket are kept until others come; otherwise they are closed. */

@@ -9,6 +9,7 @@ struct chardev_ops {
     size_t (*write)(struct chardev *c, const uint8_t *data, size_t size);
     void (*accept_input)(struct chardev *c);   /* also called when a frontend is attached */
     void (*close)(struct chardev *c);          /* frees */
+    void (*guest_opened)(struct chardev *c, bool open);    /* NULL: it is all the same to it */
 };
 
 struct chardev {
@@ -51,6 +52,7 @@ struct chardev *tcp_open(const char *address, const char *options, struct error 
 struct chardev *fd_open(const char *number, const char *options, struct error *err);
 /* false: c is no listening socket, or somebody is there. */
 bool socket_client_add(struct chardev *c, int fd);
+struct chardev *vdagent_open(const char *path, const char *options, struct error *err);
 struct chardev *mux_open(struct chardev *backend);
 
 void chardev_quit(void);

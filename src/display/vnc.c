@@ -214,6 +214,8 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     s->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor, .input_changed = on_input_changed,
                                          .opaque = s, .paused = true };
     display_viewer_add(d, &s->viewer);
+    s->clipboard = (struct clipboard_user){ .changed = vnc_clipboard_changed, .opaque = s };
+    if (config->clipboard) clipboard_user_add(config->clipboard, &s->clipboard);
     if (asprintf(&s->name, config->name ? "ospite (%s)" : "ospite", config->name) < 0) s->name = NULL;
     s->timer = timer_new(TIMER_HOST, handshakes_check, s);
     if (!s->name || !s->timer) error_set(err, "no memory");
@@ -232,6 +234,7 @@ void vnc_server_free(struct vnc_server *s)
     for (struct vnc_client *c = s->clients; c; c = c->next) c->gone = true;
     vnc_clients_sweep(s);
     display_viewer_remove(s->display, &s->viewer);
+    if (s->config.clipboard) clipboard_user_remove(s->config.clipboard, &s->clipboard);
     for (unsigned i = 0; i < 2; i++) {
         int fd = i ? s->web_fd : s->fd;
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct clipboard;
 struct display;
 struct error;
 struct layout;
@@ -42,6 +43,7 @@ struct vnc_config {
     enum vnc_share share;
     bool is_internal;                  /* listens nowhere: clients come by vnc_server_adopt */
     const char *name;                  /* of the guest, or NULL */
+    struct clipboard *clipboard;       /* shared with the guest, or NULL. Stays the caller's */
     const struct layout *layout;       /* of viewers that send characters, and of the guest; NULL: American. Stays the caller's */
 };
 

@@ -18,9 +18,9 @@
 #include "display/vnc_private.h"
 #include "display/websocket.h"
 
-enum { READ_BYTES = 16 << 10, ENCODINGS_MAX = 1024, CUT_TEXT_MAX = 1 << 20 };
+enum { READ_BYTES = 16 << 10, ENCODINGS_MAX = 1024 };
 enum { PSEUDO_DESKTOP_SIZE = -223, PSEUDO_CURSOR = -239, PSEUDO_COMPRESS_0 = -256, PSEUDO_COMPRESS_9 = -247, PSEUDO_POINTER_TYPE = -257,
-       PSEUDO_EXT_KEY = -258, PSEUDO_EXT_SIZE = -308 };
+       PSEUDO_EXT_KEY = -258, PSEUDO_EXT_SIZE = -308, PSEUDO_CLIPBOARD = (int)0xc0a1e5ce };
 
 static unsigned u16(const uint8_t *p) { return (unsigned)p[0] << 8 | p[1]; }
 static uint32_t u32(const uint8_t *p) { return (uint32_t)u16(p) << 16 | u16(p + 2); }
@@ -49,6 +49,7 @@ static void encoding_note(struct vnc_client *c, int32_t e, bool *chosen)
     case PSEUDO_CURSOR: c->can_cursor = c->cursor_due = true; break;
     case PSEUDO_POINTER_TYPE: c->can_pointer_type = true; break;
     case PSEUDO_EXT_KEY: c->can_ext_key = true; break;
+    case PSEUDO_CLIPBOARD: vnc_clipboard_known(c); break;
     default:
         if (e >= PSEUDO_COMPRESS_0 && e <= PSEUDO_COMPRESS_9) c->compress = e - PSEUDO_COMPRESS_0;
     }
@@ -77,13 +78,30 @@ static void update_request(struct vnc_client *c, const uint8_t *data)
 static void key_event(struct vnc_client *c, const uint8_t *data) { vnc_key(c, data[1], u32(data + 4)); }
 static void pointer_event(struct vnc_client *c, const uint8_t *data) { vnc_pointer(c, data[1], u16(data + 2), u16(data + 4)); }
 
+static size_t step_message(struct vnc_client *c, const uint8_t *data, size_t size);
+
+static size_t step_text(struct vnc_client *c, const uint8_t *data, size_t size)
+{
+    size = c->need;
+    vnc_clipboard_take(c, c->text_is_extended, data, size);
+    c->step = step_message;
+    c->need = 1;
+    return size;
+}
+
+/* Negative lengths are the extension's messages. */
 static void cut_text(struct vnc_client *c, const uint8_t *data)
 {
-    int32_t n = (int32_t)u32(data + 4);
-    uint32_t size = n < 0 ? -(uint32_t)n : (uint32_t)n;            /* negative: the extended clipboard's messages */
+    size_t size;
+    int wants = vnc_clipboard_wants(c, u32(data + 4), &size);
 
-    if (size > CUT_TEXT_MAX) c->gone = true;
-    c->skip = size;
+    if (wants < 0) c->gone = true;
+    else if (!wants) c->skip = size;
+    else {
+        c->text_is_extended = u32(data + 4) >> 31;
+        c->step = step_text;
+        c->need = size;
+    }
 }
 
 /* No lists of screens longer than one: we have one. */

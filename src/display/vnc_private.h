@@ -13,6 +13,7 @@
 #include <zlib.h>
 
 #include "display/bytes.h"
+#include "display/clipboard.h"
 #include "display/display.h"
 #include "display/scancode.h"
 #include "display/vnc.h"
@@ -65,6 +66,7 @@ struct vnc_client {
     bool told_ext_key, told_cursor, resize_due, map_due, cursor_due;
     enum { POINTER_UNTOLD, POINTER_MOVES, POINTER_POSITIONS } told_pointer;   /* which of them it sends now */
     uint16_t size_status;              /* reason << 8 | status, of the next ExtendedDesktopSize */
+    bool has_clipboard, text_is_extended;      /* it knows the extension; the text that comes is of it */
     bool wants;                        /* asked for an update */
     unsigned told_width, told_height;  /* the size that the client was told */
     unsigned width, height;            /* of what it is shown: one that cannot be told another size sees a part */
@@ -85,6 +87,7 @@ struct vnc_client {
 struct vnc_server {
     struct display *display;
     struct display_viewer viewer;
+    struct clipboard_user clipboard;
     struct vnc_config config;
     char *name, *unix_path;
     char where[128], web_where[128];
@@ -160,6 +163,13 @@ void vnc_pixels_put(const struct pixel_format *f, uint8_t *to, const uint32_t *f
 /* Up to max colours of some pixels in the order of their appearance, and each pixel's number; 0: there are more. */
 enum { PALETTE_MAX = 256 };
 unsigned vnc_palette_make(const uint32_t *pixel, unsigned count, unsigned max, uint32_t *color, uint8_t *number);
+
+/* vnc_clipboard.c. The client knows the extension; opaque is the server. */
+void vnc_clipboard_known(struct vnc_client *c);
+void vnc_clipboard_changed(void *opaque, const void *by);
+/* Of a ClientCutText of this length: 1, its *size bytes are wanted; 0, they are not; -1, it makes no sense. */
+int vnc_clipboard_wants(const struct vnc_client *c, uint32_t length, size_t *size);
+void vnc_clipboard_take(struct vnc_client *c, bool is_extended, const uint8_t *data, size_t size);
 
 /* vnc_input.c */
 void vnc_key(struct vnc_client *c, bool down, uint32_t keysym);

@@ -31,6 +31,7 @@ struct pci_bus;
 struct usb_bus;
 struct usb_device;
 struct layout;
+struct pc_clipboard;
 struct pc_curses;
 struct pc_web;
 struct sdl_window;
@@ -154,6 +155,7 @@ struct machine {
     struct sdl_window *window;
     struct pc_web *web;
     struct pc_curses *curses;
+    struct pc_clipboard *clipboard;    /* NULL: there is none */
     uint64_t accesses;                 /* of vCPUs to ports and device memory so far */
     struct apic_bus *apic_bus;
     struct pci_bus *pci;

@@ -253,6 +253,7 @@ void pc_destroy(struct machine *m)
         if (m->serial[i]) chardev_close(m->serial[i]);
     if (m->debugcon) chardev_close(m->debugcon);
     pc_chardevs_close(m);
+    pc_clipboard_destroy(m);
     pc_hotplug_memory_free(m);
     boot_free(m->boot);
     acpi_free(&m->acpi);

@@ -30,7 +30,15 @@ struct chardev *pc_chardev_open(struct machine *m, const char *what, const char 
         error_set(err, "more than %d character devices for ports", CONFIG_VIRTIO_PORTS);
         return NULL;
     }
+    if (m->runs && !strncmp(spec, "qemu-vdagent", 12)) {
+        error_set(err, "%s: qemu-vdagent must be at a port from the start", what);
+        return NULL;
+    }
     c = chardev_open(spec, &why);
+    if (c && pc_clipboard_connect(m, c, &why) < 0) {
+        chardev_close(c);
+        c = NULL;
+    }
     if (!c) {
         error_set(err, "%s: %s: %s", what, spec, why.text[0] ? why.text : "it is none");
         return NULL;
@@ -70,6 +78,7 @@ int machine_chardev_remove(struct machine *m, const char *id, struct error *err)
     if (!c) return error_set(err, "Chardev '%s' not found", id);
     for (unsigned i = 0; i < m->chardev_count && !chardev_has_frontend(c); i++) {
         if (m->chardev[i] != c) continue;
+        pc_clipboard_disconnect(m, c);
         chardev_close(c);
         m->chardev[i] = NULL;
         return 0;

@@ -136,6 +136,7 @@ int pc_display_create(struct machine *m, struct error *err)
     m->config.vnc.name = m->config.name;
     m->config.vnc.event = vnc_event;
     m->config.vnc.event_opaque = m;
+    m->config.vnc.clipboard = pc_clipboard(m);
     m->vnc = vnc_server_new(m->display, &m->config.vnc, err);
     return m->vnc ? 0 : error_prefix(err, "-vnc");
 }

@@ -112,6 +112,12 @@ struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
 int pc_input_create(struct machine *m, struct error *err);
 void pc_input_destroy(struct machine *m);
 int pc_display_create(struct machine *m, struct error *err);
+/* pc_clipboard.c: a device that may be an agent's. What viewers share with the guest; NULL: nothing. */
+struct clipboard;
+int pc_clipboard_connect(struct machine *m, struct chardev *c, struct error *err);
+void pc_clipboard_disconnect(struct machine *m, const struct chardev *c);
+struct clipboard *pc_clipboard(const struct machine *m);
+void pc_clipboard_destroy(struct machine *m);
 /* pc_curses.c: the terminal. */
 int pc_curses_create(struct machine *m, struct error *err);
 void pc_curses_destroy(struct machine *m);

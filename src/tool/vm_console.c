@@ -127,8 +127,12 @@ static int chardev_text(struct vm_options *o, const struct option_list *l, const
         *spec = arena_format(o->arena, "%s%s%s%s%s%s%s%s", fd ? "fd:" : path ? "unix:" : "tcp:", fd ? fd : path ? path : host ? host : "",
                              path || fd ? "" : ":", path || fd ? "" : port, server ? ",server=" : "", server ? server : "",
                              wait ? ",wait=" : "", wait ? wait : "");
+    } else if (!strcmp(kind, "qemu-vdagent")) {
+        const char *clipboard = option_list_get(l, "clipboard"), *mouse = option_list_get(l, "mouse");
+
+        *spec = arena_format(o->arena, "%s,clipboard=%s,mouse=%s", kind, clipboard ? clipboard : "off", mouse ? mouse : "off");
     } else return error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, "
-                            "socket, null, vc", kind);
+                            "socket, null, vc, qemu-vdagent", kind);
     return 0;
 }
 
@@ -136,6 +140,7 @@ const struct option_key chardev_keys[] = {
     { "backend", chardev_accept, NULL }, { "id", chardev_accept, NULL }, { "path", chardev_accept, NULL },
     { "host", chardev_accept, NULL }, { "port", chardev_accept, NULL }, { "server", chardev_accept, NULL },
     { "wait", chardev_accept, NULL }, { "signal", chardev_accept, NULL }, { "append", chardev_accept, NULL },
+    { "clipboard", chardev_accept, NULL }, { "mouse", chardev_accept, NULL }, { "name", chardev_accept, NULL },
     { "mux", chardev_accept, NULL }, { "fd", chardev_accept, NULL },
     { "telnet", NULL, "not supported in this version" }, { "websocket", NULL, "not supported in this version" },
     { "reconnect", NULL, "not supported in this version" }, { "logfile", NULL, "not supported in this version" },
@@ -149,7 +154,7 @@ int option_chardev(struct vm_options *o, const char *arg, struct error *err)
     bool mux = false;
 
     if (!strcmp(arg, "help")) {
-        printf("Available chardev backend types:\n  file\n  null\n  pty\n  socket\n  stdio\n  vc\n");
+        printf("Available chardev backend types:\n  file\n  null\n  pty\n  qemu-vdagent\n  socket\n  stdio\n  vc\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "backend", err) < 0) return -1;

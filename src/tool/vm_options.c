@@ -138,7 +138,7 @@ static const struct row rows[] = {
       "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
     { "monitor", "DEV", "connect the monitor, DEV as for -serial", option_monitor },
-    { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon", option_chardev },
+    { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon, ports", option_chardev },
     { "add-fd", "fd=N,set=N[,opaque=TEXT]", "an inherited descriptor, for those who name the file /dev/fdset/SET", option_add_fd },
     { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on|off]", "the monitor, or QMP (control), on a -chardev", option_mon },
     { "qmp", "DEV", "serve QMP, the monitor protocol for programs; DEV as for -serial", option_qmp },

@@ -18,6 +18,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "display/clipboard.h"
 #include "display/display.h"
 #include "display/vnc.h"
 
@@ -27,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct bench {
     struct display *display;
+    struct clipboard *clipboard;
     struct vnc_server *server[2];      /* without and with a password */
     char path[2][64];
     unsigned port[2];
@@ -38,7 +40,7 @@ static void pointer(void *opaque, int dx, int dy, int wheel, unsigned buttons) {
 
 static void server_make(struct bench *b, unsigned i)
 {
-    struct vnc_config c = { .password = i, .web_host = "127.0.0.1" };
+    struct vnc_config c = { .password = i, .web_host = "127.0.0.1", .clipboard = b->clipboard };
     struct error err;
 
     snprintf(b->path[i], sizeof(b->path[i]), "/tmp/ospite-fuzz-vnc-%d-%u", (int)getpid(), i);
@@ -63,6 +65,7 @@ static struct bench *bench(void)
     b = calloc(1, sizeof(*b));
     loop_init();
     b->display = display_new();
+    b->clipboard = clipboard_new();
     input.opaque = b;
     display_input_set(b->display, &input);
     server_make(b, 0);
@@ -152,6 +155,8 @@ static const struct { uint8_t bytes; uint8_t data[24]; } messages[] = {
     { 10, { 3, 0, 0, 0, 0, 0, 4, 0, 4, 0 } }, { 10, { 3, 1, 0, 0, 0, 0, 4, 0, 4, 0 } }, { 8, { 4, 1, 0, 0, 0, 0, 0, 65 } },
     { 6, { 5, 1, 0, 9, 0, 9 } }, { 12, { 6, 0, 0, 0, 0, 0, 0, 4, 't', 'e', 'x', 't' } }, { 24, { 251, 0, 4, 0, 3, 0, 1 } },
     { 12, { 255, 0, 0, 1, 0, 0, 0, 65, 0, 0, 0, 30 } },
+    { 8, { 2, 0, 0, 1, 0xc0, 0xa1, 0xe5, 0xce } }, { 12, { 6, 0, 0, 0, 255, 255, 255, 252, 2, 0, 0, 1 } }, { 12, { 6, 0, 0, 0, 255, 255, 255, 252, 8, 0, 0, 1 } },
+    { 24, { 6, 0, 0, 0, 255, 255, 255, 240, 16, 0, 0, 1, 0x78, 0x01, 0x63, 0x60, 0x60, 0x60, 0x4e, 0x64, 0, 0, 0, 0 } },
 };
 
 static size_t rfb_make(uint8_t *to, uint64_t *state, bool password)
@@ -235,6 +240,7 @@ int main(int argc, char **argv)
            (unsigned long long)seed, (unsigned long long)bench()->keys, (unsigned long long)bench()->received / 1000000);
     vnc_server_free(bench()->server[0]);
     vnc_server_free(bench()->server[1]);
+    clipboard_free(bench()->clipboard);
     display_free(bench()->display);
     free(bench());
     return failures != 0;

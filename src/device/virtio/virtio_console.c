@@ -115,6 +115,7 @@ static void guest_open_set(struct console *c, unsigned id, bool open)
     bool changes = c->port[id]->guest_open != open;
 
     c->port[id]->guest_open = open;
+    if (changes) chardev_guest_opened(config->port[id].chardev, open);
     if (changes && config->guest_opened && config->port[id].id) config->guest_opened(config->opaque, config->port[id].id, open);
 }
 
