@@ -28,7 +28,7 @@ struct fault {
     uint64_t limit;
     struct fault_write *write;
     size_t pending, pending_room;
-    uint64_t writes, flushes, cut_at, fail_at;
+    uint64_t writes, flushes, cut_at, fail_at, fail_flush_at;
     int fail_error, read_error, flush_error;
     bool cut;
 };
@@ -161,7 +161,8 @@ static int fault_flush(struct block_protocol *p)
 {
     struct fault *f = fault_of(p);
     pthread_mutex_lock(&f->lock);
-    f->flushes++;
+    if (f->flushes++ == f->fail_flush_at)
+        f->flush_error = EIO;
     int r = f->cut ? -EIO : f->flush_error ? -f->flush_error : settle_locked(f);
     f->flush_error = 0;
     pthread_mutex_unlock(&f->lock);
@@ -204,7 +205,7 @@ struct block_protocol *block_fault_open(const void *image, size_t length, uint64
     f->p.fd = -1;
     f->p.filename = strdup("memory");
     f->limit = MAX(limit_bytes, length);
-    f->cut_at = f->fail_at = UINT64_MAX;
+    f->cut_at = f->fail_at = f->fail_flush_at = UINT64_MAX;
     pthread_mutex_init(&f->lock, NULL);
     if (!f->p.filename || grow(&f->now, &f->room, length) || grow(&f->stable, &f->stable_room, length)) {
         fault_close(&f->p);
@@ -237,6 +238,11 @@ void block_fault_fail_read(struct block_protocol *p, int error)
 void block_fault_fail_flush(struct block_protocol *p, int error)
 {
     fault_of(p)->flush_error = error;
+}
+
+void block_fault_fail_flush_at(struct block_protocol *p, uint64_t flush)
+{
+    fault_of(p)->fail_flush_at = flush;
 }
 
 uint64_t block_fault_writes(const struct block_protocol *p)

@@ -17,6 +17,8 @@ void block_fault_fail_at(struct block_protocol *p, uint64_t write, int error);
 /* The next read, or flush, and nothing else fails with -error. */
 void block_fault_fail_read(struct block_protocol *p, int error);
 void block_fault_fail_flush(struct block_protocol *p, int error);
+/* Flush number `flush` (from 0) and nothing else fails with -EIO; what was written before it may be on the disk all the same. */
+void block_fault_fail_flush_at(struct block_protocol *p, uint64_t flush);
 uint64_t block_fault_writes(const struct block_protocol *p);
 uint64_t block_fault_flushes(const struct block_protocol *p);
 bool block_fault_is_cut(const struct block_protocol *p);

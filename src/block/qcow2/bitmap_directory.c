@@ -188,7 +188,7 @@ int qcow2_bitmaps_switch_locked(struct qcow2 *q, struct qcow2_bitmap *list, uint
         r = block_protocol_pwrite(q->file, offset, out, clusters << q->cluster_bits);
     if (!r)
         r = header_switch(q, offset, bytes, count);
-    if (r && offset)
+    if (r && offset && !q->corrupt)
         qcow2_allocation_undo_locked(q, offset, clusters);
     if (!r) {
         for (uint32_t i = 0; i < count; i++)

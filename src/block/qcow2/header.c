@@ -245,6 +245,16 @@ int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clust
     return r ? r : block_protocol_pwrite(q->file, from, (uint8_t *)&h + from, length);
 }
 
+int qcow2_switch_end_locked(struct qcow2 *q, int r)
+{
+    if (!r || q->corrupt)
+        return r;
+    q->corrupt = true;
+    log_message("'%s': its header could not be stored: %s. Nothing more is written, so that the image is whole with the old header and "
+                "with the new one; open it again", q->node->filename, strerror(-r));
+    return r;
+}
+
 int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries)
 {
     struct {
@@ -259,10 +269,11 @@ int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, 
     qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
-    if (!r)
-        r = block_protocol_pwrite(q->file, offsetof(struct qcow2_header, size), &field, sizeof(field));
+    if (r)
+        return r;
+    r = block_protocol_pwrite(q->file, offsetof(struct qcow2_header, size), &field, sizeof(field));
     qcow2_barrier_want(q);
-    return r ? r : qcow2_barrier_locked(q);
+    return qcow2_switch_end_locked(q, r ? r : qcow2_barrier_locked(q));
 }
 
 int qcow2_corrupt(struct qcow2 *q, const char *fmt, ...)

@@ -155,13 +155,9 @@ static int parts_write(struct rewrite *w)
     struct qcow2 *q = w->q;
     uint64_t name_end = w->name_at + strlen(q->backing), size = q->cluster_size;
     memcpy(w->new + w->name_at, q->backing, name_end - w->name_at);
-    bool whole = w->essential_end > SECTOR || (w->name_at && w->name_at < SECTOR);
-    qcow2_barrier_want(q);
-    int r = qcow2_barrier_locked(q);
-    if (whole)
-        return r ? r : part_write(w, 0, size);
-    if (!r)
-        r = part_write(w, w->name_at, name_end);
+    if (w->essential_end > SECTOR || (w->name_at && w->name_at < SECTOR))
+        return part_write(w, 0, size);
+    int r = part_write(w, w->name_at, name_end);
     if (!r)
         r = sector_switch(w);
     if (!r)
@@ -178,8 +174,11 @@ int qcow2_header_rewrite(struct qcow2 *q)
     int r = block_protocol_pread(q->file, 0, w.old, q->cluster_size);
     if (!r)
         r = header_make(&w);
+    qcow2_barrier_want(q);
     if (!r)
-        r = parts_write(&w);
+        r = qcow2_barrier_locked(q);
+    if (!r)
+        r = qcow2_switch_end_locked(q, parts_write(&w));
     free(w.old);
     return r;
 }

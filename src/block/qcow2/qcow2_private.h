@@ -184,6 +184,9 @@ int qcow2_header_features_write(struct qcow2 *q);
 /* 0 or -errno. */
 int qcow2_header_reftable_write(struct qcow2 *q, uint64_t offset, uint32_t clusters);
 /* Disk size and L1 table in one write, between barriers. 0 or -errno. */
+/* After the header was switched over to other tables, with result r. When that failed, either header may be on the disk: what both name
+ * must stay as it is, so the image is closed to writes. Returns r. */
+int qcow2_switch_end_locked(struct qcow2 *q, int r);
 int qcow2_header_disk_write(struct qcow2 *q, uint64_t size, uint64_t l1_offset, uint32_t l1_entries);
 /*
  * The header with its extensions from what *q says (version, features, backing file, bitmaps); unknown extensions stay.

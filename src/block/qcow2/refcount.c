@@ -159,11 +159,11 @@ static int growth_write(struct qcow2 *q, const struct growth *g, const uint64_t 
     qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
-    if (!r)
+    if (!r) {
         r = qcow2_header_reftable_write(q, (g->base + g->blocks) << q->cluster_bits, (uint32_t)g->table_clusters);
-    qcow2_barrier_want(q);
-    if (!r)
-        r = qcow2_barrier_locked(q);
+        qcow2_barrier_want(q);
+        r = qcow2_switch_end_locked(q, r ? r : qcow2_barrier_locked(q));
+    }
     free(block);
     free(out);
     return r;

@@ -30,7 +30,7 @@ static int l1_grow_locked(struct qcow2 *q, uint64_t size)
         r = qcow2_settle_locked(q);
         if (!r)
             r = qcow2_header_disk_write(q, q->node->size, offset, entries);
-        if (r)
+        if (r && !q->corrupt)
             qcow2_l1_release_locked(q, offset, entries);
     }
     if (r) {

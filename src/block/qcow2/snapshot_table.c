@@ -222,10 +222,11 @@ static int header_switch(struct qcow2 *q, uint64_t offset, uint32_t count)
     int r = qcow2_refcounts_write_locked(q);
     if (!r)
         r = qcow2_barrier_locked(q);
-    if (!r)
-        r = block_protocol_pwrite(q->file, offsetof(struct qcow2_header, snapshots), &field, sizeof(field));
+    if (r)
+        return r;
+    r = block_protocol_pwrite(q->file, offsetof(struct qcow2_header, snapshots), &field, sizeof(field));
     qcow2_barrier_want(q);
-    return r ? r : qcow2_barrier_locked(q);
+    return qcow2_switch_end_locked(q, r ? r : qcow2_barrier_locked(q));
 }
 
 int qcow2_snapshot_table_change_locked(struct qcow2 *q, uint32_t without, const struct qcow2_snapshot *added,
@@ -244,7 +245,7 @@ int qcow2_snapshot_table_change_locked(struct qcow2 *q, uint32_t without, const 
         r = table_write(q, offset, without, entry, entry_bytes, places);
         if (!r)
             r = header_switch(q, offset, count);
-        if (r && clusters)
+        if (r && clusters && !q->corrupt)
             qcow2_allocation_undo_locked(q, offset, clusters);
     }
     if (r) {
