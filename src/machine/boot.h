@@ -40,6 +40,8 @@ const char *boot_protocol(const struct boot_image *b);
 bool boot_bios_is_wanted(const char *kernel, bool has_bios);
 /* Gives a by_firmware image to the firmware, as the file BOOT_BIOS_ROM and what that loads. 0, or -1 with *err. */
 int boot_bios_publish(const struct boot_image *b, struct device *fw_cfg, struct error *err);
+/* The same for UEFI, which starts the files as they are. */
+int boot_uefi_publish(const struct boot_image *b, struct device *fw_cfg, struct error *err);
 #define BOOT_BIOS_ROM "genroms/kernel.bin"
 
 #endif

@@ -6,6 +6,7 @@
  * are entered through their setup code, and so is every bzImage if the user chose a firmware. The pieces of the image become
  * items of fw_cfg. An option ROM, which SeaBIOS finds there as a file, is the first boot device: it has fw_cfg's DMA
  * put each item to its place and jumps to the setup code.
+ * UEFI starts the kernel as a program: it takes the files as they are from fw_cfg's own items for them.
  * Sources: Linux Documentation/arch/x86/boot.rst; Plug and Play BIOS Specification 1.0a section 3.2 (expansion header); QEMU
  * docs/specs/fw_cfg; SeaBIOS docs/Runtime_config.md (genroms, bootorder).
  */
@@ -87,6 +88,29 @@ static void rom_fill(const struct boot_image *b, uint8_t *rom)
     }
     for (unsigned i = 0; i < ROM_BYTES; i++) sum += rom[i];
     rom[ROM_BYTES - 1] = (uint8_t)-sum;
+}
+
+/* An item, its size and where a firmware without ideas of its own would put it. */
+static int file_publish(struct device *fw_cfg, const uint16_t key[3], uint32_t address, const void *data, size_t size, struct error *err)
+{
+    return fw_cfg_set(fw_cfg, key[0], data, size, err) < 0 || fw_cfg_set_u32(fw_cfg, key[1], (uint32_t)size, err) < 0 ||
+           fw_cfg_set_u32(fw_cfg, key[2], address, err) < 0 ? -1 : 0;
+}
+
+int boot_uefi_publish(const struct boot_image *b, struct device *fw_cfg, struct error *err)
+{
+    static const uint16_t setup[] = { FW_CFG_SETUP_DATA, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_ADDRESS };
+    static const uint16_t kernel[] = { FW_CFG_KERNEL_DATA, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_ADDRESS };
+    static const uint16_t initrd[] = { FW_CFG_INITRD_DATA, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_ADDRESS };
+    static const uint16_t line[] = { FW_CFG_COMMAND_LINE_DATA, FW_CFG_COMMAND_LINE_SIZE, FW_CFG_COMMAND_LINE_ADDRESS };
+    const char *text = b->config.append ? b->config.append : "";
+    const struct boot_file *f = &b->file[0];
+    const struct boot_piece *p = b->piece;                         /* setup code, kernel, initrd if there is one, command line */
+
+    if (file_publish(fw_cfg, setup, BOOT_SETUP, f->data, p[0].size, err) < 0) return -1;
+    if (file_publish(fw_cfg, kernel, (uint32_t)p[1].address, f->data + p[0].size, f->size - p[0].size, err) < 0) return -1;
+    if (b->config.initrd && file_publish(fw_cfg, initrd, (uint32_t)p[2].address, p[2].data, p[2].size, err) < 0) return -1;
+    return file_publish(fw_cfg, line, (uint32_t)p[b->config.initrd ? 3 : 2].address, text, strlen(text) + 1, err);
 }
 
 int boot_bios_publish(const struct boot_image *b, struct device *fw_cfg, struct error *err)

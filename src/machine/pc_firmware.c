@@ -173,7 +173,7 @@ static int kernel_publish(struct machine *m, struct error *err)
     c.ram_top = m->ram_below_4g - MIN(m->ram_below_4g, (gpa_t)PC_BIOS_HIGH_BYTES);
     b = boot_load(&c, err);
     if (!b) return -1;
-    result = boot_bios_publish(b, m->fw_cfg, err);
+    result = boot_bios_publish(b, m->fw_cfg, err) < 0 || boot_uefi_publish(b, m->fw_cfg, err) < 0 ? -1 : 0;
     boot_free(b);
     return result;
 }

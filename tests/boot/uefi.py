@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from boot import Failure, Machine              # noqa: E402
-from cpio import Skip, need                    # noqa: E402
+from cpio import Skip, initramfs, need         # noqa: E402
 from recipes import debian_disk, login, off    # noqa: E402
 from recipes import shell as shell_of_guest    # noqa: E402
 
@@ -86,6 +86,21 @@ def rom_test(a):
     if sizes[0][0] != sizes[1][0] or not 0.9 < sizes[0][1] / sizes[1][1] < 1.1:
         raise Failure(f'the screen: size and bright pixels {sizes[0]}, in QEMU {sizes[1]}')
     return f'shell, a screen of {sizes[0][0].decode()} with {sizes[0][1]} bright pixels (QEMU: {sizes[1][1]})'
+
+
+def kernel_test(a):
+    """-kernel, -initrd and -append with UEFI from a ROM and from flash: the kernel is started as a program of UEFI."""
+    said = []
+    kernel, initrd = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64'), os.path.join(a.dir, 'initrd')
+    initramfs(initrd, 'ls -d /sys/firmware/efi; cat /proc/cmdline; echo THERE')
+    for firmware in (['-bios', 'OVMF.fd'], flash(fresh(a))):
+        with Machine(a.vmm, [*firmware, '-m', '256', '-nic', 'none', '-vga', 'none', '-no-reboot', '-kernel', kernel, '-initrd', initrd, '-append',
+                             'console=ttyS0 quiet panic=-1 word=here'], 240 * a.scale, log=a.log) as m:
+            m.serial(r'/sys/firmware/efi\r?\n.*word=here.*THERE')
+            said.append(m.seconds())
+            if m.end() != 0:
+                m.fail(f'it ended with status {m.process.returncode}')
+    return 'a kernel, its initramfs and command line after ' + ' and '.join(f'{s:.0f} s' for s in said)
 
 
 def refused_test(a):
@@ -216,7 +231,7 @@ def network_test(a):
     return 'e1000, virtio-net-pci'
 
 
-TESTS = {'network': network_test, 'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'refused': refused_test}
+TESTS = {'network': network_test, 'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'kernel': kernel_test, 'refused': refused_test}
 
 
 def main():
