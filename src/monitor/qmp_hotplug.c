@@ -75,7 +75,7 @@ json_t *qmp_object_del(struct qmp *q, json_t *args, struct qmp_error *err)
     return qmp_result(machine_object_del(qmp_machine(q), qmp_string(args, "id"), &err->error));
 }
 
-static bool is_device(struct machine *m, const char *id)
+bool qmp_is_device(struct machine *m, const char *id)
 {
     for (const struct device *d = machine_devices(m); d; d = d->next)
         if (d->id && !strcmp(d->id, id)) return true;
@@ -92,7 +92,7 @@ json_t *qmp_device_del(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     const char *id = qmp_string(args, "id"), *name = strncmp(id, PERIPHERAL, strlen(PERIPHERAL)) ? id : id + strlen(PERIPHERAL);
 
-    if (!is_device(qmp_machine(q), name)) return qmp_no_device(err, id);
+    if (!qmp_is_device(qmp_machine(q), name)) return qmp_no_device(err, id);
     return qmp_result(machine_device_del(qmp_machine(q), name, &err->error));
 }
 

@@ -13,11 +13,25 @@
 
 enum { KEYS_MAX = 16, HOLD_MAX_MS = 60000 };
 
+/* There is one graphic card at most, and one screen at it. */
+static bool is_screen(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    const char *wanted = qmp_string(args, "device"), *id = machine_configuration(qmp_machine(q))->vga.id;
+    int64_t head = qmp_int(args, "head", 0);
+
+    if (!wanted && json_object_get(args, "head")) return qmp_fail(err, QMP_GENERIC, "'head' must be specified together with 'device'"), false;
+    if (!wanted) return true;
+    if (!qmp_is_device(qmp_machine(q), wanted)) return qmp_no_device(err, wanted), false;
+    if (id && !strcmp(id, wanted) && !head) return true;
+    return qmp_fail(err, QMP_GENERIC, "There is no console with number %lld at the device '%.200s'", (long long)head, wanted), false;
+}
+
 json_t *qmp_screendump(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     struct display *d = machine_display(qmp_machine(q));
     const char *format = qmp_string(args, "format");
 
+    if (!is_screen(q, args, err)) return NULL;
     if (!d) return qmp_fail(err, QMP_GENERIC, "this machine has no graphic card; start it with -vga std");
     return qmp_result(display_dump(d, qmp_string(args, "filename"), format && !strcmp(format, "png") ? DUMP_PNG : DUMP_PPM, &err->error));
 }

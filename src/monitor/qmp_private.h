@@ -53,6 +53,9 @@ int qmp_descriptor_take(struct qmp *q, const char *name, struct qmp_error *err);
 void qmp_descriptors_free(struct qmp *q);
 struct chardev *qmp_chardev(struct qmp *q);
 
+/* qmp_hotplug.c: does a device have this id? */
+bool qmp_is_device(struct machine *m, const char *id);
+
 /* qmp_object.c: the path of what a drive is connected to. -1: it has no name. */
 int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
 /* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */

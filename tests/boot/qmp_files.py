@@ -77,6 +77,10 @@ def files(c):
     c.run('blockdev-add', driver='raw', node_name='r', file='f')
     equal([n['image']['virtual-size'] for n in c.run('query-named-block-nodes') if n.get('node-name') == 'r'], [1 << 20], 'size of an image in a set')
     c.run('screendump', filename='/dev/fdset/7', format='png')
+    for more, error in (({}, None), ({'device': 'screen'}, None), ({'device': 'screen', 'head': 0}, None), ({'head': 0}, 'together'), ({'device': 'screen', 'head': 1}, 'number 1'),
+                        ({'device': 'usb'}, 'number 0'), ({'device': 'none'}, "'none' not found")):
+        answer = c.raw({'execute': 'screendump', 'arguments': {'filename': '/dev/null', **more}})
+        check('return' in answer if not error else error in answer['error']['desc'], f'screendump {more}: {answer}')
     equal(open('out', 'rb').read(8), b'\x89PNG\r\n\x1a\n', 'a picture through a set')
     os.lseek(out, 0, os.SEEK_SET)
     os.ftruncate(out, 0)
@@ -138,7 +142,7 @@ def clients(c):
 
 
 def test_descriptors(o):
-    args = ['-vga', 'std', '-vnc', 'unix:vnc,password=on', '-chardev', 'socket,id=ser,path=ser,server=on,wait=off', '-serial', 'chardev:ser', '-nodefaults']
+    args = ['-vga', 'none', '-device', 'VGA,id=screen', '-device', 'qemu-xhci,id=usb', '-vnc', 'unix:vnc,password=on', '-chardev', 'socket,id=ser,path=ser,server=on,wait=off', '-serial', 'chardev:ser', '-nodefaults']
     with Vm(o.qemu, args, plain=('-display', 'none', '-m', '16')):      # it clears sets up only while it runs
         c = Client('qmp')
         reference = steps(c)
