@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs of old on the screen, ours and QEMU's: pictures.py --vmm CMD --bin DIR grub|dos
+"""Programs of old on the screen, ours and QEMU's: pictures.py --vmm CMD --bin DIR grub|grub-virtio|dos
 
 The same VNC client presses the same keys and moves the same mouse in both machines; what it sees must be the same in every
-pixel. grub: GRUB's graphical menu with a picture behind it, from a CD; dos: programs for DOS (dos/) in text, mode 12h, mode 13h with the
+pixel. grub: GRUB's graphical menu with a picture behind it, from a CD; grub-virtio: the same on virtio-vga, by SeaBIOS and by OVMF; dos: programs for DOS (dos/) in text, mode 12h, mode 13h with the
 BIOS' mouse, and the banks of VBE mode 101h. Pictures are left in --bin. Skipped, out loud, without QEMU."""
 import argparse
 import os
@@ -19,7 +19,7 @@ from boot import Failure, Machine              # noqa: E402
 from cpio import Skip                          # noqa: E402
 from viewer import Screen, png                 # noqa: E402
 
-DOWN, ENTER = 0xff54, 0xff0d
+DOWN, ENTER, OVMF = 0xff54, 0xff0d, '/usr/share/ovmf/OVMF.fd'
 PROGRAMS, PROGRAM_BYTES = ['hello', 'planes', 'paint', 'svga'], 8192
 GRUB_CFG = '''set timeout=-1
 insmod all_video
@@ -40,11 +40,11 @@ menuentry 'Power off' { halt }
 
 class Both:
     """Ours and QEMU's machine, each with a viewer."""
-    def __init__(self, a, name, where, arguments):
+    def __init__(self, a, name, where, arguments, card='std', memory=64):
         self.screens, self.machines = [], []
         for kind, vmm in (('ours', a.vmm), ('qemu', a.second)):
-            vnc = os.path.join(where, f'{kind}.vnc')
-            m = Machine(vmm, [*arguments, '-m', '64', '-vga', 'std', '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 200 * a.scale, serial=False, log=a.log)
+            vnc = os.path.join(where, f'{name}-{kind}.vnc')
+            m = Machine(vmm, [*arguments, '-m', str(memory), '-vga', card, '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 200 * a.scale, serial=False, log=a.log)
             self.machines.append(m)
             self.screens.append(Screen(a, m, vnc, f'{name}-{kind}'))
 
@@ -82,31 +82,51 @@ class Both:
                 ours.m.fail(f'{what}: {ours.c.width}x{ours.c.height}, QEMU {qemu.c.width}x{qemu.c.height}; {differ} bytes of the picture differ')
 
 
-def grub_test(a):
-    """The bar moves down by a key each, and the last entry powers off."""
+def grub_disc(where, platforms):
     for tool in ('grub-mkrescue', 'xorriso', 'mformat'):
         if not shutil.which(tool):
             raise Skip(f'{tool} is missing; tools/setup test installs it')
+    tree, iso = os.path.join(where, 'tree'), os.path.join(where, 'grub.iso')
+    os.makedirs(f'{tree}/boot/grub')
+    with open(f'{tree}/boot/grub/grub.cfg', 'w') as f:
+        f.write(GRUB_CFG)
+    png(f'{tree}/back.png', 1024, 768, b''.join(bytes((x >> 2, y >> 2, (x ^ y) & 0xff)) for y in range(768) for x in range(1024)))
+    subprocess.run(['grub-mkrescue', *platforms, '-o', iso, tree], check=True, capture_output=True)
+    return iso
+
+
+def menu_walk(both, name):
+    """The bar moves down by a key each, and the last entry powers off."""
+    last = None
+    for what in ('first', 'second', 'third'):
+        shown = both.same(f'{name}-{what}', (1024, 768), 1000, 150)
+        while shown == last:
+            shown = both.same(f'{name}-{what}', (1024, 768), 1000)
+        last = shown
+        if what != 'third':
+            both.key(DOWN)
+    both.key(ENTER)
+    if [m.end() for m in both.machines] != [0, 0]:
+        both.machines[0].fail('it does not power off')
+
+
+def grub_test(a):
     with tempfile.TemporaryDirectory() as where:
-        tree, iso = os.path.join(where, 'tree'), os.path.join(where, 'grub.iso')
-        os.makedirs(f'{tree}/boot/grub')
-        with open(f'{tree}/boot/grub/grub.cfg', 'w') as f:
-            f.write(GRUB_CFG)
-        png(f'{tree}/back.png', 1024, 768, b''.join(bytes((x >> 2, y >> 2, (x ^ y) & 0xff)) for y in range(768) for x in range(1024)))
-        subprocess.run(['grub-mkrescue', '-d', '/usr/lib/grub/i386-pc', '-o', iso, tree], check=True, capture_output=True)
-        with Both(a, 'grub', where, ['-cdrom', iso, '-boot', 'd']) as both:
-            last = None
-            for what in ('first', 'second', 'third'):
-                shown = both.same(f'menu-{what}', (1024, 768), 1000)
-                while shown == last:
-                    shown = both.same(f'menu-{what}', (1024, 768), 1000)
-                last = shown
-                if what != 'third':
-                    both.key(DOWN)
-            both.key(ENTER)
-            if [m.end() for m in both.machines] != [0, 0]:
-                both.machines[0].fail('it does not power off')
+        with Both(a, 'grub', where, ['-cdrom', grub_disc(where, ['-d', '/usr/lib/grub/i386-pc']), '-boot', 'd']) as both:
+            menu_walk(both, 'menu')
     return 'three pictures of the menu as QEMU has them; the entry powers off'
+
+
+def grub_virtio_test(a):
+    """What VGA shows of the card, and what OVMF's own driver of virtio-gpu does; its menu comes before GRUB's."""
+    if not os.path.exists(OVMF):
+        raise Skip('ovmf is missing; tools/setup test installs it')
+    with tempfile.TemporaryDirectory() as where:
+        iso = grub_disc(where, [])
+        for name, more in (('bios', []), ('uefi', ['-bios', OVMF])):
+            with Both(a, f'grub-virtio-{name}', where, ['-cdrom', iso, '-boot', 'd', *more], card='virtio', memory=256) as both:
+                menu_walk(both, 'menu')
+    return 'three pictures of the menu by SeaBIOS and three by OVMF, as QEMU has them'
 
 
 def dos_disk(a, path):
@@ -145,7 +165,7 @@ def dos_test(a):
     return f'{len(PROGRAMS)} programs, {sum(len(s.c.pixels) > 0 for s in both.screens)} machines, every pixel as QEMU has it'
 
 
-TESTS = {'grub': grub_test, 'dos': dos_test}
+TESTS = {'grub': grub_test, 'grub-virtio': grub_virtio_test, 'dos': dos_test}
 
 
 def main():
