@@ -15,32 +15,50 @@
 #include "base/nearest.h"
 #include "chardev/chardev_private.h"
 
-static struct chardev *backends;
-static void (*quit_fn)(void *opaque);
-static void *quit_opaque;
-static void (*save_fn)(void *opaque, char *says, size_t size);
-static void *save_opaque;
+enum { MUXES = 4 };
 
-void chardev_on_quit(void (*fn)(void *opaque), void *opaque)
+/* Muxes by what they were opened with: the serial port and the monitor both say "mon:stdio". */
+struct mux_entry { char spec[200]; struct chardev *mux; };
+
+struct chardevs {
+    struct chardev *backends;
+    struct mux_entry mux[MUXES];
+    void (*quit)(void *opaque);
+    void *quit_opaque;
+    void (*save)(void *opaque, char *says, size_t size);
+    void *save_opaque;
+};
+
+struct chardevs *chardevs_new(void)
 {
-    quit_fn = fn;
-    quit_opaque = opaque;
+    return calloc(1, sizeof(struct chardevs));
 }
 
-void chardev_quit(void)
+void chardevs_free(struct chardevs *all)
 {
-    if (quit_fn) quit_fn(quit_opaque);
+    free(all);
 }
 
-void chardev_on_save(void (*fn)(void *opaque, char *says, size_t size), void *opaque)
+void chardev_on_quit(struct chardevs *all, void (*fn)(void *opaque), void *opaque)
 {
-    save_fn = fn;
-    save_opaque = opaque;
+    all->quit = fn;
+    all->quit_opaque = opaque;
 }
 
-void chardev_save(char *says, size_t size)
+void chardev_quit(struct chardevs *all)
 {
-    if (save_fn) save_fn(save_opaque, says, size);
+    if (all->quit) all->quit(all->quit_opaque);
+}
+
+void chardev_on_save(struct chardevs *all, void (*fn)(void *opaque, char *says, size_t size), void *opaque)
+{
+    all->save = fn;
+    all->save_opaque = opaque;
+}
+
+void chardev_save(struct chardevs *all, char *says, size_t size)
+{
+    if (all->save) all->save(all->save_opaque, says, size);
 }
 
 static struct chardev *null_open(const char *path, const char *options, struct error *err)
@@ -80,12 +98,14 @@ static struct chardev *file_open(const char *path, const char *options, struct e
     return &s->base;
 }
 
-static const struct kind {
+struct kind {
     const char *name;
     bool takes_path;
     struct chardev *(*open)(const char *path, const char *options, struct error *err);
-} kinds[] = {
-    { "stdio", false, stdio_open },
+    bool once;                         /* there is only one of it */
+};
+static const struct kind kinds[] = {
+    { "stdio", false, stdio_open, true },
     { "pty", false, pty_open },
     { "null", false, null_open },
     { "vc", false, null_open },
@@ -130,7 +150,15 @@ static int label_take(const char *spec, char *text, size_t text_size, char *labe
     return 0;
 }
 
-static struct chardev *backend_open(const char *whole, struct error *err)
+static bool is_open(const struct chardevs *all, const struct kind *kind)
+{
+    const struct chardev *c = all->backends;
+
+    while (c && c->kind != kind) c = c->next_open;
+    return c;
+}
+
+static struct chardev *backend_open(struct chardevs *all, const char *whole, struct error *err)
 {
     const char *rest, *options;
     const struct kind *kind;
@@ -140,8 +168,11 @@ static struct chardev *backend_open(const char *whole, struct error *err)
 
     if (label_take(whole, spec, sizeof(spec), label, sizeof(label), err) < 0) return NULL;
     kind = kind_find(spec, err);
-
     if (!kind) return NULL;
+    if (kind->once && is_open(all, kind)) {
+        error_set(err, "%s is taken already; to share it between a serial port and the monitor use 'mon:%s'", kind->name, kind->name);
+        return NULL;
+    }
     rest = spec + strlen(kind->name);
     if (*rest == ':') rest++;
     len = strcspn(rest, ",");
@@ -156,25 +187,25 @@ static struct chardev *backend_open(const char *whole, struct error *err)
     if (!c) return NULL;
     if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%.159s", spec);
     snprintf(c->label, sizeof(c->label), "%s", label);
-    c->next_open = backends;
-    backends = c;
+    c->all = all;
+    c->kind = kind;
+    c->next_open = all->backends;
+    all->backends = c;
     return c;
 }
 
-/* Muxes by what they were opened with: the serial port and the monitor both say "mon:stdio". */
-static struct { char spec[200]; struct chardev *mux; } muxes[4];
-
-static struct chardev *muxed_open(const char *spec, struct error *err)
+static struct chardev *muxed_open(struct chardevs *all, const char *spec, struct error *err)
 {
+    struct mux_entry *muxes = all->mux;
     struct chardev *backend;
     char stdio[200];
 
     snprintf(stdio, sizeof(stdio), "%s,signal=off", spec);
-    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++)
+    for (unsigned i = 0; i < MUXES; i++)
         if (muxes[i].mux && !strcmp(muxes[i].spec, spec)) return chardev_mux_second(muxes[i].mux);
-    backend = backend_open(!strncmp(spec, "stdio", 5) && !strstr(spec, ",signal=") ? stdio : spec, err);
+    backend = backend_open(all, !strncmp(spec, "stdio", 5) && !strstr(spec, ",signal=") ? stdio : spec, err);
     if (!backend) return NULL;
-    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++) {
+    for (unsigned i = 0; i < MUXES; i++) {
         if (muxes[i].mux || strlen(spec) >= sizeof(muxes[i].spec)) continue;
         strcpy(muxes[i].spec, spec);
         return muxes[i].mux = mux_open(backend);
@@ -184,23 +215,23 @@ static struct chardev *muxed_open(const char *spec, struct error *err)
     return NULL;
 }
 
-struct chardev *chardev_open(const char *spec, struct error *err)
+struct chardev *chardev_open(struct chardevs *all, const char *spec, struct error *err)
 {
     if (!strcmp(spec, "none")) return NULL;
-    if (!strncmp(spec, "mon:", 4)) return muxed_open(spec + 4, err);
-    return backend_open(spec, err);
+    if (!strncmp(spec, "mon:", 4)) return muxed_open(all, spec + 4, err);
+    return backend_open(all, spec, err);
 }
 
 void chardev_close(struct chardev *c)
 {
     if (!c) return;
-    for (struct chardev **p = &backends; *p; p = &(*p)->next_open) {
+    for (struct chardev **p = &c->all->backends; *p; p = &(*p)->next_open) {
         if (*p != c) continue;
         *p = c->next_open;
         break;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(muxes); i++)
-        if (muxes[i].mux == c) muxes[i].mux = NULL;
+    for (unsigned i = 0; i < MUXES; i++)
+        if (c->all->mux[i].mux == c) c->all->mux[i].mux = NULL;
     c->ops->close(c);
 }
 
@@ -271,9 +302,9 @@ const char *chardev_description(const struct chardev *c)
     return c ? c->description : "none";
 }
 
-struct chardev *chardev_next(const struct chardev *c)
+struct chardev *chardev_next(const struct chardevs *all, const struct chardev *c)
 {
-    return c ? c->next_open : backends;
+    return c ? c->next_open : all->backends;
 }
 
 void chardev_label_set(struct chardev *c, const char *label)
@@ -291,9 +322,9 @@ bool chardev_has_frontend(const struct chardev *c)
     return c->frontend.receive != NULL;
 }
 
-void chardev_list(void (*print)(void *opaque, const char *line), void *opaque)
+void chardev_list(const struct chardevs *all, void (*print)(void *opaque, const char *line), void *opaque)
 {
-    for (struct chardev *c = backends; c; c = c->next_open) print(opaque, c->description);
+    for (const struct chardev *c = all->backends; c; c = c->next_open) print(opaque, c->description);
 }
 
 /* ---- options behind the commas ---- */

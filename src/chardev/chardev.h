@@ -9,6 +9,7 @@
 
 struct error;
 struct chardev;
+struct chardevs;
 
 struct chardev_frontend {
     size_t (*can_receive)(void *opaque);                        /* bytes it takes now; 0: hold back */
@@ -20,9 +21,12 @@ struct chardev_frontend {
     void (*writable)(void *opaque);                             /* all that was queued is out; may be NULL */
 };
 
+/* All of one machine. They are closed before it is freed. */
+struct chardevs *chardevs_new(void);
+void chardevs_free(struct chardevs *all);
 /* spec as in -serial: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off],
  * fd:NUMBER[,server=on] (an inherited socket), null, none (returns NULL without error), vc. ',id=NAME' behind any names it. */
-struct chardev *chardev_open(const char *spec, struct error *err);
+struct chardev *chardev_open(struct chardevs *all, const char *spec, struct error *err);
 void chardev_close(struct chardev *c);
 void chardev_attach(struct chardev *c, const struct chardev_frontend *f);
 /* Queues size bytes; never blocks; drops what a full queue (1 MiB) cannot take. Returns bytes queued. */
@@ -50,15 +54,15 @@ int chardev_client_add(struct chardev *c, int fd, struct error *err);
  * Ctrl-A t timestamps, Ctrl-A Ctrl-A sends Ctrl-A. */
 struct chardev *chardev_mux_second(struct chardev *c);
 /* What Ctrl-A x does (the default: nothing). Main thread, machine lock held. */
-void chardev_on_quit(void (*fn)(void *opaque), void *opaque);
+void chardev_on_quit(struct chardevs *all, void (*fn)(void *opaque), void *opaque);
 /* Ctrl-A s: fn saves and says in one line what came of it. */
-void chardev_on_save(void (*fn)(void *opaque, char *says, size_t size), void *opaque);
+void chardev_on_save(struct chardevs *all, void (*fn)(void *opaque, char *says, size_t size), void *opaque);
 /* Opening "mon:SPEC" again gives the next frontend of the same mux. */
 /* Puts the terminal back as it was before stdio was opened; safe in a signal handler. Also done at exit. */
 void chardev_terminal_restore(void);
 /* All open ones, for 'info chardev'; a frontend of a mux is not listed by itself. */
-void chardev_list(void (*print)(void *opaque, const char *line), void *opaque);
-struct chardev *chardev_next(const struct chardev *c);          /* of all open ones; NULL: the first; NULL behind the last */
+void chardev_list(const struct chardevs *all, void (*print)(void *opaque, const char *line), void *opaque);
+struct chardev *chardev_next(const struct chardevs *all, const struct chardev *c);          /* of all open ones; NULL: the first; NULL behind the last */
 /* What it is called in lists; a name that it has stays. */
 void chardev_label_set(struct chardev *c, const char *label);
 const char *chardev_label(const struct chardev *c);             /* "" without one */

@@ -5,6 +5,8 @@
 
 #include "chardev/chardev.h"
 
+struct kind;
+
 struct chardev_ops {
     size_t (*write)(struct chardev *c, const uint8_t *data, size_t size);
     void (*accept_input)(struct chardev *c);   /* also called when a frontend is attached */
@@ -16,6 +18,8 @@ struct chardev {
     const struct chardev_ops *ops;
     struct chardev_frontend frontend;
     struct chardev_tap tap;
+    struct chardevs *all;                      /* whom it belongs to */
+    const struct kind *kind;                   /* NULL: a frontend of a mux */
     struct chardev *next_open;                 /* list of backends */
     char description[160];
     char label[64];
@@ -55,8 +59,8 @@ bool socket_client_add(struct chardev *c, int fd);
 struct chardev *vdagent_open(const char *path, const char *options, struct error *err);
 struct chardev *mux_open(struct chardev *backend);
 
-void chardev_quit(void);
-void chardev_save(char *says, size_t size);
+void chardev_quit(struct chardevs *all);
+void chardev_save(struct chardevs *all, char *says, size_t size);
 int chardev_option_bool(const char *options, const char *name, bool *value, struct error *err);
 /* Refuses options that are none of names (NULL ends the list). */
 int chardev_options_check(const char *kind, const char *options, const char *const *names, struct error *err);

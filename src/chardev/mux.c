@@ -96,10 +96,10 @@ static void command(struct mux *m, uint8_t key)
     case 'h': case '?': help(m); break;
     case 'x':
         mux_say(m, "\r\nospite: Terminated\r\n");
-        chardev_quit();
+        chardev_quit(m->backend->all);
         break;
     case 's':
-        chardev_save(text, sizeof(text));
+        chardev_save(m->backend->all, text, sizeof(text));
         mux_say(m, "\r\nospite: ");
         mux_say(m, text);
         mux_say(m, "\r\n");
@@ -212,7 +212,7 @@ static struct chardev *front_new(struct mux *m)
         struct front *f = &m->front[i];
 
         if (f->used) continue;
-        *f = (struct front){ .base.ops = &front_ops, .mux = m, .used = true };
+        *f = (struct front){ .base.ops = &front_ops, .base.all = m->backend->all, .mux = m, .used = true };
         snprintf(f->base.description, sizeof(f->base.description), "mon:%.150s", m->backend->description);
         m->open_count++;
         return &f->base;

@@ -3,6 +3,8 @@
  * The terminal ospite was started in. Input is raw; with signal=on (the default of plain stdio) Ctrl-C still
  * interrupts. What was set before comes back at exit and, as far as nobody else handles them, at fatal signals.
  *
+ * What is kept of it stands at file scope: what runs at a signal, a crash or the exit has no argument, and a process has one terminal.
+ *
  * O_NONBLOCK would hit everybody who shares the open file (the shell, our own stderr), so output goes through a
  * second open of the same terminal or pipe. Where that is not allowed, the flag is set and taken back at exit.
  */
@@ -23,7 +25,6 @@
 static struct termios before, raw;
 static volatile sig_atomic_t is_raw;
 static int saved_flags = -1;
-static bool in_use;
 
 void chardev_terminal_restore(void)
 {
@@ -89,7 +90,6 @@ static void output_open(struct stream *s)
 static void stdio_closing(struct stream *s)
 {
     chardev_terminal_restore();
-    in_use = false;
 }
 
 struct chardev *stdio_open(const char *path, const char *options, struct error *err)
@@ -100,15 +100,10 @@ struct chardev *stdio_open(const char *path, const char *options, struct error *
 
     if (chardev_options_check("stdio", options, names, err) < 0 ||
         chardev_option_bool(options, "signal", &signals, err) < 0) return NULL;
-    if (in_use) {
-        error_set(err, "stdio is taken already; to share it between a serial port and the monitor use 'mon:stdio'");
-        return NULL;
-    }
     if (!(s = calloc(1, sizeof(*s)))) {
         error_set(err, "out of memory");
         return NULL;
     }
-    in_use = true;
     stream_init(s, STDIN_FILENO, STDOUT_FILENO);
     output_open(s);
     s->closing = stdio_closing;

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "bus/pci.h"
+#include "chardev/chardev.h"
 #include "machine/machine_private.h"
 #include "machine/signals.h"
 
@@ -294,6 +295,12 @@ struct machine *machine_new(const struct machine_config *config, struct error *e
         return NULL;
     }
     m->config = *config;
+    m->chardevs = chardevs_new();
+    if (!m->chardevs) {
+        free(m);
+        error_set(err, "no memory for the machine");
+        return NULL;
+    }
     m->state = RUN_PRELAUNCH;
     m->tsc_start_ns = clock_host_ns();
     m->tsc_start = __builtin_ia32_rdtsc();
@@ -321,6 +328,7 @@ void machine_free(struct machine *m)
     memory_map_free(m->memory);
     machine_unlock();
     loop_post_cancel(m);
+    chardevs_free(m->chardevs);
     free(m);
 }
 
@@ -343,6 +351,8 @@ int machine_run(struct machine *m)
 }
 
 /* ---- what others may look at ---- */
+
+struct chardevs *machine_chardevs(const struct machine *m) { return m->chardevs; }
 
 struct memory_map *machine_memory(struct machine *m) { return m->memory; }
 struct memory_map *machine_ports(struct machine *m) { return m->ports; }

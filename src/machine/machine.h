@@ -68,6 +68,9 @@ struct input *machine_input(struct machine *m);
 int machine_usb_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque, struct error *err);
 /* A monitor's device, which -display curses shows if it has no other place; and that there were all of them. */
 struct chardev;
+struct chardevs;
+/* All character devices: the board's, the monitors', gdb's. */
+struct chardevs *machine_chardevs(const struct machine *m);
 void machine_monitor_show(struct machine *m, struct chardev *c);
 void machine_monitors_shown(struct machine *m);
 struct web_server;

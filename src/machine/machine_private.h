@@ -162,6 +162,7 @@ struct machine {
     struct memory_range *a20_alias;
     bool a20_masked;
     struct irq_line ferr_irq;
+    struct chardevs *chardevs;         /* all that are open */
     struct chardev *serial[CONFIG_SERIALS], *debugcon;
     struct block_node *drive[CONFIG_DRIVES];
     struct drive_owner drive_owner[CONFIG_DRIVES];

@@ -124,11 +124,11 @@ static int input_create(struct machine *m, struct error *err)
     return pc_input_create(m, err);
 }
 
-static int chardev_make(struct chardev **c, const char *option, const char *spec, const char *label, struct error *err)
+static int chardev_make(struct machine *m, struct chardev **c, const char *option, const char *spec, const char *label, struct error *err)
 {
     struct error why = { "" };
 
-    *c = chardev_open(spec, &why);
+    *c = chardev_open(m->chardevs, spec, &why);
     chardev_label_set(*c, label);
     if (*c || !why.text[0]) return 0;
     return error_set(err, "%s %s: %s", option, spec, why.text);
@@ -146,7 +146,7 @@ static int serials_create(struct machine *m, struct error *err)
 
         if (!m->config.serial[i] || !strcmp(m->config.serial[i], "none")) continue;
         snprintf(label, sizeof(label), "serial%u", i);
-        if (chardev_make(&m->serial[i], m->config.serial_id[i] ? "-device isa-serial" : "-serial", m->config.serial[i], label, err) < 0) return -1;
+        if (chardev_make(m, &m->serial[i], m->config.serial_id[i] ? "-device isa-serial" : "-serial", m->config.serial[i], label, err) < 0) return -1;
         c.irq = pc_isa_irq(m, com[i].irq);
         c.backend = m->serial[i];
         if (add(m, NULL, ns16550_new(&c, err)) < 0) return -1;
@@ -161,7 +161,7 @@ static int debug_ports_create(struct machine *m, struct error *err)
     struct isa_debug_exit_config ex = { m->ports, m->config.isa_debug_exit_port, m, NULL };
 
     if (m->config.debugcon) {
-        if (chardev_make(&m->debugcon, "-debugcon", m->config.debugcon, "debugcon", err) < 0) return -1;
+        if (chardev_make(m, &m->debugcon, "-debugcon", m->config.debugcon, "debugcon", err) < 0) return -1;
         con.backend = m->debugcon;
         if (add(m, NULL, debugcon_new(&con, err)) < 0) return -1;
     }

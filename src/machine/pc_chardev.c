@@ -10,12 +10,12 @@
 #include "chardev/chardev.h"
 #include "machine/pc_private.h"
 
-struct chardev *pc_chardev_find(const char *label)
+struct chardev *pc_chardev_find(const struct machine *m, const char *label)
 {
-    const struct chardev *c = NULL;
+    struct chardev *c = NULL;
 
-    while ((c = chardev_next(c)) && strcmp(chardev_label(c), label)) {}
-    return (struct chardev *)(uintptr_t)c;
+    while ((c = chardev_next(m->chardevs, c)) && strcmp(chardev_label(c), label)) {}
+    return c;
 }
 
 struct chardev *pc_chardev_open(struct machine *m, const char *what, const char *spec, struct error *err)
@@ -34,7 +34,7 @@ struct chardev *pc_chardev_open(struct machine *m, const char *what, const char 
         error_set(err, "%s: qemu-vdagent must be at a port from the start", what);
         return NULL;
     }
-    c = chardev_open(spec, &why);
+    c = chardev_open(m->chardevs, spec, &why);
     if (c && pc_clipboard_connect(m, c, &why) < 0) {
         chardev_close(c);
         c = NULL;
@@ -64,7 +64,7 @@ int machine_chardev_add(struct machine *m, const char *text, const char **descri
     struct chardev *c = NULL;
 
     if (m->parser.chardev(m->parser.opaque, text, &id, &spec, &memory, err) < 0) return -1;
-    if (pc_chardev_find(id)) error_set(err, "Chardev with id '%s' already exists", id);
+    if (pc_chardev_find(m, id)) error_set(err, "Chardev with id '%s' already exists", id);
     else c = pc_chardev_open(m, id, spec, err);
     if (c) *description = chardev_description(c);
     machine_memory_free(&memory);
@@ -73,7 +73,7 @@ int machine_chardev_add(struct machine *m, const char *text, const char **descri
 
 int machine_chardev_remove(struct machine *m, const char *id, struct error *err)
 {
-    struct chardev *c = pc_chardev_find(id);
+    struct chardev *c = pc_chardev_find(m, id);
 
     if (!c) return error_set(err, "Chardev '%s' not found", id);
     for (unsigned i = 0; i < m->chardev_count && !chardev_has_frontend(c); i++) {

@@ -38,7 +38,7 @@ static int number_find(const struct virtio_console_config *c, struct machine_dev
 
 static int chardev_take(struct machine *m, struct machine_device_request *r, struct error *err)
 {
-    struct chardev *c = r->port.chardev ? pc_chardev_find(r->port.chardev) : NULL;
+    struct chardev *c = r->port.chardev ? pc_chardev_find(m, r->port.chardev) : NULL;
 
     if (!r->port.chardev) return 0;
     if (c && chardev_has_frontend(c)) return error_set(err, "character device '%s' is in use already", r->port.chardev);

@@ -91,7 +91,7 @@ void pc_port_remove(struct machine *m, unsigned bus, unsigned nr);
 /* The bus is gone, and with it its ports. */
 void pc_ports_forget(struct machine *m, unsigned bus);
 /* pc_chardev.c: NULL: there is none of this label; NULL with *err. what names who wants it, for messages. */
-struct chardev *pc_chardev_find(const char *label);
+struct chardev *pc_chardev_find(const struct machine *m, const char *label);
 struct chardev *pc_chardev_open(struct machine *m, const char *what, const char *spec, struct error *err);
 void pc_chardevs_close(struct machine *m);
 /* pc_blockdev.c */

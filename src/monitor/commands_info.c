@@ -116,7 +116,7 @@ static int info_balloon(struct monitor *mon, const struct command_line *c, struc
 
 static int info_chardev(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    chardev_list(monitor_print_line, mon);
+    chardev_list(machine_chardevs(mon->m), monitor_print_line, mon);
     return 0;
 }
 

@@ -751,7 +751,7 @@ struct gdbstub *gdbstub_new(struct machine *m, const char *spec, struct error *e
         return NULL;
     }
     g->m = m;
-    g->chardev = chardev_open(server_spec(spec, text, sizeof(text)), err);
+    g->chardev = chardev_open(machine_chardevs(m), server_spec(spec, text, sizeof(text)), err);
     if (!g->chardev) {
         free(g);
         return NULL;

@@ -17,7 +17,7 @@ struct monitors {
 static int one_new(struct monitors *all, unsigned i, struct machine *m, const struct monitor_catalog *catalog, struct error *err)
 {
     const struct monitor_config *config = &machine_configuration(m)->monitor[i];
-    struct chardev *c = chardev_open(config->spec, err);
+    struct chardev *c = chardev_open(machine_chardevs(m), config->spec, err);
     char label[32];
 
     if (!c) return error_prefix(err, "%s", config->option);

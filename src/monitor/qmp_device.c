@@ -10,9 +10,10 @@
 
 json_t *qmp_query_chardev(struct qmp *q, json_t *args, struct qmp_error *err)
 {
+    const struct chardevs *set = machine_chardevs(qmp_machine(q));
     json_t *all = json_array();
 
-    for (const struct chardev *c = chardev_next(NULL); c; c = chardev_next(c)) {
+    for (const struct chardev *c = chardev_next(set, NULL); c; c = chardev_next(set, c)) {
         const char *label = chardev_label(c), *name = chardev_description(c);
 
         json_array_append_new(all, json_pack("{s:o, s:o, s:b}", "label", qmp_text(label, strlen(label)), "filename", qmp_text(name, strlen(name)),

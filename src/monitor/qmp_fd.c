@@ -153,9 +153,9 @@ json_t *qmp_query_fdsets(struct qmp *q, json_t *args, struct qmp_error *err)
 
 /* ---- who takes a connection that was made elsewhere ---- */
 
-static int chardev_client(const char *label, int fd, struct error *err)
+static int chardev_client(const struct chardevs *all, const char *label, int fd, struct error *err)
 {
-    for (struct chardev *c = chardev_next(NULL); c; c = chardev_next(c))
+    for (struct chardev *c = chardev_next(all, NULL); c; c = chardev_next(all, c))
         if (!strcmp(chardev_label(c), label)) return chardev_client_add(c, fd, err);
     return error_set(err, "protocol '%.200s' is invalid", label);
 }
@@ -169,7 +169,7 @@ json_t *qmp_add_client(struct qmp *q, json_t *args, struct qmp_error *err)
 
     if (fd < 0) return NULL;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) result = error_set(&err->error, "parameter @fdname must name a socket");
-    else if (strcmp(protocol, "vnc")) result = chardev_client(protocol, fd, &err->error);
+    else if (strcmp(protocol, "vnc")) result = chardev_client(machine_chardevs(qmp_machine(q)), protocol, fd, &err->error);
     else if (!vnc) result = error_set(&err->error, "there is no VNC server; start the machine with -vnc HOST:N");
     else {
         vnc_server_add(vnc, fd, qmp_bool(args, "skipauth", false));

@@ -69,8 +69,8 @@ static int machine_make(struct vm_options *o, struct machine **m, struct monitor
     *m = machine_new(&o->config, err);
     if (!*m) return -1;
     vm_hotplug_parser_set(*m, o);
-    chardev_on_quit(quit_key, *m);
-    chardev_on_save(save_key, *m);
+    chardev_on_quit(machine_chardevs(*m), quit_key, *m);
+    chardev_on_save(machine_chardevs(*m), save_key, *m);
     if (!(*monitors = monitors_new(*m, &vm_catalog, err))) return -1;
     if (o->config.gdb && !(*gdb = gdbstub_new(*m, o->config.gdb, err))) return error_prefix(err, "-gdb");
     if (o->pidfile && pidfile_write(o->pidfile, err) < 0) return -1;

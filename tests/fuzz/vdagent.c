@@ -122,10 +122,11 @@ int main(int argc, char **argv)
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 20261128;
     struct bench b = { .source.state = seed, .text = malloc(VDAGENT_TEXT_MAX) };
     struct chardev_frontend f = { .can_receive = can_receive, .receive = receive, .opaque = &b };
+    struct chardevs *all = chardevs_new();
     struct error err;
 
     memset(b.text, 'x', VDAGENT_TEXT_MAX);
-    b.agent = chardev_open("qemu-vdagent,clipboard=on", &err);
+    b.agent = chardev_open(all, "qemu-vdagent,clipboard=on", &err);
     if (!b.agent) {
         printf("fuzz-vdagent: %s\n", err.text);
         return 1;
@@ -138,6 +139,7 @@ int main(int argc, char **argv)
         if (i % 1000 == 999) drain(&b);
     }
     chardev_close(b.agent);
+    chardevs_free(all);
     free(b.text);
     printf("fuzz-vdagent: %u steps, seed %llu, %llu bytes of the guest, %llu to it, sum of what it copied %llu\n", steps, (unsigned long long)seed,
            (unsigned long long)b.sent, (unsigned long long)b.received, (unsigned long long)b.copied);

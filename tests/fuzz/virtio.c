@@ -38,6 +38,7 @@ static struct memory_map *memory, *ports;
 static struct pci_bus *bus;
 static struct device *device[DEVICES];
 static struct block_node *node;
+static struct chardevs *all;
 static struct chardev *line;
 static struct mirror *mirror;
 static struct input *input;
@@ -323,7 +324,8 @@ static void world_make(void)
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
     node = block_open(&o, &err);
-    line = chardev_open("null", &err);
+    all = chardevs_new();
+    line = chardev_open(all, "null", &err);
     input = input_new();
     if (node && line) return;
     printf("fuzz-virtio: %s\n", err.text);
@@ -400,6 +402,7 @@ int main(int argc, char **argv)
     for (unsigned d = 0; d < DEVICES; d++) device_end(d);
     block_close(node);
     chardev_close(line);
+    chardevs_free(all);
     input_free(input);
     messages = mirror->sent && mirror->taken ? messages : 0;   /* the network must have seen something */
     net_free(&mirror->base);

@@ -20,6 +20,8 @@
 static unsigned checks, failures;
 static char dir[] = "/tmp/ospite-chardev-XXXXXX";
 
+static struct chardevs *all;
+
 static void check(bool ok, const char *what)
 {
     checks++;
@@ -73,7 +75,7 @@ static bool attach(struct sink *s, const char *spec)
 
     memset(s, 0, sizeof(*s));
     s->room = 4096;
-    s->c = chardev_open(spec, &err);
+    s->c = chardev_open(all, spec, &err);
     if (!s->c) {
         printf("%s: %s\n", spec, err.text);
         return false;
@@ -118,7 +120,7 @@ static void refuse(const char *text, const char *part)
     char what[200];
 
     snprintf(what, sizeof(what), "'%s' is refused, naming '%s'; got: %.80s", text, part, err.text);
-    check(!chardev_open(text, &err) && strstr(err.text, part), what);
+    check(!chardev_open(all, text, &err) && strstr(err.text, part), what);
 }
 
 static void test_refused(void)
@@ -134,7 +136,7 @@ static void test_refused(void)
     refuse("unix:/nonexistent/s", "cannot connect");
     refuse("null:x", "no address");
     refuse("spicevmc", "unknown");
-    check(chardev_open("none", NULL) == NULL, "none is no backend");
+    check(chardev_open(all, "none", NULL) == NULL, "none is no backend");
 }
 
 static void test_file(void)
@@ -328,7 +330,7 @@ static void test_mux(void)
     ssize_t n;
     int fd;
 
-    chardev_on_quit(quit, NULL);
+    chardev_on_quit(all, quit, NULL);
     snprintf(spec_text, sizeof(spec_text), "mon:%s", spec("unix", "mux", ",server=on,wait=off"));
     check(attach(&a, spec_text) && attach(&b, spec_text) && a.c != b.c, "the same text gives a second frontend");
     fd = unix_peer("mux");
@@ -376,7 +378,7 @@ static void test_stdio(void)
     dup2(in[0], 0);
     dup2(out[1], 1);
     check(attach(&s, "stdio"), "stdio opens on pipes");
-    check(!chardev_open("stdio", &err) && strstr(err.text, "mon:stdio"), "stdio is given once");
+    check(!chardev_open(all, "stdio", &err) && strstr(err.text, "mon:stdio"), "stdio is given once");
     check(write(in[1], "typed", 5) == 5, "typing");
     wait_for(&s.size, 5);
     chardev_write(s.c, "shown", 5);
@@ -397,6 +399,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     if (!mkdtemp(dir)) return 1;
     loop_init();
+    all = chardevs_new();
     machine_lock();
     test_refused();
     test_file();
@@ -409,6 +412,7 @@ int main(void)
     test_mux();
     test_stdio();
     machine_unlock();
+    chardevs_free(all);
     snprintf(command, sizeof(command), "rm -rf %s", dir);
     if (system(command) != 0) failures++;
     printf("chardev: %u checks, %u failures\n", checks, failures);

@@ -51,6 +51,7 @@ struct guest {
     struct block_protocol *disk;
     struct block_node *node;
     struct wire *wire;
+    struct chardevs *lines;
     struct chardev *line;
     uint8_t heard[256];                                  /* what the console said */
     unsigned heard_bytes;

@@ -131,7 +131,8 @@ static struct virtio *device_make(enum kind kind, struct virtio_options o, struc
     case CONSOLE: {
         struct chardev_tap tap = { .output = heard };
 
-        guest.line = made(chardev_open("null", err), err);
+        guest.lines = made(chardevs_new(), err);
+        guest.line = made(chardev_open(guest.lines, "null", err), err);
         chardev_tap(guest.line, &tap);
         return virtio_console_new(&(struct virtio_console_config){ .memory = guest.memory, .ports_max = 3, .options = o,
                                   .port = { { .present = true, .is_console = true, .chardev = guest.line }, { .present = true, .name = "agent" } } }, err);
@@ -194,6 +195,8 @@ void guest_unplug(void)
     if (guest.node) block_close(guest.node);
     if (guest.wire) net_free(&guest.wire->base);
     if (guest.line) chardev_close(guest.line);
+    chardevs_free(guest.lines);
+    guest.lines = NULL;
     if (guest.display) display_free(guest.display);
     if (guest.input) input_free(guest.input);
     if (*guest.folder) rmdir(guest.folder);
