@@ -159,6 +159,7 @@ void memory_map_free(struct memory_map *m)
         view_free(v);
     }
     view_free(atomic_load(&m->view));
+    free(m->listener);
     free(m);
 }
 
@@ -261,10 +262,22 @@ void memory_map_listen(struct memory_map *m, memory_listener_fn *fn, void *opaqu
 {
     struct map_view *v = atomic_load(&m->view);
 
-    if (m->listeners == ARRAY_SIZE(m->listener)) abort();
+    m->listener = realloc(m->listener, (m->listeners + 1) * sizeof(*m->listener));
+    if (!m->listener) abort();
     m->listener[m->listeners++] = (struct map_listener){ fn, opaque };
     fn(opaque, v->range, v->count);
 }
+
+void memory_map_unlisten(struct memory_map *m, void *opaque)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < m->listeners; i++)
+        if (m->listener[i].opaque != opaque) m->listener[kept++] = m->listener[i];
+    m->listeners = kept;
+}
+
+bool memory_map_tells_written(const struct memory_map *m) { return m->written_listeners; }
 
 void memory_map_listen_written(struct memory_map *m, memory_written_fn *fn, void *opaque)
 {

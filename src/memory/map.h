@@ -67,6 +67,8 @@ void memory_map_end(struct memory_map *m);
 /* Called after every change of the flat view, with the machine lock held (KVM slots, softmmu flush). */
 typedef void memory_listener_fn(void *opaque, const struct flat_range *ranges, size_t count);
 void memory_map_listen(struct memory_map *m, memory_listener_fn *fn, void *opaque);
+/* Forgets the listeners with this argument. Not from within one. */
+void memory_map_unlisten(struct memory_map *m, void *opaque);
 
 /* The range that holds address; kind RANGE_NONE (with the extent of the hole) where nothing is. Any thread. The
  * result is a copy and stays meaningful until the next change. */
@@ -87,6 +89,8 @@ void memory_written(struct memory_map *m, gpa_t address, size_t size);
 /* RAM was written by somebody other than a vCPU (devices, loaders, gdb): the bt engine drops translations. */
 typedef void memory_written_fn(void *opaque, gpa_t address, size_t size);
 void memory_map_listen_written(struct memory_map *m, memory_written_fn *fn, void *opaque);
+/* Does anybody want to know? */
+bool memory_map_tells_written(const struct memory_map *m);
 
 typedef void memory_print_fn(void *opaque, const char *line);
 void memory_map_print(struct memory_map *m, memory_print_fn *fn, void *opaque);   /* 'info mtree' */

@@ -38,7 +38,7 @@ struct memory_map {
     struct map_view *_Atomic view;
     struct map_view *retired;
     struct { _Alignas(64) _Atomic unsigned readers; } stripe[MAP_STRIPES];
-    struct map_listener listener[MAP_LISTENERS];
+    struct map_listener *listener;
     struct written_listener written_listener[MAP_LISTENERS];
     unsigned listeners, written_listeners, depth, next_serial;
     bool pending;
