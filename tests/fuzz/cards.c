@@ -17,6 +17,7 @@
 #include "device/net/rtl8139_private.h"
 #include "fuzz.h"
 #include "mirror.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 512 << 10, RING_TX = 0x1000, RING_RX = 0x2000, DATA = 0x4000, PORT = 0xc000, MMIO = 0x10000000, DEVFN = 8, ENTRIES = 64 };
 
@@ -199,7 +200,6 @@ static bool card_run(unsigned n, unsigned offloads, uint64_t steps)
     return good;
 }
 
-#ifdef FUZZER
 /* OSPITE_FUZZ_DEVICE names the card. The first byte says what the network takes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -215,7 +215,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     machine_unlock();
     return 0;
 }
-#else
+
+#ifndef FUZZER
 static void world_free(void)
 {
     pci_bus_free(bus);
@@ -228,6 +229,7 @@ int main(int argc, char **argv)
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 300000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x8139;
     bool good = true;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-cards", argv[2]);
     source.state = seed;
     world_make();
     machine_lock();

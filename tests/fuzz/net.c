@@ -16,6 +16,7 @@
 #include "device/net/e1000_private.h"
 #include "fuzz.h"
 #include "mirror.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 512 << 10, RING_RX = 0x1000, RING_TX = 0x2000, DATA = 0x4000, MMIO = 0x10000000, PORT = 0xc000, DEVFN = 8, ENTRIES = 64 };
 
@@ -141,7 +142,6 @@ static void card_run(unsigned offloads, uint64_t steps)
     net_free(&m->base);
 }
 
-#ifdef FUZZER
 /* The first byte says what the network takes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -153,11 +153,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     machine_unlock();
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xe1000;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-net", argv[2]);
     source.state = seed;
     world_make();
     machine_lock();

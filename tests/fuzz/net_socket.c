@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "fuzz.h"
+#include "replay.h"
 #include "net/backend.h"
 #include "net/socket.h"
 
@@ -252,7 +253,6 @@ static void world_make(void)
     stderr = fopen("/dev/null", "w");                  /* each peer that ends is told there */
 }
 
-#ifdef FUZZER
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool made;
@@ -267,11 +267,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     machine_unlock();
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 300000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x50c7;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-net-socket", argv[2]);
     source.state = seed;
     world_make();
     machine_lock();

@@ -19,6 +19,7 @@
 #include "p9/server.h"
 #include "p9/wire.h"
 #include "fuzz.h"
+#include "replay.h"
 
 enum { ROOM = 16384, TLOPEN = 12, TLCREATE = 14, TSYMLINK = 16, TGETATTR = 24, TSETATTR = 26, TXATTRCREATE = 32, TLINK = 70, TMKDIR = 72, TRENAMEAT = 74, TUNLINKAT = 76,
        TVERSION = 100, TATTACH = 104, TWALK = 110, TCLUNK = 120, RLERROR = 7 };
@@ -249,7 +250,6 @@ static void folder_make(void)
     check(symlink(outside, path) == 0, "a link to the folder outside");
 }
 
-#ifdef FUZZER
 static void folder_remove(void)
 {
     char command[128];
@@ -284,12 +284,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (failed) abort();
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     unsigned long long count = argc > 1 ? strtoull(argv[1], NULL, 0) : 150000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
     struct error err = { "" };
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-p9", argv[2]);
     for (enum p9_security model = P9_PASSTHROUGH; model <= P9_MAPPED_XATTR; model++) {
         char command[128];
         struct p9_config c = { .path = folder, .security = model };

@@ -29,6 +29,7 @@
 #include "display/input.h"
 #include "fuzz.h"
 #include "mirror.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 256 << 10, DEVICES = 11, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
        DATA = 0x2c000 };
@@ -137,33 +138,111 @@ static void descriptor(struct virtqueue *q, uint32_t at, uint32_t gpa, uint32_t 
     put(at + 14, q->is_packed ? flags | (q->avail_wrap ? 0x80 : 0x8000) : follow, 2);
 }
 
-/* What the SCSI adapter likes: header, data, response, data; or task management and its answer. */
-static void scsi_request(unsigned d)
+struct piece { uint32_t gpa, length; bool device_writes; };
+
+/* A chain of these pieces for queue n, if it has the room, and a notification. */
+static void chain_put(unsigned d, unsigned n, const struct piece *p, unsigned count)
 {
     struct virtio *v = virtio_pci_device(device[d]);
-    bool control = below(8) == 0, data_out = !control && below(2), data_in = !control && below(2);
-    struct virtqueue *q = &v->queue[control ? 0 : 2 + below(2)];
-    uint32_t base = (uint32_t)q->descriptors, data = DATA + 4096 * below(16), size = below(4) ? 16u << below(8) : below(9000), n = 0;
-    uint32_t count = 2u + data_out + data_in, first = q->is_packed ? q->avail_index : 0;
+    struct virtqueue *q = n < v->queue_count ? &v->queue[n] : NULL;
+    uint32_t base, first;
 
-    if (!q->enabled || q->size < count || base >= DATA) return;
-    content(data, d);
-    if (control) put(data, 0, 4);
-    else put(data, 1 | below(3) << 8 | (below(3) == 1 ? 1u << 24 : 0), 4), put(data + 4, 0, 4);
-    if (below(2)) for (unsigned i = 0; i < 64; i += 8) put(data + 4096 + i, i == 0 ? 0x1000120016 : (uint64_t)below(64) << 56, 8);
-#define PIECE(gpa, length, flags) \
-    do { descriptor(q, base + 16 * ((first + n) % q->size), gpa, length, (flags) | (n + 1 < count ? 1 : 0), q->is_packed ? 0 : n + 1); n++; } while (0)
-    PIECE(data, control ? 24 : 51, 0);
-    if (data_out) PIECE(data + 4096, size, 0);
-    PIECE(data + 2048, control ? 5 : 108, 2);
-    if (data_in) PIECE(data + 16384, size, 2);
-#undef PIECE
+    if (!q || !q->enabled || q->size < count || q->descriptors >= DATA) return;
+    base = (uint32_t)q->descriptors;
+    first = q->is_packed ? q->avail_index : 0;
+    for (unsigned i = 0; i < count; i++)
+        descriptor(q, base + 16 * ((first + i) % q->size), p[i].gpa, p[i].length, (p[i].device_writes ? 2 : 0) | (i + 1 < count ? 1 : 0), q->is_packed ? 0 : i + 1);
     if (!q->is_packed) {
         put((uint32_t)q->driver + 4 + 2 * (q->avail_index & (q->size - 1)), 0, 2);
         put((uint32_t)q->driver + 2, q->avail_index + 1, 2);
     }
     requests++;
-    modern(d, 0x3000 + 4 * (uint32_t)(q - v->queue), 0, 2);
+    modern(d, 0x3000 + 4 * n, 0, 2);
+}
+
+static uint32_t data_place(void) { return DATA + 4096 * below(16); }
+
+/* What the SCSI adapter likes: header, data, response, data; or task management and its answer. */
+static void scsi_request(unsigned d)
+{
+    bool control = below(8) == 0, data_out = !control && below(2), data_in = !control && below(2);
+    uint32_t data = data_place(), size = below(4) ? 16u << below(8) : below(9000);
+    struct piece p[4];
+    unsigned n = 0;
+
+    content(data, d);
+    if (control) put(data, 0, 4);
+    else put(data, 1 | below(3) << 8 | (below(3) == 1 ? 1u << 24 : 0), 4), put(data + 4, 0, 4);
+    if (below(2)) for (unsigned i = 0; i < 64; i += 8) put(data + 4096 + i, i == 0 ? 0x1000120016 : (uint64_t)below(64) << 56, 8);
+    p[n++] = (struct piece){ data, control ? 24 : 51, false };
+    if (data_out) p[n++] = (struct piece){ data + 4096, size, false };
+    p[n++] = (struct piece){ data + 2048, control ? 5 : 108, true };
+    if (data_in) p[n++] = (struct piece){ data + 16384, size, true };
+    chain_put(d, control ? 0 : 2 + below(2), p, n);
+}
+
+/* Units, discs and sizes that change meanwhile, as the monitor has it. */
+static void scsi_change(unsigned d)
+{
+    struct virtio *v = virtio_pci_device(device[d]);
+    struct virtio_scsi_unit_config u = { 3 + below(2), below(3), { .write_cache = true } };
+    struct block_node *old = NULL;
+    struct error err;
+    unsigned n;
+
+    u.unit.node = node;
+    switch (below(5)) {
+    case 0: virtio_scsi_unit_add(v, &u, &err); break;
+    case 1: if ((n = 3 + below(2)) < VIRTIO_SCSI_UNITS && virtio_scsi_unit(v, n)) virtio_scsi_unit_remove(v, n); break;
+    case 2: virtio_scsi_disc_change(v, 2, below(2) ? node : NULL, below(2), &old, &err); break;
+    case 3: virtio_scsi_resized(v, below(2)); break;
+    default: virtio_scsi_retry(v);
+    }
+}
+
+/* Buffers to receive in, a frame behind its header, or a command that the card knows with what fits it. */
+static void net_request(unsigned d)
+{
+    static const uint8_t sizes[] = { 1, 6, 2, 0, 2, 8, 4, 24 };
+    uint32_t data = data_place(), answer = data + 3000;
+    unsigned class = below(7);
+
+    if (below(3) == 0) {
+        struct piece p[2] = { { data, below(4) ? 2048u : below(70), true }, { data + 4096, below(2) ? 2048u : 32000u, true } };
+
+        chain_put(d, 0, p, 1 + below(2));
+    } else if (below(2)) {
+        struct piece p[2] = { { data, below(2) ? 12u : 10 + below(90), false }, { data + 12, 14 + below(below(2) ? 1500 : 20000), false } };
+
+        content(data, d);
+        chain_put(d, 1, p, 1 + below(2));
+    } else {
+        struct piece p[3] = { { data, 2, false }, { data + 2, below(4) ? sizes[class] : sizes[below(8)], false }, { answer, 1, true } };
+
+        put(data, class | below(3) << 8, 2);
+        put(data + 2, class == 1 ? below(3) : below(4) ? below(70) : next(), 4);
+        put(data + 6, below(4), 4);
+        if (class == 1 && below(2)) p[1].length = 4 + 6 * below(3) + 4 + 6 * below(3), put(data + 6 + 6 * below(3), below(3), 4);
+        chain_put(d, 2, p, 3);
+    }
+}
+
+/* A message of 9P2000.L with a body that may be one, and room for the answer. */
+static void share_request(unsigned d)
+{
+    static const uint8_t types[] = { 8, 12, 14, 16, 18, 20, 22, 24, 26, 30, 32, 40, 50, 52, 54, 70, 72, 74, 76, 100, 104, 108, 110, 110, 116, 118, 120, 122 };
+    uint32_t data = data_place(), at = data + 7;
+    uint8_t type = below(16) ? types[below(sizeof(types))] : (uint8_t)below(256);
+
+    put(at, below(4), 4);                              /* fid, most often; then small numbers and short names */
+    if (type == 100) put(at, 8192, 4), put(at + 4, 8, 2), memcpy(ram + at + 6, "9P2000.L", 8);
+    else if (type == 104) put(at + 4, ~0u, 4), put(at + 8, 0, 8);
+    else if (type == 110) put(at + 4, below(4), 4), put(at + 8, 1, 2), put(at + 10, 1, 2), put(at + 12, 'a' + below(3), 1);
+    else for (unsigned i = 4; i < 60; i += 2) put(at + i, below(3) ? below(6) : below(2) ? 0x2e61 + below(4) : below(65536), 2);
+    put(data, below(8) ? 7 + below(60) : next(), 4);
+    put(data + 4, type, 1);
+    put(data + 5, below(8), 2);
+    chain_put(d, 0, (struct piece[]){ { data, 80, false }, { data + 4096, below(8) ? 4096 : below(40), true } }, 2);
 }
 
 /* A chain of header, data and status, in the shape the queue's device likes or in any other. */
@@ -338,8 +417,12 @@ static void step(unsigned d)
     bool is_broken = v->status & VIRTIO_STATUS_NEEDS_RESET;
 
     broken += is_broken;
-    if (d == 6 && below(4)) scsi_request(d);
-    else if (d == 8 && below(3) == 0) mirror_give(mirror);
+    if (d == 6 && below(16) == 0) scsi_change(d);
+    else if (d == 6 && below(4)) scsi_request(d);
+    else if (d == 7 && below(4)) share_request(d);
+    else if (d < 2 && below(64) == 0) below(2) ? virtio_blk_resized(v) : virtio_blk_retry(v);
+    else if (d == 8 && below(3)) net_request(d);
+    else if (d == 8 && below(2)) mirror_give(mirror);
     else if (d == 9 && below(3) == 0) input_key(input, below(200), below(2));
     else if (d == 10 && below(3) == 0) input_absolute(input, next(), next(), (int)below(9) - 4, below(64));
     else if (below(2)) request(d);
@@ -348,7 +431,6 @@ static void step(unsigned d)
     if (d == 5 && below(64) == 0) virtio_balloon_target_set(v, below(RAM_BYTES));
 }
 
-#ifdef FUZZER
 static void world_free(void)
 {
     unlink(file);
@@ -381,11 +463,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     machine_unlock();
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 600000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf1050;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-virtio", argv[2]);
     source.state = seed;
     world_make();
     machine_lock();

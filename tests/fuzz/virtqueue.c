@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "device/virtio/virtqueue.h"
 #include "fuzz.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 64 << 10, RINGS_BYTES = 0x3000, TABLES = 0x3000, IN_FLIGHT = 64, NEXT = 1, WRITE = 2, INDIRECT = 4 };
 
@@ -129,7 +130,6 @@ static void memory_make(void)
     memory_map_add_ram(map, "ram", 0, RAM_BYTES, ram, false, 0);
 }
 
-#ifdef FUZZER
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!map) memory_make();
@@ -137,11 +137,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(0);
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 1500000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf022;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-virtqueue", argv[2]);
     source.state = seed;
     memory_make();
     run(steps);

@@ -21,6 +21,7 @@
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/virtio_vsock.h"
 #include "fuzz.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 512 << 10, MODERN = 0x20000000, QUEUE_BYTES = 0x1000, RX_DATA = 0x10000, RX_BYTES = 4096, TX_DATA = 0x50000, PROGRAMS = 24, PORTS = 4, CID = 5, SIZE = 32 };
 struct packet { uint64_t src, dst; uint32_t from, to, len; uint16_t type, op; uint32_t flags, room, forwarded; } __attribute__((packed));
@@ -262,8 +263,6 @@ static void run(uint64_t steps)
     programs_end();
 }
 
-#ifdef FUZZER
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int fd;
@@ -279,12 +278,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         while ((fd = accept4(listener[i], NULL, NULL, SOCK_NONBLOCK)) >= 0) close(fd);
     return 0;
 }
-#else
+
+#ifndef FUZZER
 int main(int argc, char **argv)
 {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 2000000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0xf50c;
     int fd;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-vsock", argv[2]);
     source.state = seed;
     world_make();
     run(steps);
