@@ -79,6 +79,7 @@ static void stop_for(struct machine *m, enum run_state why, unsigned vcpu, bool 
     clock_virtual_stop();
     m->state = why;
     if (was_running) tsc_hold(m);
+    if (was_running && m->runs) pc_stopped(m);
     if (was_running) listeners_tell(m, why, vcpu);
     if (was_running && tell) machine_event(m, "STOP", NULL);
 }

@@ -216,6 +216,7 @@ void pc_reset(struct machine *m);
 void pc_power_button(struct machine *m);
 /* vCPUs run again: requests that waited for space on the host are tried again. */
 void pc_started(struct machine *m);
+void pc_stopped(struct machine *m);
 
 /* empty.c: the machine "none" in the place of pc_create. */
 int empty_create(struct machine *m, struct error *err);

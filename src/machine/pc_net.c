@@ -63,7 +63,13 @@ void pc_networks_check(const struct machine *m)
 void pc_networks_started(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++)
-        if (m->netdev[i]) net_resume(m->netdev[i]);
+        if (m->netdev[i]) net_resume(m->netdev[i]), net_runs_changed(m->netdev[i]);
+}
+
+void pc_networks_stopped(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->netdev[i]) net_runs_changed(m->netdev[i]);
 }
 
 void pc_networks_destroy(struct machine *m)

@@ -73,6 +73,11 @@ void pc_started(struct machine *m)
     pc_networks_started(m);
 }
 
+void pc_stopped(struct machine *m)
+{
+    pc_networks_stopped(m);
+}
+
 static void hotplug_notify(void *opaque)
 {
     acpi_gpe_raise(((struct machine *)opaque)->pm, ACPI_PCIHP_GPE);

@@ -161,6 +161,7 @@ int pc_nics_create(struct machine *m, int before, struct error *err);
 /* Warns of networks without a card, and of cards without a network. */
 void pc_networks_check(const struct machine *m);
 void pc_networks_started(struct machine *m);
+void pc_networks_stopped(struct machine *m);
 void pc_networks_destroy(struct machine *m);
 /* The device that an option ROM says it is for. */
 void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);

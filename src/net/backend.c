@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "net/backend_private.h"
 #include "net/offload.h"
+#include "net/vhost.h"
 
 int net_backend_init(struct net_backend *b, const struct net_backend_ops *ops, const char *id, struct error *err)
 {
@@ -27,6 +28,7 @@ int net_backend_init(struct net_backend *b, const struct net_backend_ops *ops, c
 void net_backend_fini(struct net_backend *b)
 {
     if (b->dump) net_dump_free(b->dump);
+    net_vhost_close(b->vhost);
     free(b->scratch);
     free(b->id);
 }
@@ -82,6 +84,11 @@ void net_receive_ready(struct net_backend *b, unsigned queue)
 void net_resume(struct net_backend *b)
 {
     for (unsigned q = 0; q < b->queues; q++) net_receive_ready(b, q);
+}
+
+void net_runs_changed(struct net_backend *b)
+{
+    if (b->has_frontend && b->frontend.runs_changed) b->frontend.runs_changed(b->frontend.opaque);
 }
 
 void net_send_ready(struct net_backend *b, unsigned queue)

@@ -45,6 +45,7 @@ struct net_frontend {
     void (*received)(void *opaque, unsigned queue);      /* the end of a batch: time for an interrupt. May be NULL */
     void (*send_ready)(void *opaque, unsigned queue);    /* after net_send returned false. May be NULL */
     void (*link_changed)(void *opaque, bool up);         /* may be NULL */
+    void (*runs_changed)(void *opaque);                  /* the guest stands still, or runs again. May be NULL */
     void *opaque;
 };
 
@@ -76,6 +77,8 @@ void net_describe(const struct net_backend *b, char *text, size_t size);
 void net_free(struct net_backend *b);
 /* The guest runs again: frames may be delivered. */
 void net_resume(struct net_backend *b);
+/* The guest has stopped, or runs again (then after net_resume). */
+void net_runs_changed(struct net_backend *b);
 
 /* Frames sent and received so far, and those that were wrong or came too early. */
 void net_counts(const struct net_backend *b, uint64_t *sent, uint64_t *received, uint64_t *dropped);

@@ -6,6 +6,7 @@
 #include "net/backend.h"
 
 struct net_dump;
+struct net_vhost;
 
 struct net_backend_ops {
     const char *type;                                    /* "user" */
@@ -18,6 +19,8 @@ struct net_backend_ops {
     void (*ready)(struct net_backend *b, unsigned queue);
     /* The frontend's offloads or queues changed. May be NULL. */
     void (*changed)(struct net_backend *b);
+    /* The kernel serves the queue from now on, with headers of so many bytes (0: not any more). The queue's tap descriptor. NULL without vhost. */
+    int (*carried)(struct net_backend *b, unsigned queue, unsigned header_bytes);
     void (*describe)(const struct net_backend *b, char *text, size_t size);
     void (*destroy)(struct net_backend *b);              /* what it owns, and b */
 };
@@ -31,6 +34,7 @@ struct net_backend {
     bool has_frontend, link_down;
     unsigned frontend_offloads;
     struct net_dump *dump;
+    struct net_vhost *vhost;                             /* NULL: none; net/vhost.h */
     struct { unsigned queue, pieces; size_t bytes; } given;   /* of a frame that was cut and for which there was no room at some point */
     uint8_t *scratch;                                    /* for cutting; NET_FRAME_MAX bytes, made when needed */
     uint64_t sent, received, dropped, sent_bytes, received_bytes;

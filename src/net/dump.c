@@ -35,6 +35,7 @@ int net_dump_start(struct net_backend *b, const char *file, unsigned most_bytes,
     int fd;
 
     if (b->dump) return error_set(err, "%s is dumped already; one filter-dump a network", b->id);
+    if (b->vhost) return error_set(err, "%s: with vhost=on the frames are not seen here; use vhost=off", b->id);
     fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) return error_set(err, "cannot write '%s': %s", file, strerror(errno));
     d = malloc(sizeof(*d));

@@ -6,6 +6,7 @@
  *
  * Each queue has a descriptor. One round of the main loop takes at most 64 frames from each; what the guest has no room for stays in
  * the kernel's queue. Scripts run with the interface's name as argument.
+ * With vhost a queue may be the kernel's for a while; it is not looked at here then. The length of headers is that of the whole interface.
  * Source: Linux Documentation/networking/tuntap.rst.
  */
 #include "net/tap.h"
@@ -28,17 +29,22 @@
 #include "base/loop.h"
 #include "net/bridge.h"
 #include "net/backend_private.h"
+#include "net/vhost.h"
 
 enum { FRAMES_A_ROUND = 64 };
 #define IF_UP "/etc/qemu-ifup"
 #define IF_DOWN "/etc/qemu-ifdown"
+
+/* vhost may want two bytes more, which it fills itself. */
+struct long_header { struct net_header h; uint16_t more; };
 
 struct tap_queue {
     struct tap *t;
     int fd;
     unsigned number;
     bool has_header, full, waiting;                      /* full: a write was refused; waiting: the guest has no room for data */
-    struct net_header header;
+    bool carried;                                        /* by the kernel */
+    struct long_header header;
     size_t bytes;
     uint8_t data[NET_FRAME_MAX];
 };
@@ -47,7 +53,7 @@ struct tap {
     struct net_backend base;
     char name[IFNAMSIZ];
     char *down, *bridge;
-    unsigned count;
+    unsigned count, header_bytes;
     struct tap_queue queue[];
 };
 
@@ -59,11 +65,11 @@ static void queue_watch(struct tap_queue *q);
 static bool tap_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
     struct tap_queue *q = &of(b)->queue[queue];
-    struct net_header h = f->header;
-    struct iovec iov[NET_PIECES_MAX + 1] = { { &h, sizeof(h) } };
+    struct long_header h = { .h = f->header };
+    struct iovec iov[NET_PIECES_MAX + 1] = { { &h, q->t->header_bytes } };
     unsigned skip = q->has_header ? 0 : 1, n = MIN(f->count, (unsigned)NET_PIECES_MAX);
 
-    h.flags &= NET_NEEDS_CSUM;
+    h.h.flags &= NET_NEEDS_CSUM;
     memcpy(iov + 1, f->iov, n * sizeof(*iov));
     if (n + 1 - skip > 1024) {                           /* more than one call takes; no driver does that */
         b->dropped++;
@@ -81,13 +87,13 @@ static bool tap_send(struct net_backend *b, unsigned queue, const struct net_fra
 
 static bool frame_read(struct tap_queue *q)
 {
-    struct iovec iov[2] = { { &q->header, sizeof(q->header) }, { q->data, sizeof(q->data) } };
+    struct iovec iov[2] = { { &q->header, q->t->header_bytes }, { q->data, sizeof(q->data) } };
     unsigned skip = q->has_header ? 0 : 1;
     ssize_t n = readv(q->fd, iov + skip, (int)(2 - skip));
 
-    if (n <= (ssize_t)(q->has_header ? sizeof(q->header) : 0)) return false;
-    q->bytes = (size_t)n - (q->has_header ? sizeof(q->header) : 0);
-    if (!q->has_header) q->header = (struct net_header){ .flags = 0 };
+    if (n <= (ssize_t)(q->has_header ? q->t->header_bytes : 0)) return false;
+    q->bytes = (size_t)n - (q->has_header ? q->t->header_bytes : 0);
+    if (!q->has_header) q->header.h = (struct net_header){ .flags = 0 };
     return true;
 }
 
@@ -97,7 +103,7 @@ static void frames_take(struct tap_queue *q)
 
     for (unsigned n = 0; n < FRAMES_A_ROUND && (q->waiting || frame_read(q)); n++) {
         iov.iov_len = q->bytes;
-        q->waiting = !net_deliver(&q->t->base, q->number, &(struct net_frame){ q->header, &iov, 1, q->bytes });
+        q->waiting = !net_deliver(&q->t->base, q->number, &(struct net_frame){ q->header.h, &iov, 1, q->bytes });
         if (q->waiting) break;
     }
     net_delivered(&q->t->base, q->number);
@@ -118,12 +124,28 @@ static void queue_event(void *opaque, int fd, unsigned events)
 
 static void queue_watch(struct tap_queue *q)
 {
-    loop_fd_watch(q->fd, (q->waiting ? 0u : LOOP_READ) | (q->full ? LOOP_WRITE : 0u), queue_event, q);
+    if (q->carried) loop_fd_unwatch(q->fd);
+    else loop_fd_watch(q->fd, (q->waiting ? 0u : LOOP_READ) | (q->full ? LOOP_WRITE : 0u), queue_event, q);
 }
 
 static void tap_ready(struct net_backend *b, unsigned queue)
 {
-    if (of(b)->queue[queue].waiting) frames_take(&of(b)->queue[queue]);
+    struct tap_queue *q = &of(b)->queue[queue];
+
+    if (q->waiting && !q->carried) frames_take(q);
+}
+
+/* What waited here is lost, as on a wire. */
+static int tap_carried(struct net_backend *b, unsigned queue, unsigned header_bytes)
+{
+    struct tap_queue *q = &of(b)->queue[queue];
+    int bytes = (int)header_bytes;
+
+    q->carried = header_bytes;
+    q->waiting = q->full = false;
+    if (header_bytes && header_bytes != of(b)->header_bytes && ioctl(of(b)->queue[0].fd, TUNSETVNETHDRSZ, &bytes) == 0) of(b)->header_bytes = header_bytes;
+    queue_watch(q);
+    return q->fd;
 }
 
 /* What the kernel may leave to the guest, and how many queues it spreads frames over. */
@@ -167,7 +189,7 @@ static void tap_describe(const struct net_backend *b, char *text, size_t size)
     const struct tap *t = container_of(b, const struct tap, base);
 
     if (t->bridge) snprintf(text, size, ",ifname=%s,br=%s", t->name, t->bridge);
-    else snprintf(text, size, ",ifname=%s,queues=%u,downscript=%s", t->name, t->count, t->down ? t->down : "no");
+    else snprintf(text, size, ",ifname=%s,queues=%u,downscript=%s%s", t->name, t->count, t->down ? t->down : "no", b->vhost ? ",vhost=on" : "");
 }
 
 static void tap_destroy(struct net_backend *b)
@@ -188,7 +210,7 @@ static void tap_destroy(struct net_backend *b)
 }
 
 static const struct net_backend_ops tap_ops = {
-    .type = "tap", .send = tap_send, .ready = tap_ready, .changed = tap_changed, .describe = tap_describe, .destroy = tap_destroy,
+    .type = "tap", .send = tap_send, .ready = tap_ready, .changed = tap_changed, .carried = tap_carried, .describe = tap_describe, .destroy = tap_destroy,
 };
 
 static int queue_open(struct tap *t, bool several, struct error *err)
@@ -235,6 +257,8 @@ static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned c
     int header_bytes = sizeof(struct net_header);
     struct ifreq r;
 
+    t->header_bytes = sizeof(struct net_header);
+
     for (unsigned i = 0; i < count; i++) {
         struct tap_queue *q = &t->queue[i];
 
@@ -252,6 +276,20 @@ static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned c
     return 0;
 }
 
+/* Without it everything works too, only slower: the user decides whether that will do. */
+static int vhost_make(struct tap *t, const struct net_tap_config *c, struct error *err)
+{
+    if (!c->vhost) return 0;
+    if (c->vhost_fd_count && c->vhost_fd_count != t->count)
+        return error_set(err, "%u vhostfds for %u queues; there is one for each", c->vhost_fd_count, t->count);
+    if (!t->queue[0].has_header) error_set(err, "the interface was opened without IFF_VNET_HDR");
+    else t->base.vhost = net_vhost_open(c->vhost_fd, c->vhost_fd_count, t->count, err);
+    if (t->base.vhost) return 0;
+    if (c->vhost_force) return error_prefix(err, "vhostforce=on");
+    log_message("warning: %s: no vhost: %s; the network works without it", t->base.id, err->text);
+    return 0;
+}
+
 static int tap_start(struct tap *t, const struct net_tap_config *c, unsigned count, struct error *err)
 {
     const char *up = c->script ? c->script : IF_UP, *down = c->downscript ? c->downscript : IF_DOWN;
@@ -262,7 +300,7 @@ static int tap_start(struct tap *t, const struct net_tap_config *c, unsigned cou
         if (!t->bridge) return error_set(err, "no memory for a tap network");
     }
     snprintf(t->name, sizeof(t->name), "%s", c->ifname ? c->ifname : "tap%d");
-    if (queues_make(t, c, count, err) < 0) return -1;
+    if (queues_make(t, c, count, err) < 0 || vhost_make(t, c, err) < 0) return -1;
     if (!c->fd_count && *up && strcmp(up, "no") && script_run(up, t->name, err) < 0) return -1;
     if (!c->fd_count && *down && strcmp(down, "no")) t->down = strdup(down);
     tap_changed(&t->base);

@@ -13,6 +13,9 @@ struct net_tap_config {
     const char *script, *downscript;                     /* NULL: /etc/qemu-ifup, -ifdown; "no" or "": none */
     int fd[NET_TAP_QUEUES];                              /* open already; fd_count of them */
     unsigned fd_count, queues;
+    bool vhost, vhost_off, vhost_force;                  /* the kernel serves virtio cards (net/vhost.h); if it cannot, that is an error only if forced */
+    int vhost_fd[NET_TAP_QUEUES];                        /* likewise open already */
+    unsigned vhost_fd_count;
 };
 /* NULL with *err. */
 struct net_backend *net_tap_new(const char *id, const struct net_tap_config *c, struct error *err);

@@ -119,42 +119,36 @@ static int tap_queues(void *t, const char *v, struct error *err)
 }
 
 /* "7" or "7:8:9". */
-static int tap_fds(void *t, const char *v, struct error *err)
+static int fds_read(const char *key, const char *v, int *fd, unsigned *count, struct error *err)
 {
     const char *p = v;
 
     for (char *end; *p; p = end + (*end == ':')) {
         unsigned long n = strtoul(p, &end, 10);
 
-        if (end == p || (*end && *end != ':') || n > 65535) return error_set(err, "fd=%s: it is a descriptor's number; several are separated by ':'", v);
-        if (tap(t)->fd_count == NET_TAP_QUEUES) return error_set(err, "fds=%s: more than %d", v, NET_TAP_QUEUES);
-        tap(t)->fd[tap(t)->fd_count++] = (int)n;
+        if (end == p || (*end && *end != ':') || n > 65535) return error_set(err, "%s=%s: it is a descriptor's number; several are separated by ':'", key, v);
+        if (*count == NET_TAP_QUEUES) return error_set(err, "%ss=%s: more than %d", key, v, NET_TAP_QUEUES);
+        fd[(*count)++] = (int)n;
     }
     return 0;
 }
 
-/* As qemu does where the kernel has no vhost-net: said, and done without. */
+static int tap_fds(void *t, const char *v, struct error *err) { return fds_read("fd", v, tap(t)->fd, &tap(t)->fd_count, err); }
+
+static int tap_vhost_fds(void *t, const char *v, struct error *err) { return fds_read("vhostfd", v, tap(t)->vhost_fd, &tap(t)->vhost_fd_count, err); }
+static int tap_vhost_force(void *t, const char *v, struct error *err) { return value_bool("vhostforce", v, &tap(t)->vhost_force, err); }
+
 static int tap_vhost(void *t, const char *v, struct error *err)
 {
-    bool on = false;
-
-    if (value_bool("vhost", v, &on, err) < 0) return -1;
-    if (on) log_message("-netdev tap: vhost-net is not in this version; the network works without it, as with vhost=off");
+    if (value_bool("vhost", v, &tap(t)->vhost, err) < 0) return -1;
+    tap(t)->vhost_off = !tap(t)->vhost;
     return 0;
-}
-
-static int tap_vhost_force(void *t, const char *v, struct error *err)
-{
-    bool on = false;
-
-    if (value_bool("vhostforce", v, &on, err) < 0) return -1;
-    return on ? error_set(err, "vhost-net is not in this version, and vhostforce=on wants it; leave it out, or use vhostforce=off") : 0;
 }
 
 static const struct option_key tap_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "ifname", tap_ifname, NULL }, { "script", tap_script, NULL },
     { "downscript", tap_downscript, NULL }, { "fd", tap_fds, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_vhost, NULL },
-    { "vhostforce", tap_vhost_force, NULL }, { "vhostfd", NULL, "vhost-net is not in this version; leave it out" }, { "vhostfds", NULL, "vhost-net is not in this version; leave it out" },
+    { "vhostforce", tap_vhost_force, NULL }, { "vhostfd", tap_vhost_fds, NULL }, { "vhostfds", tap_vhost_fds, NULL },
     { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL },
     { "sndbuf", NULL, "not in this version" }, { NULL, NULL, NULL },
 };
@@ -163,11 +157,13 @@ static const struct option_key bridge_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL }, { NULL, NULL, NULL },
 };
 
-/* A helper makes one interface, and all of it. */
-static int tap_check(const char *what, const struct netdev_config *d, struct error *err)
+/* A helper makes one interface, and all of it. vhostfd= and vhostforce=on say vhost=on too. */
+static int tap_check(const char *what, struct netdev_config *d, struct error *err)
 {
-    const struct net_tap_config *c = &d->tap;
+    struct net_tap_config *c = &d->tap;
 
+    if (c->vhost_off && c->vhost_fd_count) return error_set(err, "%s: vhostfd= says vhost=on", what);
+    if (!c->vhost_off && (c->vhost_fd_count || c->vhost_force)) c->vhost = true;
     if (!c->bridge && !c->helper) return 0;
     if (c->helper && !*c->helper) return error_set(err, "%s: helper= wants the path of a program", what);
     if (c->ifname || c->fd_count || c->queues || c->script || c->downscript)
@@ -260,8 +256,8 @@ static const struct { const char *name; enum netdev_kind kind; const struct opti
 
 static const struct { const char *name, *why; } refused[] = {
     { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" },
-    { "vhost-user", "vhost is not in this version; use user" },
-    { "vhost-vdpa", "vhost is not in this version; use user" }, { "hubport", "there are no hubs in this version" },
+    { "vhost-user", "vhost in other programs is not in this version; use user, or tap with vhost=on" },
+    { "vhost-vdpa", "network cards of the host are not given to guests; use tap with vhost=on" }, { "hubport", "there are no hubs in this version" },
 };
 
 static int types_show(void)

@@ -57,7 +57,6 @@ BAD = [
     ('-nic bridge,helper=/bin/true', "gave no interface in 'br0'"),
     ('-netdev tap,id=n,br=br0,ifname=t0', 'the interface is the helper'),
     ('-netdev bridge,id=n,br=a-name-that-is-too-long,helper=/bin/true', 'at most 15 characters'),
-    ('-netdev tap,id=n,vhostforce=on', 'use vhostforce=off'),
     # missing or wrong values
     ('-m', '-m: requires an argument'),
     ('-m abc', "wants a size such as 512M or 2G, not 'abc'"),
@@ -236,10 +235,11 @@ BAD = [
     ('-device virtio-balloon,deflate-on-oom=perhaps', 'on or off'),
     # networks
     ('-netdev usr,id=n', "did you mean 'user'"),
-    ('-netdev vhost-user,id=n', 'vhost is not in this version'),
+    ('-netdev vhost-user,id=n', 'or tap with vhost=on'),
     ('-netdev user', 'needs id='),
     ('-netdev tap,id=n,vhost=perhaps', 'on or off'),
-    ('-netdev tap,id=n,vhostfd=3', 'vhost-net is not in this version'),
+    ('-netdev tap,id=n,vhost=off,vhostfd=3', 'says vhost=on'),
+    ('-netdev tap,id=n,vhostfds=3:x', 'a descriptor'),
     ('-netdev tap,id=n,ifname=much-too-long-a-name', 'at most 15 characters'),
     ('-netdev tap,id=n,fd=77', 'is no tap interface'),
     ('-netdev stream,id=n', 'needs addr.type=unix'),

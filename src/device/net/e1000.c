@@ -245,7 +245,7 @@ static const struct pci_device_ops ops = {
 struct device *e1000_new(const struct nic_device_config *config, struct error *err)
 {
     struct e1000 *s = calloc(1, sizeof(*s));
-    struct net_frontend f = { "e1000", e1000_receive, e1000_received, send_ready, link_changed, s };
+    struct net_frontend f = { "e1000", e1000_receive, e1000_received, send_ready, link_changed, NULL, s };
 
     if (!s) {
         error_set(err, "no memory for a network card");

@@ -104,11 +104,17 @@ void virtio_config_changed(struct virtio *v)
     if (v->status & VIRTIO_STATUS_DRIVER_OK) v->transport.config_changed(v->transport.opaque);
 }
 
+void virtio_live_changed(struct virtio *v)
+{
+    if (v->ops->live_changed) v->ops->live_changed(v);
+}
+
 void virtio_broken(struct virtio *v, const char *why)
 {
     trace(TRACE_GUEST_ERRORS, "%s: %s; the device needs a reset\n", v->ops->name, why);
     if (v->status & VIRTIO_STATUS_NEEDS_RESET) return;
     v->status |= VIRTIO_STATUS_NEEDS_RESET;
+    virtio_live_changed(v);
     if (virtio_is_modern(v)) virtio_config_changed(v);
 }
 
@@ -159,6 +165,7 @@ void virtio_queue_enable(struct virtio *v, unsigned n)
 
     if (q->enabled) return;
     if (virtqueue_start(q, v->features) < 0) virtio_broken(v, q->broken);
+    else virtio_live_changed(v);
 }
 
 void virtio_queue_stop(struct virtio *v, unsigned n)
@@ -203,7 +210,10 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy)
     if (!legacy && !(status & VIRTIO_STATUS_FEATURES_OK)) status &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
     v->status = (status & (uint8_t)~VIRTIO_STATUS_NEEDS_RESET) | (before & VIRTIO_STATUS_NEEDS_RESET);
     if (v->ops->features_ok && v->status & ~before & (legacy ? VIRTIO_STATUS_DRIVER_OK : VIRTIO_STATUS_FEATURES_OK)) v->ops->features_ok(v);
-    if (!(v->status & ~before & VIRTIO_STATUS_DRIVER_OK)) return;
+    if (!(v->status & ~before & VIRTIO_STATUS_DRIVER_OK)) {
+        virtio_live_changed(v);
+        return;
+    }
     for (unsigned n = 0; legacy && n < v->queue_count; n++) {
         /* They may also agree on features after having set up the queues. */
         v->queue[n].has_event_index = v->features & VIRTIO_F_EVENT_IDX;
@@ -211,6 +221,7 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy)
         v->queue[n].has_notify_on_empty = v->features & VIRTIO_F_NOTIFY_ON_EMPTY;
     }
     if (v->ops->driver_ok) v->ops->driver_ok(v);
+    virtio_live_changed(v);
     for (unsigned n = 0; n < v->queue_count; n++) virtio_queue_notify(v, n);
 }
 

@@ -35,6 +35,8 @@ struct virtio_ops {
     void (*features_ok)(struct virtio *v);
     /* DRIVER_OK was set: v->features are what was agreed on. May be NULL. */
     void (*driver_ok)(struct virtio *v);
+    /* Something that virtio_is_live looks at may have changed. May be NULL. */
+    void (*live_changed)(struct virtio *v);
     /* Finish or give up everything in flight in this queue; it is reset afterwards. */
     void (*queue_stop)(struct virtio *v, unsigned queue);
     /* All queues were stopped; registers of the device's own to power-on values. May be NULL. */
@@ -106,6 +108,8 @@ void virtio_status_write(struct virtio *v, uint8_t status, bool legacy);
 void virtio_reset(struct virtio *v);
 void virtio_queue_enable(struct virtio *v, unsigned n);
 void virtio_queue_stop(struct virtio *v, unsigned n);
+/* Bus mastering may have changed. */
+void virtio_live_changed(struct virtio *v);
 uint64_t virtio_features_modern(const struct virtio *v);
 uint32_t virtio_features_legacy(const struct virtio *v);
 void virtio_config_read(struct virtio *v, unsigned offset, void *data, unsigned size);

@@ -5,7 +5,7 @@
  * whatever the backend: what it cannot do, net/backend.c does.
  *
  * The guest is asked to notify about buffers for receiving only while a frame waits for them. A batch of frames makes one
- * interrupt. What the driver asks for through the control queue is in virtio_net_control.c.
+ * interrupt. What the driver asks for through the control queue is in virtio_net_control.c, a data path in the kernel in virtio_net_vhost.c.
  *
  * Limits: no UFO/USO, RSS, hash reports.
  * Source: VIRTIO 1.2, section 5.1.
@@ -83,6 +83,7 @@ static void notify(struct virtio *v, unsigned queue)
     struct virtio_net *n = of(v);
     struct virtqueue *q = &v->queue[queue];
 
+    if (virtio_net_vhost_kick(n, queue)) return;
     if (queue == control_queue(n)) {
         virtio_serve(v, queue, virtio_net_control);
         virtio_interrupt(v, q);
@@ -185,7 +186,7 @@ static bool receive(void *opaque, unsigned backend_queue, const struct net_frame
     struct virtqueue *q = &n->v.queue[queue];
     uint64_t wrong = n->wrong;
 
-    if (!virtio_is_live(&n->v, q)) return true;          /* a card without a driver: the wire ends here */
+    if (!virtio_is_live(&n->v, q) || virtio_net_vhost_serves(n, pair)) return true;   /* a card without a driver: the wire ends here */
     if (is_too_long(n, f)) {
         n->wrong++;
         return true;
@@ -246,7 +247,11 @@ static void link_changed(void *opaque, bool up)
 
     virtio_net_config_fill(n);
     if (virtio_has(&n->v, VIRTIO_NET_STATUS)) virtio_config_changed(&n->v);
+    virtio_net_vhost_settle(n);
 }
+
+static void live_changed(struct virtio *v) { virtio_net_vhost_settle(of(v)); }
+static void runs_changed(void *opaque) { virtio_net_vhost_settle(opaque); }
 
 void virtio_net_announce(struct virtio *v)
 {
@@ -283,6 +288,7 @@ static void queue_stop(struct virtio *v, unsigned queue)
 {
     struct virtio_net *n = of(v);
 
+    virtio_net_vhost_queue_stop(n, queue);
     /* Nothing is in flight between two calls. A frame that waited for a buffer here is given up. */
     if (queue < 2 * n->pairs && !(queue & 1)) n->starved[queue / 2] = n->filled[queue / 2] = false;
 }
@@ -300,6 +306,7 @@ static void reset(struct virtio *v)
     net_offloads_set(n->config.backend, 0);
     net_queues_set(n->config.backend, 1);
     virtio_net_config_fill(n);
+    virtio_net_vhost_reset(n);
     net_resume(n->config.backend);                       /* what waits for buffers of the old driver goes to nobody */
 }
 
@@ -308,6 +315,7 @@ static void destroy(struct virtio *v)
     struct virtio_net *n = of(v);
 
     if (n->attached) net_attach(n->config.backend, NULL);
+    virtio_net_vhost_free(n);
     virtio_fini(v);
     free(n->starved);
     free(n);
@@ -317,11 +325,11 @@ static void info(struct virtio *v, void (*print)(void *opaque, const char *line)
 {
     const struct virtio_net *n = of(v);
     uint64_t sent, got, dropped;
-    char line[200];
+    char line[240];
 
     net_counts(n->config.backend, &sent, &got, &dropped);
-    snprintf(line, sizeof(line), "mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs%s, %llu frames sent, %llu received, %llu dropped, %llu wrong",
-             n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5], net_link_is_up(n->config.backend) ? "up" : "down", n->pairs_used, n->pairs,
+    snprintf(line, sizeof(line), "mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs, %u served by the kernel%s, %llu frames sent, %llu received, %llu dropped, %llu wrong",
+             n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5], net_link_is_up(n->config.backend) ? "up" : "down", n->pairs_used, n->pairs, virtio_net_vhost_served(n),
              n->filter.promiscuous ? ", promiscuous" : "", (unsigned long long)sent, (unsigned long long)got, (unsigned long long)dropped,
              (unsigned long long)n->wrong);
     print(opaque, line);
@@ -329,7 +337,7 @@ static void info(struct virtio *v, void (*print)(void *opaque, const char *line)
 
 static const struct virtio_ops ops = {
     .name = "virtio-net-pci", .description = "virtio network card", .type = VIRTIO_NET, .pci_class = 0x020000, .notify = notify,
-    .config_written = config_written, .driver_ok = driver_ok, .queue_stop = queue_stop, .reset = reset, .destroy = destroy, .info = info,
+    .config_written = config_written, .driver_ok = driver_ok, .live_changed = live_changed, .queue_stop = queue_stop, .reset = reset, .destroy = destroy, .info = info,
 };
 
 /* ---- life ---- */
@@ -370,7 +378,7 @@ static unsigned config_bytes(uint64_t f)
 struct virtio *virtio_net_new(const struct virtio_net_config *config, struct error *err)
 {
     struct virtio_net *n = calloc(1, sizeof(*n));
-    struct net_frontend f = { "virtio-net-pci", receive, received, send_ready, link_changed, n };
+    struct net_frontend f = { "virtio-net-pci", receive, received, send_ready, link_changed, runs_changed, n };
     uint16_t sizes[2 * VIRTIO_NET_PAIRS_MAX + 1];
     uint64_t offered = features(config);
 
@@ -391,7 +399,7 @@ struct virtio *virtio_net_new(const struct virtio_net_config *config, struct err
     n->filled = n->starved + n->pairs;
     n->pairs_used = 1;
     if (!n->starved || virtio_init(&n->v, &ops, config->memory, offered, &config->options,
-                                   2 * n->pairs + (offered >> VIRTIO_NET_CTRL_VQ & 1), sizes, err) < 0) {
+                                   2 * n->pairs + (offered >> VIRTIO_NET_CTRL_VQ & 1), sizes, err) < 0 || virtio_net_vhost_new(n, err) < 0) {
         destroy(&n->v);
         return NULL;
     }

@@ -156,6 +156,7 @@ static int pairs_set(struct virtio_net *n, unsigned command, const struct virtqu
     if (!pairs || pairs > n->pairs) return ERR;
     n->pairs_used = pairs;
     net_queues_set(n->config.backend, pairs);
+    virtio_net_vhost_settle(n);
     return OK;
 }
 

@@ -30,7 +30,20 @@ struct virtio_net {
     bool announce, attached;
     bool *starved, *filled;              /* by pair: a frame waits for buffers; an interrupt is due */
     uint64_t wrong;                      /* frames that broke the rules */
+    struct virtio_net_vhost *vhost;      /* NULL: the backend has none */
 };
+
+/* virtio_net_vhost.c: the kernel serves pairs of queues. Does nothing for a backend without vhost. */
+int virtio_net_vhost_new(struct virtio_net *n, struct error *err);
+void virtio_net_vhost_free(struct virtio_net *n);
+/* Has the kernel serve what it should, and only that. */
+void virtio_net_vhost_settle(struct virtio_net *n);
+void virtio_net_vhost_queue_stop(struct virtio_net *n, unsigned queue);
+void virtio_net_vhost_reset(struct virtio_net *n);
+bool virtio_net_vhost_serves(const struct virtio_net *n, unsigned pair);
+unsigned virtio_net_vhost_served(const struct virtio_net *n);   /* how many pairs */
+/* false: the queue is not the kernel's. */
+bool virtio_net_vhost_kick(struct virtio_net *n, unsigned queue);
 
 void virtio_net_config_fill(struct virtio_net *n);
 /* features: bits GUEST_* of what the guest can take. */

@@ -143,6 +143,7 @@ static void config_write(struct pci_device *d, unsigned offset, uint32_t value, 
 
     pci_msix_config_written(&p->msix, offset, size);
     isr_set(p, 0);                                       /* MSI-X may have been switched on or off */
+    if (offset <= COMMAND && offset + size > COMMAND) virtio_live_changed(p->v);
     if (p->window_cap && offset + size > p->window_cap + 16 && offset < p->window_cap + 20) virtio_pci_window_write(p);
 }
 

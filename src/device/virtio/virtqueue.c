@@ -84,6 +84,16 @@ void virtqueue_destroy(struct virtqueue *q)
     q->scratch = NULL;
 }
 
+bool virtqueue_areas(struct virtqueue *q, void **descriptors, void **driver, void **device)
+{
+    return q->enabled && !q->broken && layout(q)->areas && layout(q)->areas(q, descriptors, driver, device);
+}
+
+void virtqueue_continue(struct virtqueue *q, uint16_t avail_index)
+{
+    if (q->enabled && !q->broken && layout(q)->go_on) layout(q)->go_on(q, avail_index);
+}
+
 /* ---- taking ---- */
 
 static struct flat_range piece_find(struct virtqueue *q, gpa_t gpa, bool device_writes)

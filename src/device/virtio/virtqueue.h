@@ -64,6 +64,11 @@ void virtqueue_reset(struct virtqueue *q);
 /* Frees what q points to. */
 void virtqueue_destroy(struct virtqueue *q);
 
+/* For somebody else who serves a split queue in our place: host pointers to the three areas (false: broken) ... */
+bool virtqueue_areas(struct virtqueue *q, void **descriptors, void **driver, void **device);
+/* ... and has come to this place when we go on. */
+void virtqueue_continue(struct virtqueue *q, uint16_t avail_index);
+
 /* The next chain the driver made available, or NULL: none, not enabled, or broken (see q->broken). */
 struct virtqueue_chain *virtqueue_pop(struct virtqueue *q);
 /* Puts a chain back unused; only the one popped last. */

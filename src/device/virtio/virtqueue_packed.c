@@ -161,5 +161,5 @@ static void notifications_set(struct virtqueue *q, bool on)
 }
 
 const struct virtqueue_layout virtqueue_packed = {
-    check, is_empty, take, untake, give, wants_interrupt, notifications_set,
+    check, is_empty, take, untake, give, wants_interrupt, notifications_set, NULL, NULL,
 };

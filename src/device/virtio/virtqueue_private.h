@@ -32,6 +32,8 @@ struct virtqueue_layout {
     void (*give)(struct virtqueue *q, struct virtqueue_chain *const *chain, const uint32_t *written, unsigned count);
     bool (*wants_interrupt)(struct virtqueue *q);
     void (*notifications_set)(struct virtqueue *q, bool on);
+    bool (*areas)(struct virtqueue *q, void **descriptors, void **driver, void **device);
+    void (*go_on)(struct virtqueue *q, uint16_t avail_index);
 };
 extern const struct virtqueue_layout virtqueue_split, virtqueue_packed;
 

@@ -156,6 +156,24 @@ static void notifications_set(struct virtqueue *q, bool on)
     memory_written(q->memory, q->has_event_index ? q->device + 4 + 8u * q->size : q->device, 2);
 }
 
+static bool areas(struct virtqueue *q, void **descriptors, void **driver, void **device)
+{
+    *descriptors = virtqueue_area(q, q->descriptors, 16u * q->size);
+    *driver = avail_area(q);
+    *device = used_area(q);
+    return *descriptors && *driver && *device;
+}
+
+/* Who served the queue has told of all that was used; with event indices the next chain is told of in any case. */
+static void go_on(struct virtqueue *q, uint16_t avail_index)
+{
+    const struct used *u = used_area(q);
+
+    q->avail_index = q->avail_seen = avail_index;
+    if (u) q->used_index = load16(&u->index);
+    q->signalled = (uint16_t)(q->used_index - q->size);
+}
+
 const struct virtqueue_layout virtqueue_split = {
-    check, is_empty, take, untake, give, wants_interrupt, notifications_set,
+    check, is_empty, take, untake, give, wants_interrupt, notifications_set, areas, go_on,
 };

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vhost.py --ospite BINARY --guests DIR ENGINE   vhost-net, wherever this runs: in Debian's kernel with vhost_net and kvm-amd inside QEMU's TCG.
+
+There ospite runs Debian's cloud kernel with three virtio cards (two pairs of queues; the old interface and headers; packed rings wished for) on tap
+interfaces with vhost=on: ping, a file both ways; then, on the first, the machine stopped and continued under load, the cable pulled, the driver
+restarted, the card unplugged and another plugged. That the kernel carries the frames is told by ospite's counters, which stay at 0.
+What the machine lacks is skipped out loud (exit status 77)."""
+import argparse
+import hashlib
+import os
+import random
+import re
+import sys
+import tempfile
+import time
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(SOURCE, 'tests', 'boot'))
+from boot import Failure, Machine                                  # noqa: E402
+from cpio import Skip, initramfs, need                             # noqa: E402
+from virtio import BAD, debian_kernel, drivers, libraries          # noqa: E402
+
+DATA = random.Random(12).randbytes(1 << 20)
+SUM, SUM3 = hashlib.md5(DATA).hexdigest(), hashlib.md5(3 * DATA).hexdigest()
+
+# Cards of the guest in the guest: properties, those of their networks, and which of indirect descriptors, event index, version 1, packed it then finds.
+CARDS = [(',mq=on', ',queues=2', '1110'), (',disable-modern=on,mrg_rxbuf=off,event_idx=off,indirect_desc=off', '', '0000'), (',packed=on', '', '1110')]
+
+# In the guest in the guest; what happens meanwhile is told by echo on the serial line.
+INNER = r'''
+until umount /proc 2> /dev/null; do :; done         # below KVM in QEMU, /proc/self/exe reads wrong at times, and the C library asserts
+mount -t sysfs sys /sys 2> /dev/null; mount -t devtmpfs dev /dev 2> /dev/null
+LOAD
+up() { ip link set eth$1 up; ip addr add 10.9.$1.2/24 dev eth$1; }
+pings() { ping -c $2 -i 0.1 -q -W 10 10.9.$1.1 | grep loss || echo WRONG ping; }
+until_is() { i=0; while [ "$($2)" != "$1" ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; echo "$3 $($2)"; }
+carrier() { cat /sys/class/net/eth0/carrier; }
+there() { ls /sys/class/net | grep -c eth0 || :; }
+for n in 0 1 2; do
+    up $n
+    pings $n 8
+    echo features $n $(cut -c 29-30,33,35 /sys/bus/virtio/devices/virtio$n/features)
+    wget -q -O /tmp/got http://10.9.$n.1/data || echo WRONG wget
+    echo down $n $(md5sum < /tmp/got)
+    nc 10.9.$n.1 1$n < /tmp/got
+done
+echo queues $(ls /sys/class/net/eth0/queues | grep -c rx)
+(for i in 1 2 3; do wget -q -O - http://10.9.0.1/data; done | md5sum > /tmp/sum; echo ended > /tmp/ended) &
+echo NOW-STOP
+for i in 1 2 3; do cat /tmp/got; done | nc 10.9.0.1 20
+ended() { cat /tmp/ended 2> /dev/null; }
+until_is ended ended ended
+echo stopped $(cat /tmp/sum)
+echo NOW-OFF; until_is 0 carrier carrier; until_is 1 carrier carrier; pings 0 5
+ip link set eth0 down; ip link set eth0 up; pings 0 5
+echo virtio0 > /sys/bus/virtio/drivers/virtio_net/unbind; echo virtio0 > /sys/bus/virtio/drivers/virtio_net/bind; up 0; pings 0 5
+echo NOW-UNPLUG; until_is 0 there there; until_is 1 there there; up 0; pings 0 5
+echo NOW-END; last() { cat /sys/class/net/eth1/carrier; }; until_is 0 last last
+'''
+
+# Around it.
+OUTER = r'''
+echo '#!/bin/sh' > /up; echo 'ip addr add 10.9.${1#t}.1/24 dev $1; ip link set $1 up' >> /up; chmod +x /up
+httpd -p 80 -h /
+say() { echo "$1" | nc 127.0.0.1 44 | grep -E 'virtio-net|mac |Error'; }
+sink() { nc -l -p $1 < /dev/console | md5sum | sed "s/^/up $1 /" & }
+# The speed test before KVM is used fails on a busy machine.
+started() {
+    for try in $(seq 40); do
+        /ospite -accel $1 -m 256 -smp CPUS -display none -vga none -serial stdio -monitor tcp:127.0.0.1:44,server=on,wait=off -no-reboot -kernel /inner.kernel \
+            -initrd /inner.cpio -append "console=ttyS0 quiet panic=-1" $2 < /dev/null
+        status=$?
+        [ $status = 1 ] || break
+        sleep 2
+    done
+    echo STATUS $status
+}
+for port in 10 11 12 20; do sink $port; done
+started ENGINE "CARDS" | while read l; do
+    echo "$(cut -d. -f1 /proc/uptime) $l"
+    case "$l" in
+    *NOW-STOP*) for i in 1 2 3 4 5 6; do say stop; [ $i = 3 ] && say 'info qtree -v'; say cont; sleep 0.3; done; say 'info qtree -v'; ps | grep '[v]host-';;
+    *NOW-OFF*) say 'set_link n0 off';;
+    *"carrier 0"*) say 'info qtree -v'; say 'set_link n0 on';;
+    *NOW-UNPLUG*) say 'device_del c0';;
+    *"there 0"*) while say 'device_add virtio-net-pci,netdev=n0,id=c3,mq=on' | grep Error; do sleep 0.2; done;;
+    *NOW-END*) say 'info qtree -v'; say 'set_link n1 off';;
+    esac
+done
+'''
+
+
+def outer(a, path, root, kernel):
+    load, files = drivers(kernel, 'vhost_net', 'kvm-amd', root=root)
+    inner_kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+    inner_load, inner_files = drivers(inner_kernel, 'virtio_pci', 'virtio_net')
+    inner = initramfs(os.path.join(a.dir, 'inner.cpio'), f'export PATH=/bin:/sbin\n{INNER.replace("LOAD", inner_load)}', inner_files)
+    data = os.path.join(a.dir, 'data')
+    with open(data, 'wb') as f:
+        f.write(DATA)
+    files = {**files, **libraries(a.ospite), 'ospite': a.ospite, 'inner.cpio': inner, 'inner.kernel': inner_kernel, 'data': data}
+    files = {name: os.path.realpath(source) for name, source in files.items() if name != a.ospite.lstrip('/')}
+    for name in ('bios-256k.bin', 'vgabios-stdvga.bin'):
+        files[f'usr/share/seabios/{name}'] = need(f'/usr/share/seabios/{name}', 'seabios')
+    files['usr/lib/ipxe/qemu/efi-virtio.rom'] = need('/usr/lib/ipxe/qemu/efi-virtio.rom', 'ipxe-qemu')
+    cpus = '2' if a.engine == 'bt' else '1'                            # QEMU's SVM and a second processor do not get on
+    cards = ' '.join(f'-netdev tap,id=n{n},ifname=t{n},script=/up,downscript=no,vhost=on{net} -device virtio-net-pci,id=c{n},netdev=n{n}{card}'
+                     for n, (card, net, _) in enumerate(CARDS))
+    return initramfs(path, f'export PATH=/bin:/sbin\nip link set lo up\n{load}ls -l /dev/vhost-net /dev/net/tun /dev/kvm\n{OUTER.replace("ENGINE", a.engine).replace("CARDS", cards).replace("CPUS", cpus)}echo OUTER-DONE', files)
+
+
+# Pattern, and how often.
+def expected(engine):
+    pairs = '2 of 2 queue pairs, 2' if engine == 'bt' else '1 of 2 queue pairs, 1'
+    for n, (_, _, features) in enumerate(CARDS):
+        yield from ((f'features {n} {features}', 1), (f'down {n} {SUM}', 1), (f'up 1{n} {SUM}', 1))
+    stopped = ', link up, . of . queue pairs, 0 served by the kernel, 0 frames sent.*'
+    yield from (('8 packets received, 0% packet loss', 3), (f'queues {pairs[0]}', 1), ('id c2.*' + stopped + 'id c1.*' + stopped + 'id c0.*' + stopped, 1),
+                (f'up 20 {SUM3}', 1), (f'stopped {SUM3}', 1), (r'\[vhost-', 3 if engine == 'kvm' else 4), ('link down, . of . queue pairs, 0 served', 1),
+                ('carrier 1', 1), ('5 packets received, 0% packet loss', 4), ('there 1', 1), (f'id c0 [^\n]*\nmac [^,]*, link up, {pairs} served', 1),
+                (f'id c3 [^\n]*\nmac [^,]*, link up, {pairs} served', 1), ('id c1 [^\n]*\nmac [^,]*, link up, 1 of 1 queue pairs, 1 served', 3), ('STATUS 0', 1))
+
+
+def check(m, engine):
+    text = m.text.replace('\r', '')
+    for pattern, count in expected(engine):
+        found = len(re.findall(pattern, text, re.S if '.*' in pattern else 0))
+        if found < count:
+            m.fail(f'{found} times {pattern!r} and not {count}')
+    if re.search('[1-9][0-9]* frames sent', text):
+        m.fail('frames went through ospite')
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--ospite', required=True)
+    p.add_argument('--guests', required=True)
+    p.add_argument('engine', choices=('kvm', 'bt'))
+    a = p.parse_args()
+    start, scale = time.time(), float(os.environ.get('OSPITE_TEST_SCALE', '1'))
+    try:
+        if not os.path.exists('/usr/bin/qemu-system-x86_64'):
+            raise Skip('qemu-system-x86_64 is missing; install qemu-system-x86')
+        with tempfile.TemporaryDirectory(prefix='ospite-vhost-') as a.dir:
+            root = debian_kernel(a)
+            kernel, initrd = need(root + '/boot/vmlinuz-*', 'linux-image-amd64'), os.path.join(a.dir, 'outer.cpio')
+            outer(a, initrd, root, kernel)
+            with Machine('qemu-system-x86_64 -accel tcg -cpu max', ['-m', '1536', '-smp', '2' if a.engine == 'bt' else '1', '-kernel', kernel, '-initrd', initrd, '-append',
+                         'console=ttyS0 panic=-1 quiet', '-no-reboot'], 600 * scale, log=os.environ.get('OSPITE_TEST_LOG')) as m:
+                m.serial('OUTER-DONE', BAD)
+                check(m, a.engine)
+                m.end()
+        print(f'PASS vhost-net on {a.engine}: three cards, a file each way through each, two at once with 6 stops, cable, driver and card out and in '
+              f'[{time.time() - start:.1f} s]')
+    except Skip as why:
+        print(f'SKIP vhost: {why}')
+        sys.exit(77)
+    except Failure as why:
+        print(f'FAIL vhost [{time.time() - start:.1f} s]: {why}')
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
