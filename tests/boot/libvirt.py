@@ -239,6 +239,26 @@ def disk_comes_and_goes(s, c):
     check('vdb' not in c.run('ls /sys/block'), 'the guest has let go of it')
 
 
+def card_comes_and_goes(s):
+    """Networks of a user's own session are user networks, which virsh has no short command for."""
+    mac = '52:54:00:11:22:44'
+    with open(f'{s.dir}/card.xml', 'w') as f:
+        f.write(f"<interface type='user'><mac address='{mac}'/><model type='virtio'/></interface>")
+    s.ok('attach-device', 'guest', f'{s.dir}/card.xml', '--live')
+    s.ok('domiflist', 'guest', answer=mac)
+    s.ok('detach-interface', 'guest', 'user', '--mac', mac, '--live')
+    until('the card goes', lambda: mac not in s.ok('domiflist', 'guest'))
+
+
+def core(s):
+    """The file is one that libvirt opens and hands over."""
+    s.ok('dump', 'guest', f'{s.dir}/core', '--memory-only')
+    with open(f'{s.dir}/core', 'rb') as f:
+        check(f.read(4) == b'\x7fELF' and os.path.getsize(f'{s.dir}/core') >= 256 * MIB, 'a core of the guest')
+    os.unlink(f'{s.dir}/core')
+    s.ok('domstate', 'guest', answer='^running')
+
+
 def refusals(s):
     s.refused('save', 'guest', f'{s.dir}/saved', answer='error')
     s.refused('managedsave', 'guest', answer='error')
@@ -271,6 +291,8 @@ def life(s):
     screen_and_keys(s, c)
     stop_and_go(s, c)
     disk_comes_and_goes(s, c)
+    card_comes_and_goes(s)
+    core(s)
     refusals(s)
     c.close()
     daemon_comes_back(s)
