@@ -61,8 +61,9 @@ struct gpu_resource {
     uint64_t bytes;                    /* that count against max_hostmem */
 };
 
-/* Where the colours lie in a pixel's four bytes; alpha -1: there is none. */
-struct gpu_format { uint32_t number; uint8_t red, green, blue; int8_t alpha; };
+/* Where the colours lie in a pixel's four bytes. Alpha counts in cursors only, but there in all formats: Linux' driver makes its cursors of
+ * pictures that say they have none, as QEMU's card takes them. */
+struct gpu_format { uint32_t number; uint8_t red, green, blue, alpha; };
 
 enum { GPU_BUCKETS = 256, GPU_RESOURCES_MAX = 4096, GPU_ENTRIES_MAX = 65536, GPU_ROWS_MAX = 16384, GPU_PIXEL_BYTES = 4 };
 

@@ -16,10 +16,10 @@ enum { ENTRIES_AT_ONCE = 64, LOOKUP_COST = 256 };
 
 /* 5.7.6.8: names are those of the bytes as they lie in memory. */
 static const struct gpu_format formats[] = {
-    { 1, 2, 1, 0, 3 }, { 2, 2, 1, 0, -1 },     /* B8G8R8A8, B8G8R8X8 */
-    { 3, 1, 2, 3, 0 }, { 4, 1, 2, 3, -1 },     /* A8R8G8B8, X8R8G8B8 */
-    { 67, 0, 1, 2, 3 }, { 68, 3, 2, 1, -1 },   /* R8G8B8A8, X8B8G8R8 */
-    { 121, 3, 2, 1, 0 }, { 134, 0, 1, 2, -1 }, /* A8B8G8R8, R8G8B8X8 */
+    { 1, 2, 1, 0, 3 }, { 2, 2, 1, 0, 3 },     /* B8G8R8A8, B8G8R8X8 */
+    { 3, 1, 2, 3, 0 }, { 4, 1, 2, 3, 0 },     /* A8R8G8B8, X8R8G8B8 */
+    { 67, 0, 1, 2, 3 }, { 68, 3, 2, 1, 0 },   /* R8G8B8A8, X8B8G8R8 */
+    { 121, 3, 2, 1, 0 }, { 134, 0, 1, 2, 3 }, /* A8B8G8R8, R8G8B8X8 */
 };
 
 static const struct gpu_format *format_find(uint32_t number)

@@ -121,7 +121,7 @@ static enum gpu_command cursor_copy(struct gpu *g, const struct gpu_resource *r,
     for (size_t i = 0; i < count; i++) {
         const uint8_t *p = r->pixel + i * GPU_PIXEL_BYTES;
 
-        pixel[i] = straight(pixel_get(r->format, p), r->format->alpha < 0 ? 255 : p[r->format->alpha]);
+        pixel[i] = straight(pixel_get(r->format, p), p[r->format->alpha]);
     }
     g->copied += count * CURSOR_COST;
     free(g->cursor);
