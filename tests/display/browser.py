@@ -5,20 +5,13 @@
 The picture on the page's canvas must be the screen dump, pixel by pixel, through several modes; keys and the mouse must
 arrive at the guest's keyboard controller. Skipped, out loud, where chromium or novnc is missing."""
 import base64, http.server, json, os, random, shutil, socket, subprocess, sys, tempfile, threading, time
+import checks
+from checks import check
 import golden
 from script import Script, ours
 from vnc import drain, port
 
 NOVNC = '/usr/share/novnc'
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
 
 
 class Browser:
@@ -190,8 +183,8 @@ def main():
         b.end()
         server.shutdown()
         shutil.rmtree(where, ignore_errors=True)
-    print(f'browser: noVNC in {os.path.basename(program)}, {checks} checks, {failures} failed')
-    return failures != 0
+    print(f'browser: noVNC in {os.path.basename(program)}, {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

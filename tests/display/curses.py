@@ -6,6 +6,8 @@ The terminal is pyte at the other end of a pty, of several types and sizes. What
 cell, with colours, blinking and cursor; keys it sends must arrive at the keyboard controller; monitor and serial port answer; the
 terminal's modes are as before after each kind of end; one that is not read holds nobody up. SeaBIOS' boot menu is answered. Skipped, out loud, without pyte."""
 import fcntl, os, random, re, select, signal, struct, subprocess, sys, tempfile, termios, time, shutil
+import checks
+from checks import check
 import golden
 from script import Machine, Script
 from vnc import drain, port
@@ -17,16 +19,6 @@ except ImportError:
     sys.exit(77)
 
 ALT, COLORS = b'\x1b', ['black', 'blue', 'green', 'cyan', 'red', 'magenta', 'brown', 'white']
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 def bright(sequence):
@@ -340,8 +332,8 @@ def main():
     boot_menu(ospite, where)
     refusals(ospite, where)
     shutil.rmtree(where, ignore_errors=True)
-    print(f'curses: {checks} checks, {failures} failed')
-    return failures != 0
+    print(f'curses: {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

@@ -5,22 +5,14 @@
 The guest is script.S: it goes from mode to mode; clients of all encodings and pixel formats must end up with the pixels
 that the monitor's screendump writes."""
 import os, random, shutil, socket, struct, sys, tempfile, threading, time
+import checks
+from checks import check
 import golden
 import rfb
 from rfb import Client, Closed
 from script import Script, ours
 
 SEED = 20261128
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 def script():
@@ -530,8 +522,8 @@ def main():
     finally:
         shutil.rmtree(where, ignore_errors=True)
     print(f'vnc: seed {SEED}, {pixels} pixels of 10 clients compared, {n} malformed clients, {count} connects while 8 do not read: longest pause '
-          f'{worst * 1000:.0f} ms; idle {cpu:.1f} % of a core; {checks} checks, {failures} failed')
-    return failures != 0
+          f'{worst * 1000:.0f} ms; idle {cpu:.1f} % of a core; {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

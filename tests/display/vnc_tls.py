@@ -4,20 +4,11 @@
 
 The client is this file's with OpenSSL's TLS; certificates are certtool's."""
 import random, shutil, socket, ssl, struct, subprocess, sys, tempfile
+import checks
+from checks import check
 import golden, rfb
 from rfb import Client, Closed
 from script import Script, ours
-
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 def certificates(where):
@@ -200,8 +191,8 @@ def main():
             check(p.returncode == 1 and word in p.stderr and p.stderr.count('\n') == 1, f'{args}: {p.returncode} {p.stderr}')
     finally:
         shutil.rmtree(where, ignore_errors=True)
-    print(f'vnc-tls: {checks} checks, {failures} failed')
-    return failures != 0
+    print(f'vnc-tls: {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

@@ -6,6 +6,8 @@ Clicked through as a person does it: no picture without the token; with it every
 screenshot that is downloaded, the mouse at the guest's keyboard controller; then a Linux guest that is typed at on its screen and its
 serial console, pasted into, paused, reset, rebooted by Ctrl-Alt-Del and ended. Skipped, out loud, where Chromium or the kernel is missing."""
 import os, random, shutil, subprocess, sys, tempfile, time, zlib
+import checks
+from checks import check
 import golden
 from browser import Browser, same_picture
 from script import Script
@@ -15,16 +17,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from cpio import Skip, initramfs, need          # noqa: E402
 
 SEED = 20261128
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 def png_read(data):
@@ -301,8 +293,8 @@ def main():
         if m:
             m.end()
         shutil.rmtree(where, ignore_errors=True)
-    print(f'web: {checks} checks, {failures} failed')
-    return failures != 0
+    print(f'web: {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

@@ -2,19 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The web server without a browser: who gets in, and hostile peers: web_http.py OSPITE BOOT-SECTOR"""
 import base64, hashlib, http.client, json, os, random, re, shutil, socket, subprocess, sys, tempfile, threading, time, zlib
+import checks
+from checks import check
 from script import Machine, Script
 
 SEED = 20261128
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 class WebMachine(Machine):
@@ -336,8 +328,8 @@ def main():
     finally:
         m.end()
         shutil.rmtree(where, ignore_errors=True)
-    print(f'web-http: {checks} checks, {failures} failed, seed {SEED}')
-    return failures != 0
+    print(f'web-http: {checks.counts()}, seed {SEED}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

@@ -5,20 +5,11 @@
 What the X server shows of the window must be the screen dump, pixel by pixel, through several modes; keys and the mouse that xdotool sends must
 arrive at the guest's keyboard controller. Skipped, out loud, where Xvfb, xdotool, ImageMagick or SDL is missing."""
 import ctypes.util, os, random, shutil, socket, subprocess, sys, tempfile, time
+import checks
+from checks import check
 import golden
 from script import Machine, Script, ppm_read
 from vnc import drain, port
-
-checks = failures = 0
-
-
-def check(ok, what):
-    global checks, failures
-    checks += 1
-    if not ok:
-        failures += 1
-        print('FAIL:', what)
-    return ok
 
 
 class WindowMachine(Machine):
@@ -163,8 +154,8 @@ def main():
         server.terminate()
         server.wait()
         shutil.rmtree(where, ignore_errors=True)
-    print(f'window: {checks} checks, {failures} failed')
-    return failures != 0
+    print(f'window: {checks.counts()}')
+    return checks.failed != 0
 
 
 if __name__ == '__main__':

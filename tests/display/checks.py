@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of the screen check, counted."""
+total = failed = 0
+
+
+def check(ok, what):
+    """Counts; says what is wrong. Gives back ok."""
+    global total, failed
+    total += 1
+    if not ok:
+        failed += 1
+        print('FAIL:', what)
+    return ok
+
+
+def counts():
+    return f'{total} checks, {failed} failed'
