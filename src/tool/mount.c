@@ -24,6 +24,7 @@
 #include "tool/daemon.h"
 #include "tool/mount_fs.h"
 #include "tool/mount_options.h"
+#include "tool/version.h"
 
 struct running {
     struct mount_options o;
@@ -134,7 +135,7 @@ int mount_tool_run(int argc, char **argv)
     if (!r && u.o.help)
         mount_options_help(&u.o);
     else if (!r && u.o.version)
-        printf("ospite-mount " OSPITE_VERSION "\n");
+        version_print("ospite-mount");
     else if (!r)
         r = serve(&u, &err);
     if (r)

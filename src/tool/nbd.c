@@ -26,6 +26,7 @@
 #include "tool/daemon.h"
 #include "tool/nbd_options.h"
 #include "tool/partition.h"
+#include "tool/version.h"
 
 enum { BACKLOG = 128, ACTIVATION_FIRST_FD = 3 };
 
@@ -287,7 +288,7 @@ int nbd_tool_run(int argc, char **argv)
     if (!r && u->t.help)
         nbd_options_help();
     else if (!r && u->t.version)
-        printf("ospite-nbd " OSPITE_VERSION "\n");
+        version_print("ospite-nbd");
     else if (!r && u->t.disconnect)
         r = nbd_kernel_disconnect(u->t.disconnect, &err);
     else if (!r)

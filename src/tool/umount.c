@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "tool/mount_fs.h"
 #include "tool/mount_options.h"
+#include "tool/version.h"
 
 extern char **environ;
 
@@ -236,7 +237,7 @@ int umount_tool_run(int argc, char **argv)
     if (!r && o.help)
         mount_options_help(&o);
     else if (!r && o.version)
-        printf("ospite-mount " OSPITE_VERSION "\n");
+        version_print("ospite-mount");
     else if (!r)
         r = run(o.directory, &err);
     if (r)

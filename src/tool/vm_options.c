@@ -15,14 +15,15 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "tool/version.h"
 #include "tool/vm_options_private.h"
 
 static int option_help(struct vm_options *o, const char *arg, struct error *err);
 
 static int option_version(struct vm_options *o, const char *arg, struct error *err)
 {
-    printf("ospite version %s\nCopyright the ospite authors. Free software, GNU GPL version 2 or later; no warranty.\n",
-           OSPITE_VERSION);
+    version_print("ospite");
+    printf("Copyright the ospite authors. Free software, GNU GPL version 2 or later; no warranty.\n");
     return VM_OPTIONS_HELP_SHOWN;
 }
 

@@ -400,6 +400,16 @@ def engines():
         check(code == 1 and len(err.splitlines()) == 1, f'-enable-kvm without a usable KVM: {code} {err!r}')
 
 
+def versions():
+    """Under the peer's names scripts find a version where they look for it."""
+    for name, want in (('qemu-kvm', r'QEMU emulator version 7\.2\.0 \(ospite [0-9.]+\)$'), ('qemu-system-x86_64', r'QEMU emulator version 7\.2\.0 '),
+                       ('qemu-img', r'qemu-img version 7\.2\.0 \(ospite-img [0-9.]+\)$'), ('qemu-nbd', r'qemu-nbd 7\.2\.0 '), ('other', r'ospite [0-9.]+$')):
+        os.symlink(OSPITE, name)
+        p = subprocess.run([os.path.abspath(name), '--version'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        check(p.returncode == 0 and re.match(want, p.stdout.splitlines()[0]), f'{name} --version: {p.stdout!r}')
+        os.unlink(name)
+
+
 def kvm_group():
     """Without the right to open /dev/kvm, the line tells about the group."""
     if os.getuid() or not os.path.exists('/dev/kvm') or os.stat('/dev/kvm').st_mode & 6:
@@ -514,6 +524,7 @@ def main():
     try:
         bad_rows()
         engines()
+        versions()
         kvm_group()
         no_kvm()
         hints()

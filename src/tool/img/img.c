@@ -11,6 +11,7 @@
 #include "base/nearest.h"
 #include "tool/daemon.h"
 #include "tool/img/img_private.h"
+#include "tool/version.h"
 
 static const struct img_verb *const verbs[] = {
     &img_verb_amend, &img_verb_bench, &img_verb_bitmap, &img_verb_check, &img_verb_commit, &img_verb_compare,
@@ -91,7 +92,7 @@ static int front_options(int argc, char **argv, struct error *err)
             return 0;
         }
         if (!strcmp(argv[i], "-V") || !strcmp(argv[i], "--version")) {
-            printf("ospite-img " OSPITE_VERSION "\n");
+            version_print("ospite-img");
             return 0;
         }
         const char *text = !strncmp(argv[i], "--trace=", 8) ? argv[i] + 8 : !strncmp(argv[i], "-T", 2) && argv[i][2] ?
