@@ -2,8 +2,9 @@
 /*
  * Is KVM really usable here? Some hosts offer a /dev/kvm that interprets guest kernel code instruction by instruction: a
  * thousand times slower than a processor, and slower than bt. So a short loop of long-mode ring-0 code is timed on it,
- * and a KVM below 50 million instructions a second is declined. A short run decides where the case is clear, a longer
- * one where it is not. A timer ends a try after 200 ms.
+ * and a KVM below 50 million instructions a second is declined. Short runs decide where the case is clear, longer
+ * ones where it is not. The best of some counts: others who use the processor make a run slower, nothing makes one
+ * faster. A timer ends a run after 200 ms.
  */
 #undef _GNU_SOURCE                     /* <sys/ucontext.h> would define REG_RAX and its like, as x86/state.h does */
 #define _DEFAULT_SOURCE
@@ -22,7 +23,7 @@
 #include "engine/kvm/kvm_private.h"
 
 enum { MEMORY_BYTES = 0x10000, CODE = 0x8000, TURNS_FIRST = 1000, TURNS_SHORT = 5000, TURNS_LONG = 100000, INSNS_PER_TURN = 2,
-       LIMIT_MS = 200, MIPS_LEAST = 50 };
+       LIMIT_MS = 200, MIPS_LEAST = 50, TRIES_SHORT = 6, TRIES_LONG = 3 };
 
 /* 1: dec ecx; jnz 1b; hlt */
 static const uint8_t code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xf4 };
@@ -92,12 +93,26 @@ static double speed(int vcpu, struct kvm_run *run, uint8_t *memory, unsigned tur
     return ns < 0 ? -1 : (double)turns * INSNS_PER_TURN * 1000 / (double)ns;
 }
 
+/* The best of some runs, all of them only if none is good enough; negative as above. */
+static double best_speed(int vcpu, struct kvm_run *run, uint8_t *memory, unsigned turns, unsigned tries, double enough)
+{
+    double best = -1;
+
+    for (; tries > 0 && best < enough; tries--) {
+        double mips = speed(vcpu, run, memory, turns);
+
+        if (mips < 0) return mips;
+        if (mips > best) best = mips;
+    }
+    return best;
+}
+
 static int judge(int vcpu, struct kvm_run *run, uint8_t *memory, double *figure, struct error *err)
 {
     double mips = speed(vcpu, run, memory, TURNS_FIRST);   /* pays for page tables, and counts for nothing */
 
-    if (mips >= 0) mips = speed(vcpu, run, memory, TURNS_SHORT);
-    if (mips >= MIPS_LEAST / 10.0 && mips < MIPS_LEAST) mips = speed(vcpu, run, memory, TURNS_LONG);
+    if (mips >= 0) mips = best_speed(vcpu, run, memory, TURNS_SHORT, TRIES_SHORT, MIPS_LEAST / 10.0);
+    if (mips >= MIPS_LEAST / 10.0 && mips < MIPS_LEAST) mips = best_speed(vcpu, run, memory, TURNS_LONG, TRIES_LONG, MIPS_LEAST);
     if (mips < 0 && errno == EINTR)
         return error_set(err, "this machine's KVM emulates guest code: a short test program took over %d ms", LIMIT_MS);
     if (mips < 0)
