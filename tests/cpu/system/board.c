@@ -138,7 +138,9 @@ int main(int argc, char **argv)
     struct error err = { 0 };
     static struct cpuid_model model;
     struct board b = { .exit_code = -1, .ram_bytes = (uint64_t)(argc > 2 ? atoi(argv[2]) : 32) << 20 };
-    const char *trace_list = getenv("BOARD_TRACE");
+    const char *trace_list = getenv("BOARD_TRACE"), *wish = getenv("OSPITE_TEST_VCPUS");
+    struct engine_vcpu *idle[3] = { NULL };            /* they are there, which makes the translator's code another one */
+    unsigned vcpus = wish ? MIN(MAX(atoi(wish), 1), 4) : 1;
     if (argc < 2 || cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) < 0) {
         fprintf(stderr, "usage: board FILE [megabytes] (%s)\n", err.text);
         return EXIT_USAGE;
@@ -150,7 +152,7 @@ int main(int argc, char **argv)
     memory_map_add_ram(map, "ram", 0, b.ram_bytes, b.ram, false, 0);
     struct engine_config config = { .memory = map,
                                     .cpuid = &model,
-                                    .max_vcpus = 1,
+                                    .max_vcpus = vcpus,
                                     .host = { .opaque = &b,
                                               .pio = pio,
                                               .mmio = mmio,
@@ -158,6 +160,7 @@ int main(int argc, char **argv)
                                               .interrupt_acknowledge = acknowledge } };
     struct engine *engine = engine_bt.create(&config, &err);
     b.vcpu = engine ? engine_bt.vcpu_create(engine, 0, &err) : NULL;
+    for (unsigned i = 1; b.vcpu && i < vcpus; i++) idle[i - 1] = engine_bt.vcpu_create(engine, i, &err);
     uint32_t entry = b.vcpu ? load(&b, argv[1]) : 0;
     if (!entry) {
         fprintf(stderr, "board: cannot start '%s': %s\n", argv[1],
@@ -170,6 +173,8 @@ int main(int argc, char **argv)
     clock_virtual_start();
     int code = run(&b);
     fflush(stdout);
+    for (unsigned i = 0; i < 3; i++)
+        if (idle[i]) engine_bt.vcpu_destroy(idle[i]);
     engine_bt.vcpu_destroy(b.vcpu);
     engine_bt.destroy(engine);
     memory_map_free(map);

@@ -110,6 +110,24 @@ void bench_map(struct bench *b, gva_t linear, gpa_t gpa, unsigned rights)
     put32(b, PT32 + n * 4, gpa | rights);
 }
 
+/* One vCPU, or so many as OSPITE_TEST_VCPUS says, which take turns: the code that is made for several is not that for one. */
+static unsigned vcpus_wanted(void)
+{
+    const char *wish = getenv("OSPITE_TEST_VCPUS");
+    int n = wish ? atoi(wish) : 1;
+    return n < 1 ? 1 : n > BENCH_VCPUS ? BENCH_VCPUS : n;
+}
+
+static bool vcpus_make(struct bench *b, struct error *err)
+{
+    for (unsigned i = 0; b->engine && i < b->vcpus; i++) {
+        b->all[i] = engine_bt.vcpu_create(b->engine, i, err);
+        if (!b->all[i]) return false;
+    }
+    b->vcpu = b->all[0];
+    return b->vcpu;
+}
+
 struct bench *bench_new(void) { return bench_new_small(32 << 20); }
 
 struct bench *bench_new_small(uint64_t cache_bytes)
@@ -117,6 +135,7 @@ struct bench *bench_new_small(uint64_t cache_bytes)
     static struct cpuid_model model;
     struct error err = { 0 };
     struct bench *b = calloc(1, sizeof(*b));
+    b->vcpus = vcpus_wanted();
     b->ram = mmap(NULL, BENCH_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);    /* shared: for windows */
     if (b->ram == MAP_FAILED) exit(1);
     struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
@@ -124,7 +143,7 @@ struct bench *bench_new_small(uint64_t cache_bytes)
     if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) == 0) {
         struct engine_config config = { .memory = map,
                                         .cpuid = &model,
-                                        .max_vcpus = 1,
+                                        .max_vcpus = b->vcpus,
                                         .tb_cache_bytes = cache_bytes,
                                         .host = { .opaque = b,
                                                   .pio = pio,
@@ -133,9 +152,8 @@ struct bench *bench_new_small(uint64_t cache_bytes)
                                                   .interrupt_is_pending = no_interrupt,
                                                   .interrupt_acknowledge = no_vector } };
         b->engine = engine_bt.create(&config, &err);
-        b->vcpu = b->engine ? engine_bt.vcpu_create(b->engine, 0, &err) : NULL;
     }
-    if (!b->vcpu) {
+    if (!vcpus_make(b, &err)) {
         printf("bench: %s\n", err.text);
         return NULL;
     }
@@ -145,7 +163,7 @@ struct bench *bench_new_small(uint64_t cache_bytes)
 
 void bench_free(struct bench *b)
 {
-    engine_bt.vcpu_destroy(b->vcpu);
+    for (unsigned i = 0; i < b->vcpus; i++) engine_bt.vcpu_destroy(b->all[i]);
     engine_bt.destroy(b->engine);
     memory_map_free(b->map);
     munmap(b->ram, BENCH_RAM_BYTES);
@@ -208,6 +226,7 @@ static bool has_error_code(unsigned vector) { return vector < 32 && (1u << vecto
 
 void bench_run(struct bench *b, const struct x86_state *s, enum bench_mode mode, struct result *r)
 {
+    b->vcpu = b->all[++b->turn % b->vcpus];
     engine_bt.vcpu_set(b->vcpu, s);
     enum engine_exit exit = engine_bt.vcpu_run(b->vcpu);
     engine_bt.vcpu_get(b->vcpu, &r->s);

@@ -15,6 +15,7 @@
 
 enum bench_mode { BENCH_REAL, BENCH_PROT16, BENCH_PROT32, BENCH_LONG, BENCH_MODES };
 enum {
+    BENCH_VCPUS = 4,
     BENCH_RAM_BYTES = 4 << 20,
     BENCH_CODE = 0x30000,
     BENCH_STACK = 0x20000,
@@ -30,7 +31,9 @@ struct bench {
     uint8_t device[BENCH_PAGE];
     struct memory_map *map;
     struct engine *engine;
-    struct engine_vcpu *vcpu;
+    struct engine_vcpu *vcpu;          /* whose turn it is */
+    struct engine_vcpu *all[BENCH_VCPUS];
+    unsigned vcpus, turn;
     /* Port log: elements written; what reads give is a counter. */
     unsigned port_count;
     uint32_t port_value[8192];
