@@ -26,16 +26,24 @@ enum { SIZE = 16 << 20, IN_FLIGHT = 16, DEATHS = 6, TLS_DEATHS = 3 };
 #define QEMU "qemu-nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
 #define OSPITE "$OSPITE nbd -f raw -t -e 8 -k $PWD/s -x e --fork --pid-file=pid "
 
+/* The one before, which was killed, has the image's lock until the kernel has cleared away what it had in flight. */
 static bool server_start(const char *command)
 {
-    run("rm -f s pid");
-    return check(!run("%s", command), "cannot start: %s", command);
+    enum { TRIES = 100 };
+    for (unsigned n = 0; n < TRIES; n++, usleep(100000)) {
+        run("rm -f s pid");
+        if (!run("%s", command))
+            return true;
+    }
+    printf("%s", run_output("tail -n 3 log"));
+    return check(false, "cannot start: %s", command);
 }
 
-/* As by a crash; waits until it is gone, or nobody fetches its status. */
+/* As by a crash; waits until it is gone with all its threads, or nobody fetches its status. */
 static void server_kill(void)
 {
-    run("p=$(cat pid); kill -9 $p; while kill -0 $p && ! grep -q ^State:.Z /proc/$p/status; do sleep 0.01; done");
+    run("p=$(cat pid); kill -9 $p; "
+        "while kill -0 $p && ! { grep -q ^State:.Z /proc/$p/status && [ $(ls /proc/$p/task | wc -l) = 1 ]; }; do sleep 0.01; done");
 }
 
 /* Credentials, with no more than a name to find them by. */
