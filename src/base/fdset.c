@@ -71,6 +71,7 @@ int64_t fdset_add(int64_t set, int fd, const char *text, struct error *err)
     for (const struct member *m = members; m; m = m->next) count++;
     if (new && text) new->text = strdup(text);
     if (!new || (text && !new->text) || count == MEMBERS_MAX) {
+        if (new) free(new->text);
         free(new);
         close(fd);
         return error_set(err, count == MEMBERS_MAX ? "there are %d descriptors in sets already; remove-fd takes some away" : "out of memory", MEMBERS_MAX);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Room base: errors, nearest names, clocks, and the loop with its timers, posts, descriptors and lock under threads. */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +12,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/nearest.h"
@@ -280,6 +283,30 @@ static void test_descriptors(void)
     check(got == 10, "a regular file counts as always ready");
 }
 
+static void member_count(void *opaque, int64_t set, int fd, const char *text)
+{
+    if (set == 7 && fd >= 0 && text && !strcmp(text, "what for")) ++*(unsigned *)opaque;
+}
+
+/* As many as there is room for, and then some; the leak checker sees what those that were refused leave. */
+static void test_fdsets(void)
+{
+    enum { MORE_THAN_FIT = 1100 };
+    struct error err;
+    unsigned added = 0, listed = 0;
+    int null = open("/dev/null", O_RDWR), other;
+
+    for (unsigned i = 0; i < MORE_THAN_FIT; i++) added += fdset_add(7, 1 << 20 | (int)i, "what for", &err) == 7;
+    fdset_list(member_count, &listed);
+    check(added == 1024 && listed == 1024 && strstr(err.text, "1024"), "as many descriptors as there is room for");
+    check(fdset_remove(7, 1 << 20, &err) == 0 && fdset_remove(7, 1 << 20, &err) == -1 && fdset_remove(7, -1, &err) == 0, "one goes, then all");
+    check(fdset_remove(7, -1, &err) == -1 && fdset_open("/dev/fdset/7", O_RDONLY, 0) == -1 && errno == ENOENT, "nothing is left");
+    check(fdset_add(-1, null, NULL, &err) == 0, "the first free number");
+    other = fdset_open("/dev/fdset/0", O_RDONLY, 0);
+    check(other >= 0 && other != null && fdset_remove(0, null, &err) == 0 && write(other, "x", 1) == 1, "a duplicate, which stays");
+    close(other);
+}
+
 int main(void)
 {
     unsigned seed = 20240601;
@@ -294,6 +321,7 @@ int main(void)
     test_threads();
     test_lock();
     test_descriptors();
+    test_fdsets();
     printf("base: %u checks, %u failures, seed %u\n", checks, failures, seed);
     return failures != 0;
 }
