@@ -51,6 +51,16 @@ static int find_run(struct sparse *s, uint64_t at, uint64_t length, uint64_t *of
     return r;
 }
 
+static int change(struct sparse *s, uint64_t block, uint64_t offset)
+{
+    if (!s->ops->change)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    int r = s->ops->change(s, block, offset);
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
 /* What a block that has no place reads as. */
 static int hole_read(struct sparse *s, uint64_t at, const struct iovec *iov, int iovcnt)
 {
@@ -188,8 +198,10 @@ static int piece_write(struct sparse *s, uint64_t at, const struct iovec *iov, i
         r = packed_write_locked(s, block, offset, skip, iov, iovcnt);
     else if (!r && !in_place)
         r = block_add_locked(s, block, offset == SPARSE_HOLE, skip, iov, iovcnt);
+    else if (!r && s->ops->change)
+        r = s->ops->change(s, block, offset);
     pthread_mutex_unlock(&s->lock);
-    return in_place ? s->file->ops->pwritev(s->file, offset + skip, iov, iovcnt) : r;
+    return in_place && !r ? s->file->ops->pwritev(s->file, offset + skip, iov, iovcnt) : r;
 }
 
 static int pieces(struct sparse *s, uint64_t offset, const struct iovec *iov, int iovcnt,
@@ -237,7 +249,9 @@ int sparse_write_zeroes(struct sparse *s, uint64_t offset, uint64_t length, bool
         uint64_t skip = offset % s->block_bytes, place, take;
         r = find_run(s, offset, length, &place, &take);
         if (!r && place < SPARSE_ZERO && !s->ops->pack) {
-            r = block_protocol_write_zeroes(s->file, place + skip, take, may_unmap);
+            r = change(s, offset / s->block_bytes, place);
+            if (!r)
+                r = block_protocol_write_zeroes(s->file, place + skip, take, may_unmap);
         } else if (!r && place != SPARSE_ZERO && (place != SPARSE_HOLE || s->backing)) {
             take = MIN(take, s->block_bytes - skip);
             r = zeroes_write(s, offset, take);

@@ -19,6 +19,8 @@ struct sparse_ops {
     /* Optional: how many blocks from this one on, which has no place, are like it. A file of a few bytes may stand for a disk of
      * exabytes: what has no table goes by in one step. */
     uint64_t (*run)(struct sparse *s, uint64_t block);
+    /* Optional: the data of a block that has a place are about to change. */
+    int (*change)(struct sparse *s, uint64_t block, uint64_t offset);
     /* A place for a block, not yet in the table, and not taken when the next call comes before commit. */
     int (*allocate)(struct sparse *s, uint64_t block, uint64_t *offset);
     /* The data are written: enters the place into the table. */
@@ -73,7 +75,7 @@ int sparse_node_map(struct block_node *n, uint64_t offset, uint64_t length, stru
 
 /* A table in the file, read by pages when needed, so that its size costs nothing; changed pages stay until sync. */
 enum { SPARSE_PAGE_BYTES = 4096 };
-#define SPARSE_TABLE_MAX_BYTES (256u << 20)
+#define SPARSE_TABLE_MAX_BYTES (256u << 20)         /* what most formats allow */
 struct sparse_table {
     struct block_protocol *file;
     uint64_t offset, bytes;

@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGES_KEPT = 4096 };
+/* VHDX with 64 TiB and the smallest blocks has 512 MiB. */
+enum { PAGES_KEPT = 4096, LIMIT_BYTES = 1 << 30 };
 
 int sparse_table_init(struct sparse_table *t, struct block_protocol *file, uint64_t offset, uint64_t bytes)
 {
     *t = (struct sparse_table){ .file = file, .offset = offset, .bytes = bytes,
                                 .pages = (bytes + SPARSE_PAGE_BYTES - 1) / SPARSE_PAGE_BYTES };
-    if (bytes > SPARSE_TABLE_MAX_BYTES)
+    if (bytes > LIMIT_BYTES)
         return -EFBIG;
     t->page = calloc(t->pages + 1, sizeof(*t->page));
     t->changed = calloc(t->pages + 1, sizeof(*t->changed));

@@ -2,8 +2,11 @@
 /*
  * VHD, the format of Virtual PC and Hyper-V ("vpc"). A fixed image is the disk with a footer of 512 bytes behind it. A
  * dynamic one has a copy of the footer in front, a second header, a table of 32-bit sector numbers, and blocks, each with a
- * bitmap of written sectors before its data (all set here, as other writers do), then the footer. New blocks take the
+ * bitmap of written sectors before its data, then the footer. New blocks take the
  * footer's place and the footer moves on when tables are written; until then the copy in front has to do.
+ *
+ * Bitmaps are written full. Others mark sector by sector, and read zeroes where no bit is set: a block of theirs gets a full bitmap
+ * before its first change here. Reading takes the data as they lie, as QEMU does.
  *
  * How large the disk is depends on who made the image: Virtual PC and QEMU mean the geometry, Hyper-V and others the size.
  * Differencing images are refused. Source: Microsoft, "Virtual Hard Disk Image Format Specification", 2006.
@@ -55,8 +58,10 @@ struct vpc {
     struct vpc_footer footer;
     bool fixed;
     uint32_t bitmap_bytes;
-    uint64_t table_offset, table_bytes;
+    uint64_t header_at, table_offset;
+    uint64_t table_bytes;                   /* with the entries that the disk does not need */
     uint64_t end;                           /* of the blocks; the footer's place */
+    uint8_t *full;                          /* a bit for each block whose bitmap is known to be full */
 };
 
 static struct vpc *vpc_of(struct sparse *s)
@@ -98,6 +103,11 @@ static int entry_get(struct vpc *v, uint64_t block, uint32_t *sector)
     return 0;
 }
 
+static bool is_over(uint64_t from, uint64_t to, uint64_t start, uint64_t length)
+{
+    return from < start + length && to > start;
+}
+
 static int vpc_find(struct sparse *s, uint64_t block, uint64_t *offset)
 {
     struct vpc *v = vpc_of(s);
@@ -108,12 +118,47 @@ static int vpc_find(struct sparse *s, uint64_t block, uint64_t *offset)
     uint64_t from = (uint64_t)sector * 512, to = from + v->bitmap_bytes + s->block_bytes;
     if (sector == ENTRY_FREE)
         *offset = SPARSE_HOLE;
-    else if (from < FOOTER_BYTES + HEADER_BYTES || (from < v->table_offset + v->table_bytes && to > v->table_offset) ||
-             to > v->end)
+    else if (from < FOOTER_BYTES || is_over(from, to, v->header_at, HEADER_BYTES) ||
+             is_over(from, to, v->table_offset, v->table_bytes) || to > v->end)
         return -EIO;                        /* over headers or table, or past the end */
     else
         *offset = from + v->bitmap_bytes;
     return 0;
+}
+
+static int bitmap_fill(struct vpc *v, uint64_t at)
+{
+    uint8_t *bitmap = malloc(v->bitmap_bytes);
+    if (!bitmap)
+        return -ENOMEM;
+    memset(bitmap, 0xff, v->bitmap_bytes);
+    int r = block_protocol_pwrite(v->s.file, at, bitmap, v->bitmap_bytes);
+    free(bitmap);
+    return r;
+}
+
+static bool is_full(const uint8_t *bitmap, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (bitmap[i] != 0xff)
+            return false;
+    return true;
+}
+
+static int vpc_change(struct sparse *s, uint64_t block, uint64_t offset)
+{
+    struct vpc *v = vpc_of(s);
+    uint64_t at = offset - v->bitmap_bytes;
+    if (v->full[block / 8] >> block % 8 & 1)
+        return 0;
+    uint8_t *bitmap = malloc(v->bitmap_bytes);
+    int r = bitmap ? block_protocol_pread(s->file, at, bitmap, v->bitmap_bytes) : -ENOMEM;
+    if (!r && !is_full(bitmap, v->bitmap_bytes))
+        r = bitmap_fill(v, at);
+    free(bitmap);
+    if (!r)
+        v->full[block / 8] |= (uint8_t)(1u << block % 8);
+    return r;
 }
 
 static int vpc_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
@@ -121,16 +166,10 @@ static int vpc_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
     struct vpc *v = vpc_of(s);
     if ((v->end + v->bitmap_bytes + s->block_bytes) / 512 > UINT32_MAX - 1)
         return -EFBIG;
-    uint8_t *bitmap = malloc(v->bitmap_bytes);
-    if (!bitmap)
-        return -ENOMEM;
-    memset(bitmap, 0xff, v->bitmap_bytes);
-    int r = block_protocol_pwrite(s->file, v->end, bitmap, v->bitmap_bytes);
-    free(bitmap);
     *offset = v->end + v->bitmap_bytes;
     /* The bitmap covers where the footer was: it has to be written again even if nothing comes of this. */
     s->dirty = true;
-    return r;
+    return bitmap_fill(v, v->end);
 }
 
 static int vpc_commit(struct sparse *s, uint64_t block, uint64_t offset)
@@ -143,6 +182,7 @@ static int vpc_commit(struct sparse *s, uint64_t block, uint64_t offset)
         return r;
     memcpy(at, &entry, sizeof(entry));
     sparse_table_changed(&v->table, block * sizeof(entry));
+    v->full[block / 8] |= (uint8_t)(1u << block % 8);
     v->end = offset + s->block_bytes;
     return 0;
 }
@@ -165,9 +205,9 @@ static uint64_t disk_size(const struct vpc_footer *f)
 }
 
 /* Where the last block ends: other writers may have left the footer anywhere behind it. */
-static int end_find(struct block_node *n, struct vpc *v, uint64_t blocks, uint64_t file_size)
+static int end_find(struct vpc *v, uint64_t blocks, uint64_t file_size)
 {
-    uint64_t end = ALIGN_UP(v->table_offset + v->table_bytes, 512ull);
+    uint64_t end = ALIGN_UP(MAX(v->table_offset + v->table_bytes, v->header_at + HEADER_BYTES), 512ull);
     for (uint64_t i = 0; i < blocks; i++) {
         uint32_t sector = ENTRY_FREE;
         int r = entry_get(v, i, &sector);
@@ -186,9 +226,19 @@ static int refuse(const struct block_node *n, const char *why, struct error *err
     return error_set(err, "cannot open '%s': %s", n->filename, why);
 }
 
+static int tables_load(struct block_node *n, struct vpc *v, uint64_t blocks, uint64_t file_size)
+{
+    int r = sparse_table_init(&v->table, n->file, v->table_offset, blocks * sizeof(be32));
+    v->full = calloc(blocks / 8 + 1, 1);
+    if (!r && !v->full)
+        r = -ENOMEM;
+    return r ? r : end_find(v, blocks, file_size);
+}
+
 static int dynamic_open(struct block_node *n, struct vpc *v, uint64_t file_size, struct error *err)
 {
-    static const struct sparse_ops ops = { .find = vpc_find, .allocate = vpc_allocate, .commit = vpc_commit, .sync = vpc_sync };
+    static const struct sparse_ops ops = { .find = vpc_find, .change = vpc_change, .allocate = vpc_allocate,
+                                          .commit = vpc_commit, .sync = vpc_sync };
     struct vpc_header h;
     uint64_t at = be64_get(v->footer.data_offset), blocks;
     if (at < FOOTER_BYTES || at > file_size || at % 512)
@@ -197,30 +247,32 @@ static int dynamic_open(struct block_node *n, struct vpc *v, uint64_t file_size,
     if (r)
         return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
     uint32_t block = be32_get(h.block_size);
+    v->header_at = at;
     v->table_offset = be64_get(h.table_offset);
     if (memcmp(h.cookie, "cxsparse", 8) || checksum(&h, sizeof(h), offsetof(struct vpc_header, checksum)).raw != h.checksum.raw)
         return refuse(n, "its dynamic header is damaged", err);
     if (block < 512 || block > BLOCK_MAX || block & (block - 1))
         return refuse(n, "its block size is no power of two from 512 bytes to 256 MiB", err);
     blocks = (n->size + block - 1) / block;
-    v->table_bytes = blocks * sizeof(be32);
+    v->table_bytes = (uint64_t)be32_get(h.entries) * sizeof(be32);
     v->bitmap_bytes = ALIGN_UP(block / 512 / 8 + !(block / 512 / 8), 512u);
     if (be32_get(h.entries) < blocks)
         return refuse(n, "its table of blocks is too small for its disk size", err);
-    if (v->table_bytes > SPARSE_TABLE_MAX_BYTES)
+    if (blocks * sizeof(be32) > SPARSE_TABLE_MAX_BYTES)
         return refuse(n, "its table of blocks is larger than 256 MiB", err);
     if (v->table_offset < FOOTER_BYTES || v->table_offset > file_size || v->table_bytes > file_size - v->table_offset)
         return refuse(n, "its table of blocks lies outside the file", err);
+    if (is_over(at, at + HEADER_BYTES, v->table_offset, v->table_bytes))
+        return refuse(n, "its table of blocks overlaps its dynamic header", err);
     sparse_init(&v->s, &ops, n->file, n->size, block);
     v->s.has_no_backing = true;
     n->cluster_bytes = block;
-    r = sparse_table_init(&v->table, n->file, v->table_offset, v->table_bytes);
-    if (!r)
-        r = end_find(n, v, blocks, file_size);
+    r = tables_load(n, v, blocks, file_size);
     if (!r)
         return 0;
     sparse_table_free(&v->table);
     sparse_free(&v->s);
+    free(v->full);
     return error_set(err, "cannot read '%s': %s", n->filename, strerror(-r));
 }
 
@@ -276,6 +328,7 @@ static void vpc_close(struct block_node *n)
     if (!v->fixed)
         sparse_table_free(&v->table);
     sparse_free(&v->s);
+    free(v->full);
     free(v);
 }
 

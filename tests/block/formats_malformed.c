@@ -56,6 +56,8 @@ static const struct field {
     { VPC, "cookie of the dynamic header", 512, 4, true, 1, "dynamic header is damaged" },
     { VPC, "table past the end", 528, 8, true, 1ull << 50, "table of blocks lies outside" },
     { VPC, "table too small", 540, 4, true, 1, "too small for its disk" },
+    { VPC, "more entries than the file has room for", 540, 4, true, 1 << 20, "table of blocks lies outside" },
+    { VPC, "table over the dynamic header", 528, 8, true, 1024, "overlaps its dynamic header" },
     { VPC, "block size 0", 544, 4, true, 0, "no power of two" },
     { VPC, "block size 4 GiB - 1", 544, 4, true, UINT32_MAX, "no power of two" },
     { VPC, "block over the header", 1536, 4, true, 0, NULL },

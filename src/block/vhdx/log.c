@@ -139,6 +139,9 @@ static int entry_apply(struct block_protocol *file, const struct log *l, uint32_
         return -ENOMEM;
     ring_copy(l, at, copy, length);
     int r = size < 0 ? (int)size : le64_get(h.flushed_offset) > (uint64_t)size || last > 2 * VHDX_SIZE_MAX ? -EIO : 0;
+    /* Before the rest: what is zeroed behind the old end is then a hole, however much it is. */
+    if (!r && last > (uint64_t)size && file->ops->truncate)
+        r = file->ops->truncate(file, last, BLOCK_PREALLOCATION_OFF);
     for (uint32_t i = 0; !r && i < count; i++) {
         struct descriptor d;
         struct data_sector s;
@@ -156,9 +159,6 @@ static int entry_apply(struct block_protocol *file, const struct log *l, uint32_
         }
         r = descriptor_apply(file, &d, &s, le64_get(h.sequence), MAX(last, (uint64_t)size));
     }
-    size = file->ops->size(file);
-    if (!r && size >= 0 && last > (uint64_t)size && file->ops->truncate)
-        r = file->ops->truncate(file, last, BLOCK_PREALLOCATION_OFF);
     free(copy);
     return r;
 }

@@ -62,9 +62,29 @@ static int vhdx_find(struct sparse *s, uint64_t block, uint64_t *offset)
     return 0;
 }
 
+/* The last block of a file that was cut short, or of a fixed image, goes on behind the file's end; the next is not to lie over it. */
+static int end_find(struct vhdx *v)
+{
+    uint64_t blocks = (v->s.size + v->s.block_bytes - 1) / v->s.block_bytes, end = v->end, place;
+    for (uint64_t i = 0; i < blocks; i++) {
+        int r = vhdx_find(&v->s, i, &place);
+        if (r && r != -EIO)
+            return r;
+        if (!r && place < SPARSE_ZERO)
+            end = MAX(end, place + v->s.block_bytes);
+    }
+    v->end = end;
+    v->end_known = true;
+    return 0;
+}
+
 static int vhdx_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
 {
-    *offset = vhdx_of(s)->end;
+    struct vhdx *v = vhdx_of(s);
+    int r = v->end_known ? 0 : end_find(v);
+    if (r)
+        return r;
+    *offset = v->end;
     return *offset + s->block_bytes > 2 * VHDX_SIZE_MAX ? -EFBIG : 0;
 }
 

@@ -43,6 +43,7 @@ struct vhdx {
     uint64_t log_offset, bat_offset, metadata_offset;
     uint32_t log_length, bat_length, metadata_length, chunk_ratio;
     uint64_t end;                       /* where the next block goes */
+    bool end_known;                     /* not only from the file's size */
     /* The log of this opening: its identifier stands in the header from the first entry on. */
     bool logging, touched;
     pthread_mutex_t touch_lock;
