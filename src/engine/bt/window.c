@@ -9,9 +9,9 @@
  * So a window is one more TLB, and holds what a TLB may hold: it belongs to an address space number (tlb.c), is left behind with it
  * when that is flushed, and loses a page at INVLPG. Pages with translated code are never writable in one.
  *
- * Other addresses cannot reach anything: bits 39 to 63 select the addend, and only the user's 256 pieces have one. What comes next is 0,
- * which leaves an address as little canonical as it was, and behind that the table is not mapped. Pieces without a window have the addend of a
- * window that stays empty.
+ * Other addresses cannot reach anything: bits 39 to 63 select the addend, and only the user's 256 pieces can have a window. Pieces without one,
+ * and the next 256, have the addend of a window that stays empty; behind those the table is not mapped. (Displacements are added later: an addend of
+ * 0 would let an address just above the user's come down to the host's own.)
  *
  * A page costs some microseconds to map (a signal, mremap, a page fault of the host), as much as hundreds of misses of the softmmu
  * TLB. Only address spaces that timer interrupts find at work get windows, and those that spend too much on them lose them for a while.
@@ -64,7 +64,7 @@ void bt_windows_init(struct bt_vcpu *v)
     w->mapped = mmap(NULL, count * (WINDOW_BYTES / PAGE_BYTES / 8), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (w->base == MAP_FAILED || w->place == MAP_FAILED || w->mapped == MAP_FAILED) return;
     w->count = count;
-    for (unsigned i = 0; i < WINDOW_PIECES; i++) v->window[i] = addend_of(v, 0, i);
+    for (unsigned i = 0; i < PAGE_BYTES / sizeof(v->window[0]); i++) v->window[i] = addend_of(v, 0, i);
 }
 
 /* Which pages of the windows are mapped: a bit each. */
