@@ -18,6 +18,8 @@ static inline void irq_pulse(const struct irq_line *l) { irq_set(l, 1); irq_set(
 /* Message-signalled interrupts: where a write of data to address ends. */
 struct msi_target {
     void (*send)(void *opaque, unsigned long address, unsigned data);
+    /* Whenever fd, an eventfd, counts, this message is sent by itself, until it is told off or another one. false: it is not. NULL: nobody does. */
+    bool (*event)(void *opaque, int fd, bool on, unsigned long address, unsigned data);
     void *opaque;
 };
 

@@ -87,9 +87,12 @@ void pci_capability_add(struct pci_device *d, uint8_t id, uint8_t offset)
     d->config[STATUS] |= STATUS_CAPABILITIES;
 }
 
+bool pci_is_master(const struct pci_device *d) { return get(d->config + COMMAND, 2) & COMMAND_MASTER; }
+const struct msi_target *pci_bus_msi(const struct pci_bus *bus) { return &bus->config.msi; }
+
 void pci_message_send(struct pci_device *d, uint64_t address, uint32_t data)
 {
-    if (!(get(d->config + COMMAND, 2) & COMMAND_MASTER) || !d->bus->config.msi.send) return;
+    if (!pci_is_master(d) || !d->bus->config.msi.send) return;
     d->bus->config.msi.send(d->bus->config.msi.opaque, address, data);
 }
 

@@ -64,6 +64,8 @@ void pci_rom_add(struct pci_device *d, const void *rom, uint32_t size);
 void pci_intx_set(struct pci_device *d, int level);
 /* Puts a capability with this id at offset in front of the list; its other bytes are the caller's. */
 void pci_capability_add(struct pci_device *d, uint8_t id, uint8_t offset);
+bool pci_is_master(const struct pci_device *d);
+const struct msi_target *pci_bus_msi(const struct pci_bus *bus);
 /* The write that an MSI or MSI-X message is; dropped while the command register forbids bus mastering. */
 void pci_message_send(struct pci_device *d, uint64_t address, uint32_t data);
 /* Takes d off the bus and its ranges out of the address spaces; what it is made of stays the caller's. */

@@ -7,6 +7,9 @@
 
 enum { PCI_MSIX_VECTORS_MAX = 2048 };
 
+/* An eventfd that sends a vector's message. */
+struct pci_msix_event { struct pci_msix *msix; unsigned vector; int fd; bool by_target, watched; };
+
 struct pci_msix {
     struct pci_device *function;
     uint8_t capability;                  /* its offset; 0: there is none */
@@ -14,6 +17,7 @@ struct pci_msix {
     uint32_t pending_offset, bytes;      /* of the BAR */
     uint8_t *table;                      /* 16 bytes a vector: address, data, control */
     uint64_t pending[PCI_MSIX_VECTORS_MAX / 64];
+    struct pci_msix_event *event;        /* a vector; made with the first */
 };
 
 /* Adds the capability at offset (12 bytes there are free) and the BAR. 0, or -1 with *err. */
@@ -26,5 +30,10 @@ bool pci_msix_is_enabled(const struct pci_msix *x);
 void pci_msix_send(struct pci_msix *x, unsigned vector);
 /* From the function's config_write: delivers what the function mask held back. */
 void pci_msix_config_written(struct pci_msix *x, unsigned offset, unsigned size);
+/* For those who signal from elsewhere (the kernel): an eventfd whose count sends the vector, or keeps it pending while that is masked. -1: there is
+ * none, or MSI-X is off. It stays the vector's until MSI-X goes off, see pci_msix_is_enabled. */
+int pci_msix_event(struct pci_msix *x, unsigned vector);
+/* Bus mastering may have changed. */
+void pci_msix_settle(struct pci_msix *x);
 
 #endif

@@ -62,7 +62,7 @@ struct engine_debug {
 struct engine_debug_info { gva_t pc; bool is_step; int breakpoint; /* index or -1 */ gva_t address; };
 
 struct engine_config {
-    struct memory_map *memory;
+    struct memory_map *memory, *ports;
     struct engine_host host;
     const struct cpuid_model *cpuid;
     unsigned max_vcpus;
@@ -96,6 +96,9 @@ struct engine_ops {
     bool (*has_irqchip)(struct engine *e);
     void (*irq_line)(struct engine *e, int gsi, int level);
     void (*msi)(struct engine *e, uint64_t address, uint32_t data);
+    /* Whenever fd, an eventfd, counts, the kernel sends this message, until it is told off or another one. false: it does not, for want of room.
+     * NULL where the engine has none. */
+    bool (*msi_event)(struct engine *e, int fd, bool on, uint64_t address, uint32_t data);
     /* 'info jit' and the like: lines of text; may be NULL. */
     void (*info)(struct engine *e, void (*print)(void *opaque, const char *line), void *opaque);
     /* Sampling profile: begins a new one, or ends it (what it found stays). NULL: the engine has none. While no vCPU is in run. */

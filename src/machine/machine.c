@@ -253,7 +253,7 @@ static int engine_choose(struct machine *m, struct error *err)
 static int engine_make(struct machine *m, struct error *err)
 {
     struct engine_config c = {
-        .memory = m->memory, .host = vcpu_engine_host, .cpuid = &m->cpuid, .max_vcpus = m->config.cpus,
+        .memory = m->memory, .ports = m->ports, .host = vcpu_engine_host, .cpuid = &m->cpuid, .max_vcpus = m->config.cpus,
         .tb_cache_bytes = m->config.tb_cache_bytes, .perf = m->config.perf_map, .no_windows = m->config.no_windows, .memory_shared = m->config.ram.share, .ram = &m->ram,
         .want_irqchip = true,
     };

@@ -69,10 +69,17 @@ static void engine_msi(void *opaque, unsigned long address, unsigned data)
     m->ops->msi(m->engine, address, data);
 }
 
+static bool engine_msi_event(void *opaque, int fd, bool on, unsigned long address, unsigned data)
+{
+    struct machine *m = opaque;
+
+    return m->ops->msi_event(m->engine, fd, on, address, data);
+}
+
 struct msi_target pc_msi(struct machine *m)
 {
-    if (m->has_irqchip) return (struct msi_target){ engine_msi, m };
-    return (struct msi_target){ apic_bus_msi, m->apic_bus };
+    if (m->has_irqchip) return (struct msi_target){ engine_msi, m->ops->msi_event ? engine_msi_event : NULL, m };
+    return (struct msi_target){ apic_bus_msi, NULL, m->apic_bus };
 }
 
 static int inta(void *opaque)

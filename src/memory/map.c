@@ -130,6 +130,7 @@ static void map_changed(struct memory_map *m)
     old->next = m->retired;
     m->retired = old;
     for (unsigned i = 0; i < m->listeners; i++) m->listener[i].fn(m->listener[i].opaque, v->range, v->count);
+    if (m->doorbells) map_doorbells_tell(m);
     views_reap(m);
 }
 
@@ -159,6 +160,7 @@ void memory_map_free(struct memory_map *m)
         view_free(v);
     }
     view_free(atomic_load(&m->view));
+    free(m->doorbell);
     free(m->listener);
     free(m);
 }
@@ -242,6 +244,7 @@ void memory_range_remove(struct memory_range *r)
     struct memory_map *m = r->map;
     struct memory_range **link = &m->ranges;
 
+    memory_doorbell_remove(r, -1);
     while (*link != r) link = &(*link)->next;
     *link = r->next;
     map_changed(m);

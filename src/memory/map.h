@@ -70,6 +70,17 @@ void memory_map_listen(struct memory_map *m, memory_listener_fn *fn, void *opaqu
 /* Forgets the listeners with this argument. Not from within one. */
 void memory_map_unlisten(struct memory_map *m, void *opaque);
 
+/* Doorbells (doorbell.c): a write of size bytes (0: any) of value (-1: any) to offset of a range of registers may be counted in the eventfd by
+ * whoever runs the guest, in place of a call of ops->write. fd must stay open until the doorbell is removed; with the range all of its own go. */
+void memory_doorbell_add(struct memory_range *r, uint64_t offset, unsigned size, int64_t value, int fd);
+void memory_doorbell_remove(struct memory_range *r, int fd);
+/* Does anybody look at them? */
+bool memory_range_may_ring(const struct memory_range *r);
+/* An engine, the only one that listens: all that are seen in the map now. */
+struct memory_bell { gpa_t address; int fd; int64_t value; unsigned size; };
+typedef void memory_doorbells_fn(void *opaque, const struct memory_bell *bells, size_t count);
+void memory_map_listen_doorbells(struct memory_map *m, memory_doorbells_fn *fn, void *opaque);
+
 /* The range that holds address; kind RANGE_NONE (with the extent of the hole) where nothing is. Any thread. The
  * result is a copy and stays meaningful until the next change. */
 struct flat_range memory_map_find(struct memory_map *m, gpa_t address);

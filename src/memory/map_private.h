@@ -28,6 +28,8 @@ struct map_view {
     struct flat_range range[];       /* sorted, without overlap */
 };
 
+struct memory_doorbell { struct memory_range *range; uint64_t offset; int64_t value; unsigned size; int fd; };
+struct doorbell_listener { memory_doorbells_fn *fn; void *opaque; };
 struct map_listener { memory_listener_fn *fn; void *opaque; };
 struct written_listener { memory_written_fn *fn; void *opaque; };
 
@@ -40,8 +42,13 @@ struct memory_map {
     struct { _Alignas(64) _Atomic unsigned readers; } stripe[MAP_STRIPES];
     struct map_listener *listener;
     struct written_listener written_listener[MAP_LISTENERS];
-    unsigned listeners, written_listeners, depth, next_serial;
+    struct memory_doorbell *doorbell;
+    struct doorbell_listener doorbell_listener;  /* an engine; fn NULL: nobody */
+    unsigned doorbells, listeners, written_listeners, depth, next_serial;
     bool pending;
 };
+
+/* doorbell.c: the view or the list has changed. */
+void map_doorbells_tell(struct memory_map *m);
 
 #endif

@@ -151,6 +151,14 @@ int net_vhost_start(struct net_backend *b, unsigned queue, const struct net_vhos
     return 0;
 }
 
+int net_vhost_call_set(struct net_backend *b, unsigned queue, unsigned ring, int call, struct error *err)
+{
+    struct vhost_vring_file file = { ring, call };
+
+    if (ioctl(b->vhost->fd[queue], VHOST_SET_VRING_CALL, &file) == 0) return 0;
+    return error_set(err, "vhost-net: ring %u: %s", ring, strerror(errno));
+}
+
 void net_vhost_stop(struct net_backend *b, unsigned queue, uint16_t base[2])
 {
     int fd = b->vhost->fd[queue];

@@ -35,6 +35,8 @@ int net_vhost_log_set(struct net_backend *b, const void *log, struct error *err)
 int net_vhost_memory_set(struct net_backend *b, const struct net_vhost_region *region, unsigned count, struct error *err);
 /* From now on the kernel serves the queue; the frontend is not called for it, and does not send. */
 int net_vhost_start(struct net_backend *b, unsigned queue, const struct net_vhost_ring ring[2], struct error *err);
+/* The ring's call from now on; errors are those of net_vhost_start. */
+int net_vhost_call_set(struct net_backend *b, unsigned queue, unsigned ring, int call, struct error *err);
 /* It does not any more. base[2]: the next chains to take. */
 void net_vhost_stop(struct net_backend *b, unsigned queue, uint16_t base[2]);
 

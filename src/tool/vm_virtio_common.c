@@ -65,13 +65,7 @@ int virtio_set_vectors(void *t, const char *v, struct error *err)
     return 0;
 }
 
-/* How a notification reaches the device is the engine's choice; the guest cannot tell. */
-int virtio_set_ioeventfd(void *t, const char *v, struct error *err)
-{
-    bool on;
-
-    return value_bool("ioeventfd", v, &on, err);
-}
+int virtio_set_ioeventfd(void *t, const char *v, struct error *err) { return virtio_set_negated("ioeventfd", v, &virtio_request_of(t)->d.pci.no_events, err); }
 
 int virtio_set_off_only(void *t, const char *v, struct error *err)
 {

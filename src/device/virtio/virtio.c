@@ -164,8 +164,12 @@ void virtio_queue_enable(struct virtio *v, unsigned n)
     struct virtqueue *q = &v->queue[n];
 
     if (q->enabled) return;
-    if (virtqueue_start(q, v->features) < 0) virtio_broken(v, q->broken);
-    else virtio_live_changed(v);
+    if (virtqueue_start(q, v->features) < 0) {
+        virtio_broken(v, q->broken);
+        return;
+    }
+    if (v->transport.queue_changed) v->transport.queue_changed(v->transport.opaque, n);
+    virtio_live_changed(v);
 }
 
 void virtio_queue_stop(struct virtio *v, unsigned n)
@@ -174,6 +178,7 @@ void virtio_queue_stop(struct virtio *v, unsigned n)
 
     if (q->enabled) v->ops->queue_stop(v, n);
     virtqueue_reset(q);
+    if (v->transport.queue_changed) v->transport.queue_changed(v->transport.opaque, n);
     q->vector = VIRTIO_NO_VECTOR;
     v->interrupt_due[n / 64] &= ~BIT(n % 64);
     v->notify_due[n / 64] &= ~BIT(n % 64);

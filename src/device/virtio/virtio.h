@@ -50,6 +50,12 @@ struct virtio_transport {
     void (*interrupt)(void *opaque, uint16_t vector);    /* a queue's */
     void (*config_changed)(void *opaque);
     bool (*may_dma)(void *opaque);
+    void (*queue_changed)(void *opaque, unsigned queue);   /* it was enabled or stopped; the rest may be NULL */
+    /* For somebody else who serves the queue: the eventfd by which the driver notifies, which we then do not hear, until given back; and the one that
+     * interrupts it. -1: there is none now; a change is a call of live_changed. */
+    int (*bell_take)(void *opaque, unsigned queue);
+    void (*bell_give)(void *opaque, unsigned queue);
+    int (*call)(void *opaque, unsigned queue);
     void *opaque;
 };
 

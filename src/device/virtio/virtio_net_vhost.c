@@ -5,8 +5,9 @@
  * virtio_net_vhost_settle. The way there: features, memory table, rings, eventfds, the tap's descriptor; the way back: the kernel lets go, and says
  * which chain is next.
  *
- * The driver's notification is written into an eventfd here; the kernel asks for an interrupt by another, which the main loop reads. Masks, vectors
- * and the old interrupt line are thus those of the transport. An engine that wants to know which pages devices write (bt) has the kernel keep a
+ * Where the transport has eventfds for notifications and interrupts (KVM), the kernel gets these and no thread of ours takes part. Else the driver's
+ * notification is written into one here; the kernel asks for an interrupt by another, which the main loop reads: masks, vectors
+ * and the old interrupt line are those of the transport. An engine that wants to know which pages devices write (bt) has the kernel keep a
  * bitmap, which is read at each interrupt and notification.
  *
  * Limits: the card's filters are not applied (a bridge or the guest drops what is not for it), frames are not counted.
@@ -34,6 +35,7 @@ struct ring {
     struct virtio_net_vhost *k;
     unsigned queue;
     int kick, call, err;
+    int bell, direct;                                      /* the transport's, while the kernel has them; -1: kick and call are ours */
     void *area[AREAS];
 };
 
@@ -154,6 +156,9 @@ static void memory_changed(void *opaque, const struct flat_range *range, size_t 
 
 /* ---- events ---- */
 
+static int kick_of(const struct ring *r) { return r->bell >= 0 ? r->bell : r->kick; }
+static int call_of(const struct ring *r) { return r->direct >= 0 ? r->direct : r->call; }
+
 static bool event_take(int fd)
 {
     uint64_t n;
@@ -193,7 +198,7 @@ bool virtio_net_vhost_kick(struct virtio_net *n, unsigned queue)
 {
     if (!virtio_net_vhost_serves(n, queue / 2)) return false;
     log_read(n->vhost);
-    event_send(n->vhost->pair[queue / 2].ring[queue % 2].kick);
+    event_send(kick_of(&n->vhost->pair[queue / 2].ring[queue % 2]));
     return true;
 }
 
@@ -206,7 +211,46 @@ static void pair_watch(struct pair *p)
 
         loop_fd_watch(r->call, LOOP_READ, called, r);
         loop_fd_watch(r->err, LOOP_READ, went_wrong, r);
-        event_send(r->kick);                               /* what is in the ring already */
+        event_send(kick_of(r));                            /* what is in the ring already */
+    }
+}
+
+/* The log of written pages is read when we are called. */
+static int direct_call(const struct ring *r)
+{
+    const struct virtio *v = &r->k->net->v;
+
+    return v->transport.call && !r->k->log ? v->transport.call(v->transport.opaque, r->queue) : -1;
+}
+
+static void bells_give(struct pair *p)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct ring *r = &p->ring[i];
+        struct virtio *v = &r->k->net->v;
+
+        if (r->bell >= 0) v->transport.bell_give(v->transport.opaque, r->queue);
+        r->bell = r->direct = -1;
+    }
+}
+
+/* The vector of a ring that runs may be another one. What the old one kept for itself is told once more. */
+static void calls_settle(struct virtio_net_vhost *k, unsigned pair)
+{
+    struct virtio *v = &k->net->v;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct ring *r = &k->pair[pair].ring[i];
+        int now = direct_call(r);
+        struct error err;
+
+        if (now == r->direct) continue;
+        r->direct = now;
+        if (net_vhost_call_set(k->net->config.backend, pair, i, call_of(r), &err) < 0) {
+            fail(k, &err);
+            return;
+        }
+        v->transport.interrupt(v->transport.opaque, v->queue[r->queue].vector);
     }
 }
 
@@ -214,10 +258,13 @@ static int pair_rings(struct virtio_net_vhost *k, struct pair *p, struct net_vho
 {
     for (unsigned i = 0; i < 2; i++) {
         struct ring *r = &p->ring[i];
-        struct virtqueue *q = &k->net->v.queue[r->queue];
+        struct virtio *v = &k->net->v;
+        struct virtqueue *q = &v->queue[r->queue];
 
         if (!virtqueue_areas(q, &r->area[0], &r->area[1], &r->area[2])) return error_set(err, "a ring lies outside of RAM");
-        ring[i] = (struct net_vhost_ring){ q->size, q->avail_index, r->area[0], r->area[1], r->area[2], q->device, r->kick, r->call, r->err };
+        r->bell = v->transport.bell_take ? v->transport.bell_take(v->transport.opaque, r->queue) : -1;
+        r->direct = direct_call(r);
+        ring[i] = (struct net_vhost_ring){ q->size, q->avail_index, r->area[0], r->area[1], r->area[2], q->device, kick_of(r), call_of(r), r->err };
         event_take(r->call);
         event_take(r->err);
     }
@@ -243,6 +290,7 @@ static void pair_start(struct virtio_net_vhost *k, unsigned pair)
     if (k->failed) return;
     k->net->starved[pair] = k->net->filled[pair] = false;
     if (pair_rings(k, p, ring, &err) < 0 || net_vhost_start(k->net->config.backend, pair, ring, &err) < 0) {
+        bells_give(p);
         fail(k, &err);
         return;
     }
@@ -269,6 +317,7 @@ static void pair_stop(struct virtio_net_vhost *k, unsigned pair)
         virtqueue_continue(&v->queue[r->queue], base[i]);
         called(r, r->call, LOOP_READ);
     }
+    bells_give(p);
     log_read(k);
 }
 
@@ -288,6 +337,7 @@ void virtio_net_vhost_settle(struct virtio_net *n)
     for (unsigned i = 0; k && i < k->pairs; i++) {
         bool wanted = is_wanted(k, i);
 
+        if (wanted && k->pair[i].runs) calls_settle(k, i);
         if (wanted == k->pair[i].runs) continue;
         if (wanted) pair_start(k, i);
         else pair_stop(k, i);
@@ -335,7 +385,7 @@ int virtio_net_vhost_new(struct virtio_net *n, struct error *err)
         for (unsigned i = 0; i < 2; i++) {
             struct ring *r = &k->pair[k->pairs].ring[i];
 
-            *r = (struct ring){ .k = k, .queue = 2 * k->pairs + i, .kick = event_new(), .call = event_new(), .err = event_new() };
+            *r = (struct ring){ .k = k, .queue = 2 * k->pairs + i, .kick = event_new(), .call = event_new(), .err = event_new(), .bell = -1, .direct = -1 };
             if (r->kick >= 0 && r->call >= 0 && r->err >= 0) continue;
             k->pairs++;
             return error_set(err, "vhost wants six descriptors for each pair of queues: %s", strerror(errno));

@@ -79,6 +79,18 @@ uint16_t virtio_pci_vector(const struct virtio_pci *p, uint16_t wanted)
     return wanted < p->msix.vectors ? wanted : VIRTIO_NO_VECTOR;
 }
 
+void virtio_pci_notified(struct virtio_pci *p, unsigned queue)
+{
+    p->rung_by_write++;
+    virtio_queue_notify(p->v, queue);
+}
+
+void virtio_pci_vector_set(struct virtio_pci *p, struct virtqueue *q, uint16_t wanted)
+{
+    q->vector = virtio_pci_vector(p, wanted);
+    virtio_live_changed(p->v);
+}
+
 /* ---- life ---- */
 
 void virtio_pci_device_reset(struct virtio_pci *p)
@@ -104,6 +116,8 @@ static void destroy(struct device *d)
     struct virtio_pci *p = container_of(d, struct virtio_pci, pci.device);
 
     virtio_reset(p->v);
+    pci_msix_reset(&p->msix);                            /* its descriptors go while the bus is there */
+    virtio_pci_bells_free(p);
     if (p->pci.bus) pci_device_remove(&p->pci);
     p->v->ops->destroy(p->v);
     if (p->part.destroy) p->part.destroy(p->part.opaque);
@@ -122,6 +136,9 @@ static void info(struct device *d, void (*print)(void *opaque, const char *line)
              (unsigned long long)p->v->features, enabled, p->v->queue_count,
              p->v->features & VIRTIO_F_RING_PACKED ? "packed" : "split",
              p->v->status & VIRTIO_STATUS_NEEDS_RESET ? "; NEEDS RESET: the driver broke the rules" : "");
+    print(opaque, line);
+    snprintf(line, sizeof(line), "notifications: %llu by descriptors, %llu by writes%s", (unsigned long long)p->rung_by_event,
+             (unsigned long long)p->rung_by_write, p->bell ? "" : " (ioeventfd is off)");
     print(opaque, line);
     if (p->v->ops->info) p->v->ops->info(p->v, print, opaque);
     if (p->part.info) p->part.info(p->part.opaque, print, opaque);
@@ -143,7 +160,8 @@ static void config_write(struct pci_device *d, unsigned offset, uint32_t value, 
 
     pci_msix_config_written(&p->msix, offset, size);
     isr_set(p, 0);                                       /* MSI-X may have been switched on or off */
-    if (offset <= COMMAND && offset + size > COMMAND) virtio_live_changed(p->v);
+    if (offset <= COMMAND && offset + size > COMMAND) pci_msix_settle(&p->msix);
+    virtio_live_changed(p->v);                           /* bus mastering, MSI-X */
     if (p->window_cap && offset + size > p->window_cap + 16 && offset < p->window_cap + 20) virtio_pci_window_write(p);
 }
 
@@ -174,8 +192,10 @@ static int function_init(struct virtio_pci *p, struct error *err)
     p->pci.config[INTERRUPT_PIN] = 1;
     if (!p->config.disable_modern) virtio_pci_modern_add(p);
     if (p->config.vectors && pci_msix_add(&p->msix, &p->pci, p->config.vectors, p->part.registers ? MSIX_BAR_BESIDE : MSIX_BAR, MSIX_AT, err) < 0) return -1;
+    p->has_legacy = transitional;
     if (transitional) virtio_pci_legacy_add(p);
     if (p->config.rom) pci_rom_add(&p->pci, p->config.rom, p->config.rom_bytes);
+    virtio_pci_bells_make(p);
     return 0;
 }
 
@@ -195,7 +215,7 @@ struct device *virtio_pci_new(const struct virtio_pci_config *config, struct vir
     p->v = v;
     p->config = *config;
     if (config->part) p->part = *config->part;
-    v->transport = (struct virtio_transport){ interrupt, config_changed, may_dma, p };
+    v->transport = (struct virtio_transport){ interrupt, config_changed, may_dma, virtio_pci_queue_changed, virtio_pci_bell_take, virtio_pci_bell_give, virtio_pci_call, p };
     if (function_init(p, err) < 0) {
         destroy(&p->pci.device);
         return NULL;

@@ -19,7 +19,7 @@ struct virtio_pci_part {
 struct virtio_pci_config {
     struct pci_bus *bus;
     int devfn;                       /* -1: the next free slot */
-    bool disable_legacy, disable_modern, page_per_queue;
+    bool disable_legacy, disable_modern, page_per_queue, no_events;
     unsigned vectors;                /* MSI-X; 0: the function has INTx only */
     const void *rom;                 /* option ROM or NULL; stays the caller's, see pci_rom_add */
     uint32_t rom_bytes;

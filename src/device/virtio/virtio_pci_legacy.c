@@ -7,7 +7,7 @@
 #include "base/bits.h"
 #include "device/virtio/virtio_pci_private.h"
 
-enum { HOST_FEATURES = 0, GUEST_FEATURES = 4, QUEUE_PFN = 8, QUEUE_SIZE = 12, QUEUE_SELECT = 14, QUEUE_NOTIFY = 16, STATUS = 18,
+enum { HOST_FEATURES = 0, GUEST_FEATURES = 4, QUEUE_PFN = 8, QUEUE_SIZE = 12, QUEUE_SELECT = 14, QUEUE_NOTIFY = VIRTIO_PCI_LEGACY_NOTIFY, STATUS = 18,
        ISR = 19, CONFIG_VECTOR = 20, QUEUE_VECTOR = 22, CONFIG = 20, CONFIG_WITH_MSIX = 24, RING_ALIGN = 4096 };
 
 static struct virtqueue *selected(struct virtio_pci *p)
@@ -82,10 +82,10 @@ static void legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned
     case GUEST_FEATURES: p->v->features = value & virtio_features_legacy(p->v); break;
     case QUEUE_PFN: if (q) pfn_write(p, q, (uint32_t)value); break;
     case QUEUE_SELECT: p->queue_select = (uint16_t)value; break;
-    case QUEUE_NOTIFY: virtio_queue_notify(p->v, (uint16_t)value); break;
+    case QUEUE_NOTIFY: virtio_pci_notified(p, (uint16_t)value); break;
     case STATUS: status_write(p, (uint8_t)value); break;
     case CONFIG_VECTOR: p->config_vector = virtio_pci_vector(p, (uint16_t)value); break;
-    case QUEUE_VECTOR: if (q) q->vector = virtio_pci_vector(p, (uint16_t)value); break;
+    case QUEUE_VECTOR: if (q) virtio_pci_vector_set(p, q, (uint16_t)value); break;
     default: break;
     }
 }

@@ -90,7 +90,7 @@ static void queue_write(struct virtio_pci *p, unsigned offset, uint64_t value, u
 {
     struct virtqueue *q = &p->v->queue[p->queue_select];
 
-    if (offset == offsetof(struct common, queue_vector)) q->vector = virtio_pci_vector(p, (uint16_t)value);
+    if (offset == offsetof(struct common, queue_vector)) virtio_pci_vector_set(p, q, (uint16_t)value);
     else if (offset == offsetof(struct common, queue_reset)) {
         if (value == 1 && p->v->features & VIRTIO_F_RING_RESET) virtio_queue_stop(p->v, p->queue_select);
     } else if (q->enabled) return;                     /* 4.1.4.3.2: not while it is enabled */
@@ -135,11 +135,13 @@ static void modern_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 {
     struct virtio_pci *p = opaque;
 
-    if (offset >= NOTIFY_AT) virtio_queue_notify(p->v, (unsigned)(offset - NOTIFY_AT) / p->notify_stride);
+    if (offset >= NOTIFY_AT) virtio_pci_notified(p, (unsigned)(offset - NOTIFY_AT) / p->notify_stride);
     else if (offset >= DEVICE_AT) virtio_config_write(p->v, (unsigned)offset - DEVICE_AT, &value, size);
     else if (offset < p->common_at) p->part.registers->write(p->part.opaque, offset, value, size);
     else if (offset < p->isr_at) common_write(p, (unsigned)offset - p->common_at, value, size);
 }
+
+uint64_t virtio_pci_modern_notify(const struct virtio_pci *p, unsigned queue) { return NOTIFY_AT + (uint64_t)queue * p->notify_stride; }
 
 static const struct io_ops modern_io = { modern_read, modern_write, 1, 4 };
 

@@ -7,9 +7,19 @@
 #include <pthread.h>
 #include "engine/engine.h"
 
-enum { KVM_SLOTS = 256, KVM_XSAVE_MAX = 4096 };
+enum { KVM_SLOTS = 256, KVM_MESSAGES = 1024, KVM_XSAVE_MAX = 4096 };
 
 struct kvm_slot { gpa_t start; uint64_t size; uint8_t *hva; bool readonly; };
+
+struct kvm_message { int fd; uint32_t data; uint64_t address; };       /* fd -1: told off, or none yet */
+
+/* The doorbells of one map that the kernel knows. */
+struct kvm_bells {
+    struct kvm_engine *engine;
+    bool is_ports;
+    struct memory_bell *bell;
+    size_t count, room;
+};
 
 struct kvm_engine {
     struct engine base;
@@ -17,6 +27,10 @@ struct kvm_engine {
     int kvm_fd, vm_fd;
     size_t run_bytes;
     struct kvm_slot slot[KVM_SLOTS];
+    struct kvm_bells bells[2];       /* memory, ports */
+    bool any_length;                 /* of writes to a doorbell */
+    unsigned messages;
+    struct kvm_message message[KVM_MESSAGES];
     bool slot_error;                 /* the kernel refused a slot: said once */
     struct kvm_irqchip chip[3];      /* as they were made, for a reset of the machine */
     struct kvm_pit_state2 pit;
@@ -61,5 +75,9 @@ void kvm_access_finish(struct kvm_vcpu *v);
 int kvm_cpuid_set(struct kvm_vcpu *v, struct error *err);
 /* vm.c: interrupt controllers and timer as at power-on. */
 void kvm_chips_reset(struct kvm_engine *e);
+/* events.c */
+void kvm_bells_changed(void *opaque, const struct memory_bell *bell, size_t count);
+int kvm_routing_set(struct kvm_engine *e);
+bool kvm_msi_event(struct engine *e, int fd, bool on, uint64_t address, uint32_t data);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VM of the kernel's KVM: memory slots, the interrupt controllers and the PIT in the kernel, interrupt lines.
+ * A VM of the kernel's KVM: memory slots, the interrupt controllers and the PIT in the kernel, interrupt lines. Doorbells and their like: events.c.
  *
  * Slots follow the memory map's view: what is in both stays as it is, the rest is deleted and made anew. A vCPU that
  * meets the gap in between comes out with a memory access, which the map serves like any other. ROM is a read-only
@@ -116,24 +116,6 @@ static void view_changed(void *opaque, const struct flat_range *ranges, size_t c
 
 /* ---- interrupts ---- */
 
-/* As the board is wired: ISA IRQ n to the 8259s and to I/O APIC pin n, but IRQ 0 to pin 2. */
-static int routing_set(struct kvm_engine *e)
-{
-    struct { struct kvm_irq_routing head; struct kvm_irq_routing_entry entry[64]; } r = { { 0 } };
-    unsigned n = 0;
-
-    for (unsigned irq = 0; irq < 16; irq++)
-        if (irq != 2)
-            r.entry[n++] = (struct kvm_irq_routing_entry){ .gsi = irq, .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = { irq < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, irq & 7 } };
-    for (unsigned gsi = 0; gsi < 24; gsi++)
-        if (gsi != 2)
-            r.entry[n++] = (struct kvm_irq_routing_entry){ .gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = { KVM_IRQCHIP_IOAPIC, gsi ? gsi : 2 } };
-    r.head.nr = n;
-    return ioctl(e->vm_fd, KVM_SET_GSI_ROUTING, &r);
-}
-
 static int chips_create(struct kvm_engine *e, struct error *err)
 {
     struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
@@ -141,7 +123,7 @@ static int chips_create(struct kvm_engine *e, struct error *err)
 
     ioctl(e->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);      /* only some Intel processors need these two */
     ioctl(e->vm_fd, KVM_SET_TSS_ADDR, 0xfeffd000ul);
-    if (ioctl(e->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0 || ioctl(e->vm_fd, KVM_CREATE_PIT2, &pit) < 0 || routing_set(e) < 0)
+    if (ioctl(e->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0 || ioctl(e->vm_fd, KVM_CREATE_PIT2, &pit) < 0 || kvm_routing_set(e) < 0)
         return error_set(err, "KVM: this kernel has no interrupt controllers for guests (%s)", strerror(errno));
     for (unsigned n = 0; n < 3; n++) {
         e->chip[n].chip_id = n;
@@ -181,6 +163,7 @@ static void kvm_destroy(struct engine *base)
 
     if (e->vm_fd >= 0) close(e->vm_fd);
     if (e->kvm_fd >= 0) close(e->kvm_fd);
+    for (unsigned n = 0; n < 2; n++) free(e->bells[n].bell);
     free(e);
 }
 
@@ -189,7 +172,7 @@ static struct engine *kvm_create(const struct engine_config *config, struct erro
     static const struct { int cap; const char *what; } needed[] = {
         { KVM_CAP_USER_MEMORY, "memory slots" }, { KVM_CAP_IRQCHIP, "interrupt controllers" }, { KVM_CAP_IRQ_ROUTING, "interrupt routing" },
         { KVM_CAP_SIGNAL_MSI, "message-signalled interrupts" }, { KVM_CAP_IMMEDIATE_EXIT, "immediate exits" },
-        { KVM_CAP_READONLY_MEM, "read-only memory" }, { KVM_CAP_XSAVE, "XSAVE state" }, { KVM_CAP_VCPU_EVENTS, "vCPU events" },
+        { KVM_CAP_READONLY_MEM, "read-only memory" }, { KVM_CAP_IOEVENTFD, "doorbells" }, { KVM_CAP_IRQFD, "interrupts by descriptors" }, { KVM_CAP_XSAVE, "XSAVE state" }, { KVM_CAP_VCPU_EVENTS, "vCPU events" },
     };
     struct kvm_engine *e = calloc(1, sizeof *e);
     int bytes;
@@ -212,7 +195,11 @@ static struct engine *kvm_create(const struct engine_config *config, struct erro
     e->run_bytes = bytes > 0 ? (size_t)bytes : 0;
     e->vm_fd = kvm_vm_create(e->kvm_fd, err);
     if (e->vm_fd < 0 || chips_create(e, err) < 0) goto failed;
+    e->any_length = ioctl(e->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
     memory_map_listen(config->memory, view_changed, e);
+    for (unsigned n = 0; n < 2; n++) e->bells[n] = (struct kvm_bells){ .engine = e, .is_ports = n };
+    memory_map_listen_doorbells(config->memory, kvm_bells_changed, &e->bells[0]);
+    memory_map_listen_doorbells(config->ports, kvm_bells_changed, &e->bells[1]);
     return &e->base;
 failed:
     kvm_destroy(&e->base);
@@ -222,9 +209,13 @@ failed:
 static void info(struct engine *base, void (*print)(void *opaque, const char *line), void *opaque)
 {
     struct kvm_engine *e = kvm_of(base);
+    unsigned messages = 0;
     char line[128];
 
     print(opaque, "kvm support: enabled");
+    for (unsigned n = 0; n < e->messages; n++) messages += e->message[n].fd >= 0;
+    snprintf(line, sizeof line, "doorbells: %zu in memory, %zu in ports; interrupts by descriptors: %u", e->bells[0].count, e->bells[1].count, messages);
+    print(opaque, line);
     for (unsigned n = 0; n < KVM_SLOTS; n++) {
         const struct kvm_slot *s = &e->slot[n];
         if (!s->size) continue;
@@ -239,5 +230,5 @@ const struct engine_ops engine_kvm = {
     .vcpu_destroy = kvm_vcpu_destroy, .vcpu_run = kvm_vcpu_run, .vcpu_kick = kvm_vcpu_kick, .vcpu_interrupt = kvm_vcpu_interrupt,
     .vcpu_nmi = kvm_vcpu_nmi, .vcpu_get = kvm_vcpu_get, .vcpu_set = kvm_vcpu_set, .vcpu_debug = kvm_vcpu_debug,
     .vcpu_debug_info = kvm_vcpu_debug_info, .vcpu_error = kvm_vcpu_error, .has_irqchip = has_irqchip, .irq_line = irq_line_set,
-    .msi = msi_send, .info = info,
+    .msi = msi_send, .msi_event = kvm_msi_event, .info = info,
 };

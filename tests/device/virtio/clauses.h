@@ -48,6 +48,7 @@ struct guest {
     uint16_t mtu;
     int intx;
     unsigned raised, messages[VECTORS];
+    bool (*msi_event)(void *opaque, int fd, bool on, unsigned long address, unsigned data);   /* set before guest_begin; NULL: there is none */
     struct block_protocol *disk;
     struct block_node *node;
     struct wire *wire;

@@ -221,7 +221,7 @@ static void intx(void *opaque, int n, int level)
 
 void guest_begin(void)
 {
-    struct pci_bus_config c = { .msi = { msi, NULL }, .intx = { { intx, NULL, 0 }, { intx, NULL, 1 }, { intx, NULL, 2 }, { intx, NULL, 3 } } };
+    struct pci_bus_config c = { .msi = { msi, guest.msi_event, NULL }, .intx = { { intx, NULL, 0 }, { intx, NULL, 1 }, { intx, NULL, 2 }, { intx, NULL, 3 } } };
 
     loop_init();
     clock_virtual_start();
