@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Backing files, for all formats that have them: opened read-only under the name that the image records, which counts from the
- * image's own directory. An image is looked for among those above it before it is opened, so that loops end at once.
+ * image's own directory, or as the options say, whatever is recorded (block_open_options.backing). An image is looked for among those above it before it is opened, so that loops end at once.
  */
 #include "block/block_private.h"
 
@@ -38,10 +38,28 @@ static int loop_check(struct block_node *n, const char *path, struct error *err)
     return r;
 }
 
+/* The same file at two places of a chain is a loop, also when options lead there. */
+static int given_open(struct block_node *n, struct error *err)
+{
+    struct block_open_options o = *n->opening->backing;
+    o.readonly = true;
+    o.no_lock |= n->no_lock;
+    o.force_share |= n->force_share;
+    o.no_key |= n->opening->no_key;
+    if (chain_depth_check(n, err))
+        return -1;
+    n->backing = block_node_open(&o, n, err);
+    if (!n->backing)
+        return -ENOENT;
+    return chain_check(n, n->backing->file, n->backing->filename, err);
+}
+
 int block_node_backing_open(struct block_node *n, const char *name, const char *format, struct error *err)
 {
     int r = -1;
     bool named = name && *name;
+    if (n->opening->backing && !n->backing)
+        return given_open(n, err);
     if (!named && n->opening->backing_options)
         return error_set(err, "it has no backing file for 'backing.%s'", n->opening->backing_options->item[0].key);
     if (!named || n->backing || n->opening->no_backing)

@@ -40,6 +40,8 @@ struct block_open_options {
     const struct block_objects *objects;    /* NULL: none */
     /* Of --image-opts what began with "backing.", for the image's backing file; block_open fills it in. */
     const struct block_option_set *backing_options;
+    /* What to open as the backing file, whatever the image records; NULL: what it records. */
+    const struct block_open_options *backing;
     const struct block_node *keys_of;   /* with the secrets that this node and its chain were opened with; NULL: none */
     bool no_key;                     /* an encrypted image needs no passphrase; its data cannot be read then */
     bool no_backing;                 /* do not open the backing file: for work on the image's own metadata */
@@ -50,6 +52,9 @@ struct block_open_options {
 struct block_node *block_open(const struct block_open_options *o, struct error *err);
 /* Waits for requests, flushes, closes, releases locks. */
 void block_close(struct block_node *n);
+/* Opens the image of n with other options, maybe other backing files; devices keep the node. The size must be the same. before: the options
+ * that it has. The main thread. 0, or -1 with *err: then it is as it was, or, if it cannot be had any more (a message says so), abandoned. */
+int block_reopen(struct block_node *n, const struct block_open_options *o, const struct block_open_options *before, struct error *err);
 /* Waits, flushes and lets go of the image, but the node stays: from now on all requests fail with ENOMEDIUM. The size stays. */
 void block_abandon(struct block_node *n);
 bool block_is_abandoned(const struct block_node *n);

@@ -183,6 +183,8 @@ const char *block_format_looks_like(const uint8_t *head, size_t length);
 
 /* open.c: flushes and lets go of the format's state, its file and its backing file; nothing may be in flight. */
 void block_node_image_close(struct block_node *n);
+/* gone.c: n holds no image; all its requests fail from now on. */
+void block_node_forsake(struct block_node *n);
 /* open.c: notes the secret that an image was opened with. */
 void block_node_key_note(struct block_node *n, const char *id);
 
@@ -231,6 +233,8 @@ struct block_node *block_node_open_over(struct block_protocol *file, const struc
                                         struct block_node *overlay_of, struct error *err);
 struct block_node *block_node_open(const struct block_open_options *o, struct block_node *overlay_of,
                                    struct error *err);
+/* The same, into a node that holds no image. 0, or -1 with *err. */
+int block_node_open_into(struct block_node *n, const struct block_open_options *o, struct error *err);
 /* Checked, counted, with the cache mode's flushes: what workers and the synchronous calls run. */
 int block_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
 int block_node_pwritev(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);

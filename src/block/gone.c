@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An image that was taken away from under its device (drive_del): the node stays, so that the device may go on asking, and every
+ * An image that was taken away from under its device (drive_del), or could not be opened again (reopen.c): the node stays, so that the device may go on asking, and every
  * request fails with ENOMEDIUM. Files and locks are let go.
  */
 #include "block/block_private.h"
@@ -21,13 +21,18 @@ static const struct block_format gone = {
     .write_zeroes = gone_write_zeroes, .allocated = gone_allocated,
 };
 
+void block_node_forsake(struct block_node *n)
+{
+    n->format = &gone;
+    n->probed_raw = false;
+}
+
 void block_abandon(struct block_node *n)
 {
     if (n->queue) block_queue_close(n->queue);
     n->queue = NULL;
     block_node_image_close(n);
-    n->format = &gone;
-    n->probed_raw = false;
+    block_node_forsake(n);
 }
 
 bool block_is_abandoned(const struct block_node *n) { return n->format == &gone; }

@@ -65,19 +65,11 @@ static int rest_check(const struct block_node *n, const struct block_open_option
     return 0;
 }
 
-/* o->options: what the format gets. */
-struct block_node *block_node_open_over(struct block_protocol *file, const struct block_open_options *o,
-                                        struct block_node *overlay_of, struct error *err)
+/* o->options: what the format gets. 0, or -1 with *err: then n holds nothing, and the protocol is closed. */
+static int image_open(struct block_node *n, struct block_protocol *file, const struct block_open_options *o, struct error *err)
 {
-    struct block_node *n = calloc(1, sizeof(*n));
-    if (!n || !(n->filename = strdup(file->filename))) {
-        error_set(err, "cannot open '%s': out of memory", file->filename);
-        file->ops->close(file);
-        free(n);
-        return NULL;
-    }
     n->file = file;
-    n->overlay_of = overlay_of;
+    n->filename = strdup(file->filename);
     n->readonly = o->readonly || o->internal_snapshot;
     n->discard = o->discard;
     n->no_lock = o->no_lock;
@@ -87,13 +79,33 @@ struct block_node *block_node_open_over(struct block_protocol *file, const struc
     n->write_through = o->cache == BLOCK_CACHE_WRITETHROUGH || o->cache == BLOCK_CACHE_DIRECTSYNC;
     n->objects = o->objects;
     n->opening = o;
-    if (!format_choose(n, o->format, err) && !rest_check(n, o, err) && !n->format->open(n, err)) {
+    if (!n->filename)
+        error_set(err, "cannot open '%s': out of memory", file->filename);
+    else if (!format_choose(n, o->format, err) && !rest_check(n, o, err) && !n->format->open(n, err)) {
         n->opening = NULL;
-        return n;
+        return 0;
     }
     file->ops->close(file);
     free(n->key_secret);
     free(n->filename);
+    n->file = NULL;
+    n->key_secret = n->filename = NULL;
+    n->opening = NULL;
+    return -1;
+}
+
+struct block_node *block_node_open_over(struct block_protocol *file, const struct block_open_options *o,
+                                        struct block_node *overlay_of, struct error *err)
+{
+    struct block_node *n = calloc(1, sizeof(*n));
+    if (!n) {
+        error_set(err, "cannot open '%s': out of memory", file->filename);
+        file->ops->close(file);
+        return NULL;
+    }
+    n->overlay_of = overlay_of;
+    if (!image_open(n, file, o, err))
+        return n;
     free(n);
     return NULL;
 }
@@ -196,11 +208,10 @@ static int wish_parse(struct wish *w, struct error *err)
     return 0;
 }
 
-struct block_node *block_node_open(const struct block_open_options *o, struct block_node *overlay_of,
-                                   struct error *err)
+int block_node_open_into(struct block_node *n, const struct block_open_options *o, struct error *err)
 {
     struct wish w = { .o = *o };
-    struct block_node *n = NULL;
+    int r = -1;
     if (wish_parse(&w, err)) {
         error_prefix(err, "cannot open '%.200s'", o->filename ? o->filename : "image");
     } else {
@@ -210,13 +221,28 @@ struct block_node *block_node_open(const struct block_open_options *o, struct bl
             .direct = w.o.cache == BLOCK_CACHE_NONE || w.o.cache == BLOCK_CACHE_DIRECTSYNC,
         };
         struct block_protocol *file = block_protocol_open(w.by_name ? w.o.filename : NULL, &w.file.set, w.o.objects, &fo, err);
-        n = file ? block_node_open_over(file, &w.o, overlay_of, err) : NULL;
+        r = file ? image_open(n, file, &w.o, err) : -1;
     }
     block_options_free(&w.all);
     block_options_free(&w.file);
     block_options_free(&w.rest);
     block_options_free(&w.backing);
-    return n;
+    return r;
+}
+
+struct block_node *block_node_open(const struct block_open_options *o, struct block_node *overlay_of,
+                                   struct error *err)
+{
+    struct block_node *n = calloc(1, sizeof(*n));
+    if (!n) {
+        error_set(err, "cannot open an image: out of memory");
+        return NULL;
+    }
+    n->overlay_of = overlay_of;
+    if (!block_node_open_into(n, o, err))
+        return n;
+    free(n);
+    return NULL;
 }
 
 void block_node_key_note(struct block_node *n, const char *id)

@@ -29,6 +29,8 @@ int machine_drive_del(struct machine *m, const char *id, struct error *err);
 int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err);
 /* -blockdev. It stays when its device goes; the second is refused while a device or another node uses it. */
 int machine_blockdev_add(struct machine *m, const char *text, struct error *err);     /* {"driver":"raw","node-name":"n","file":"p"} */
+/* Other options for nodes that are there: texts as above, with all options that shall not be the default. All of them, or none. */
+int machine_blockdev_reopen(struct machine *m, const char *const *text, unsigned count, struct error *err);
 int machine_blockdev_del(struct machine *m, const char *name, struct error *err);
 int machine_netdev_add(struct machine *m, const char *text, struct error *err);       /* "user,id=n" */
 int machine_netdev_del(struct machine *m, const char *id, struct error *err);         /* refused while a card uses it */

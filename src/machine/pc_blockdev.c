@@ -1,119 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Nodes of -blockdev: images put together of named pieces, as management software does it. A format's node is opened when it comes, with
- * the options of the nodes it stands on in front of ("file.") its own; a protocol's node is tried, and opened only if a device
- * wants its bytes as they are. A device that goes leaves the node.
- *
- * Which backing file an image has is in the image; a node that is named as backing must be that file, and null means none.
+ * the options of the nodes it stands on (pc_node_options.c); a protocol's node is tried, and opened only if a device wants its bytes as they
+ * are. A device that goes leaves the node.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/bits.h"
 #include "base/error.h"
-#include "block/image.h"
-#include "block/option.h"
-#include "machine/pc_private.h"
-
-enum { DEPTH_MAX = 8, KEY_BYTES = 256 };
-
-/* ---- options ---- */
-
-struct set { struct block_option_value *item; unsigned count; };
-
-static int set_add(struct set *s, const char *prefix, const struct block_option_value *from)
-{
-    struct block_option_value *more = realloc(s->item, (s->count + 1) * sizeof(*more));
-    char *key = NULL, *value = strdup(from->value);
-
-    if (more) s->item = more;
-    if (asprintf(&key, "%s%s", prefix, from->key) < 0) key = NULL;
-    if (!more || !key || !value) {
-        free(key);
-        free(value);
-        return -1;
-    }
-    s->item[s->count++] = (struct block_option_value){ key, value };
-    return 0;
-}
-
-static void set_free(struct set *s)
-{
-    for (unsigned i = 0; i < s->count; i++) {
-        free((char *)(uintptr_t)s->item[i].key);
-        free((char *)(uintptr_t)s->item[i].value);
-    }
-    free(s->item);
-    *s = (struct set){ NULL, 0 };
-}
-
-/* What the node and those below it say. */
-static int options_gather(const struct machine *m, const struct drive_config *d, const char *prefix, unsigned depth, struct set *s, struct error *err)
-{
-    char below[KEY_BYTES];
-    int n = d->file_node ? pc_drive_find(m, d->file_node) : -1;
-
-    if (d->file_node && n < 0) return error_set(err, "there is no node '%s'; it must come first", d->file_node);
-    if (depth == DEPTH_MAX) return error_set(err, "more than %d nodes on top of each other", DEPTH_MAX);
-    for (unsigned i = 0; d->node_options && i < d->node_options->count; i++)
-        if (set_add(s, prefix, &d->node_options->item[i]) < 0) return error_set(err, "no memory for the options of node '%s'", d->id);
-    snprintf(below, sizeof(below), "%sfile.", prefix);
-    return n < 0 ? 0 : options_gather(m, &m->config.drive[n], below, depth + 1, s, err);
-}
-
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    if (!strcmp(a, b)) return true;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-static int backing_check(const struct machine *m, const struct drive_config *d, const struct block_node *node, struct error *err)
-{
-    int n = d->backing_node && *d->backing_node ? pc_drive_find(m, d->backing_node) : -1;
-    const struct block_node *backing = block_backing(node);
-
-    if (!d->backing_node || !*d->backing_node) return 0;
-    if (n < 0 || !m->drive[n]) return error_set(err, "there is no node '%s'; it must come first", d->backing_node);
-    if (backing && is_same_file(block_filename(backing), block_filename(m->drive[n]))) return 0;
-    return error_set(err, "node '%s' is '%s', but the image's backing file is %s; 'ospite img rebase' changes that", d->backing_node,
-                     block_filename(m->drive[n]), backing ? block_filename(backing) : "none");
-}
-
-/* ---- nodes ---- */
-
-static struct block_node *node_open(const struct machine *m, const struct drive_config *d, bool is_trial, struct error *err)
-{
-    struct set s = { NULL, 0 };
-    struct block_node *node = NULL;
-
-    if (options_gather(m, d, "", 0, &s, err) == 0) {
-        struct block_option_set set = { s.item, s.count };
-        struct block_open_options o = d->open;
-
-        o.options = &set;
-        o.no_backing = d->backing_node && !*d->backing_node;
-        o.readonly |= is_trial;
-        o.no_lock |= is_trial;
-        node = block_open(&o, err);
-    }
-    set_free(&s);
-    if (node && !is_trial && backing_check(m, d, node, err) < 0) {
-        block_close(node);
-        node = NULL;
-    }
-    return node;
-}
+#include "machine/pc_node.h"
 
 int pc_node_open(struct machine *m, unsigned n, struct error *err)
 {
     const struct drive_config *d = &m->config.drive[n];
     bool is_trial = d->is_protocol && d->interface == DRIVE_IF_NONE;
-    struct block_node *node = node_open(m, d, is_trial, err);
+    struct pc_node_layer *layer = pc_node_layer_new(m, d, err);
+    struct block_node *node;
 
+    if (!layer) return error_prefix(err, "node '%s'", d->id);
+    layer->open.readonly |= is_trial;
+    layer->open.no_lock |= is_trial;
+    node = block_open(&layer->open, err);
+    pc_node_layer_free(layer);
     if (!node) return error_prefix(err, "node '%s'", d->id);
     if (is_trial) block_close(node);
     else m->drive[n] = node;
@@ -133,8 +41,7 @@ bool pc_node_is_used(const struct machine *m, const char *name)
 
 /* ---- nodes as media ---- */
 
-/* What makes a node of a drive; NULL: nothing does. */
-static void node_copy(struct drive_config *to, const struct drive_config *from)
+void pc_node_copy(struct drive_config *to, const struct drive_config *from)
 {
     static const struct drive_config none = { .open.readonly = true };
 
@@ -161,13 +68,13 @@ int pc_node_part(struct machine *m, unsigned n, struct error *err)
 
     if (k < 0) return -1;
     m->config.drive[k] = (struct drive_config){ .interface = DRIVE_IF_NONE, .on_write_error = BLOCK_ERROR_ENOSPC };
-    node_copy(&m->config.drive[k], d);
+    pc_node_copy(&m->config.drive[k], d);
     m->config.drive_count = MAX(m->config.drive_count, (unsigned)k + 1);
     m->drive[k] = m->drive[n];
     m->drive[n] = NULL;
     if (m->node_memory[n].free) memory_move(&m->drive_memory[k], &m->node_memory[n]);
     else if (!d->drive_id) memory_move(&m->drive_memory[k], &m->drive_memory[n]);
-    node_copy(d, NULL);
+    pc_node_copy(d, NULL);
     d->id = d->drive_id ? d->drive_id : "";
     d->drive_id = NULL;
     if (!m->config.drive[k].is_protocol) return 0;
@@ -192,7 +99,7 @@ int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *
         }
     }
     d->drive_id = *d->id ? d->id : NULL;
-    node_copy(d, node);
+    pc_node_copy(d, node);
     m->drive[n] = m->drive[k];
     m->drive[k] = NULL;
     memory_move(&m->node_memory[n], &m->drive_memory[k]);

@@ -111,6 +111,25 @@ json_t *qmp_blockdev_add(struct qmp *q, json_t *args, struct qmp_error *err)
     return add(q, args, machine_blockdev_add, err);
 }
 
+json_t *qmp_blockdev_reopen(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    const json_t *options = json_object_get(args, "options");
+    char *text[CONFIG_DRIVES] = { NULL };
+    size_t count = json_array_size(options);
+    int result = 0;
+
+    if (count > CONFIG_DRIVES) return qmp_fail(err, QMP_GENERIC, "more than %d nodes", CONFIG_DRIVES);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        const json_t *name = json_object_get(json_array_get(options, i), "node-name");
+
+        if (!name) result = error_set(&err->error, "node-name not specified");
+        else if (!(text[i] = json_dumps(json_array_get(options, i), JSON_COMPACT))) result = error_set(&err->error, "no memory for the options of a node");
+    }
+    if (result == 0) result = machine_blockdev_reopen(qmp_machine(q), (const char *const *)text, (unsigned)count, &err->error);
+    for (size_t i = 0; i < count; i++) free(text[i]);
+    return qmp_result(result);
+}
+
 json_t *qmp_blockdev_del(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     return qmp_result(machine_blockdev_del(qmp_machine(q), qmp_string(args, "node-name"), &err->error));

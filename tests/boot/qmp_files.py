@@ -4,6 +4,7 @@
 
 descriptors  those that come over the monitor's socket: names, sets, who takes them; QEMU's answers to the same
 passwords    when VNC's password ends
+reopen       nodes that get other options below a device: QEMU's answers to the same, and what it makes of them
 dump         cores of three kinds of paging against QEMU's: segments, bytes, registers; what gdb reads in them; pipes, errors"""
 import argparse
 import array
@@ -383,11 +384,60 @@ def test_dump(o):
     print(f'{pages} virtual pages of RAM in three kinds of page tables')
 
 
+# ---- nodes that are opened again ----
+
+NODES = [{'driver': 'file', 'node-name': 'bf', 'filename': 'base', 'read-only': True}, {'driver': 'qcow2', 'node-name': 'b', 'file': 'bf', 'read-only': True},
+         {'driver': 'file', 'node-name': 'b2f', 'filename': 'base2', 'auto-read-only': True}, {'driver': 'qcow2', 'node-name': 'b2', 'file': 'b2f', 'read-only': True},
+         {'driver': 'file', 'node-name': 'tf', 'filename': 'top', 'auto-read-only': True}, {'driver': 'qcow2', 'node-name': 't', 'file': 'tf', 'backing': 'b'},
+         {'driver': 'file', 'node-name': 'pf', 'filename': 'plain', 'auto-read-only': True}, {'driver': 'qcow2', 'node-name': 'p', 'file': 'pf'}]
+T, P, B2, F = NODES[5], NODES[7], {'driver': 'qcow2', 'node-name': 'b2', 'file': 'b2f'}, NODES[6]
+# Lists of nodes; QEMU refuses those of OTHER_WORDS with other words.
+REOPEN = [[{**T, 'read-only': True}], [{**P, 'read-only': True}], [P], [{'driver': 'qcow2', 'node-name': 't', 'file': 'tf'}], [{**T, 'node-name': 'zz'}],
+          [{'driver': 'qcow2', 'file': 'tf'}], [{'driver': 'raw', 'node-name': 'p', 'file': 'pf'}], [{'driver': 'qcow2', 'node-name': 'p', 'file': 'nix'}],
+          [{'driver': 'qcow2', 'node-name': 'p'}], [{**T, 'backing': 'b2'}], [{**T, 'backing': None}], [T], [{**T, 'backing': 't'}], [{**T, 'backing': 'nix'}],
+          [{**P, 'backing': 'b'}], [{**P, 'backing': None}], [B2], [{**B2, 'read-only': True}], [{**P, 'read-only': True}, {**P, 'node-name': 'zz'}],
+          [{**P, 'read-only': True}, {**T, 'backing': 'b2'}], [P, T], [F], [{**F, 'filename': 'top'}], [{**F, 'read-only': True}], [{**P, 'discard': 'unmap'}],
+          [P, {**T, 'read-only': True}]]
+OTHER_WORDS = [[{**P, 'file': 'tf'}], [{**P, 'nonsense': True}], [{**P, 'backing': 'b2'}, {**B2, 'backing': 'p'}]]
+
+
+def nodes_seen(c):
+    return {n['node-name']: (n['ro'], n.get('backing_file')) for n in c.run('query-named-block-nodes', flat=True) if n['drv'] == 'qcow2'}
+
+
+def reopened(vmm):
+    args = [x for n in NODES for x in ('-blockdev', json.dumps(n))] + ['-device', 'virtio-blk-pci,drive=t']
+    with Vm(vmm, args) as vm:
+        c = Client('qmp')
+        out = [(c.raw({'execute': 'blockdev-reopen', 'arguments': {'options': options}}), nodes_seen(c)) for options in REOPEN]
+        for options in OTHER_WORDS:
+            check('error' in c.raw({'execute': 'blockdev-reopen', 'arguments': {'options': options}}), f'{options} is refused')
+        out.append((None, nodes_seen(c)))
+        files_open = open_count(vm)
+        for i in range(100):
+            c.run('blockdev-reopen', options=[{**T, 'backing': ['b', 'b2', None][i % 3]}, {**P, 'read-only': bool(i % 2)}])
+        equal(open_count(vm), files_open, 'open files after a hundred')
+        c.run('quit')
+        vm.ended(0)
+    return out
+
+
+def test_reopen(o):
+    for command in ('base', 'base2', '-b base -F qcow2 top', 'plain'):
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', *command.split(), '16M'], check=True)
+    mine, theirs = reopened(o.vmm), reopened(o.qemu)
+    for options, a, b in zip([*REOPEN, OTHER_WORDS], mine, theirs):
+        equal(a, b, f'{options}')
+    for name in ('top', 'plain', 'base', 'base2'):
+        equal(subprocess.run(['qemu-img', 'check', '-q', name]).returncode, 0, f'check of {name}')
+    print(f'{len(REOPEN)} lists of nodes, {len(OTHER_WORDS)} more that are refused')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--vmm', required=True)
     p.add_argument('--qemu', default='qemu-system-x86_64 -accel tcg')
-    p.add_argument('tests', nargs='*', default=['descriptors', 'passwords', 'dump'])
+    p.add_argument('tests', nargs='*', default=['descriptors', 'passwords', 'reopen', 'dump'])
     o = p.parse_args()
     with tempfile.TemporaryDirectory(prefix='ospite-qmp-') as d:
         os.chdir(d)
