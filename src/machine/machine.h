@@ -109,6 +109,8 @@ int machine_hostfwd_add(struct machine *m, const char *netdev, const char *rule,
 int machine_hostfwd_remove(struct machine *m, const char *netdev, const char *rule, struct error *err);
 /* Has every card announce itself to its network; the number that can. */
 unsigned machine_net_announce(struct machine *m);
+/* The i-th network card's name, *name NULL: there is none at this place; false: there are no more. *v NULL: it is no virtio card. */
+bool machine_nic(struct machine *m, unsigned i, const char **name, struct virtio **v);
 /* The drive's options as configured, and whether a medium is in: machine_drive is NULL for an empty CD-ROM drive. */
 const struct drive_config *machine_drive_config(struct machine *m, unsigned i);
 /* debug.c: walks the page tables of the vCPU as they are now, changing nothing (no A/D bits). While it is stopped. */

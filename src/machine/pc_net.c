@@ -17,6 +17,7 @@
 #include "device/net/e1000.h"
 #include "device/net/ne2k_pci.h"
 #include "device/net/rtl8139.h"
+#include "machine/event.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
 #include "net/user.h"
@@ -281,4 +282,26 @@ unsigned machine_net_announce(struct machine *m)
         count++;
     }
     return count;
+}
+
+bool machine_nic(struct machine *m, unsigned i, const char **name, struct virtio **v)
+{
+    if (i >= m->nic_count) return false;
+    *name = m->nic[i].backend ? m->nic[i].name : NULL;
+    *v = m->nic[i].v;
+    return true;
+}
+
+void pc_nic_filter_changed(void *machine, struct virtio *v)
+{
+    struct machine *m = machine;
+    unsigned i = 0, number = m->vcpu_count;              /* of a card without an id: its place among such devices, after the processors */
+    json_t *path;
+
+    while (i < m->nic_count && m->nic[i].v != v) i++;
+    if (i == m->nic_count || !m->nic[i].device) return;
+    for (const struct device *d = m->nic[i].device->next; d; d = d->next) number += !d->id;
+    if (m->nic[i].device->id) path = json_sprintf("/machine/peripheral/%s/virtio-backend", m->nic[i].device->id);
+    else path = json_sprintf("/machine/unattached/device[%u]/virtio-backend", number);
+    machine_event(m, "NIC_RX_FILTER_CHANGED", json_pack("{s:s, s:o}", "name", m->nic[i].name, "path", path));
 }

@@ -171,6 +171,8 @@ struct device *pc_nic_create(struct machine *m, const struct nic_config *c, stru
 /* The place is free again, its device is gone. */
 void pc_nic_forget(struct machine *m, struct machine_nic *nic);
 /* Notes a card for the monitor and reads its option ROM, if any: nic->rom of *rom_bytes. default_rom is the model's own, without folder. */
+/* A driver told a card to receive something else. */
+void pc_nic_filter_changed(void *machine, struct virtio *v);
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err);
 

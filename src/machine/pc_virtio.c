@@ -114,6 +114,8 @@ static struct virtio *net_create(struct machine *m, struct virtio_device_config 
     c.id = d->id;
     c.options = d->options;
     c.backend = nic->backend;
+    c.filter_changed = pc_nic_filter_changed;
+    c.opaque = m;
     memcpy(c.mac, d->nic.mac, sizeof(c.mac));
     d->pci.rom = nic->rom;
     if (nic->rom && !d->nic.rom && !d->pci.disable_legacy) pc_rom_device_set(nic->rom, d->pci.rom_bytes, 0x1af4, 0x1000);

@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "bus/pci.h"
 #include "chardev/chardev.h"
+#include "device/virtio/virtio_net.h"
 #include "monitor/monitor_private.h"
 #include "monitor/qmp_private.h"
 
@@ -86,6 +87,60 @@ json_t *qmp_query_pci(struct qmp *q, json_t *args, struct qmp_error *err)
     return json_pack("[{s:i, s:o}]", "bus", 0, "devices", devices);
 }
 
+/* ---- network cards ---- */
+
+static json_t *mac_text(const uint8_t *a) { return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5]); }
+
+static json_t *mac_list(const uint8_t (*table)[6], unsigned count)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < count; i++) json_array_append_new(list, mac_text(table[i]));
+    return list;
+}
+
+static json_t *vlan_list(const struct virtio_net_rx *rx)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < rx->vlan_count; i++)
+        if (rx->vlans[i / 64] >> i % 64 & 1) json_array_append_new(list, json_integer(i));
+    return list;
+}
+
+static json_t *rx_filter(const char *name, struct virtio *v)
+{
+    static const char *const states[] = { [VIRTIO_NET_RX_NORMAL] = "normal", [VIRTIO_NET_RX_NONE] = "none", [VIRTIO_NET_RX_ALL] = "all" };
+    struct virtio_net_rx rx;
+
+    virtio_net_rx_get(v, &rx);
+    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "name", name, "promiscuous", rx.promiscuous, "multicast",
+                     states[rx.multicast], "unicast", states[rx.unicast], "vlan", states[rx.vlan], "broadcast-allowed", rx.broadcast, "multicast-overflow",
+                     rx.multicast_overflow, "unicast-overflow", rx.unicast_overflow, "main-mac", mac_text(rx.mac), "vlan-table", vlan_list(&rx),
+                     "unicast-table", mac_list(rx.unicast_table, rx.unicast_count), "multicast-table", mac_list(rx.multicast_table, rx.multicast_count));
+}
+
+json_t *qmp_query_rx_filter(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    const char *wanted = qmp_string(args, "name"), *name;
+    json_t *all = json_array();
+    struct virtio *v;
+
+    for (unsigned i = 0; machine_nic(m, i, &name, &v); i++) {
+        if (!name || (wanted && strcmp(name, wanted))) continue;
+        if (v) json_array_append_new(all, rx_filter(name, v));
+        else if (wanted) qmp_fail(err, QMP_GENERIC, "net client(%.64s) doesn't support rx-filter querying", name);
+        if (wanted && v) return all;
+        if (!wanted) continue;
+        json_decref(all);
+        return NULL;
+    }
+    if (!wanted) return all;
+    json_decref(all);
+    return qmp_fail(err, QMP_GENERIC, "invalid net client name: %.200s", wanted);
+}
+
 /* ---- the rest ---- */
 
 json_t *qmp_set_link(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -94,7 +149,6 @@ json_t *qmp_set_link(struct qmp *q, json_t *args, struct qmp_error *err)
     return qmp_no_device(err, qmp_string(args, "name"));
 }
 
-json_t *qmp_query_rx_filter(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
 json_t *qmp_query_tpm(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
 json_t *qmp_query_tpm_models(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
 json_t *qmp_query_tpm_types(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }

@@ -29,10 +29,22 @@ struct virtio_net_config {
     int32_t speed_mbit;                  /* 0: not told */
     bool half_duplex;
     struct virtio_options options;
+    void (*filter_changed)(void *opaque, struct virtio *v);    /* the first time, and once after each look; may be NULL */
+    void *opaque;
 };
 /* NULL with *err. */
 struct virtio *virtio_net_new(const struct virtio_net_config *config, struct error *err);
 /* Has the guest announce its addresses to the network, if its driver knows how. */
 void virtio_net_announce(struct virtio *v);
+
+/* What the driver wants to receive. Pointers are good until the guest runs on. */
+struct virtio_net_rx {
+    enum virtio_net_rx_state { VIRTIO_NET_RX_NORMAL, VIRTIO_NET_RX_NONE, VIRTIO_NET_RX_ALL } unicast, multicast, vlan;
+    bool promiscuous, broadcast, unicast_overflow, multicast_overflow;
+    const uint8_t *mac, (*unicast_table)[6], (*multicast_table)[6];
+    unsigned unicast_count, multicast_count, vlan_count;
+    const uint64_t *vlans;               /* a bit each, for vlan_count */
+};
+void virtio_net_rx_get(struct virtio *v, struct virtio_net_rx *rx);
 
 #endif

@@ -70,6 +70,31 @@ bool virtio_net_wants(const struct virtio_net *n, const struct net_frame *f)
     return address_passes(n, head);
 }
 
+static enum virtio_net_rx_state rx_state(bool none, bool all) { return none ? VIRTIO_NET_RX_NONE : all ? VIRTIO_NET_RX_ALL : VIRTIO_NET_RX_NORMAL; }
+
+void virtio_net_rx_get(struct virtio *v, struct virtio_net_rx *rx)
+{
+    struct virtio_net *n = container_of(v, struct virtio_net, v);
+    bool no_vlans = true;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(n->vlan); i++) no_vlans &= !n->vlan[i];
+    *rx = (struct virtio_net_rx){
+        .unicast = rx_state(n->filter.no_unicast, n->filter.all_unicast), .multicast = rx_state(n->filter.no_multicast, n->filter.all_multicast),
+        .vlan = rx_state(no_vlans, !virtio_has(v, VIRTIO_NET_CTRL_VLAN)), .promiscuous = n->filter.promiscuous, .broadcast = !n->filter.no_broadcast,
+        .unicast_overflow = n->filter.unicast.overflow, .multicast_overflow = n->filter.multicast.overflow, .mac = n->mac,
+        .unicast_table = n->filter.unicast.mac, .unicast_count = n->filter.unicast.count, .multicast_table = n->filter.multicast.mac,
+        .multicast_count = n->filter.multicast.count, .vlans = n->vlan, .vlan_count = VLANS,
+    };
+    n->rx_told = false;
+}
+
+static void rx_changed(struct virtio_net *n)
+{
+    if (n->rx_told || !n->config.filter_changed) return;
+    n->rx_told = true;
+    n->config.filter_changed(n->config.opaque, &n->v);
+}
+
 /* ---- requests ---- */
 
 static int rx_mode(struct virtio_net *n, unsigned command, const struct virtqueue_chain *c)
@@ -189,6 +214,7 @@ bool virtio_net_control(struct virtio *v, struct virtqueue *q, struct virtqueue_
     }
     virtqueue_read(c, 0, head, HEAD);
     answer = head[0] < ARRAY_SIZE(classes) ? (uint8_t)classes[head[0]](n, head[1], c) : ERR;
+    if (answer == OK && head[0] <= CLASS_VLAN) rx_changed(n);
     virtqueue_write(q, c, 0, &answer, 1);
     virtqueue_push(q, c, 1);
     return true;

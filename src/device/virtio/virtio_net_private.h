@@ -27,7 +27,7 @@ struct virtio_net {
         struct mac_table unicast, multicast;
     } filter;
     uint64_t vlan[VLANS / 64];           /* those that pass */
-    bool announce, attached;
+    bool announce, attached, rx_told;     /* of filters that changed since somebody looked */
     bool *starved, *filled;              /* by pair: a frame waits for buffers; an interrupt is due */
     uint64_t wrong;                      /* frames that broke the rules */
     struct virtio_net_vhost *vhost;      /* NULL: the backend has none */
