@@ -162,6 +162,7 @@ struct block_node {
     bool unsafe, write_through, direct;
     bool no_lock, force_share;
     struct block_queue *queue;
+    struct block_throttled *throttled;          /* throttle.c; NULL: no limits */
     struct block_stats stats;       /* atomics */
 };
 

@@ -4,6 +4,7 @@
  * request fails with ENOMEDIUM. Files and locks are let go.
  */
 #include "block/block_private.h"
+#include "block/throttle.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ void block_abandon(struct block_node *n)
 {
     if (n->queue) block_queue_close(n->queue);
     n->queue = NULL;
+    block_throttle_set(n, NULL, NULL, NULL, NULL);
     block_node_image_close(n);
     block_node_forsake(n);
 }

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "block/qcow2/qcow2.h"
+#include "block/throttle.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -288,6 +289,7 @@ void block_close(struct block_node *n)
         return;
     if (n->queue)
         block_queue_close(n->queue);
+    block_throttle_set(n, NULL, NULL, NULL, NULL);
     block_node_image_close(n);
     free(n->key_secret);
     free(n->filename);

@@ -14,6 +14,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/loop.h"
+#include "block/throttle.h"
 #include "block/uring.h"
 
 #include <errno.h>
@@ -36,6 +37,7 @@ struct request {
     void *opaque;
     bool placed;                    /* place holds what place_end gives back */
     struct block_place place;
+    struct block_throttle_wait wait;
     struct block_uring_op ring_op;
     struct iovec iov[];
 };
@@ -278,12 +280,9 @@ static bool request_fits_ring(struct request *r)
     return request_place(r);
 }
 
-static void request_submit(struct request *r)
+static void request_go(struct request *r)
 {
     struct block_queue *q = r->queue;
-    pthread_mutex_lock(&q->lock);
-    q->in_flight++;
-    pthread_mutex_unlock(&q->lock);
     if (!request_fits_ring(r)) {
         request_to_workers(r);
         return;
@@ -293,6 +292,19 @@ static void request_submit(struct request *r)
         .offset = r->placed ? r->place.offset : r->offset, .iov = r->iov, .iovcnt = r->iovcnt, .stable = q->node->write_through,
     };
     block_uring_submit(q->ring, &r->ring_op);
+}
+
+static void request_go_on(struct block_throttle_wait *w) { request_go(container_of(w, struct request, wait)); }
+
+static void request_submit(struct request *r)
+{
+    struct block_queue *q = r->queue;
+    pthread_mutex_lock(&q->lock);
+    q->in_flight++;
+    pthread_mutex_unlock(&q->lock);
+    r->wait = (struct block_throttle_wait){ NULL, r->op != OP_READ, r->length, request_go_on };
+    if (!q->node->throttled || r->op == OP_FLUSH || r->op == OP_DISCARD || !block_throttle_hold(q->node, &r->wait))
+        request_go(r);
 }
 
 struct block_queue *block_queue_new(struct block_node *n)
@@ -336,6 +348,11 @@ void block_drain(struct block_node *n)
     pthread_mutex_lock(&q->lock);
     for (;;) {
         callbacks_run_locked(q);
+        if (n->throttled) {
+            pthread_mutex_unlock(&q->lock);
+            block_throttle_release(n);
+            pthread_mutex_lock(&q->lock);
+        }
         if (!q->in_flight)
             break;
         if (!q->done.first)

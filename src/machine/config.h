@@ -9,6 +9,7 @@
 #include "display/vnc.h"
 #include "display/web.h"
 #include "block/on_error.h"
+#include "block/throttle.h"
 #include "machine/usb_config.h"
 #include "machine/virtio_config.h"
 #include "memory/ram.h"
@@ -31,6 +32,8 @@ struct drive_config {
     unsigned boot_rank;                /* bootindex= and one more; 0: none */
     uint8_t floppy_type;               /* enum fdc_drive_type */
     const char *addr;                  /* virtio: PCI address as text, or NULL */
+    struct block_limits limits;        /* all 0: none */
+    const char *throttle_group;        /* NULL: of its own name */
     const char *device_id;             /* of the device that it is connected to; NULL: it has none */
     /* Of -blockdev: then id is its node-name, it need not be connected, and a device that goes leaves it. */
     bool is_node, is_protocol;         /* a protocol's node carries others, and is a drive only for a device that is connected to it */

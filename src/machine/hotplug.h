@@ -27,6 +27,9 @@ int machine_drive_add(struct machine *m, const char *text, struct error *err);  
 int machine_drive_del(struct machine *m, const char *id, struct error *err);
 /* i as machine_drive has it. The guest is told where its device can. */
 int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err);
+/* Limits on its I/O, those of all drives of the group: group NULL: the one that it is in, or one of its own. get: NULL: there are none. */
+int machine_throttle_set(struct machine *m, unsigned i, const char *group, const struct block_limits *l, struct error *err);
+const struct block_limits *machine_throttle_get(struct machine *m, unsigned i, const char **group);
 /* -blockdev. It stays when its device goes; the second is refused while a device or another node uses it. */
 int machine_blockdev_add(struct machine *m, const char *text, struct error *err);     /* {"driver":"raw","node-name":"n","file":"p"} */
 /* Other options for nodes that are there: texts as above, with all options that shall not be the default. All of them, or none. */

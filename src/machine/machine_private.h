@@ -165,6 +165,8 @@ struct machine {
     struct chardevs *chardevs;         /* all that are open */
     struct chardev *serial[CONFIG_SERIALS], *debugcon;
     struct block_node *drive[CONFIG_DRIVES];
+    struct block_throttles *throttles;     /* NULL: there were no limits yet */
+    char *throttle_name[CONFIG_DRIVES];    /* of groups that the monitor named */
     struct drive_owner drive_owner[CONFIG_DRIVES];
     bool io_error_stops;               /* it will be stopped for one */
     struct chardev *chardev[CONFIG_VIRTIO_PORTS];      /* pc_chardev.c; NULL: the place is free */

@@ -188,7 +188,7 @@ static int drives_open(struct machine *m, struct error *err)
         if (d->is_node && pc_node_open(m, i, err) < 0) return -1;
         if (d->is_node || !d->open.filename) continue;
         m->drive[i] = block_open(&d->open, err);
-        if (!m->drive[i]) return error_prefix(err, "%s", d->id ? d->id : "drive");
+        if (!m->drive[i] || pc_throttle_apply(m, i, err) < 0) return error_prefix(err, "%s", d->id ? d->id : "drive");
     }
     return 0;
 }
@@ -249,6 +249,7 @@ void pc_destroy(struct machine *m)
     if (m->apic_bus) apic_bus_free(m->apic_bus);
     for (unsigned i = 0; i < m->config.drive_count; i++)
         if (m->drive[i]) block_close(m->drive[i]);
+    pc_throttle_destroy(m);
     for (unsigned i = 0; i < CONFIG_SERIALS; i++)
         if (m->serial[i]) chardev_close(m->serial[i]);
     if (m->debugcon) chardev_close(m->debugcon);

@@ -67,6 +67,7 @@ int pc_node_part(struct machine *m, unsigned n, struct error *err)
     struct drive_config *d = &m->config.drive[n];
 
     if (k < 0) return -1;
+    pc_throttle_lift(m, n);
     m->config.drive[k] = (struct drive_config){ .interface = DRIVE_IF_NONE, .on_write_error = BLOCK_ERROR_ENOSPC };
     pc_node_copy(&m->config.drive[k], d);
     m->config.drive_count = MAX(m->config.drive_count, (unsigned)k + 1);
@@ -104,7 +105,7 @@ int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *
     m->drive[k] = NULL;
     memory_move(&m->node_memory[n], &m->drive_memory[k]);
     *node = (struct drive_config){ .interface = DRIVE_IF_GONE };
-    return 0;
+    return pc_throttle_apply(m, n, err);
 }
 
 /* ---- what comes and goes ---- */

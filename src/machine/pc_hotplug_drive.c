@@ -65,6 +65,7 @@ static void node_release(struct machine *m, unsigned n)
 {
     struct drive_config *d = &m->config.drive[n];
 
+    pc_throttle_forget(m, n);
     d->interface = DRIVE_IF_NONE;
     d->media = MEDIA_DISK;
     d->device_id = NULL;
@@ -113,7 +114,10 @@ static int drive_open(struct machine *m, struct drive_config *d, struct machine_
     m->config.drive[n] = *d;
     m->config.drive_count = MAX(m->config.drive_count, (unsigned)n + 1);
     m->drive_memory[n] = *memory;
-    return 0;
+    if (pc_throttle_apply(m, (unsigned)n, err) == 0) return 0;
+    m->drive_memory[n] = (struct machine_memory){ NULL, NULL };
+    pc_drive_remove(m, (unsigned)n);
+    return -1;
 }
 
 int machine_drive_add(struct machine *m, const char *text, struct error *err)

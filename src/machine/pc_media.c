@@ -223,6 +223,7 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
     }
     if (m->drive[n]) medium_drop(m, n, NULL);
     m->drive[n] = node;
+    pc_throttle_apply(m, n, NULL);
     change_tell(m, n, was_open);
     return 0;
 }

@@ -103,6 +103,11 @@ int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *
 /* pc_media.c: tells of trays. */
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive);
 
+/* pc_throttle.c: drive n has a new image; it goes to another drive or to none; it is free of its device. */
+int pc_throttle_apply(struct machine *m, unsigned n, struct error *err);
+void pc_throttle_lift(struct machine *m, unsigned n);
+void pc_throttle_forget(struct machine *m, unsigned n);
+void pc_throttle_destroy(struct machine *m);
 /* Does the guest find the drive's write cache on? */
 bool pc_write_cache(const struct machine *m, unsigned drive);
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */

@@ -109,6 +109,8 @@ const struct command hotplug_commands[] = {
     { "drive_add", "[ADDR] if=none,id=ID,file=FILE[,PROP=V...]", "add a drive for device_add, as -drive does", cmd_drive_add, NULL },
     { "drive_del", "ID", "close a drive; a device that uses it stays, and gets errors", cmd_drive_del, NULL },
     { "block_resize", "DRIVE SIZE[K|M|G|T]", "give a drive another size (in MiB without a letter); the guest is told", cmd_block_resize, NULL },
+    { "block_set_io_throttle", "DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR", "limit a drive to so many bytes and requests a second; 0: no limit",
+      cmd_block_set_io_throttle, NULL },
     { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
     { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
     { "object_add", "TYPE,id=ID[,PROP=V...]", "add an object, as -object does: rng-random, rng-builtin, secret", cmd_object_add, NULL },

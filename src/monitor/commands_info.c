@@ -322,6 +322,7 @@ static int info_block(struct monitor *mon, const struct command_line *c, struct 
         else monitor_print(mon, "%s: [not inserted]\n", d->id);
         if (machine_drive_tray(mon->m, i, &open, &locked))
             monitor_print(mon, "    Removable device: %slocked, tray %s\n", locked ? "" : "not ", open ? "open" : "closed");
+        throttle_print(mon, i);
         if (d->open.snapshot) monitor_print(mon, "    Writes are dropped at the end (snapshot)\n");
     }
     return 0;

@@ -64,6 +64,10 @@ int password_expire(struct machine *m, const char *text, struct error *err);
 const char *pci_class_name(unsigned class);
 
 /* Tables end with a NULL name. */
+/* qmp_throttle.c */
+int cmd_block_set_io_throttle(struct monitor *mon, const struct command_line *c, struct error *err);
+void throttle_print(struct monitor *mon, unsigned drive);
+
 extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], dump_commands[], info_commands[];
 command_fn command_info;
 

@@ -96,6 +96,7 @@ static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n
         cache == BLOCK_CACHE_NONE || cache == BLOCK_CACHE_DIRECTSYNC, "no-flush", cache == BLOCK_CACHE_UNSAFE, "write_threshold", 0, "node-name",
         node_name(m, drive, layer));
 
+    if (!layer) qmp_throttle_fill(info, m, drive);
     if (backing) json_object_set_new(info, "backing_file", qmp_text(block_filename(backing), strlen(block_filename(backing))));
     return info;
 }
@@ -230,7 +231,7 @@ json_t *qmp_query_blockstats(struct qmp *q, json_t *args, struct qmp_error *err)
 }
 
 /* The drive that 'device' or 'id' of args means; -1 with *err. */
-static int drive_of(struct machine *m, json_t *args, struct qmp_error *err)
+int qmp_drive_find(struct machine *m, json_t *args, struct qmp_error *err)
 {
     const char *device = qmp_string(args, "device"), *id = qmp_string(args, "id"), *name = device ? device : id;
 
@@ -281,7 +282,7 @@ json_t *qmp_block_resize(struct qmp *q, json_t *args, struct qmp_error *err)
 /* The same, where it is a drive whose medium can be changed. */
 static int removable_of(struct machine *m, json_t *args, struct qmp_error *err)
 {
-    int i = drive_of(m, args, err);
+    int i = qmp_drive_find(m, args, err);
     bool open, locked;
 
     if (i < 0 || machine_drive_tray(m, (unsigned)i, &open, &locked)) return i;

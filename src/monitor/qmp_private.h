@@ -57,6 +57,10 @@ struct chardev *qmp_chardev(struct qmp *q);
 bool qmp_is_device(struct machine *m, const char *id);
 
 /* qmp_object.c: the path of what a drive is connected to. -1: it has no name. */
+/* qmp_block.c: the drive that 'device' or 'id' of args means; -1 with *err. */
+int qmp_drive_find(struct machine *m, json_t *args, struct qmp_error *err);
+/* qmp_throttle.c: the limits in what is told of an image. */
+void qmp_throttle_fill(json_t *info, struct machine *m, unsigned drive);
 int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
 /* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */
 json_t *qmp_cpu_missing(struct machine *m);

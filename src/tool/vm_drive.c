@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "block/image.h"
 #include "device/storage/ahci.h"
+#include "tool/vm_throttle.h"
 #include "tool/vm_virtio_private.h"
 
 enum { IDE_UNITS = 4, DRIVE_KEYS = 4 };
@@ -303,8 +304,7 @@ const struct option_key drive_keys[] = {
     { "auto-read-only", drive_off, NULL },
     { "werror", drive_werror, NULL },     { "rerror", drive_rerror, NULL },
     { "addr", drive_addr, NULL },
-    { "bps", NULL, "limits on I/O are not supported in this version" },
-    { "iops", NULL, "limits on I/O are not supported in this version" },
+    THROTTLE_KEYS
     { NULL, NULL, NULL },
 };
 
@@ -391,6 +391,7 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
 
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
     if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0) return -1;
+    if (throttle_parse(&l, &r.d.limits, &r.d.throttle_group, err) < 0) return error_prefix(err, "-drive");
     if (r.d.open.filename && !*r.d.open.filename) r.d.open.filename = NULL;
     if (!r.d.open.filename && r.d.media == MEDIA_DISK && r.d.interface != DRIVE_IF_FLOPPY)
         return error_set(err, "-drive: a disk needs file=; without one only media=cdrom makes sense");

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -414,6 +415,7 @@ def test_schema(o):
 
 # Commands that both get, and what of QEMU's answers is not told here: members by their path, [] for any place of a list.
 SHAPES = [
+    ('block_set_io_throttle', {'device': 'v0', 'bps': 0, 'bps_rd': 1000, 'bps_wr': 2000, 'iops': 50, 'iops_rd': 0, 'iops_wr': 0, 'iops_max': 100, 'iops_max_length': 3, 'iops_size': 4096}),
     ('query-status', {}), ('query-version', {}), ('query-name', {}), ('query-uuid', {}), ('query-kvm', {}), ('query-target', {}), ('query-block', {}),
     ('query-named-block-nodes', {}), ('query-named-block-nodes', {'flat': True}), ('query-blockstats', {}), ('query-blockstats', {'query-nodes': True}),
     ('query-cpus-fast', {}), ('query-hotpluggable-cpus', {}), ('query-memory-size-summary', {}), ('query-memory-devices', {}), ('query-iothreads', {}),
@@ -434,6 +436,7 @@ SHAPES = [
 ]
 LEFT_OUT = {'[].parent', '[].backing', '[].driver-specific', '[].inserted.image.backing-image.full-backing-filename', '[].default-cpu-type', '[].alias-of', '[].description',
             '[].default-value', '[].abstract', '[].parameters[].help', '[].parameters[].default', 'stats', 'model.props'}
+NO_LIMITS = {'bps': 0, 'bps_rd': 0, 'bps_wr': 0, 'iops': 0, 'iops_rd': 0, 'iops_wr': 0}
 # Errors: the class must be the same, and the words where they are QEMU's alone.
 ERRORS = [
     ('eject', {}), ('eject', {'device': 'nope'}), ('eject', {'device': 'a', 'id': 'b'}), ('blockdev-change-medium', {'device': 'nope', 'filename': 'x'}),
@@ -447,6 +450,11 @@ ERRORS = [
     ('input-send-event', {'events': [{'type': 'rel', 'data': {'axis': 'z', 'value': 1}}]}), ('memsave', {'val': 1.5, 'size': 1, 'filename': 'x'}),
 ]
 ERRORS += [
+    ('block_set_io_throttle', {'device': 'nope', **NO_LIMITS}), ('block_set_io_throttle', {**NO_LIMITS}), ('block_set_io_throttle', {'device': 'v0'}),
+    ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'bps': 1, 'bps_rd': 1}), ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'bps': 10, 'bps_max': 1}),
+    ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'bps_max': 10}), ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'iops': 1 << 60}),
+    ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'iops': -1}), ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'iops_size': 1}),
+    ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'iops': 5, 'iops_max': 6, 'iops_max_length': 0}), ('block_set_io_throttle', {'device': 'v0', **NO_LIMITS, 'iops': 5, 'iops_max_length': 2}),
     ('object-add', {}), ('object-add', {'qom-type': 'nope', 'id': 'x'}), ('object-del', {'id': 'nope'}), ('chardev-remove', {'id': 'nope'}), ('block_resize', {'size': 1}), ('block_resize', {'device': 'nope', 'size': 1}), ('block_resize', {'node-name': 'nope', 'size': 1 << 20}), ('block_resize', {'device': 'v0'}),
     ('block_resize', {'device': 'v0', 'size': -1}), ('blockdev-del', {'node-name': 'nope'}), ('blockdev-add', {}), ('blockdev-add', {'driver': 'nope'}),
     ('qom-list', {'path': '/machine/nope'}), ('qom-get', {'path': '/machine/peripheral/nope', 'property': 'type'}),
@@ -473,8 +481,8 @@ def paths(value, at=''):
 
 def machine_args():
     subprocess.run('qemu-img create -q -f qcow2 base.qcow2 64M; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2; truncate -s 1M cd.iso b.raw', shell=True, check=True)
-    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=v0,id=vb,iothread=io', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
-            '-drive', 'if=ide,index=0,id=hd,file=b.raw,format=raw,cache=unsafe', '-device', 'virtio-balloon-pci,id=bal', '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=nic',
+    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2,bps=77', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=v0,id=vb,iothread=io', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
+            '-drive', 'if=ide,index=0,id=hd,file=b.raw,format=raw,cache=unsafe,throttling.iops-total=7,throttling.iops-total-max=9,throttling.group=g', '-device', 'virtio-balloon-pci,id=bal', '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=nic',
             '-smp', '2,maxcpus=4', '-vga', 'std', '-vnc', 'unix:vnc', '-name', 'guest=n1', '-nodefaults', '-serial', 'null']
 
 
@@ -485,7 +493,7 @@ def test_shapes(o):
     for vmm in (o.vmm, o.qemu):
         with Vm(vmm, args, plain=('-display', 'none', '-m', '64', '-S')):
             c = Client('qmp')
-            answers.append([c.run(name, **a) for name, a in SHAPES])
+            answers.append([c.raw({'execute': name, 'arguments': a})['return'] for name, a in SHAPES])
             errors.append([c.raw({'execute': name, 'arguments': a}) for name, a in ERRORS])
             actions(c, ours)
             c.run('quit')
@@ -503,6 +511,9 @@ def test_shapes(o):
             for p, kind in told:
                 check(p not in kinds or kinds[p] == kind or (p, kind) in known, f'{name}: {p} is {kind}, not {kinds.get(p)}')
         equal(bool(mine), bool(other), f'{name} has something to tell')
+    limits = [{b['device']: {k: v for k, v in b.get('inserted', {}).items() if re.match('bps|iops|group', k)} for b in run[SHAPES.index(('query-block', {}))]} for run in answers]
+    equal(limits[0], limits[1], 'limits of the drives')
+    check(limits[0]['v0']['iops'] == 50 and limits[0]['hd']['iops_max'] == 9, f'{limits[0]}')
     for (name, a), mine, other in zip(ERRORS, *errors):
         check('error' in mine and 'error' in other, f'{name} {a}: {mine}, {other}')
         equal(mine['error']['class'], other['error']['class'], f'{name} {a}: {mine}: class')

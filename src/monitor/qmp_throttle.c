@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Limits on the I/O of drives, in both monitors. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "machine/hotplug.h"
+#include "monitor/monitor_private.h"
+#include "monitor/qmp_private.h"
+
+static const char *const names[LIMITS] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr" };
+
+/* NAME, NAME_max, NAME_max_length of args. */
+static bool limit_read(json_t *args, const char *name, struct block_limit *l, struct qmp_error *err)
+{
+    char key[32];
+    int64_t average = qmp_int(args, name, 0), maximum, length;
+
+    snprintf(key, sizeof(key), "%s_max", name);
+    maximum = qmp_int(args, key, 0);
+    snprintf(key, sizeof(key), "%s_max_length", name);
+    length = qmp_int(args, key, 1);
+    if (average < 0 || maximum < 0 || length < 0) {
+        qmp_fail(err, QMP_GENERIC, "bps/iops/max values must be within [0, %llu]", 1000000000000000ull);
+        return false;
+    }
+    *l = (struct block_limit){ (uint64_t)average, (uint64_t)maximum, (uint64_t)length };
+    return true;
+}
+
+json_t *qmp_block_set_io_throttle(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    struct machine *m = qmp_machine(q);
+    struct block_limits l = { .op_bytes = (uint64_t)MAX(qmp_int(args, "iops_size", 0), (int64_t)0) };
+    int i = qmp_drive_find(m, args, err);
+
+    if (i < 0) return NULL;
+    for (unsigned n = 0; n < LIMITS; n++)
+        if (!limit_read(args, names[n], &l.limit[n], err)) return NULL;
+    if (block_limits_check(&l, &err->error) < 0) return NULL;
+    return qmp_result(machine_throttle_set(m, (unsigned)i, qmp_string(args, "group"), &l, &err->error));
+}
+
+void qmp_throttle_fill(json_t *info, struct machine *m, unsigned drive)
+{
+    const char *group = NULL;
+    const struct block_limits *l = machine_throttle_get(m, drive, &group);
+    char key[32];
+
+    for (unsigned n = 0; n < LIMITS && l; n++) {
+        json_object_set_new(info, names[n], json_integer((json_int_t)l->limit[n].average));
+        if (!l->limit[n].maximum) continue;
+        snprintf(key, sizeof(key), "%s_max", names[n]);
+        json_object_set_new(info, key, json_integer((json_int_t)l->limit[n].maximum));
+        snprintf(key, sizeof(key), "%s_max_length", names[n]);
+        json_object_set_new(info, key, json_integer((json_int_t)l->limit[n].burst_s));
+    }
+    if (l && l->op_bytes) json_object_set_new(info, "iops_size", json_integer((json_int_t)l->op_bytes));
+    if (l) json_object_set_new(info, "group", qmp_text(group, strlen(group)));
+}
+
+/* ---- for people ---- */
+
+static int drive_of(struct machine *m, const char *id)
+{
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const struct drive_config *d = machine_drive_config(m, i);
+
+        if (!strcmp(d->id, id) || (d->device_id && !strcmp(d->device_id, id))) return (int)i;
+    }
+    return -1;
+}
+
+int cmd_block_set_io_throttle(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    struct block_limits l = { .op_bytes = 0 };
+    int i;
+
+    if (c->argc != 2 + LIMITS) return error_set(err, "DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR are wanted, 0 for no limit: block_set_io_throttle disk0 0 0 0 100 0 0");
+    if ((i = drive_of(mon->m, c->argv[1])) < 0) return error_set(err, "no drive '%s'; 'info block' lists them", c->argv[1]);
+    for (unsigned n = 0; n < LIMITS; n++) {
+        char *end;
+
+        l.limit[n] = (struct block_limit){ strtoull(c->argv[2 + n], &end, 0), 0, 1 };
+        if (*end || end == c->argv[2 + n] || *c->argv[2 + n] == '-') return error_set(err, "'%s' is no number of bytes or requests a second", c->argv[2 + n]);
+    }
+    return block_limits_check(&l, err) < 0 ? -1 : machine_throttle_set(mon->m, (unsigned)i, NULL, &l, err);
+}
+
+void throttle_print(struct monitor *mon, unsigned drive)
+{
+    const char *group;
+    const struct block_limits *l = machine_throttle_get(mon->m, drive, &group);
+
+    if (!l) return;
+    monitor_print(mon, "    I/O throttling:  ");
+    for (unsigned n = 0; n < LIMITS; n++) monitor_print(mon, " %s=%" PRIu64, names[n], l->limit[n].average);
+    for (unsigned n = 0; n < LIMITS; n++) monitor_print(mon, " %s_max=%" PRIu64, names[n], l->limit[n].maximum);
+    monitor_print(mon, " iops_size=%" PRIu64 " group=%s\n", l->op_bytes, group);
+}
