@@ -98,6 +98,10 @@ int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size)
     const struct drive_config *d = machine_drive_config(m, drive);
     bool virtio = d->interface == DRIVE_IF_VIRTIO;
 
+    if (d->interface == DRIVE_IF_PFLASH) {                         /* of the board: libvirt wants a name of every drive */
+        snprintf(path, size, "/machine/system.flash%d", d->index);
+        return 0;
+    }
     if (!d->device_id) return -1;
     snprintf(path, size, PERIPHERAL "/%s%s", d->device_id, virtio ? "/virtio-backend" : "");
     return 0;

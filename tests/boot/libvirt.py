@@ -3,7 +3,7 @@
 """libvirt.py --vmm PROGRAM   libvirt takes ospite for an emulator: a session's libvirtd of an ordinary user, all by virsh.
 
 What it learns of the emulator; a Linux that is defined, started, spoken to at its console, looked at, stopped, given and taken memory and a disk,
-reset, shut down; a daemon that comes back while it runs, and one that starts it by itself; what is refused leaves it running.
+reset, shut down; a daemon that comes back while it runs, and one that starts it by itself; one with UEFI; what is refused leaves it running.
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
@@ -321,6 +321,25 @@ def starts_by_itself(s):
     s.ok('undefine', 'guest')
 
 
+def with_uefi(s):
+    """libvirt finds the firmware by its descriptor and makes the file of variables."""
+    if not os.path.isdir('/usr/share/qemu/firmware') or not os.path.exists('/usr/share/OVMF/OVMF_CODE_4M.fd'):
+        print('libvirt: SKIP UEFI: ovmf is missing; tools/setup test installs it')
+        return
+    with open(f'{s.dir}/guest.xml') as f, open(f'{s.dir}/uefi.xml', 'w') as to:
+        to.write(re.sub('<os>.*</os>', "<os firmware='efi'><type arch='x86_64' machine='pc'>hvm</type></os>", f.read()))
+    s.ok('define', f'{s.dir}/uefi.xml')
+    s.ok('start', 'guest')
+    answer = s.ok('qemu-monitor-command', 'guest', '{"execute":"query-block"}')
+    check('/machine/system.flash0' in answer and '/machine/system.flash1' in answer, f'both flash chips among the drives: {answer}')
+    s.ok('domblkstat', 'guest', 'vda', answer='rd_req')
+    variables = re.search("<nvram.*>(.*)</nvram>", s.ok('dumpxml', 'guest'))
+    check(variables and os.path.getsize(variables[1]) == os.path.getsize('/usr/share/OVMF/OVMF_VARS_4M.fd'), 'a file of variables')
+    s.ok('destroy', 'guest')
+    s.ok('undefine', '--nvram', 'guest')
+    check(not os.path.exists(variables[1]), 'it went with the domain')
+
+
 def files_make(s, vmm):
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
     load, modules = drivers(kernel, 'virtio_pci', 'virtio_blk', 'virtio_balloon', 'virtio_console', 'button', 'evdev')
@@ -349,6 +368,7 @@ def run(a, folder):
         learns(s)
         life(s)
         starts_by_itself(s)
+        with_uefi(s)
     except Failure:
         tail(f'{folder}/cache/libvirt/qemu/log/guest.log')
         tail(f'{folder}/log')
