@@ -3,7 +3,8 @@
 """X.org on Debian with a window manager: desktop.py --vmm CMD --guests DIR --bin DIR
 
 The X server, IceWM, xterm and xeyes on the driver bochs-drm (--vga virtio: on virtio-gpu). Seen through VNC: the picture is what X's own xwd tells, the pointer of a USB
-tablet lands where the viewer clicked, keys arrive in xterm, a window follows when it is dragged. Pictures are left in --bin."""
+tablet lands where the viewer clicked, keys arrive in xterm, a window follows when it is dragged; what is copied in the guest is pasted by viewers
+and the other way round, by spice-vdagent. Pictures are left in --bin."""
 import argparse
 import hashlib
 import os
@@ -18,17 +19,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from boot import Failure, Machine                          # noqa: E402
 from cpio import Skip                                      # noqa: E402
+from clipboard import NOTIFY, TEXT, ASK, Viewer            # noqa: E402
 from guests import SOURCE, login, power_off, shell         # noqa: E402
 from viewer import Screen                                  # noqa: E402
 
 PACKAGES = ('xserver-xorg-core,xserver-xorg-input-evdev,xserver-xorg-input-libinput,xinit,icewm,xterm,x11-apps,x11-xserver-utils,xdotool,'
-            'xfonts-base,fonts-dejavu-core')
+            'xfonts-base,fonts-dejavu-core,spice-vdagent,xclip,weston')     # the last three for clipboard.py and wayland.py
 ENVIRONMENT = 'export DISPLAY=:0 HOME=/root'
 BOTTOM = 64                                    # rows not compared: the pointer is parked there, and IceWM's clock ticks
 
 
 def disk_made(a):
-    disk = os.path.join(a.guests, 'desktop.qcow2')
+    disk = os.path.join(a.guests, 'graphical.qcow2')
     if not os.path.exists(disk):
         for tool in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
             if not shutil.which(tool):
@@ -118,10 +120,41 @@ def picture_check(s, m):
     return w * h
 
 
+def agent_start(m):
+    """SPICE's agent as Debian has it; without systemd-logind it must not ask whose session is in front (-X)."""
+    shell(m, 'echo SPICE_VDAGENTD_EXTRA_ARGS=-X > /etc/default/spice-vdagentd; modprobe uinput; (setsid spice-vdagent -x -d > /var/log/agent 2>&1 &)')
+    until(m, "the agent's daemon", lambda: 'received version' in shell(m, 'cat /var/log/agent'))
+
+
+def clipboard_check(s, m, vnc):
+    agent_start(m)
+    new, old = Viewer(vnc, True), Viewer(vnc, False)
+    text = 'Kopiert: \u00e4\u20ac\n' * 3000
+    shell(m, "perl -e 'print \"Kopiert: \\xc3\\xa4\\xe2\\x82\\xac\\n\" x 3000' > /tmp/text; xclip -selection clipboard -i /tmp/text")
+    if new.paste() != text.encode():
+        m.fail('what was copied in the guest is not what the viewer pastes')
+    if old.cut_text()[1] != text.encode('latin-1', 'replace'):
+        m.fail('what was copied in the guest is not what a viewer of old pastes')
+    other = 'Von au\u00dfen \u2192 \U0001d11e\n' * 2000
+    new.put(NOTIFY | TEXT)
+    if new.extended() != (ASK | TEXT, b''):
+        m.fail('the server does not ask for what a viewer has copied')
+    new.provide(other.encode())
+    wanted = hashlib.md5(other.encode()).hexdigest()
+    until(m, 'what a viewer has copied', lambda: wanted in shell(m, 'timeout 5 xclip -selection clipboard -o | md5sum'))
+    old.put_latin('von fr\u00fcher'.encode('latin-1'))
+    wanted = hashlib.md5('von fr\u00fcher'.encode()).hexdigest()
+    until(m, 'what a viewer of old has copied', lambda: wanted in shell(m, 'timeout 5 xclip -selection clipboard -o | md5sum'))
+    new.close()
+    old.close()
+    return len(text) + len(other)
+
+
 def x_test(a):
     with tempfile.TemporaryDirectory() as where, \
             Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', disk_made(a), '-vga', a.vga, '-usb', '-usbdevice', 'tablet', '-no-reboot',
-                            '-vnc', f'unix:{where}/vnc'], 400 * a.scale, log=a.log) as m:
+                            '-vnc', f'unix:{where}/vnc', '-device', 'virtio-serial-pci', '-chardev', 'qemu-vdagent,id=agent,clipboard=on',
+                            '-device', 'virtserialport,chardev=agent,name=com.redhat.spice.0'], 400 * a.scale, log=a.log) as m:
         login(m)
         desktop_start(m)
         s = Screen(a, m, f'{where}/vnc', 'desktop')
@@ -132,9 +165,10 @@ def x_test(a):
         pixels = picture_check(s, m)
         drag_check(s, m)
         picture_check(s, m)
+        characters = clipboard_check(s, m, f'{where}/vnc')
         seconds = m.seconds()
         power_off(m)
-    return f'nine places within {worst} pixels, keys, a dragged window, {pixels} pixels as xwd has them, twice; {seconds:.0f} s'
+    return f'nine places within {worst} pixels, keys, a dragged window, {pixels} pixels as xwd has them, twice; {characters} characters through the clipboard; {seconds:.0f} s'
 
 
 def main():
