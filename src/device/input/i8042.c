@@ -19,6 +19,7 @@
 enum { ST_OUTPUT = 1, ST_SYSTEM = 4, ST_COMMAND = 8, ST_UNLOCKED = 0x10, ST_AUX = 0x20 };
 enum { CMD_KEYBOARD_IRQ = 1, CMD_MOUSE_IRQ = 2, CMD_SYSTEM = 4, CMD_KEYBOARD_OFF = 0x10, CMD_MOUSE_OFF = 0x20, CMD_TRANSLATE = 0x40 };
 enum source { FROM_NOBODY, FROM_CONTROLLER, FROM_KEYBOARD, FROM_MOUSE };
+enum { INPUT_PORT = 0x80, POLL_LOW = 0xc1, POLL_HIGH = 0xc2 };  /* keyboard not locked */
 enum { ANSWERS = 8, LATE_NS = 20000000, GRACE_NS = 60000000 };
 
 struct i8042 {
@@ -30,6 +31,7 @@ struct i8042 {
     int64_t repeat_due_ns;
     uint8_t status, command_byte, output, source;
     uint8_t awaiting;                /* command whose data byte comes through port 60h; 0: none */
+    uint8_t polled;                  /* C1, C2: the half of the input port that the status shows above its own half; 0: none */
     uint8_t ram[32];
     uint8_t break_prefix;            /* translation saw F0 */
     uint8_t answer[ANSWERS], answer_source[ANSWERS], answers;
@@ -117,6 +119,7 @@ static uint8_t test_inputs(const struct i8042 *s)
 
 static void command(struct i8042 *s, uint8_t value)
 {
+    s->polled = 0;
     switch (value) {
     case 0x20: answer(s, s->command_byte, FROM_CONTROLLER); break;
     case 0x21 ... 0x3f: answer(s, s->ram[value & 31], FROM_CONTROLLER); break;
@@ -132,7 +135,8 @@ static void command(struct i8042 *s, uint8_t value)
         break;
     case 0xad: s->command_byte |= CMD_KEYBOARD_OFF; break;
     case 0xae: s->command_byte &= ~CMD_KEYBOARD_OFF; break;
-    case 0xc0: answer(s, 0x80, FROM_CONTROLLER); break;                /* input port: keyboard not locked */
+    case 0xc0: answer(s, INPUT_PORT, FROM_CONTROLLER); break;
+    case POLL_LOW: case POLL_HIGH: s->polled = value; break;
     case 0xd0: answer(s, output_port(s), FROM_CONTROLLER); break;
     case 0xdd: port92_a20_set(s->config.port92, false); break;
     case 0xdf: port92_a20_set(s->config.port92, true); break;
@@ -191,7 +195,10 @@ static uint8_t data_read(struct i8042 *s)
 static uint64_t port_read_60(void *opaque, uint64_t offset, unsigned size) { return data_read(opaque); }
 static uint64_t port_read_64(void *opaque, uint64_t offset, unsigned size)
 {
-    return ((struct i8042 *)opaque)->status | ST_UNLOCKED;
+    const struct i8042 *s = opaque;
+
+    if (!s->polled) return s->status | ST_UNLOCKED;
+    return (s->status & 0x0f) | (s->polled == POLL_LOW ? INPUT_PORT << 4 & 0xf0 : INPUT_PORT & 0xf0);
 }
 
 static void port_write_60(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -199,6 +206,7 @@ static void port_write_60(void *opaque, uint64_t offset, uint64_t value, unsigne
     struct i8042 *s = opaque;
 
     s->status &= ~ST_COMMAND;
+    s->polled = 0;
     data_write(s, value);
 }
 
@@ -269,7 +277,7 @@ static void i8042_reset(struct device *d)
     struct i8042 *s = (struct i8042 *)d;
 
     s->status = ST_COMMAND;                            /* as after a command */
-    s->output = s->awaiting = s->answers = s->break_prefix = 0;
+    s->output = s->awaiting = s->polled = s->answers = s->break_prefix = 0;
     s->source = FROM_NOBODY;
     s->command_byte = CMD_KEYBOARD_IRQ | CMD_MOUSE_IRQ | CMD_TRANSLATE;
     ps2_keyboard_reset(&s->keyboard);
@@ -290,7 +298,7 @@ static void i8042_destroy(struct device *d)
 
 static const struct state_field i8042_state[] = {
     STATE_FIELD(struct i8042, status), STATE_FIELD(struct i8042, command_byte), STATE_FIELD(struct i8042, output),
-    STATE_FIELD(struct i8042, source), STATE_FIELD(struct i8042, awaiting), STATE_ARRAY(struct i8042, ram), STATE_END,
+    STATE_FIELD(struct i8042, source), STATE_FIELD(struct i8042, awaiting), STATE_FIELD(struct i8042, polled), STATE_ARRAY(struct i8042, ram), STATE_END,
 };
 static const struct device_ops i8042_ops = { "i8042", "keyboard controller, keyboard and mouse", i8042_reset, i8042_destroy, i8042_state,
                                              NULL, NULL };

@@ -261,7 +261,14 @@ static void rest(void)
     command(0xe0);
     expect("02", "with the keyboard off");
     command(0xae);
+    command(0xc0);
+    expect("80", "input port");
+    command(0xc1);
+    CHECK((status() & 0xf0) == 0x00, "status %02x with the input port's low half", status());
+    command(0xc2);
+    CHECK((status() & 0xf0) == 0x80, "status %02x with its high half", status());
     keyboard(0xee, "ee");
+    CHECK((status() & 0xf0) == 0x10, "status %02x, its own again", status());
     keyboard(0xfe, "ee");
     interrupts = 0;
     press(QKEY_A);
