@@ -156,6 +156,7 @@ struct block_node {
     char *filename;
     char *key_secret;               /* id of the secret that opened it; NULL: not encrypted, or locked */
     bool readonly;
+    bool backing_changes;           /* soon other data lie below: zeroes are written even where nothing lies there now */
     bool probed_raw;                /* sector 0 guard */
     uint32_t cluster_bytes;         /* the format's unit of allocation, set by open; 0: none */
     bool discard;

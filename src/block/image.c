@@ -284,6 +284,11 @@ int block_make_empty(struct block_node *n, struct error *err)
     return writable_check(n, err) ? -1 : n->format->make_empty(n, err);
 }
 
+void block_backing_will_change(struct block_node *n)
+{
+    n->backing_changes = true;
+}
+
 int block_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err)
 {
     if (!n->format->backing_change)

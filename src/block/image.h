@@ -171,6 +171,8 @@ int block_amend(struct block_node *n, const struct block_option_set *changes, bo
                 struct error *err);
 /* Lets go of all the image itself holds, so that its backing file shows through; for commit. */
 int block_make_empty(struct block_node *n, struct error *err);
+/* From now on zeroes are written so that they hide what any other backing file has there. */
+void block_backing_will_change(struct block_node *n);
 /* Records another backing file (NULL: none). Only the header changes. */
 int block_backing_change(struct block_node *n, const char *backing, const char *backing_format, struct error *err);
 

@@ -20,7 +20,7 @@ int qcow2_write_exclusive(struct qcow2 *q, const struct qcow2_io *io, size_t don
 /* Nothing but zeroes shows through where the cluster at offset is not allocated. */
 static inline bool qcow2_below_is_zero(const struct qcow2 *q, uint64_t offset)
 {
-    return !q->node->backing || offset >= q->node->backing->size;
+    return !q->node->backing_changes && (!q->node->backing || offset >= q->node->backing->size);
 }
 
 #endif

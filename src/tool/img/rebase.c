@@ -134,6 +134,7 @@ static int rebase(struct rebase_args *a, struct job *j, struct error *err)
                          block_format_name(j->image));
     if (!a->unsafe && !none && !(j->new = new_open(a, err)))
         return -1;
+    block_backing_will_change(j->image);
     if (!a->unsafe && data_take(a, j, err))
         return -1;
     return block_backing_change(j->image, none ? NULL : a->backing, none ? NULL : a->backing_format, err) ||
