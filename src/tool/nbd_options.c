@@ -209,6 +209,12 @@ static int set_export(struct nbd_tool *t, const char *arg, struct error *err)
     return image_add(t, &i, err);
 }
 
+static int set_label(struct nbd_tool *t, const char *arg, struct error *err)
+{
+    t->label = arg;
+    return *arg ? 0 : error_set(err, "--selinux-label: the label is empty");
+}
+
 enum { LONG_ONLY = 256 };
 static const struct row {
     char letter;
@@ -240,7 +246,7 @@ static const struct row {
     { 'T', "trace", "LIST[,file=F]", "trace categories (block, ...)", set_trace },
     { 0, "fork", NULL, "go to the background when clients can connect", set_fork },
     { 0, "pid-file", "PATH", "write the process number to PATH", set_pid_file },
-    { 0, "selinux-label", "LABEL", "labels are not set here; run it under 'runcon' or give the socket to systemd", NULL },
+    { 0, "selinux-label", "LABEL", "with -k: SELinux' label of the socket", set_label },
     { 'c', "connect", "DEV", "let the kernel's /dev/nbdN be this image", set_connect },
     { 'd', "disconnect", "DEV", "end that", set_disconnect },
     { 'f', "format", "FORMAT", "raw, qcow2, vdi, vhdx, vmdk, vpc, qed, parallels, qcow, cloop, dmg, luks (default: guessed)", set_format },
@@ -364,6 +370,8 @@ static int together_check(const struct nbd_tool *t, struct error *err)
         return error_set(err, "-%c takes no FILE", t->list ? 'L' : 'd');
     if (t->socket && (t->port_given || t->bind))
         return error_set(err, "-k is a unix socket, -p and -b are TCP: give one of them");
+    if (t->label && !t->socket)
+        return error_set(err, "--selinux-label is that of a unix socket: it needs -k");
     if (t->connect && (t->images != 1 || t->tls_creds || t->socket || t->port_given || t->bind || t->list))
         return error_set(err, "-c gives one image to the kernel: no sockets, no TLS, no other image");
     if (t->tls_authz && !t->tls_creds)

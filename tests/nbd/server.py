@@ -389,6 +389,10 @@ def lives():
     c.send(2)
     check(p.wait(20) == 0, 'and it ends')
     before = open('h', 'rb').read()
+    if not os.path.exists('/sys/fs/selinux/enforce'):
+        for tool in ([OSPITE, 'nbd'], [shutil.which('qemu-nbd')]):
+            status, out, err = run(*tool, '--selinux-label=a:b:c', '-k', os.path.abspath('s3'), '-f', 'raw', 'h')
+            check(status == 1 and 'a:b:c' in err and not os.path.exists('s3'), f'{tool}: a label without SELinux: {status} {err}')
     for args, words in (
             ('nosuch', 'no such file'), ('', 'which image'), ('-k s -p 1000 h', 'give one of them'),
             ('-p 0 h', '1 to 65535'), ('-p 70000 h', 'too much'), ('-x a h h', '--export'), ('-P 9 h', 'no partition 9'),
@@ -397,6 +401,7 @@ def lives():
             ('--tls-creds=t h', 'no --object'), ('--object foo,id=a h', 'unknown type'), ('-n --cache=none h', 'once'),
             ('-c /dev/nbd0 h', 'nbd'), ('-d /dev/sda', 'no NBD device'), ('-b nosuch.invalid h', 'cannot find'),
             ('--detect-zeroes=unmap h', '--discard=unmap'), ('-k ' + 'x' * 200 + ' h', 'more than 107'), ('-k h h', 'no socket'),
+            ('--selinux-label=a:b:c -p 10999 h', 'needs -k'), ('-k s3 --selinux-label= h', 'empty'),
             ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts driver=raw,file.filename=h,foo=h', 'foo')):
         if args.startswith('-c') and os.path.exists('/sys/module/nbd'):
             continue
