@@ -206,7 +206,8 @@ static int snapshot_change(struct block_node *n, const char *id_or_name, bool ap
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
-    bool found = !qcow2_snapshot_find(q, id_or_name, &index, err) &&
+    /* As QEMU does it: what is deleted by a number that is another one's name is not to be the wrong one. */
+    bool found = !qcow2_snapshot_find(q, id_or_name, !applies, &index, err) &&
                  !(applies && bitmaps_check_locked(q, &q->snapshot[index], err));
     r = !found ? 0 : applies ? apply(q, &q->snapshot[index]) : delete(q, index);
     qcow2_whole_end(q, &range);
@@ -229,7 +230,7 @@ int qcow2_snapshot_use(struct qcow2 *q, const char *id_or_name, struct error *er
 {
     uint32_t index, entries;
     uint64_t *l1;
-    if (qcow2_snapshot_find(q, id_or_name, &index, err))
+    if (qcow2_snapshot_find(q, id_or_name, false, &index, err))
         return -1;
     if (!q->node->readonly)
         return error_set(err, "a snapshot can only be opened for reading; use 'ospite img snapshot -a' to go back to it");

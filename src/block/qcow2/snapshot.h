@@ -6,7 +6,7 @@
 #include "block/qcow2/qcow2_private.h"
 
 int qcow2_snapshot_describe(struct qcow2 *q, uint32_t index, struct block_snapshot *s);
-int qcow2_snapshot_find(struct qcow2 *q, const char *id_or_name, uint32_t *index, struct error *err);
+int qcow2_snapshot_find(struct qcow2 *q, const char *id_or_name, bool name_first, uint32_t *index, struct error *err);
 void qcow2_snapshot_id_next(struct qcow2 *q, char *id, size_t room);
 uint8_t *qcow2_snapshot_entry_make(const struct block_snapshot *s, uint64_t l1_offset, uint32_t l1_entries,
                                    uint32_t *length);

@@ -123,18 +123,18 @@ int qcow2_snapshot_list(struct block_node *n, struct block_snapshot **list, unsi
     return 0;
 }
 
-/* An id is looked for first, then a name. */
-int qcow2_snapshot_find(struct qcow2 *q, const char *id_or_name, uint32_t *index, struct error *err)
+/* All ids are looked at first, then all names, or the other way round. */
+int qcow2_snapshot_find(struct qcow2 *q, const char *id_or_name, bool name_first, uint32_t *index, struct error *err)
 {
     struct block_snapshot s;
     if (q->snapshots_bad)
         return error_set(err, "its snapshot table is not valid; " CHECK_HINT);
-    for (unsigned by_name = 0; by_name < 2; by_name++)
+    for (unsigned round = 0; round < 2; round++)
         for (uint32_t i = 0; i < q->snapshots; i++) {
             int r = qcow2_snapshot_describe(q, i, &s);
             if (r)
                 return error_set(err, "its snapshot table cannot be read: %s", strerror(-r));
-            if (!strcmp(by_name ? s.name : s.id, id_or_name)) {
+            if (!strcmp(round != name_first ? s.name : s.id, id_or_name)) {
                 *index = i;
                 return 0;
             }

@@ -10,17 +10,17 @@
 struct snapshot_args {
     struct img_common c;
     bool list;
-    const char *apply, *create, *delete;
+    struct img_texts apply, create, delete;
 };
 
 static const struct img_option options[] = {
     IMG_HELP(struct snapshot_args), IMG_OBJECT_ROW(struct snapshot_args), IMG_IMAGE_OPTS(struct snapshot_args),
     IMG_FORMAT(struct snapshot_args), IMG_QUIET(struct snapshot_args),
     { 'l', "list", NULL, IMG_FLAG, offsetof(struct snapshot_args, list), "list the snapshots (default)" },
-    { 'c', "create", "NAME", IMG_TEXT, offsetof(struct snapshot_args, create), "keep the disk as it is now" },
-    { 'a', "apply", "SNAPSHOT", IMG_TEXT, offsetof(struct snapshot_args, apply),
+    { 'c', "create", "NAME", IMG_OPTIONS, offsetof(struct snapshot_args, create), "keep the disk as it is now" },
+    { 'a', "apply", "SNAPSHOT", IMG_OPTIONS, offsetof(struct snapshot_args, apply),
       "go back to a snapshot (ID or name); what was written since is lost" },
-    { 'd', "delete", "SNAPSHOT", IMG_TEXT, offsetof(struct snapshot_args, delete), "delete a snapshot" },
+    { 'd', "delete", "SNAPSHOT", IMG_OPTIONS, offsetof(struct snapshot_args, delete), "delete a snapshot (name or ID)" },
     IMG_SHARE(struct snapshot_args),
     { 0 },
 };
@@ -52,18 +52,18 @@ static int create(struct block_node *n, const char *name, struct error *err)
 static int snapshot_run(void *args, struct error *err)
 {
     struct snapshot_args *a = args;
-    bool writes = a->apply || a->create || a->delete;
+    unsigned writes = a->apply.count + a->create.count + a->delete.count;
     if (img_files_check(&a->c, &img_verb_snapshot, 1, 1, err))
         return -1;
-    if (a->list + !!a->apply + !!a->create + !!a->delete > 1)
-        return error_set(err, "-l, -c, -a and -d are four different things: give one of them");
+    if (a->list + writes > 1)
+        return error_set(err, "-l, -c, -a and -d are four different things: give one of them, once");
     if (writes && a->c.force_share)
         return error_set(err, "-U only goes with -l");
     struct block_node *n = img_open_file(&a->c, 0, writes, err);
     if (!n)
         return -1;
-    int r = a->create ? create(n, a->create, err) : a->apply ? block_snapshot_apply(n, a->apply, err) :
-            a->delete ? block_snapshot_delete(n, a->delete, err) : list_print(n, err);
+    int r = a->create.count ? create(n, a->create.text[0], err) : a->apply.count ? block_snapshot_apply(n, a->apply.text[0], err) :
+            a->delete.count ? block_snapshot_delete(n, a->delete.text[0], err) : list_print(n, err);
     if (!r && writes)
         r = img_flush(n, err);
     block_close(n);
