@@ -115,6 +115,7 @@ struct block_format {
     int (*map)(struct block_node *n, uint64_t offset, uint64_t length, struct block_map *map);
     int (*write_compressed)(struct block_node *n, uint64_t offset, const void *data, size_t length);
     int (*check)(struct block_node *n, struct block_check *c, struct error *err);
+    bool repairs;                   /* check knows c->fix */
     int (*snapshot_list)(struct block_node *n, struct block_snapshot **list, unsigned *count, struct error *err);
     int (*snapshot_create)(struct block_node *n, const struct block_snapshot *s, struct error *err);
     int (*snapshot_apply)(struct block_node *n, const char *id_or_name, struct error *err);

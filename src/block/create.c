@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/log.h"
 
 static int file_name_check(const char *filename, const char **path, struct error *err)
 {
@@ -41,6 +44,9 @@ int block_create_check(const struct block_create_options *o, struct error *err)
         return error_set(err, "%s images have no backing file; use qcow2", f->name);
     if (file_name_check(o->filename, &path, err) || block_options_check(o->options, f->create_options, f->name, err))
         return -1;
+    bool nocow;
+    if (block_option_bool(o->options, "nocow", &nocow, err))
+        return -1;
     return f->create_check ? f->create_check(o, err) : 0;
 }
 
@@ -53,14 +59,28 @@ static int file_empty(struct block_protocol *p)
     return r == -ENOTSUP ? 0 : r;       /* a device */
 }
 
+/* FS_IOC_SETFLAGS, ioctl_iflags(2): only while the file is empty. Elsewhere than on btrfs nothing is copied on write anyway. */
+static void copy_on_write_end(const struct block_protocol *p)
+{
+    int flags = 0;
+    if (ioctl(p->fd, FS_IOC_GETFLAGS, &flags))
+        return;
+    flags |= FS_NOCOW_FL;
+    if (ioctl(p->fd, FS_IOC_SETFLAGS, &flags))
+        log_message("'%s': nocow=on is left out, its file system has no such flag", p->filename);
+}
+
 static int file_fill(struct block_protocol *p, const struct block_create_options *o, bool created, struct error *err)
 {
     char what[BLOCK_LOOK_BYTES];
+    bool nocow = false;
     if (!o->force && !created && block_file_look(p, what))
         return error_set(err, "'%s' holds %s; choose another name, or give --force to replace it", o->filename, what);
     int r = file_empty(p);
     if (r)
         return error_set(err, "cannot empty '%s': %s", o->filename, strerror(-r));
+    if (!block_option_bool(o->options, "nocow", &nocow, err) && nocow)
+        copy_on_write_end(p);
     return block_format_find(o->format)->create(p, o, err);
 }
 

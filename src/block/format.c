@@ -126,6 +126,12 @@ bool block_format_has_bitmaps(const char *format)
     return f && f->bitmap_change;
 }
 
+bool block_format_has_repair(const char *format)
+{
+    const struct block_format *f = block_format_find(format);
+    return f && f->check && f->repairs;
+}
+
 bool block_format_has_check(const char *format)
 {
     const struct block_format *f = block_format_find(format);

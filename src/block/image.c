@@ -44,7 +44,8 @@ int block_resize(struct block_node *n, uint64_t size_bytes, enum block_prealloca
         return cannot(n, "change their size", err);
     if (preallocation != BLOCK_PREALLOCATION_OFF && size_bytes <= n->size)
         return error_set(err, "'%s': preallocation is only for what is added", n->filename);
-    return n->format->resize(n, ALIGN_UP(size_bytes, 512ull), preallocation, err);
+    bool exact = n->format == &block_format_raw;        /* a file of any length */
+    return n->format->resize(n, exact ? size_bytes : ALIGN_UP(size_bytes, 512ull), preallocation, err);
 }
 
 int block_grow(struct block_node *n, uint64_t size_bytes, struct error *err)

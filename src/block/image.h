@@ -31,6 +31,7 @@ bool block_format_has_backing(const char *format);
 bool block_format_has_compression(const char *format);
 bool block_format_has_bitmaps(const char *format);
 bool block_format_has_check(const char *format);
+bool block_format_has_repair(const char *format);
 bool block_format_has_make_empty(const char *format);
 
 struct block_create_options {
@@ -41,6 +42,7 @@ struct block_create_options {
     /* -o, the keys of the table; size, backing_file and backing_fmt were moved to the fields above. */
     const struct block_option_set *options;
     const struct block_objects *objects;
+    bool compress;                              /* all that is written will be compressed */
     bool force;                                 /* replace what is there */
 };
 /* Refuses what the format cannot do. Touches nothing. */

@@ -72,7 +72,7 @@ static int raw_map(struct block_node *n, uint64_t offset, uint64_t length, struc
 static const struct block_option create_options[] = {
     { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, false },
     { "preallocation", BLOCK_OPTION_TEXT, "Preallocation mode (allowed values: off, falloc, full)", "off", false },
-    { "nocow", BLOCK_OPTION_BOOL, "Turn off copy-on-write (valid only on btrfs)", NULL, false },
+    { "nocow", BLOCK_OPTION_BOOL, "Turn off copy-on-write (valid only on btrfs)", "off", false },
     { "extent_size_hint", BLOCK_OPTION_SIZE, "Extent size hint for the image file, 0 to disable", NULL, false },
     { .name = NULL },
 };
@@ -83,11 +83,7 @@ static const unsigned preallocations = 1u << BLOCK_PREALLOCATION_OFF | 1u << BLO
 static int raw_create_check(const struct block_create_options *o, struct error *err)
 {
     enum block_preallocation mode = BLOCK_PREALLOCATION_OFF;
-    bool nocow = false;
-    if (block_option_preallocation(o->options, preallocations, &mode, err) ||
-        block_option_bool(o->options, "nocow", &nocow, err))
-        return -1;
-    return nocow ? error_set(err, "nocow=on is not supported; run 'chattr +C' on the directory first") : 0;
+    return block_option_preallocation(o->options, preallocations, &mode, err);
 }
 
 static int resize_fail(const char *filename, uint64_t size, int r, struct error *err)
@@ -113,7 +109,7 @@ static int raw_resize(struct block_node *n, uint64_t size, enum block_preallocat
     int r = n->file->ops->truncate ? n->file->ops->truncate(n->file, size, mode) : -EOPNOTSUPP;
     if (r)
         return resize_fail(n->filename, size, r, err);
-    n->size = size;
+    n->size = ALIGN_UP(size, 512ull);
     return 0;
 }
 

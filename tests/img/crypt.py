@@ -324,7 +324,7 @@ def refusals():
             ('needs encrypt.format=luks', 'create', '-f', 'qcow2', '-o', 'encrypt.key-secret=s0', 'n', '1M'),
             ('leave out data_file_raw', 'create', '-f', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s0,data_file=e,'
              'data_file_raw=on', 'n', '1M'),
-            ('cannot be compressed', 'convert', '-c', '-O', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s0', 'src', 'n'),
+            ('compression and encryption do not go together', 'convert', '-c', '-O', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s0', 'src', 'n'),
             ('it is encrypted', 'convert', '-O', 'raw', 'i', 'n'),
             ('it opens none of the 1 key slots', 'convert', '-O', 'raw', '--image-opts', image('luks', 'i', 'bad'), 'n'),
             ("no option 'encrypt.key-secret'", 'convert', '-O', 'raw', '--image-opts', key.replace(',key', ',encrypt.key'), 'n'),

@@ -157,6 +157,8 @@ static int changes_apply(struct qcow2 *q, const struct block_option_set *changes
         return -1;
     if (level < 2 && (order != 4 || (lazy && block_option_get(changes, "lazy_refcounts"))))
         return error_set(err, "compat=0.10 has refcount_bits=16 and no lazy_refcounts");
+    if ((backing && strcmp(backing, q->backing)) || (format && strcmp(format, q->backing_format)))
+        return error_set(err, "amend does not change the backing file: the disk would change with it; use 'ospite img rebase'");
     if (keys_change(q, changes, force, err))
         return -1;
     if (level >= 2 && version_change(q, 3, p, err))
@@ -164,9 +166,6 @@ static int changes_apply(struct qcow2 *q, const struct block_option_set *changes
     if (order != q->refcount_order && refcount_width_change(q, order, err))
         return -1;
     if (lazy_change(q, level < 2 ? false : lazy, err))
-        return -1;
-    if ((backing || format) && qcow2_backing_change(q->node, backing ? backing : q->backing,
-                                                    format ? format : q->backing_format, err))
         return -1;
     if (ALIGN_UP(size, 512ull) != q->node->size &&
         qcow2_resize(q->node, ALIGN_UP(size, 512ull), BLOCK_PREALLOCATION_OFF, err))

@@ -23,6 +23,7 @@ const struct block_option qcow2_create_options_table[] = {
     { "encryption", BLOCK_OPTION_BOOL, "Only off: QEMU's old encryption is not made any more", "off", false },
     { "extended_l2", BLOCK_OPTION_BOOL, "Extended L2 tables", "off", false },
     { "lazy_refcounts", BLOCK_OPTION_BOOL, "Postpone refcount updates", "off", true },
+    { "nocow", BLOCK_OPTION_BOOL, "Turn off copy-on-write (valid only on btrfs)", "off", false },
     { "preallocation", BLOCK_OPTION_TEXT, "Preallocation mode (allowed values: off, metadata, falloc, full)", "off", false },
     { "refcount_bits", BLOCK_OPTION_NUMBER, "Width of a reference count entry in bits", "16", true },
     { "size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL, true },
@@ -89,6 +90,10 @@ int qcow2_create_check(const struct block_create_options *o, struct error *err)
     char what[BLOCK_LOOK_BYTES];
     if (qcow2_options_read(o, &q, err) || qcow2_layout_check(&q, err))
         return -1;
+    const char *not = q.encrypted ? "encryption" : q.data_file ? "data_file" :
+                      q.preallocation != BLOCK_PREALLOCATION_OFF ? "preallocation" : NULL;
+    if (o->compress && not)
+        return error_set(err, "compression and %s do not go together; leave out one of them", not);
     char *data = q.data_file ? block_path_join(o->filename, q.data_file) : NULL;
     int r = q.data_file && !data ? error_set(err, "out of memory") : 0;
     if (data && !o->force && block_create_look(data, what))

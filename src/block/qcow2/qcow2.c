@@ -208,7 +208,7 @@ const struct block_format block_format_qcow2 = {
     .write_zeroes = qcow2_write_zeroes, .place = qcow2_place, .place_end = qcow2_place_end, .extent = qcow2_extent, .has_backing = true,
     .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,
     .backing_change = qcow2_backing_change,
-    .info = qcow2_info, .map = qcow2_map, .check = qcow2_check,
+    .info = qcow2_info, .map = qcow2_map, .check = qcow2_check, .repairs = true,
     .snapshot_list = qcow2_snapshot_list, .snapshot_create = qcow2_snapshot_create,
     .resize = qcow2_resize, .make_empty = qcow2_make_empty, .write_compressed = qcow2_write_compressed,
     .measure = qcow2_measure, .amend = qcow2_amend, .amend_options = qcow2_amend_options_table, .open_options = qcow2_open_options,

@@ -94,8 +94,9 @@ static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
     qcow2_whole_end(q, &range);
     if (!r)
         r = tail_clear(q, old, size);
+    /* What a backing file has in the cluster of the old end is to be seen, so that one stays as it is. */
     if (!r && mode != BLOCK_PREALLOCATION_OFF)
-        r = qcow2_preallocate(q, old, size, mode);
+        r = qcow2_preallocate(q, q->node->backing ? ALIGN_UP(old, q->cluster_size) : old, size, mode);
     if (!r)
         r = qcow2_flush(q);
     pthread_mutex_lock(&q->lock);
@@ -190,8 +191,6 @@ int qcow2_resize(struct block_node *n, uint64_t size, enum block_preallocation m
                          n->filename, (unsigned long long)size, (unsigned long long)q->cluster_size);
     if (mode != BLOCK_PREALLOCATION_OFF && q->crypt_method && q->version < 3)
         return error_set(err, "'%s': an encrypted image of version 2 cannot be preallocated; use preallocation=off", n->filename);
-    if (mode != BLOCK_PREALLOCATION_OFF && n->backing)
-        return error_set(err, "'%s': preallocation would hide its backing file; use preallocation=off", n->filename);
     int r = qcow2_write_begin(q);
     if (!r && size != n->size && qcow2_bitmaps_resize_check(q, size, err))
         return error_prefix(err, "'%s'", n->filename);

@@ -95,6 +95,8 @@ static int plan_make(const struct block_create_options *o, struct plan *p, struc
     if ((hardware && word_check("hwversion", hardware, err)) || (tools && word_check("toolsversion", tools, err)))
         return -1;
     p->kind = &kinds[kind];
+    if (o->compress && !p->kind->packed)
+        return error_set(err, "of vmdk images only streamOptimized ones are compressed; use -o subformat=streamOptimized");
     p->adapter = adapters[adapter];
     p->heads = adapter ? 255 : 16;
     p->hardware = hardware ? hardware : six ? "6" : "4";

@@ -273,6 +273,17 @@ static int vmdk_pwritev(struct block_node *n, uint64_t offset, const struct iove
     return r ? r : parts(n->state, offset, iov, iovcnt, part_write);
 }
 
+/* A streamOptimized image compresses all that is written to it. */
+static int vmdk_write_compressed(struct block_node *n, uint64_t offset, const void *data, size_t length)
+{
+    const struct vmdk *v = n->state;
+    const struct iovec iov = { (void *)(uintptr_t)data, length };
+    for (unsigned i = 0; i < v->extents; i++)
+        if (!v->extent[i].compressed)
+            return -ENOTSUP;
+    return vmdk_pwritev(n, offset, &iov, 1);
+}
+
 static int vmdk_flush(struct block_node *n)
 {
     struct vmdk *v = n->state;
@@ -418,5 +429,6 @@ const struct block_format block_format_vmdk = {
     .name = "vmdk", .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close, .preadv = vmdk_preadv,
     .pwritev = vmdk_pwritev, .flush = vmdk_flush, .discard = vmdk_discard, .write_zeroes = vmdk_write_zeroes,
     .extent = vmdk_extent_get, .map = vmdk_map, .allocated = vmdk_allocated, .info = vmdk_info, .check = vmdk_check,
-    .has_backing = true, .create_options = vmdk_create_options, .create_check = vmdk_create_check, .create = vmdk_create,
+    .write_compressed = vmdk_write_compressed, .has_backing = true, .create_options = vmdk_create_options,
+    .create_check = vmdk_create_check, .create = vmdk_create,
 };

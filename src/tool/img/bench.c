@@ -10,7 +10,7 @@
 struct bench_args {
     struct img_common c;
     const char *count, *depth, *flush_interval, *aio, *offset, *pattern, *size, *step;
-    bool nocache, no_drain, write;
+    bool native, no_drain, write;
     enum block_cache cache;
 };
 
@@ -27,9 +27,9 @@ static const struct img_option options[] = {
     { 0, "pattern", "BYTE", IMG_TEXT, AT(pattern), "with -w: what is written (default 0)" },
     { 0, "flush-interval", "NUM", IMG_TEXT, AT(flush_interval), "with -w: a flush after so many requests" },
     { 0, "no-drain", NULL, IMG_FLAG, AT(no_drain), "with --flush-interval: go on while the flush runs" },
-    { 'n', "nocache", NULL, IMG_FLAG, AT(nocache), "the same as -t none" },
+    { 'n', NULL, NULL, IMG_FLAG, AT(native), "the same as -i native" },
     { 't', "cache", "MODE", IMG_CACHE, AT(cache), "cache mode (default writeback)" },
-    { 'i', "aio", "MODE", IMG_TEXT, AT(aio), "threads, native, io_uring: chosen by the image's format here" },
+    { 'i', "aio", "MODE", IMG_TEXT, AT(aio), "threads, native (with -t none), io_uring: chosen by the image's format here" },
     IMG_SHARE(struct bench_args),
     { 0 },
 };
@@ -102,14 +102,14 @@ static int number(const char *what, const char *text, uint64_t *value, struct er
 static int numbers_read(struct bench_args *a, struct bench *b, uint64_t *pattern, struct error *err)
 {
     static const char *const aios[] = { "threads", "native", "io_uring", NULL };
-    unsigned i;
+    unsigned aio = 0;
     *b = (struct bench){ .count = 75000, .depth = 64, .size = 4096, .write = a->write, .drain = !a->no_drain };
     if (number("-c", a->count, &b->count, err) || number("-d", a->depth, &b->depth, err) ||
         number("--flush-interval", a->flush_interval, &b->flush_every, err) ||
         (a->pattern && value_unsigned("--pattern", a->pattern, 255, pattern, err)) ||
         (a->size && img_size_parse("-s", a->size, &b->size, err)) ||
         (a->offset && img_size_parse("-o", a->offset, &b->at, err)) ||
-        (a->aio && value_choice("-i", a->aio, aios, &i, err)))
+        (a->aio && value_choice("-i", a->aio, aios, &aio, err)))
         return -1;
     b->step = b->size;
     if (a->step && img_size_parse("-S", a->step, &b->step, err))
@@ -120,6 +120,8 @@ static int numbers_read(struct bench_args *a, struct bench *b, uint64_t *pattern
         return error_set(err, "-s, -S and -o are multiples of 512");
     if (!a->write && (a->pattern || a->flush_interval))
         return error_set(err, "--pattern and --flush-interval are only good with -w");
+    if ((a->native || aio == 1) && a->cache != BLOCK_CACHE_NONE && a->cache != BLOCK_CACHE_DIRECTSYNC)
+        return error_set(err, "native requests need a cache mode without the host's cache: -t none or directsync");
     return 0;
 }
 
@@ -153,7 +155,7 @@ static int bench_run(void *args, struct error *err)
     if (img_files_check(&a->c, &img_verb_bench, 1, 1, err) || numbers_read(a, &b, &pattern, err))
         return -1;
     const struct img_open o = { .filename = a->c.file[0], .format = a->c.format, .image_opts = a->c.image_opts,
-                                .writable = a->write, .cache = a->nocache ? BLOCK_CACHE_NONE : a->cache };
+                                .writable = a->write, .cache = a->cache };
     b.iov = (struct iovec){ aligned_alloc(4096, ALIGN_UP(b.size, 4096ull)), b.size };
     if (!b.iov.iov_base)
         return error_set(err, "out of memory");

@@ -106,6 +106,11 @@ static int node_check(struct check_args *a, struct block_node *n, unsigned fix, 
         log_message("img check: %s", err->text);
         return STATUS_UNSUPPORTED;
     }
+    if (fix && !block_format_has_repair(block_format_name(n))) {
+        error_set(err, "'%s': %s images are looked at but not repaired; leave out -r", a->c.file[0], block_format_name(n));
+        log_message("img check: %s", err->text);
+        return STATUS_UNSUPPORTED;
+    }
     if (check_twice(a, n, &c, err))
         return -1;
     if (json)

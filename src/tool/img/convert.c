@@ -10,6 +10,8 @@
 
 #include "tool/image_options.h"
 
+enum { THREADS_MAX = 16, SPARSE_MAX_BYTES = 16 << 20 };
+
 struct convert_args {
     struct img_common c;
     struct block_create_options create;
@@ -35,8 +37,8 @@ static const struct img_option options[] = {
     { 0, "target-is-zero", NULL, IMG_FLAG, AT(target_is_zero), "with -n: the target reads as zeroes already" },
     { 0, "target-image-opts", NULL, IMG_FLAG, AT(target_image_opts), "with -n: the target is driver=...,file.filename=..." },
     { 'l', "snapshot", "SNAPSHOT", IMG_TEXT, AT(snapshot), "the disk as it was in this internal snapshot (ID or name)" },
-    { 'S', "sparse-size", "SIZE", IMG_TEXT, AT(sparse), "zeroes of this length are left out (default 4k; 0: none)" },
-    { 'm', "parallel", "NUM", IMG_TEXT, AT(threads), "how many threads (default: as many as processors, and at least four)" },
+    { 'S', "sparse-size", "SIZE", IMG_TEXT, AT(sparse), "zeroes of this length, up to 16M, are left out (default 4k; 0: none)" },
+    { 'm', "parallel", "NUM", IMG_TEXT, AT(threads), "how many threads, 1 to 16 (default: as many as processors, and at least four)" },
     { 'W', "out-of-order", NULL, IMG_FLAG, AT(out_of_order), "write in any order (that is always so)" },
     { 'r', "rate-limit", "BYTES", IMG_TEXT, AT(rate), "at most so much a second" },
     { 't', "target-cache", "MODE", IMG_CACHE, AT(target_cache), "cache mode of the target (default unsafe)" },
@@ -56,13 +58,13 @@ static int numbers_read(struct convert_args *a, struct error *err)
     a->copy.sparse_bytes = 4096;
     if (a->sparse && img_size_parse("-S", a->sparse, &a->copy.sparse_bytes, err))
         return -1;
-    if (a->copy.sparse_bytes % 512)
-        return error_set(err, "-S wants a multiple of 512, not '%s'", a->sparse);
-    if (a->threads && value_unsigned("-m", a->threads, 64, &n, err))
+    if (a->copy.sparse_bytes % 512 || a->copy.sparse_bytes > SPARSE_MAX_BYTES)
+        return error_set(err, "-S wants a multiple of 512 up to 16M, not '%s'", a->sparse);
+    if (a->threads && value_unsigned("-m", a->threads, THREADS_MAX, &n, err))
         return -1;
     a->copy.threads = (unsigned)n;
     if (a->threads && !n)
-        return error_set(err, "-m: at least one thread");
+        return error_set(err, "-m: 1 to %d threads", THREADS_MAX);
     return a->rate ? img_size_parse("-r", a->rate, &a->copy.rate_bytes, err) : 0;
 }
 
@@ -76,8 +78,8 @@ static int together_check(struct convert_args *a, struct error *err)
         return error_set(err, "--target-is-zero and --target-image-opts need -n");
     if (a->target_image_opts && a->target_format)
         return error_set(err, "--target-image-opts and -O both give the format");
-    if (a->offload && (a->compress || a->sparse || a->c.files != 2))
-        return error_set(err, "-C copies one image as it is: not with -c, -S or several sources");
+    if (a->offload && (a->compress || a->sparse || a->salvage))
+        return error_set(err, "-C copies images as they are: not with -c, -S or --salvage");
     if (a->skip_broken && !a->bitmaps)
         return error_set(err, "--skip-broken-bitmaps is only good with --bitmaps");
     if (a->backing && a->c.files != 2)
@@ -154,7 +156,7 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
     const char *size = NULL;
     a->create = (struct block_create_options){ .format = a->target_format ? a->target_format : "raw",
                                                .backing = a->backing, .backing_format = a->backing_format,
-                                               .force = a->force, .objects = img_objects_of(&a->c) };
+                                               .compress = a->compress, .force = a->force, .objects = img_objects_of(&a->c) };
     if (img_target_options(&a->c, &a->options, &a->create, &a->set, &size, listed, err) || *listed)
         return *listed ? 0 : -1;
     if (a->create.backing && !a->create.backing_format)
@@ -165,8 +167,6 @@ static int target_options_read(struct convert_args *a, bool *listed, struct erro
         return error_set(err, "compat=0.10 has no dirty bitmaps; use compat=1.1, or leave out --bitmaps");
     if (a->compress && !block_format_has_compression(a->create.format) && !a->no_create)
         return error_set(err, "%s images cannot be compressed; use -O qcow2", a->create.format);
-    if (a->compress && block_option_get(&a->set, "encrypt.format"))
-        return error_set(err, "an encrypted image cannot be compressed: leave out -c or encrypt.format");
     if (size && img_size_parse("size", size, &a->create.size_bytes, err))
         return -1;
     if (size)
@@ -224,6 +224,8 @@ static int bitmaps_check(struct convert_args *a, struct error *err)
         return 0;
     if (a->copy.sources != 1)
         return error_set(err, "--bitmaps works with one source image");
+    if (!block_format_has_bitmaps(block_format_name(a->copy.source[0])))
+        return error_set(err, "the source's format, %s, holds no dirty bitmaps; leave out --bitmaps", block_format_name(a->copy.source[0]));
     int r = block_bitmap_list(a->copy.source[0], &list, &count, err);
     for (unsigned i = 0; !r && !a->skip_broken && i < count; i++)
         if (list[i].in_use)

@@ -173,6 +173,16 @@ static void rate_keep(struct job *j, uint64_t length)
     }
 }
 
+/* A piece lies in one source. */
+static bool offloaded(struct job *j, const struct img_piece *piece)
+{
+    uint64_t in, left;
+    if (!j->c->offload)
+        return false;
+    struct block_node *n = source_at(j->c, j->c->skip_bytes + piece->offset, &in, &left);
+    return !block_copy_range(n, in, j->c->target, piece->offset, piece->length);
+}
+
 static int work(struct img_walk *w, const struct img_piece *piece, uint8_t *buffer)
 {
     struct job *j = container_of(w, struct job, walk);
@@ -180,8 +190,7 @@ static int work(struct img_walk *w, const struct img_piece *piece, uint8_t *buff
         return 0;
     if (piece->kind == ZEROES)
         return zeroes_write(j, piece->offset, piece->length);
-    if (j->c->offload && !block_copy_range(j->c->source[0], j->c->skip_bytes + piece->offset, j->c->target, piece->offset,
-                                           piece->length)) {
+    if (offloaded(j, piece)) {
         rate_keep(j, piece->length);
         return 0;
     }

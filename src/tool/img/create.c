@@ -55,6 +55,8 @@ static int options_read(struct create_args *a, struct block_create_options *o, s
         return 1;
     if (img_files_check(&a->c, &img_verb_create, 1, 2, err))
         return -1;
+    if (operand && size)
+        return error_set(err, "the size is given twice, as an operand and with -o");
     if (operand)
         size = operand;
     if (size && img_size_parse("SIZE", size, &o->size_bytes, err))

@@ -60,6 +60,20 @@ static int range_find(const struct operands *o, uint64_t size, struct img_copy *
     return 0;
 }
 
+/* What was copied with the last sector, but not asked for. */
+static int tail_clear(struct block_node *n, uint64_t length, struct error *err)
+{
+    uint64_t at = ALIGN_DOWN(length, 512ull);
+    uint8_t sector[512];
+    if (at == length)
+        return 0;
+    int r = block_pread(n, at, sector, sizeof(sector));
+    memset(sector + (length - at), 0, sizeof(sector) - (length - at));
+    if (!r)
+        r = block_pwrite(n, at, sector, sizeof(sector));
+    return r ? error_set(err, "cannot write the end of '%s': %s", block_filename(n), strerror(-r)) : 0;
+}
+
 static int dd(struct dd_args *a, const struct operands *o, struct img_copy *c, struct error *err)
 {
     const struct img_open in = { .filename = o->in, .format = a->c.format, .image_opts = a->c.image_opts };
@@ -82,6 +96,8 @@ static int dd(struct dd_args *a, const struct operands *o, struct img_copy *c, s
     img_progress_begin(&progress, &a->c);
     int r = img_copy_run(c, err);
     img_progress_end(&progress, !r);
+    if (!r)
+        r = tail_clear(c->target, create.size_bytes, err);
     return r ? r : img_flush(c->target, err);
 }
 

@@ -19,6 +19,10 @@ int img_cache_parse(const char *option, const char *text, enum block_cache *cach
 struct block_node *img_open(struct img_common *c, const struct img_open *o, struct error *err)
 {
     struct block_option_set set = { 0 };
+    if (o->image_opts && o->format) {
+        error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", o->format);
+        return NULL;
+    }
     struct block_open_options open = {
         .filename = o->filename, .format = o->format, .readonly = !o->writable, .cache = o->cache, .discard = true,
         .no_backing = o->no_backing, .for_check = o->for_check, .no_lock = o->no_lock,
@@ -38,10 +42,6 @@ struct block_node *img_open_file(struct img_common *c, unsigned i, bool writable
 {
     const struct img_open o = { .filename = c->file[i], .format = c->format, .image_opts = c->image_opts,
                                 .writable = writable };
-    if (c->image_opts && c->format) {
-        error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", c->format);
-        return NULL;
-    }
     return img_open(c, &o, err);
 }
 

@@ -38,7 +38,11 @@ static int resize(struct resize_args *a, struct block_node *n, enum block_preall
     uint64_t old = block_size_bytes(n), size;
     if (size_find(a->c.file[1], old, &size, err))
         return -1;
-    size = ALIGN_UP(size, 512ull);
+    if (!size)
+        return error_set(err, "SIZE: a disk has at least one sector, not 0 bytes");
+    if (size % 512 && strcmp(block_format_name(n), "raw"))
+        return error_set(err, "SIZE: the disk of a %s image has whole sectors of 512 bytes, not %llu bytes: the nearest is %llu",
+                         block_format_name(n), (unsigned long long)size, ALIGN_UP((unsigned long long)size, 512ull));
     if (size < old && !a->shrink)
         return error_set(err, "%llu bytes are less than the %llu of now, and what lies behind is lost; give --shrink if that "
                          "is meant", (unsigned long long)size, (unsigned long long)old);

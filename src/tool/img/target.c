@@ -2,6 +2,7 @@
 /* New images for create, convert and dd: what -o means, what would be replaced, and the line that says what is made. */
 #include "tool/img/img_private.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int img_target_options(struct img_common *c, const struct img_texts *texts, struct block_create_options *o,
@@ -48,15 +49,27 @@ void img_target_say(const struct img_common *c, const struct block_create_option
     printf("\n");
 }
 
-int img_target_create(struct img_common *c, struct block_create_options *o, struct error *err)
+static void replaced_say(const char *filename)
 {
     char what[BLOCK_LOOK_BYTES];
+    if (block_create_look(filename, what))
+        log_message("img: '%s' holds %s, which is replaced", filename, what);
+}
+
+/* Under the name of the peer, what it would write over is written over, and said. */
+int img_target_create(struct img_common *c, struct block_create_options *o, struct error *err)
+{
+    const char *data_file = block_option_get(o->options, "data_file");
     o->objects = img_objects_of(c);
+    if (!c->old_name || o->force)
+        return block_create_check(o, err) ? -1 : block_create(o, err);
+    o->force = true;
     if (block_create_check(o, err))
         return -1;
-    if (c->old_name && !o->force && block_create_look(o->filename, what)) {
-        log_message("img: '%s' held %s, which is replaced", o->filename, what);
-        o->force = true;
-    }
+    replaced_say(o->filename);
+    char *data = data_file ? block_path_join(o->filename, data_file) : NULL;
+    if (data)
+        replaced_say(data);
+    free(data);
     return block_create(o, err);
 }
