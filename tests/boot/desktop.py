@@ -69,7 +69,7 @@ def desktop_start(m):
     for program in ('icewm', 'xeyes -geometry 300x200+700+100', 'xterm -T terminal -geometry 80x24+60+80 -fa "DejaVu Sans Mono" -fs 10'):
         shell(m, f'(setsid {program} > /dev/null 2>&1 &)')
         time.sleep(1)
-    until(m, 'xterm', lambda: re.search(r'\d+', shell(m, 'xdotool search --onlyvisible --name "^terminal$" 2>/dev/null')))
+    until(m, 'xterm', lambda: re.search(r'\d{5,}', shell(m, 'xdotool search --onlyvisible --name "^terminal$" 2>/dev/null')))
 
 
 def pointer_check(s, m):
