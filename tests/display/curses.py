@@ -160,9 +160,36 @@ def blink_all(s, r):
     golden.text_fill(s)
 
 
+def fonts_alike(s, r):
+    """A second font, which is the first once more; bit 3 is no colour."""
+    s.bios(3)
+    s.bios(0x1104, bx=1)
+    s.bios(0x1103, bx=4)
+    s.attr(0x12, 7)
+    golden.text_fill(s)
+
+
+def fonts_other(s, r):
+    """A second font with other glyphs; those of the first are no guess at what they are."""
+    s.bios(3)
+    s.bios(0x1102, bx=2)
+    s.bios(0x1103, bx=8)
+    s.attr(0x12, 7)
+    golden.text_fill(s)
+
+
+IN_8X16 = {0: 0, 32: 32, 94: 94, 95: 196, 96: 96, 255: 255}    # of SeaVGABIOS' 8x8 glyphs those that its other font has, too
+
+
+def with_second_font(cells, other):
+    """What is seen of cells whose bit 3 picks a font."""
+    return [[(IN_8X16.get(c, ord('?')) if other and a & 8 else c, a & 0xf7) for c, a in row] for row in cells]
+
+
 def script():
     s, r = Script(), random.Random(20261128)
-    for step in (blink_all, golden.text_bright, golden.text_split, golden.text_50, golden.text(40, 1), golden.vbe(800, 600, 32), golden.text(80, 3)):
+    for step in (blink_all, golden.text_bright, golden.text_split, golden.text_50, golden.text(40, 1), fonts_alike, fonts_other, golden.vbe(800, 600, 32),
+                 golden.text(80, 3)):
         step(s, r)
         s.sync()
     for i in range(40):                                # a screen that goes on changing
@@ -195,6 +222,10 @@ def pictures(m, t):
     same(t, memory(m, 80, 50), '50 rows in a terminal that was made larger')
     m.go_on(), m.sync()
     same(t, memory(m, 40, 25), '40 columns', left=-20, top=-12)
+    for other in False, True:
+        m.go_on(), m.sync()
+        same(t, with_second_font(memory(m, 80, 25), other), 'two fonts', blinks=True, top=-12)
+        check((m.command('screen').count('?') > 500) == other, 'and on the monitor')
     m.go_on(), m.sync()
     t.wait(lambda: t.has('800 x 600 Graphic mode') and t.has('Alt-2: monitor, Alt-3: serial 0'), 'a graphics mode tells its size')
     m.go_on(), m.sync()
@@ -240,7 +271,7 @@ def consoles(m, t):
 def stalled(ospite, where):
     """A terminal that takes nothing, while the guest writes: neither it nor the monitor waits."""
     m = TerminalMachine(ospite, where)
-    for _ in range(7):
+    for _ in range(9):
         m.sync()
         m.go_on()
         time.sleep(0.3)

@@ -29,6 +29,9 @@ typedef void vga_row_fn(const struct vga *v, const struct vga_picture *p, uint32
 extern vga_row_fn *const vga_row_fill[PICTURE_KINDS];
 /* vga_draw_text.c */
 vga_row_fn vga_row_text;
+/* Attribute bit 3 picks another font; a character's row of dots in the one that its attribute picks. */
+bool vga_has_two_fonts(const struct vga *v);
+uint8_t vga_glyph_row(const struct vga *v, uint8_t character, uint8_t attribute, unsigned row_scan);
 
 bool vga_is_blank(const struct vga *v);
 void vga_size(const struct vga *v, unsigned *width, unsigned *height);

@@ -19,7 +19,9 @@ static uint32_t font_offset(const struct vga *v, bool a)
     return n * 8192;
 }
 
-static uint8_t glyph_row(const struct vga *v, uint8_t character, uint8_t attribute, unsigned row_scan)
+bool vga_has_two_fonts(const struct vga *v) { return font_offset(v, true) != font_offset(v, false); }
+
+uint8_t vga_glyph_row(const struct vga *v, uint8_t character, uint8_t attribute, unsigned row_scan)
 {
     uint32_t at = font_offset(v, attribute & 8) + character * 32u + row_scan;
 
@@ -44,7 +46,7 @@ static uint32_t *cell(const struct vga *v, const struct vga_picture *p, uint32_t
     uint8_t mask = v->attr[ATTR_PLANE_ENABLE] & 15, mode = v->attr[ATTR_MODE];
     bool blinks = mode & ATTR_MODE_BLINK;
     uint32_t ink = p->color16[attribute & mask & 15], paper = p->color16[attribute >> 4 & (blinks ? 7 : 15) & mask];
-    unsigned bits = glyph_row(v, character, attribute, p->row_scan) << 1;
+    unsigned bits = vga_glyph_row(v, character, attribute, p->row_scan) << 1;
 
     if (p->dots == 9 && (mode & ATTR_MODE_LINE_GRAPHICS) && character >= 0xb0 && character <= 0xdf) bits |= bits >> 1 & 1;
     if (blinks && (attribute & 0x80) && p->blink) bits = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The text screen as lines of UTF-8, or as characters with attributes. Geometry, start address, row pitch and split screen come from the CRTC as
- * programmed; characters are taken for code page 437, whatever font is loaded.
+ * programmed; characters are taken for code page 437, whatever font is loaded. Where attribute bit 3 picks a second font, its characters are those of the
+ * first that look the same, else question marks.
  */
 #include <string.h>
 
@@ -37,7 +38,51 @@ static uint8_t plane_byte(const struct vga *v, unsigned plane, unsigned address)
     return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, plane, offset & 0xffff)];
 }
 
-static uint8_t character(const struct vga *v, unsigned address) { return plane_byte(v, 0, address); }
+/* ---- 512 characters ---- */
+
+enum { SECOND_FONT = 8, UNKNOWN = '?' };
+struct text_fonts { bool has_second; uint8_t alike[256]; };
+
+static bool looks_alike(const struct vga *v, uint8_t second, uint8_t first, unsigned height)
+{
+    for (unsigned y = 0; y < height; y++)
+        if (vga_glyph_row(v, second, SECOND_FONT, y) != vga_glyph_row(v, first, 0, y)) return false;
+    return true;
+}
+
+static uint8_t alike(const struct vga *v, uint8_t second, unsigned height)
+{
+    if (looks_alike(v, second, second, height)) return second;
+    for (unsigned first = 0; first < 256; first++)
+        if (looks_alike(v, second, (uint8_t)first, height)) return (uint8_t)first;
+    return UNKNOWN;
+}
+
+static void fonts_read(const struct vga *v, struct text_fonts *f)
+{
+    unsigned height = (v->crtc[CRTC_MAX_SCAN] & 0x1f) + 1u;
+
+    f->has_second = vga_has_two_fonts(v);
+    for (unsigned c = 0; f->has_second && c < 256; c++) f->alike[c] = alike(v, (uint8_t)c, height);
+}
+
+static uint8_t character(const struct vga *v, const struct text_fonts *f, unsigned address)
+{
+    uint8_t code = plane_byte(v, 0, address);
+
+    return f->has_second && plane_byte(v, 1, address) & SECOND_FONT ? f->alike[code] : code;
+}
+
+/* As the picture shows it: planes that are off have no part in colours. */
+static uint8_t attribute(const struct vga *v, unsigned address)
+{
+    uint8_t a = plane_byte(v, 1, address), mask = v->attr[ATTR_PLANE_ENABLE] & 15;
+    uint8_t kept = v->attr[ATTR_MODE] & ATTR_MODE_BLINK ? 0x80 : 0;
+
+    return a & (uint8_t)(mask << 4 | mask | kept);
+}
+
+/* ---- lines ---- */
 
 static unsigned utf8_put(char *out, uint8_t byte)
 {
@@ -58,10 +103,10 @@ static unsigned utf8_put(char *out, uint8_t byte)
     return 3;
 }
 
-static unsigned line_length(const struct vga *v, unsigned address, unsigned columns)
+static unsigned line_length(const struct vga *v, const struct text_fonts *f, unsigned address, unsigned columns)
 {
     while (columns) {
-        uint8_t c = character(v, address + columns - 1);
+        uint8_t c = character(v, f, address + columns - 1);
 
         if (c != ' ' && c != 0 && c != 0xff) break;
         columns--;
@@ -90,6 +135,7 @@ static void cursor_find(const struct vga *v, const struct text_geometry *g, stru
 void vga_text_cells(const struct vga *v, struct curses_text *to)
 {
     struct text_geometry g = geometry(v);
+    struct text_fonts fonts;
 
     to->kind = vga_is_blank(v) ? CURSES_BLANK : is_graphics(v) ? CURSES_GRAPHICS : CURSES_TEXT;
     if (to->kind != CURSES_TEXT) {
@@ -100,23 +146,26 @@ void vga_text_cells(const struct vga *v, struct curses_text *to)
     to->height = g.rows;
     to->blinks = v->attr[ATTR_MODE] & ATTR_MODE_BLINK;
     cursor_find(v, &g, to);
+    fonts_read(v, &fonts);
     for (unsigned row = 0; row < g.rows; row++)
         for (unsigned column = 0, at = row_address(&g, row); column < g.columns; column++, at++)
-            to->cell[row * g.columns + column] = (uint16_t)(plane_byte(v, 1, at) << 8 | plane_byte(v, 0, at));
+            to->cell[row * g.columns + column] = (uint16_t)(attribute(v, at) << 8 | character(v, &fonts, at));
 }
 
 bool vga_text_screen(const struct vga *v, char *buf, size_t size)
 {
     struct text_geometry g = geometry(v);
+    struct text_fonts fonts;
     size_t at = 0;
 
     if (!size || is_graphics(v)) return false;
+    fonts_read(v, &fonts);
     for (unsigned row = 0; row < g.rows; row++) {
         unsigned line = row_address(&g, row);
-        unsigned length = line_length(v, line, g.columns);
+        unsigned length = line_length(v, &fonts, line, g.columns);
 
         for (unsigned column = 0; column < length && at + 5 < size; column++)
-            at += utf8_put(buf + at, character(v, line + column));
+            at += utf8_put(buf + at, character(v, &fonts, line + column));
         if (at + 1 < size) buf[at++] = '\n';
     }
     buf[at] = 0;
