@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { NODES = 3, IMAGE = 1 << 20, SEED = 71 };
 
@@ -235,6 +236,28 @@ static void ends(struct block_throttles *t)
     }
 }
 
+/* An image that is opened again has its limits still, and its group knows it. */
+static void reopened(struct block_throttles *t)
+{
+    char name[] = "/tmp/ospite-throttle-XXXXXX";
+    struct block_open_options o = { .format = "raw", .filename = name };
+    struct block_limits l = limits(LIMIT_OPS, 77);
+    const char *group = NULL;
+    const struct block_limits *now;
+    struct block_node *n;
+    struct error err = { "" };
+    int fd = mkstemp(name);
+
+    check(fd >= 0 && ftruncate(fd, IMAGE) == 0, "a file");
+    n = open_image(&o);
+    check(block_throttle_set(n, t, "r", &l, &err) == 0 && block_reopen(n, &o, &o, &err) == 0, "opened again: %s", err.text);
+    now = block_throttle_get(n, &group);
+    check(now && now->limit[LIMIT_OPS].average == 77 && !strcmp(group, "r"), "the limits are still there");
+    block_close(n);
+    close(fd);
+    unlink(name);
+}
+
 int main(void)
 {
     struct block_throttles *t = block_throttles_new();
@@ -252,6 +275,7 @@ int main(void)
     rate(t, LIMIT_OPS_READ, 1, 512, 0, 1, 0);
     turns(t);
     ends(t);
+    reopened(t);
     block_throttles_free(t);
     machine_unlock();
     printf("requests that came back in another order: %u\n", disorder);
