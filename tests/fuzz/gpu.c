@@ -5,7 +5,7 @@
  * rounds of a display that somebody looks at, in between. Nothing may crash, hang or reach outside of guest memory (the sanitizers watch), the
  * memory stays below max_hostmem, and at the end, after a reset, the card still does what it should.
  *
- *   fuzz-gpu [STEPS [SEED]]
+ *   fuzz-gpu [STEPS [SEED]]             or, built with clang, fuzzer-gpu
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@
 #include "device/virtio/virtio_gpu_private.h"
 #include "display/display.h"
 #include "fuzz.h"
+#include "replay.h"
 
 enum { RAM_BYTES = 1 << 20, QUEUE_BYTES = 0x4000, REQUEST = 0x10000, RESPONSE = 0x20000, VRAM = 0x30000000, BAR = 0x20000000, COMMON = BAR + 0x1000,
        CONFIG = BAR + 0x2000, NOTIFY = BAR + 0x3000, SIZE = 16, HOSTMEM = 4 << 20, FUNCTION = 16 << 8 };
@@ -30,10 +31,11 @@ static struct device *device;
 static struct display *display;
 static struct virtio *v;
 static uint16_t made[2];
-static uint64_t state, commands, good, rows, cursors;
+static struct fuzz_source source;
+static uint64_t commands, good, rows, cursors;
 
-static uint32_t next(void) { return (uint32_t)(fuzz_next(&state) >> 32); }
-static uint32_t below(uint32_t n) { return next() % n; }
+static uint32_t below(uint32_t n) { return fuzz_below(&source, n); }
+static uint32_t next(void) { return below(0); }
 static void put(uint32_t at, uint64_t value, unsigned size) { memcpy(ram + at % (RAM_BYTES - 8), &value, size); }
 static void out(uint64_t at, uint64_t value, unsigned size) { memory_io_write(memory, at, value, size); }
 static void intx(void *opaque, int n, int level) {}
@@ -211,49 +213,82 @@ static bool device_make(struct error *err)
     return device != NULL;
 }
 
-int main(int argc, char **argv)
+static void world_make(void)
 {
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 150000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x96b0, most = 0;
-    struct display_viewer viewer = { .changed = changed, .cursor = cursor };
-    struct pci_bus_config c = { 0 };
-    struct error err = { "" };
-    bool fine;
+    struct pci_bus_config c = { .memory = NULL };
 
-    state = seed;
     loop_init();
     clock_virtual_start();
     ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (uint32_t i = REQUEST; i < RAM_BYTES; i += 4) put(i, next(), 4);
     c.memory = memory = memory_map_new("memory", 1ull << 52);
     c.ports = ports = memory_map_new("ports", 65536);
     memory_map_add_ram(memory, "ram", 0, RAM_BYTES, ram, false, 0);
     for (int n = 0; n < 4; n++) c.intx[n] = (struct irq_line){ intx, NULL, n };
     bus = pci_bus_new(&c);
+}
+
+static void step(void)
+{
+    if (below(32)) command();
+    else poke();
+    if (below(64) == 0) display_refresh(display);
+    if ((v->status & VIRTIO_STATUS_NEEDS_RESET || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(4) == 0) start();
+    if (below(64)) return;
+    machine_unlock();
+    loop_step(0);
+    machine_lock();
+}
+
+/* A card and somebody who looks at it; false: it does not do what it should after all that. */
+static bool session(uint64_t steps, uint64_t *most)
+{
+    struct display_viewer viewer = { .changed = changed, .cursor = cursor };
+    struct error err = { "" };
+    bool fine;
+
     machine_lock();
     display = display_new();
     display_viewer_add(display, &viewer);
     if (!device_make(&err)) {
         printf("fuzz-gpu: %s\n", err.text);
-        return 1;
+        exit(1);
     }
     start();
-    for (uint64_t i = 0; i < steps; i++) {
-        if (below(32)) command();
-        else poke();
-        most = MAX(most, gpu_of(v)->hostmem);
-        if (below(64) == 0) display_refresh(display);
-        if ((v->status & VIRTIO_STATUS_NEEDS_RESET || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(4) == 0) start();
-        if (below(64)) continue;
-        machine_unlock();
-        loop_step(0);
-        machine_lock();
+    for (uint64_t i = 0; steps ? i < steps : source.left > 0; i++) {
+        step();
+        *most = MAX(*most, gpu_of(v)->hostmem);
     }
     fine = works();
     device_destroy(device);
     display_viewer_remove(display, &viewer);
     display_free(display);
-    pci_bus_free(bus);
     machine_unlock();
+    return fine;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint64_t most = 0;
+
+    if (!bus) world_make();
+    source = (struct fuzz_source){ 0, data, size };
+    for (uint32_t i = 0; i < RAM_BYTES; i += 4) put(i, i * 0x9e3779b1u, 4);
+    if (size && (!session(0, &most) || most > HOSTMEM)) abort();
+    return 0;
+}
+
+#ifndef FUZZER
+int main(int argc, char **argv)
+{
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 150000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x96b0, most = 0;
+    bool fine;
+
+    if (argc > 2 && !strcmp(argv[1], "--replay")) return fuzz_replay("fuzz-gpu", argv[2]);
+    source.state = seed;
+    world_make();
+    for (uint32_t i = REQUEST; i < RAM_BYTES; i += 4) put(i, next(), 4);
+    fine = session(steps, &most);
+    pci_bus_free(bus);
     memory_map_free(memory);
     memory_map_free(ports);
     printf("fuzz-gpu: %llu steps, %llu commands, %llu of them carried out, %llu changes of the screen, %llu of the cursor, at most %llu bytes, seed %#llx\n",
@@ -261,3 +296,4 @@ int main(int argc, char **argv)
            (unsigned long long)most, (unsigned long long)seed);
     return fine && good > steps / 20 && rows && cursors && most <= HOSTMEM && most > HOSTMEM / 4 ? 0 : 1;
 }
+#endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hostile driver against whole virtio devices: disk, entropy source, serial bus, balloon, SCSI adapter, shared folder, network card,
- * keyboard and tablet on a PCI bus, each with its queues set up properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
+ * A hostile driver against whole virtio devices: disk, entropy source, serial bus with one port and with several that come, go and have much to say,
+ * balloon, SCSI adapter, shared folder, network card, keyboard and tablet on a PCI bus, each with its queues set up properly at first and then anything: registers of both interfaces, configuration space, rings and descriptors, requests that look
  * like those the device knows, notifications, resets, queue resets, in any order, while disk requests complete in between.
  * Nothing may crash, hang or reach outside of guest memory; the sanitizers watch.
  *
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -31,8 +32,8 @@
 #include "mirror.h"
 #include "replay.h"
 
-enum { RAM_BYTES = 256 << 10, DEVICES = 11, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
-       DATA = 0x2c000 };
+enum { RAM_BYTES = 320 << 10, DEVICES = 12, PORTS = 11, PORT_NUMBERS = 4, BAR_IO = 0xc000, BAR_MSIX = 0x10000000, BAR_MODERN = 0x20000000, STRIDE = 0x100000, QUEUE_BYTES = 0x1000,
+       DATA = 0x2c000, DATA_ROOM = 0xb000, PORT_QUEUES = 0x40000, PORT_QUEUE_COUNT = 2 * PORT_NUMBERS + 2 };
 
 static uint8_t *ram;
 static struct memory_map *memory, *ports;
@@ -40,7 +41,8 @@ static struct pci_bus *bus;
 static struct device *device[DEVICES];
 static struct block_node *node;
 static struct chardevs *all;
-static struct chardev *line;
+static struct chardev *line, *port_line[PORT_NUMBERS];
+static int port_peer = -1;                             /* the far end of port 2's */
 static struct mirror *mirror;
 static struct input *input;
 static struct fuzz_source source;
@@ -65,7 +67,9 @@ static void place(unsigned d)
     config_write(d, 4, 7, 2);
 }
 
-static uint32_t queue_at(unsigned d, unsigned q) { return (d * 4 + q % 4) * QUEUE_BYTES; }
+static unsigned queues_of(unsigned d) { return MIN(virtio_pci_device(device[d])->queue_count, d == PORTS ? PORT_QUEUE_COUNT + 0u : 4u); }
+static uint32_t queue_at(unsigned d, unsigned q) { return d == PORTS ? PORT_QUEUES + q * QUEUE_BYTES : (d * 4 + q % 4) * QUEUE_BYTES; }
+static bool is_queue(unsigned d, uint64_t at) { return d == PORTS ? at >= PORT_QUEUES && at < RAM_BYTES - QUEUE_BYTES : at < DATA; }
 
 /* As a driver would, with most of the features. */
 static void start(unsigned d)
@@ -82,7 +86,7 @@ static void start(unsigned d)
         modern(d, 12, (uint32_t)(features >> 32 * half), 4);
     }
     modern(d, 20, 11, 1);
-    for (unsigned q = 0; q < MIN(v->queue_count, 4u); q++) {
+    for (unsigned q = 0; q < queues_of(d); q++) {
         memset(ram + queue_at(d, q), 0, QUEUE_BYTES);
         modern(d, 22, q, 2);
         modern(d, 24, 4u << below(3), 2);
@@ -106,7 +110,7 @@ static void content(uint32_t at, unsigned d)
         put(at + 16, below(8) ? below(2100) : (uint64_t)next() << below(33), 8);
         put(at + 24, below(8) ? below(64) : next(), 4);
         put(at + 28, below(4) ? below(2) : next(), 4);
-    } else if (d == 3 || d == 4) {
+    } else if (d == 3 || d == 4 || d == PORTS) {
         put(at, below(4), 4);
         put(at + 4, below(9), 2);
         put(at + 6, below(2), 2);
@@ -147,7 +151,7 @@ static void chain_put(unsigned d, unsigned n, const struct piece *p, unsigned co
     struct virtqueue *q = n < v->queue_count ? &v->queue[n] : NULL;
     uint32_t base, first;
 
-    if (!q || !q->enabled || q->size < count || q->descriptors >= DATA) return;
+    if (!q || !q->enabled || q->size < count || !is_queue(d, q->descriptors)) return;
     base = (uint32_t)q->descriptors;
     first = q->is_packed ? q->avail_index : 0;
     for (unsigned i = 0; i < count; i++)
@@ -181,6 +185,25 @@ static void scsi_request(unsigned d)
     chain_put(d, control ? 0 : 2 + below(2), p, n);
 }
 
+/* UNMAP with a list that is one, nearly one, or cut. */
+static void unmap_request(unsigned d)
+{
+    uint32_t data = data_place() % 0x4000 + DATA, list = data + 4096, count = below(20), bytes = 8 + 16 * count;
+    struct piece p[3] = { { data, 51, false }, { list, below(8) ? bytes : below(9000), false }, { data + 2048, 108, true } };
+
+    memset(ram + data, 0, 64);
+    put(data, 1 | below(3) << 8 | (below(3) == 1 ? 1u << 24 : 0), 4);
+    put(data + 19, 0x42, 1);
+    put(data + 19 + 7, __builtin_bswap16((uint16_t)(below(8) ? bytes : below(5000))), 2);
+    put(list, __builtin_bswap16((uint16_t)(below(8) ? bytes - 2 : next())), 2);
+    put(list + 2, __builtin_bswap16((uint16_t)(below(8) ? bytes - 8 : next())), 2);
+    for (uint32_t i = 0; i < count; i++) {
+        put(list + 8 + 16 * i, below(16) ? __builtin_bswap64(below(2200)) : (uint64_t)next() << below(33), 8);
+        put(list + 16 + 16 * i, below(16) ? __builtin_bswap32(below(100)) : next(), 4);
+    }
+    chain_put(d, 2 + below(2), p, 3);
+}
+
 /* Units, discs and sizes that change meanwhile, as the monitor has it. */
 static void scsi_change(unsigned d)
 {
@@ -191,12 +214,13 @@ static void scsi_change(unsigned d)
     unsigned n;
 
     u.unit.node = node;
-    switch (below(5)) {
+    switch (below(8)) {                                /* numbers are read as before, so that the corpus keeps its meaning */
     case 0: virtio_scsi_unit_add(v, &u, &err); break;
     case 1: if ((n = 3 + below(2)) < VIRTIO_SCSI_UNITS && virtio_scsi_unit(v, n)) virtio_scsi_unit_remove(v, n); break;
     case 2: virtio_scsi_disc_change(v, 2, below(2) ? node : NULL, below(2), &old, &err); break;
     case 3: virtio_scsi_resized(v, below(2)); break;
-    default: virtio_scsi_retry(v);
+    case 4: virtio_scsi_retry(v); break;
+    default: unmap_request(d);
     }
 }
 
@@ -245,15 +269,70 @@ static void share_request(unsigned d)
     chain_put(d, 0, (struct piece[]){ { data, 80, false }, { data + 4096, below(8) ? 4096 : below(40), true } }, 2);
 }
 
+/* A message about one of the ports, bytes of a port, or buffers for either. */
+static void port_request(unsigned d)
+{
+    static const uint8_t events[] = { 0, 0, 3, 3, 6, 6, 6, 1, 2, 4, 7 };
+    uint32_t data = data_place() % 0x8000 + DATA;
+
+    if (below(3) == 0) {
+        put(data, below(16) ? below(PORT_NUMBERS + 1) : next(), 4);
+        put(data + 4, below(16) ? events[below(ARRAY_SIZE(events))] : next(), 2);
+        put(data + 6, below(4) ? 1 : below(3), 2);
+        chain_put(d, 3, &(struct piece){ data, below(16) ? 8 : below(20), false }, 1);
+    } else {
+        unsigned n = below(PORT_QUEUE_COUNT);
+        struct piece p[2] = { { data, below(2) ? 16 : below(8192), n % 2 == 0 }, { data + 8192, below(4096), n % 2 == 0 } };
+
+        chain_put(d, n, p, 1 + below(2));
+    }
+}
+
+/* What the host does with ports: says something, listens to the one with a socket, unplugs, plugs in. */
+static void port_change(unsigned d)
+{
+    static uint8_t bytes[16384];
+    struct virtio *v = virtio_pci_device(device[d]);
+    unsigned n = below(PORT_NUMBERS), size = below(2) ? below(40) : below(sizeof(bytes));
+    struct virtio_console_port_config c = { .present = true, .name = below(2) ? "again" : NULL, .is_console = below(2), .id = "x", .chardev = port_line[n] };
+    bool is_there = chardev_has_frontend(port_line[n]);
+    struct error err;
+
+    switch (below(8)) {
+    case 0: if (n && is_there) virtio_console_port_remove(v, n); break;
+    case 1: if (!is_there) virtio_console_port_add(v, n, &c, &err); break;
+    case 2: if (read(port_peer, bytes, size) < 0) return; break;
+    case 3: if (write(port_peer, bytes, size) < 0) return; break;
+    case 4: chardev_accept_input(port_line[n]); break;
+    default: sum += chardev_inject(port_line[n], bytes, size);
+    }
+}
+
+/* Numbers that the guest tells, as many as there are or more, some of them cut. */
+static void balloon_request(unsigned d)
+{
+    uint32_t data = data_place() % 0x8000 + DATA, count = below(8) ? below(20) : below(900);
+    uint64_t value;
+    int64_t when;
+
+    for (uint32_t i = 0; i < MIN(count, 400u); i++) {
+        put(data + 10 * i, below(16) ? below(18) : next(), 2);
+        put(data + 10 * i + 2, (uint64_t)next() << below(33), 8);
+    }
+    if (below(3)) chain_put(d, 2, (struct piece[]){ { data, 10 * count, below(32) == 0 }, { data + 100, below(100), true } }, 1 + (below(8) == 0));
+    if (below(4) == 0) virtio_balloon_poll_set(virtio_pci_device(device[d]), below(3));
+    if (virtio_balloon_stat(virtio_pci_device(device[d]), below(20), &value, &when)) sum += value;
+}
+
 /* A chain of header, data and status, in the shape the queue's device likes or in any other. */
 static void request(unsigned d)
 {
     struct virtio *v = virtio_pci_device(device[d]);
-    unsigned n = below(MIN(v->queue_count, 4u)), place_, slots;
+    unsigned n = below(queues_of(d)), place_, slots;
     struct virtqueue *q = &v->queue[n];
-    uint32_t base = (uint32_t)q->descriptors, data = DATA + (below(RAM_BYTES - DATA - 0x9000) & (below(4) ? ~511u : ~0u));
+    uint32_t base = (uint32_t)q->descriptors, data = DATA + (below(DATA_ROOM) & (below(4) ? ~511u : ~0u));
 
-    if (!q->enabled || !q->size || base >= DATA) return;
+    if (!q->enabled || !q->size || !is_queue(d, q->descriptors)) return;
     content(data, d);
     place_ = q->is_packed ? q->avail_index : 0;
     slots = MIN(1 + below(3), (unsigned)q->size);
@@ -319,6 +398,17 @@ static struct virtio *ports_make(struct error *err, bool packed)
     return virtio_console_new(&c, err);
 }
 
+static void opened(void *opaque, const char *id, bool is_open) { sum += is_open; }
+
+static struct virtio *bus_make(struct error *err)
+{
+    struct virtio_console_config c = { .memory = memory, .ports_max = PORT_NUMBERS, .guest_opened = opened };
+
+    for (unsigned n = 0; n < PORT_NUMBERS; n++)
+        c.port[n] = (struct virtio_console_port_config){ .present = true, .is_console = n % 2 == 0, .name = n ? "port" : NULL, .id = "p", .chardev = port_line[n] };
+    return virtio_console_new(&c, err);
+}
+
 static struct virtio *packed_console_make(struct error *err) { return ports_make(err, true); }
 static struct virtio *console_make(struct error *err) { return ports_make(err, false); }
 
@@ -360,7 +450,7 @@ static struct virtio *tablet_make(struct error *err)
 /* Their order is known to content() and step(). */
 static const struct { const char *name; struct virtio *(*make)(struct error *err); } kinds[DEVICES] = {
     { "blk", disk_make }, { "blk-packed", packed_disk_make }, { "rng", rng_make }, { "console-packed", packed_console_make }, { "console", console_make },
-    { "balloon", balloon_make }, { "scsi", scsi_make }, { "9p", share_make }, { "virtio-net", net_make }, { "keyboard", keyboard_make }, { "tablet", tablet_make },
+    { "balloon", balloon_make }, { "scsi", scsi_make }, { "9p", share_make }, { "virtio-net", net_make }, { "keyboard", keyboard_make }, { "tablet", tablet_make }, { "ports", bus_make },
 };
 
 static void device_make(unsigned d)
@@ -381,6 +471,19 @@ static void device_end(unsigned d)
     if (below(2)) device_reset(device[d]);
     device_destroy(device[d]);
     device[d] = NULL;
+}
+
+static bool ports_open(struct error *err)
+{
+    int pair[2];
+    char spec[24];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) return false;
+    snprintf(spec, sizeof(spec), "fd:%d", pair[0]);
+    port_peer = pair[1];
+    for (unsigned n = 0; n < PORT_NUMBERS; n++)
+        if (!(port_line[n] = chardev_open(all, n == 2 ? spec : "null", err))) return false;
+    return true;
 }
 
 static void world_make(void)
@@ -406,7 +509,7 @@ static void world_make(void)
     all = chardevs_new();
     line = chardev_open(all, "null", &err);
     input = input_new();
-    if (node && line) return;
+    if (ports_open(&err) && node && line) return;
     printf("fuzz-virtio: %s\n", err.text);
     exit(1);
 }
@@ -415,6 +518,7 @@ static void step(unsigned d)
 {
     struct virtio *v = virtio_pci_device(device[d]);
     bool is_broken = v->status & VIRTIO_STATUS_NEEDS_RESET;
+    unsigned dice;
 
     broken += is_broken;
     if (d == 6 && below(16) == 0) scsi_change(d);
@@ -425,10 +529,12 @@ static void step(unsigned d)
     else if (d == 8 && below(2)) mirror_give(mirror);
     else if (d == 9 && below(3) == 0) input_key(input, below(200), below(2));
     else if (d == 10 && below(3) == 0) input_absolute(input, next(), next(), (int)below(9) - 4, below(64));
+    else if (d == PORTS && below(4)) below(3) ? port_request(d) : port_change(d);
     else if (below(2)) request(d);
     else if (below(4) == 0) poke(d);
     if ((is_broken || !(v->status & VIRTIO_STATUS_DRIVER_OK)) && below(8) == 0) start(d);
-    if (d == 5 && below(64) == 0) virtio_balloon_target_set(v, below(RAM_BYTES));
+    if (d == 5 && (dice = below(64)) == 0) virtio_balloon_target_set(v, below(RAM_BYTES));
+    else if (d == 5 && dice < 16) balloon_request(d);
 }
 
 static void world_free(void)
@@ -486,6 +592,8 @@ int main(int argc, char **argv)
     for (unsigned d = 0; d < DEVICES; d++) device_end(d);
     block_close(node);
     chardev_close(line);
+    for (unsigned n = 0; n < PORT_NUMBERS; n++) chardev_close(port_line[n]);
+    close(port_peer);
     chardevs_free(all);
     input_free(input);
     messages = mirror->sent && mirror->taken ? messages : 0;   /* the network must have seen something */
