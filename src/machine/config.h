@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "block/block.h"
+#include "device/storage/identity.h"
 #include "display/vnc.h"
 #include "display/web.h"
 #include "block/on_error.h"
@@ -27,6 +28,7 @@ struct drive_config {
     enum drive_media media;
     struct block_open_options open;    /* filename NULL: an empty CD-ROM drive */
     const char *serial;
+    struct drive_identity identity;
     enum block_error_action on_read_error, on_write_error;
     unsigned ahci;                     /* AHCI: which controller; index is the port */
     unsigned boot_rank;                /* bootindex= and one more; 0: none */

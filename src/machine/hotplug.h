@@ -68,6 +68,7 @@ struct machine_device_request {
     struct { bool has_read, has_write; enum block_error_action read, write; } on_error;    /* else the drive's */
     struct {                                   /* a drive at a SCSI adapter */
         const char *id, *bus, *serial;         /* bus NULL: the first */
+        struct drive_identity identity;
         unsigned target, lun;
         bool has_place, is_cdrom;
     } scsi;

@@ -441,6 +441,7 @@ static int unit_add(struct machine *m, struct machine_device_request *r, struct 
     n = pc_drive_take(m, r, DRIVE_IF_SCSI, r->scsi.id, err);
     if (n < 0) return -1;
     m->config.drive[n].media = r->scsi.is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
+    m->config.drive[n].identity = r->scsi.identity;
     u = (struct virtio_scsi_unit_config){ (uint8_t)r->scsi.target, (uint16_t)r->scsi.lun, { .serial = r->scsi.serial } };
     pc_scsi_unit_fill(m, (unsigned)n, &u.unit);
     if (virtio_scsi_unit_add(virtio_pci_device(m->virtio[i]), &u, err) < 0) {

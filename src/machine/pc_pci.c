@@ -119,7 +119,7 @@ static struct ide_drive_config drive_config(struct machine *m, unsigned i)
     const struct drive_config *d = &m->config.drive[i];
 
     return (struct ide_drive_config){
-        .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial,
+        .kind = d->media == MEDIA_CDROM ? IDE_CDROM : IDE_DISK, .node = m->drive[i], .serial = d->serial, .identity = d->identity,
         .write_cache = pc_write_cache(m, i), .on_error = pc_error_policy(m, i), .tray = pc_tray_watch(m, i),
     };
 }

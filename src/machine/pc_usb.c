@@ -53,7 +53,7 @@ static struct usb_device *storage_create(struct machine *m, const struct usb_dev
     const struct drive_config *d = &m->config.drive[c->drive];
     struct usb_storage_config s = { .id = c->id, .serial = c->serial ? c->serial : d->serial };
 
-    s.unit = (struct scsi_unit_config){ .node = m->drive[c->drive], .is_cdrom = d->media == MEDIA_CDROM, .serial = s.serial, .on_error = pc_error_policy(m, c->drive), .tray = pc_tray_watch(m, c->drive),
+    s.unit = (struct scsi_unit_config){ .name = d->is_node ? d->drive_id : d->id, .node = m->drive[c->drive], .is_cdrom = d->media == MEDIA_CDROM, .serial = s.serial, .on_error = pc_error_policy(m, c->drive), .tray = pc_tray_watch(m, c->drive),
                                         .write_cache = pc_write_cache(m, c->drive) };
     return usb_storage_new(&s, err);
 }

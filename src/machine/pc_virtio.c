@@ -85,6 +85,8 @@ void pc_scsi_unit_fill(struct machine *m, unsigned drive, struct scsi_unit_confi
     u->is_cdrom = d->media == MEDIA_CDROM;
     u->write_cache = pc_write_cache(m, drive);
     if (!u->serial) u->serial = d->serial;
+    u->identity = d->identity;
+    u->name = d->is_node ? d->drive_id : d->id;
     u->on_error = pc_error_policy(m, drive);
     u->tray = pc_tray_watch(m, drive);
 }

@@ -435,11 +435,24 @@ static int ide_serial(void *t, const char *v, struct error *err)
     return drive_serial(&((struct ide_request *)t)->r, v, err);
 }
 
+static struct drive_identity *ide_identity(void *t) { return &((struct ide_request *)t)->r.d.identity; }
+
+static int ide_text(const char *what, const char *v, size_t most, const char **to, struct error *err)
+{
+    if (strlen(v) > most) return error_set(err, "%s: at most %zu characters", what, most);
+    *to = v;
+    return 0;
+}
+
+static int ide_model(void *t, const char *v, struct error *err) { return ide_text("model", v, 40, &ide_identity(t)->product, err); }
+static int ide_version(void *t, const char *v, struct error *err) { return ide_text("ver", v, 8, &ide_identity(t)->version, err); }
+static int ide_wwn(void *t, const char *v, struct error *err) { return value_unsigned("wwn", v, UINT64_MAX, &ide_identity(t)->wwn, err); }
+
 static const struct option_key ide_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
     { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL }, { "write-cache", ide_write_cache, NULL },
-    { "bootindex", ide_boot_index, NULL }, { NULL, NULL, NULL },
+    { "bootindex", ide_boot_index, NULL }, { "model", ide_model, NULL }, { "ver", ide_version, NULL }, { "wwn", ide_wwn, NULL }, { NULL, NULL, NULL },
 };
 
 int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
@@ -517,6 +530,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     d->media = cdrom ? MEDIA_CDROM : MEDIA_DISK;
     if (cdrom) d->open.readonly = true;
     d->device_id = q.r.d.device_id;
+    d->identity = q.r.d.identity;
     if (q.r.d.serial) d->serial = q.r.d.serial;
     return drive_errors_set(o, d, &q.errors, err) < 0 ? error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd") : 0;
 }

@@ -96,6 +96,7 @@ static int unit_read(struct vm_options *o, struct machine_device_request *r, str
     r->scsi.id = u.id;
     r->scsi.bus = u.bus;
     r->scsi.serial = u.serial;
+    r->scsi.identity = u.identity;
     r->scsi.target = (unsigned)u.target;
     r->scsi.lun = (unsigned)u.lun;
     r->scsi.has_place = u.has_target || u.has_lun;

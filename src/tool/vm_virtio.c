@@ -366,11 +366,36 @@ static int unit_channel(void *t, const char *v, struct error *err)
     return strcmp(v, "0") ? error_set(err, "channel=%s: the adapter has channel 0 only", v) : 0;
 }
 
+static int unit_text(const char *what, const char *v, size_t most, const char **to, struct error *err)
+{
+    if (strlen(v) > most) return error_set(err, "%s: at most %zu characters", what, most);
+    *to = v;
+    return 0;
+}
+
+static int unit_vendor(void *t, const char *v, struct error *err) { return unit_text("vendor", v, 8, &unit_of(t)->identity.vendor, err); }
+static int unit_product(void *t, const char *v, struct error *err) { return unit_text("product", v, 16, &unit_of(t)->identity.product, err); }
+static int unit_version(void *t, const char *v, struct error *err) { return unit_text("ver", v, 4, &unit_of(t)->identity.version, err); }
+static int unit_device_id(void *t, const char *v, struct error *err) { return unit_text("device_id", v, 160, &unit_of(t)->identity.device_id, err); }
+static int unit_wwn(void *t, const char *v, struct error *err) { return value_unsigned("wwn", v, UINT64_MAX, &unit_of(t)->identity.wwn, err); }
+static int unit_port_wwn(void *t, const char *v, struct error *err) { return value_unsigned("port_wwn", v, UINT64_MAX, &unit_of(t)->identity.port_wwn, err); }
+
+static int unit_port_index(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("port_index", v, UINT16_MAX, &n, err) < 0) return -1;
+    unit_of(t)->identity.port_index = (uint16_t)n;
+    return 0;
+}
+
 static const struct option_key unit_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
     { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL },
-    { "bootindex", unit_boot_index, NULL }, { NULL, NULL, NULL },
+    { "bootindex", unit_boot_index, NULL }, { "vendor", unit_vendor, NULL }, { "product", unit_product, NULL }, { "ver", unit_version, NULL },
+    { "device_id", unit_device_id, NULL }, { "wwn", unit_wwn, NULL }, { "port_wwn", unit_port_wwn, NULL }, { "port_index", unit_port_index, NULL },
+    { NULL, NULL, NULL },
 };
 
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
@@ -415,6 +440,15 @@ int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request 
     return option_list_apply(&l, u->what, unit_keys, u, err);
 }
 
+/* For a CD-ROM drive without drive=: a drive without a medium, of which nobody knows the name. */
+static const char *empty_drive_add(struct vm_options *o, struct error *err)
+{
+    struct drive_config d = { .interface = DRIVE_IF_NONE, .media = MEDIA_CDROM, .on_write_error = BLOCK_ERROR_ENOSPC };
+
+    d.id = arena_format(o->arena, "scsi-cd%u", o->config.drive_count);
+    return drive_add(o, &d, err) < 0 ? NULL : d.id;
+}
+
 static int scsi_place(struct vm_options *o, const char *text, struct error *err)
 {
     struct machine_config *c = &o->config;
@@ -427,7 +461,9 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
     what = u.what;
     d = adapter_find(o, u.bus);
     if (!d) return error_set(err, "%s: there is no SCSI bus%s%s; add -device virtio-scsi-pci", what, u.bus ? " " : "", u.bus ? u.bus : "");
-    if (!u.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
+    if (!u.drive && !u.is_cdrom) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
+    if (!u.drive && !u.serial && !u.identity.device_id) u.identity.device_id = "";
+    if (!u.drive && !(u.drive = empty_drive_add(o, err))) return error_prefix(err, "%s", what);
     while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, u.drive))) i++;
     if (i == c->drive_count) return error_set(err, "%s: no -drive has the id '%s'", what, u.drive);
     if (c->drive[i].interface != DRIVE_IF_NONE) return error_set(err, "%s: drive '%s' is in use already; give it if=none", what, u.drive);
@@ -443,6 +479,7 @@ static int scsi_place(struct vm_options *o, const char *text, struct error *err)
     if (drive_errors_set(o, &c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
     c->drive[i].interface = DRIVE_IF_SCSI;
     c->drive[i].device_id = u.id;
+    c->drive[i].identity = u.identity;
     d->scsi_drive[d->scsi.unit_count] = i;
     d->scsi.unit[d->scsi.unit_count++] = (struct virtio_scsi_unit_config){ (uint8_t)u.target, (uint16_t)u.lun, { .serial = u.serial } };
     return 0;

@@ -42,6 +42,7 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
 /* -device scsi-hd, scsi-cd. */
 struct unit_request {
     const char *what, *id, *drive, *bus, *serial;
+    struct drive_identity identity;
     bool is_cdrom, has_target, has_lun;
     uint64_t target, lun;
     struct drive_errors errors;

@@ -4,6 +4,7 @@
 
 disk      two disks in every kind of ring and transport: read, written by two streams at once, flushed, discarded, zeroed; what
           the host's files hold afterwards is compared
+identity  what SCSI and IDE drives say of themselves by their properties, beside QEMU
 scsi      disks on several targets and LUNs and a CD-ROM at a SCSI adapter, the same way
 small     entropy source, serial ports and console against programs on the host, balloon inflated, deflated, reporting free pages
 debian    SeaBIOS, GRUB and Debian with -drive if=virtio, then the same disk in QEMU
@@ -212,6 +213,44 @@ def scsi(a):
     return 'two disks and a CD-ROM in three kinds of ring, 16 MiB read, written, unmapped, zeroed'
 
 
+# What drives say of themselves: properties of the drive, of its device. The same line goes to QEMU, and Linux tells what it found.
+IDENTITIES = [('if=none,id=plain', 'scsi-hd,bus=s.0,scsi-id=0'), ('if=none,id=named', 'scsi-hd,bus=s.0,scsi-id=1,serial=a-serial-number-of-thirty-one-xx'),
+              ('if=none,id=full', 'scsi-hd,bus=s.0,scsi-id=2,lun=1,vendor=ACME,product=Disk of ours,ver=1.2b,serial=77,device_id=drive-scsi0-0-0-0,wwn=0x5000c50015ea71ac,port_wwn=0x5000c50015ea71ad,port_index=3'),
+              ('if=none,id=onwwn', 'scsi-hd,bus=s.0,scsi-id=3,wwn=0x5000c50015ea71ae'), (None, 'scsi-cd,bus=s.0,scsi-id=4,vendor=ACME,product=Reader'),
+              ('if=none,id=ata', 'ide-hd,bus=ide.0,model=Our own model,ver=9.8,wwn=0x5000c50015ea71af,serial=s1'), ('if=none,id=cd,media=cdrom', 'ide-cd,bus=ide.1,model=Our reader,ver=7,serial=s2')]
+
+
+def identity(a):
+    script = """i=0; while [ $(ls /sys/class/scsi_device | wc -l) -lt 7 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+for d in /sys/class/scsi_device/*/device; do
+    at=$(basename $(readlink -f $d))
+    case $(cat $d/vendor) in ATA*) at=ata;; *) at=${at#*:};; esac
+    echo "who $at [$(cat $d/vendor)] [$(cat $d/model)] [$(cat $d/rev)] 80 $(od -An -v -tx1 $d/vpd_pg80 2> /dev/null | tr -d '\\n') 83 $(od -An -v -tx1 $d/vpd_pg83 2> /dev/null | tr -d '\\n')"
+done"""
+    image = os.path.join(a.dir, 'disk')
+    with open(image, 'wb') as f:
+        f.truncate(MIB)
+    args = ['-device', 'virtio-scsi-pci,id=s']
+    for drive, device in IDENTITIES:
+        name = re.search('id=([a-z]+)', drive).group(1) if drive else None
+        args += ['-drive', f'{drive},file={image},format=raw,readonly={"on" if "cd" in drive or "scsi" in device else "off"}'] if drive and name != 'ata' else []
+        if name == 'ata':
+            with open(image + '2', 'wb') as f:
+                f.truncate(MIB)
+            args += ['-drive', f'{drive},file={image}2,format=raw']
+        args += ['-device', device + (f',drive={name}' if name else '')]
+    told = []
+    for vmm in (a.vmm, 'qemu-system-x86_64 -accel tcg -cpu max'):
+        b = argparse.Namespace(**{**vars(a), 'vmm': vmm})
+        with Guest(b, ['all', 'virtio_pci', 'virtio_scsi', 'sd_mod', 'sr_mod', 'ata_piix'], script, args, seconds=120) as m:
+            m.serial('OSPITE-DONE', BAD)
+            # Who makes an IDE CD-ROM drive is none of these properties.
+            told.append(sorted(line.replace('[ospite  ] [DVD-ROM         ]', '[QEMU    ] [QEMU DVD-ROM    ]') for line in re.findall(r'who [^\r\n]*', m.text)))
+    if len(told[0]) != len(IDENTITIES) or told[0] != told[1]:
+        raise Failure('what drives say of themselves:\n' + '\n'.join(told[0]) + '\nand QEMU\'s:\n' + '\n'.join(told[1]))
+    return f'{len(told[0])} drives with {sum("=" in x for _, d in IDENTITIES for x in d.split(","))} properties say of themselves what they say in QEMU'
+
+
 # ---- entropy, serial ports, balloon ----
 
 def resident_mib(m):
@@ -378,7 +417,7 @@ def debian(a):
     return f'login after {seconds:.0f} s, root on /dev/vda, no errors in dmesg, image clean, QEMU finds what was written'
 
 
-TESTS = {'disk': disk, 'scsi': scsi, 'small': small, 'debian': debian}
+TESTS = {'disk': disk, 'scsi': scsi, 'identity': identity, 'small': small, 'debian': debian}
 
 
 def main():

@@ -481,7 +481,7 @@ static int ports_create(struct ahci *s, struct error *err)
     for (unsigned i = 0; i < AHCI_PORTS; i++) {
         struct ahci_port *p = &s->port[i];
         struct scsi_unit_config unit = { .node = s->config.drive[i].node, .is_cdrom = true, .serial = s->config.drive[i].serial, .on_error = s->config.drive[i].on_error,
-                                         .tray = s->config.drive[i].tray };
+                                         .tray = s->config.drive[i].tray, .identity = { .version = s->config.drive[i].identity.version } };
 
         p->ahci = s;
         p->number = i;

@@ -234,8 +234,6 @@ static void identify(struct ahci_request *r)
     w[3] = cd ? 0 : 16;
     w[6] = cd ? 0 : 63;
     ide_put_text(w + 10, p->config.serial ? p->config.serial : serial, 20);
-    ide_put_text(w + 23, "1.0", 8);
-    ide_put_text(w + 27, cd ? "ospite DVD-ROM" : "ospite HARDDISK", 40);
     w[49] = 0x0b00;
     w[53] = 6;
     w[63] = 7;
@@ -262,6 +260,7 @@ static void identify(struct ahci_request *r)
         w[169] = 1;                                      /* TRIM */
         w[217] = 1;                                      /* does not rotate */
     }
+    ide_put_identity(w, &p->config.identity, cd ? "ospite DVD-ROM" : "ospite HARDDISK");
     w[255] = 0xa5;
     for (unsigned n = 0; n < AHCI_SECTOR - 1; n++) sum += bytes[n];
     bytes[AHCI_SECTOR - 1] = (uint8_t)-sum;

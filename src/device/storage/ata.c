@@ -315,8 +315,6 @@ static void identify(struct ide_drive *d)
     w[3] = heads;
     w[6] = sectors;
     ide_put_text(w + 10, d->config.serial ? d->config.serial : serial, 20);
-    ide_put_text(w + 23, "1.0", 8);
-    ide_put_text(w + 27, "ospite HARDDISK", 40);
     w[47] = 0x8000 | MAX_MULTIPLE;
     w[48] = 1;                                         /* 32-bit PIO */
     w[49] = 0x0b00;                                    /* LBA, DMA, IORDY may be disabled */
@@ -348,6 +346,7 @@ static void identify(struct ide_drive *d)
     w[169] = 1;                                        /* TRIM */
     w[69] = 0;
     w[217] = 1;                                        /* does not rotate */
+    ide_put_identity(w, &d->config.identity, "ospite HARDDISK");
     w[255] = 0xa5;
     memcpy(d->data, w, SECTOR);
     for (unsigned n = 0; n < SECTOR - 1; n++) sum += d->data[n];

@@ -236,7 +236,7 @@ static void inquiry(struct ide_drive *d)
     d->data[4] = 31;
     put_padded(d->data + 8, "ospite", 8);
     put_padded(d->data + 16, "DVD-ROM", 16);
-    put_padded(d->data + 32, "1.0", 4);
+    put_padded(d->data + 32, d->config.identity.version ? d->config.identity.version : "1.0", 4);
     reply(d, 36, be(d->packet + 3, 2));
 }
 
@@ -579,8 +579,6 @@ static void identify_packet(struct ide_drive *d)
     snprintf(serial, sizeof serial, "QM%05u", d->number + 1);
     w[0] = 0x85c0;                                     /* CD-ROM, DRQ within 50 us, 12-byte packets */
     ide_put_text(w + 10, d->config.serial ? d->config.serial : serial, 20);
-    ide_put_text(w + 23, "1.0", 8);
-    ide_put_text(w + 27, "ospite DVD-ROM", 40);
     w[48] = 1;
     w[49] = 0x0b00;
     w[53] = 7;
@@ -595,6 +593,7 @@ static void identify_packet(struct ide_drive *d)
     w[85] = 0x4210;
     w[87] = 0x4000;
     w[88] = 0x3f | ((d->transfer_mode & 0xf8) == 0x40 ? 0x100 << (d->transfer_mode & 7) : 0);
+    ide_put_identity(w, &d->config.identity, "ospite DVD-ROM");
     memcpy(d->data, w, sizeof w);
     ide_pio(d, sizeof w, false, NULL, true);
 }

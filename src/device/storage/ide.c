@@ -485,6 +485,16 @@ void ide_put_text(uint16_t *words, const char *text, unsigned bytes)
     }
 }
 
+void ide_put_identity(uint16_t *w, const struct drive_identity *i, const char *model)
+{
+    ide_put_text(w + 23, i->version ? i->version : "1.0", 8);
+    ide_put_text(w + 27, i->product ? i->product : model, 40);
+    if (!i->wwn) return;
+    w[84] |= 0x4100;
+    w[87] |= 0x4100;
+    for (unsigned n = 0; n < 4; n++) w[108 + n] = (uint16_t)(i->wwn >> (48 - 16 * n));
+}
+
 void ide_retry(struct device *device)
 {
     struct ide *s = (struct ide *)device;

@@ -6,6 +6,7 @@
 #include "block/on_error.h"
 #include "bus/pci.h"
 #include "device/storage/scsi_unit.h"
+#include "device/storage/identity.h"
 
 struct block_node;
 
@@ -17,6 +18,7 @@ struct ide_drive_config {
     bool write_cache;
     struct block_error_policy on_error;   /* what stops is tried again by ide_retry */
     struct tray_watch tray;            /* of a CD-ROM drive */
+    struct drive_identity identity;
 };
 struct ide_config {
     struct pci_bus *bus;

@@ -18,7 +18,7 @@
 enum { SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7 };
 enum { ASC_WRITE = 0x0c00, ASC_READ = 0x1100, ASC_OPCODE = 0x2000, ASC_LBA = 0x2100, ASC_FIELD = 0x2400, ASC_PARAMETER = 0x2600,
        ASC_PROTECTED = 0x2700, ASC_CHANGED = 0x2800, ASC_RESET = 0x2900, ASC_LOCKED = 0x5302, ASC_TRAY_OPEN = 0x3a02, ASC_SAVING = 0x3900, ASC_NO_MEDIUM = 0x3a00, ASC_LIST_LENGTH = 0x1a00 };
-enum { REPLY_BYTES = 256, UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048, DISK_BLOCK = 512, MAX_BLOCKS = 0x3fffff };
+enum { REPLY_BYTES = 256, DEVICE_ID_BYTES = 160, SERIAL_ID_BYTES = 20, UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048, DISK_BLOCK = 512, MAX_BLOCKS = 0x3fffff };
 
 struct scsi_unit {
     struct scsi_unit_config config;
@@ -370,6 +370,34 @@ static void text_put(uint8_t *to, size_t size, const char *text)
     for (size_t i = 0; i < size && text[i]; i++) to[i] = (uint8_t)text[i];
 }
 
+/* Code set and protocol, association and type, and what follows (SPC-5, 7.7.6). */
+static size_t designator_put(uint8_t *p, size_t n, uint8_t set, uint8_t type, const void *data, size_t length)
+{
+    p[n] = set;
+    p[n + 1] = type;
+    p[n + 3] = (uint8_t)length;
+    memcpy(p + n + 4, data, length);
+    return n + 4 + length;
+}
+
+/* What the vendor calls it in ASCII, its world wide name, that of its port on SAS, and which port it is: as QEMU has them. */
+static size_t designators_put(const struct scsi_unit_config *c, uint8_t *p)
+{
+    const struct drive_identity *i = &c->identity;
+    const char *id = i->device_id ? i->device_id : c->serial ? c->serial : c->name ? c->name : "";
+    uint8_t number[8];
+    size_t n = 4;
+
+    if (*id) n = designator_put(p, n, 2, 0, id, strnlen(id, id == c->serial ? SERIAL_ID_BYTES : DEVICE_ID_BYTES));
+    put_be(number, i->wwn, 8);
+    if (i->wwn) n = designator_put(p, n, 1, 3, number, 8);
+    put_be(number, i->port_wwn, 8);
+    if (i->port_wwn) n = designator_put(p, n, 0x61, 0x93, number, 8);
+    put_be(number, i->port_index, 4);
+    if (i->port_index) n = designator_put(p, n, 0x61, 0x94, number, 4);
+    return n;
+}
+
 static void inquiry_page(struct scsi_request *r, uint64_t allocation)
 {
     const struct scsi_unit *u = r->unit;
@@ -386,14 +414,7 @@ static void inquiry_page(struct scsi_request *r, uint64_t allocation)
         memcpy(p + 4, serial, length);
         n += length;
         break;
-    case 0x83:                                         /* one designator: ASCII, made of vendor and serial number */
-        p[4] = 2;
-        p[5] = 1;
-        p[7] = (uint8_t)(8 + length);
-        text_put(p + 8, 8, "QEMU");
-        memcpy(p + 16, serial, length);
-        n = 16 + length;
-        break;
+    case 0x83: n = designators_put(&u->config, p); break;
     case 0xb0:                                         /* block limits */
         put_be(p + 8, MAX_BLOCKS, 4);
         put_be(p + 20, MAX_BLOCKS, 4);
@@ -422,6 +443,7 @@ static void inquiry_page(struct scsi_request *r, uint64_t allocation)
 static void cmd_inquiry(struct scsi_request *r)
 {
     const struct scsi_unit *u = r->unit;
+    const struct drive_identity *i = &u->config.identity;
     uint8_t p[36] = { u->config.is_cdrom ? 5 : 0, u->config.is_cdrom ? 0x80 : 0, 5, 0x12, 31, 0, 0, 2 };
     uint64_t allocation = be(r->cdb + 3, 2);
 
@@ -433,9 +455,9 @@ static void cmd_inquiry(struct scsi_request *r)
         fail(r, SENSE_ILLEGAL, ASC_FIELD);
         return;
     }
-    text_put(p + 8, 8, "QEMU");
-    text_put(p + 16, 16, u->config.is_cdrom ? "QEMU CD-ROM" : "QEMU HARDDISK");
-    text_put(p + 32, 4, "2.5+");
+    text_put(p + 8, 8, i->vendor ? i->vendor : "QEMU");
+    text_put(p + 16, 16, i->product ? i->product : u->config.is_cdrom ? "QEMU CD-ROM" : "QEMU HARDDISK");
+    text_put(p + 32, 4, i->version ? i->version : "2.5+");
     reply(r, p, sizeof(p), allocation);
 }
 

@@ -10,6 +10,7 @@
 
 #include "block/block.h"
 #include "block/on_error.h"
+#include "device/storage/identity.h"
 
 struct error;
 struct scsi_unit;
@@ -26,6 +27,8 @@ struct scsi_unit_config {
     const char *serial;                  /* at most 36 characters; NULL: none */
     struct block_error_policy on_error;  /* what stops waits for scsi_unit_retry */
     struct tray_watch tray;              /* CD-ROM; moved may be NULL */
+    struct drive_identity identity;
+    const char *name;                    /* what tells it from others without device_id and serial; NULL: nothing */
 };
 /* NULL: no memory. */
 struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config);
