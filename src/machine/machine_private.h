@@ -173,6 +173,7 @@ struct machine {
     unsigned chardev_count;
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */
     struct net_backend *netdev[CONFIG_NETDEVS];
+    struct net_hub *hub[CONFIG_NETDEVS];   /* NULL ends */
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
     unsigned nic_count;
     /* What came while it ran. */

@@ -10,11 +10,13 @@
 
 enum { CONFIG_NETDEVS = 32, CONFIG_NICS = 16, CONFIG_DUMPS = 8, NIC_LEGACY = -1 };
 
-enum netdev_kind { NETDEV_NONE, NETDEV_USER, NETDEV_TAP, NETDEV_STREAM, NETDEV_DGRAM };
+enum netdev_kind { NETDEV_NONE, NETDEV_USER, NETDEV_TAP, NETDEV_STREAM, NETDEV_DGRAM, NETDEV_HUBPORT };
 struct netdev_config {
     const char *id;
     enum netdev_kind kind;
-    bool has_card;
+    bool has_card;                     /* or is on a hub */
+    bool has_hub;                      /* HUBPORT: a card's place on it; else the network is on it */
+    unsigned hub;
     struct net_user_config user;
     struct net_tap_config tap;
     struct net_socket_config socket;   /* stream and dgram */

@@ -185,7 +185,7 @@ static int network_make(struct machine *m, const struct netdev_config *d, struct
     if (pc_netdev_find(m, d->id) >= 0) return error_set(err, "two networks have the id '%s'", d->id);
     while (n < m->config.netdev_count && m->netdev[n]) n++;
     if (n == CONFIG_NETDEVS) return error_set(err, "more than %d networks", CONFIG_NETDEVS);
-    m->netdev[n] = pc_network_create(d, err);
+    m->netdev[n] = pc_network_create(m, d, err);
     if (!m->netdev[n]) return error_prefix(err, "network %s", d->id);
     m->config.netdev[n] = *d;
     m->config.netdev_count = MAX(m->config.netdev_count, n + 1);
@@ -208,6 +208,7 @@ int machine_netdev_del(struct machine *m, const char *id, struct error *err)
     int n = pc_netdev_find(m, id);
 
     if (n < 0) return error_set(err, "there is no network '%s'; 'info network' lists them", id);
+    if (m->config.netdev[n].has_hub && m->config.netdev[n].kind != NETDEV_HUBPORT) return error_set(err, "network '%s' is on hub %u and stays there", id, m->config.netdev[n].hub);
     if (net_is_attached(m->netdev[n])) return error_set(err, "network '%s' is in use; device_del removes its card", id);
     net_free(m->netdev[n]);
     m->netdev[n] = NULL;

@@ -20,6 +20,7 @@
 #include "machine/event.h"
 #include "machine/pc_private.h"
 #include "net/backend.h"
+#include "net/hub.h"
 #include "net/user.h"
 
 #define ROM_FOLDER "/usr/lib/ipxe/qemu/"       /* of Debian's ipxe-qemu */
@@ -27,13 +28,43 @@ enum { ROM_MAX = 16 << 20, ROM_PAGE = 4096 };
 
 /* ---- networks ---- */
 
-struct net_backend *pc_network_create(const struct netdev_config *d, struct error *err)
+static struct net_hub *hub_find(struct machine *m, unsigned number, struct error *err)
+{
+    unsigned i = 0;
+
+    while (i < CONFIG_NETDEVS && m->hub[i] && net_hub_number(m->hub[i]) != number) i++;
+    if (i < CONFIG_NETDEVS && !m->hub[i]) m->hub[i] = net_hub_new(number, err);
+    if (i == CONFIG_NETDEVS) error_set(err, "more than %d hubs", CONFIG_NETDEVS);
+    return i < CONFIG_NETDEVS ? m->hub[i] : NULL;
+}
+
+static struct net_backend *hub_port_create(struct machine *m, const struct netdev_config *d, struct error *err)
+{
+    struct net_hub *h = hub_find(m, d->hub, err);
+
+    return h ? net_hub_port_new(h, d->id, err) : NULL;
+}
+
+/* Those that are not for one card alone. */
+static int hubs_join(struct machine *m, struct error *err)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        const struct netdev_config *d = &m->config.netdev[i];
+        struct net_hub *h = d->has_hub && d->kind != NETDEV_HUBPORT ? hub_find(m, d->hub, err) : NULL;
+
+        if (d->has_hub && d->kind != NETDEV_HUBPORT && (!h || net_hub_join(h, m->netdev[i], err) < 0)) return -1;
+    }
+    return 0;
+}
+
+struct net_backend *pc_network_create(struct machine *m, const struct netdev_config *d, struct error *err)
 {
     switch (d->kind) {
     case NETDEV_NONE: return net_none_new(d->id, err);
     case NETDEV_TAP: return net_tap_new(d->id, &d->tap, err);
     case NETDEV_STREAM: case NETDEV_DGRAM: return net_socket_new(d->id, &d->socket, err);
     case NETDEV_USER: return net_user_new(d->id, &d->user, err);
+    case NETDEV_HUBPORT: return hub_port_create(m, d, err);
     }
     return NULL;
 }
@@ -41,7 +72,7 @@ struct net_backend *pc_network_create(const struct netdev_config *d, struct erro
 int pc_networks_create(struct machine *m, struct error *err)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        m->netdev[i] = pc_network_create(&m->config.netdev[i], err);
+        m->netdev[i] = pc_network_create(m, &m->config.netdev[i], err);
         if (!m->netdev[i]) return error_prefix(err, "network %s", m->config.netdev[i].id);
     }
     for (unsigned i = 0; i < m->config.dump_count; i++) {
@@ -49,13 +80,22 @@ int pc_networks_create(struct machine *m, struct error *err)
 
         if (net_dump_start(m->netdev[d->netdev], d->file, d->most_bytes, d->way, err) < 0) return error_prefix(err, "filter-dump");
     }
-    return 0;
+    return hubs_join(m, err);
+}
+
+static bool has_network(const struct machine *m, const struct net_hub *h)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->config.netdev[i].kind != NETDEV_HUBPORT && net_hub_has(h, m->netdev[i])) return true;
+    return false;
 }
 
 void pc_networks_check(const struct machine *m)
 {
+    for (unsigned i = 0; i < CONFIG_NETDEVS && m->hub[i]; i++)
+        if (!has_network(m, m->hub[i])) log_message("warning: hub %u is not connected to host network", net_hub_number(m->hub[i]));
     for (unsigned i = 0; i < m->config.netdev_count; i++)
-        if (m->netdev[i] && !net_is_attached(m->netdev[i])) log_message("warning: netdev %s has no peer", m->config.netdev[i].id);
+        if (m->netdev[i] && m->config.netdev[i].kind != NETDEV_NONE && !net_is_attached(m->netdev[i])) log_message("warning: netdev %s has no peer", m->config.netdev[i].id);
     for (unsigned i = 0; i < m->nic_count; i++)
         for (unsigned n = 0; n < m->config.netdev_count; n++)
             if (m->netdev[n] == m->nic[i].backend && m->config.netdev[n].kind == NETDEV_NONE) log_message("warning: nic %s has no peer", m->nic[i].name);
@@ -76,6 +116,7 @@ void pc_networks_stopped(struct machine *m)
 void pc_networks_destroy(struct machine *m)
 {
     for (unsigned i = 0; i < m->nic_count; i++) free(m->nic[i].rom);
+    for (unsigned i = 0; i < CONFIG_NETDEVS; i++) net_hub_free(m->hub[i]);
     for (unsigned i = 0; i < m->config.netdev_count; i++) net_free(m->netdev[i]);
 }
 
@@ -198,24 +239,58 @@ int pc_nics_create(struct machine *m, int before, struct error *err)
 
 /* ---- for the monitor ---- */
 
+static void nic_describe(const struct machine_nic *n, char *line, size_t size)
+{
+    const uint8_t *a = n->mac;
+
+    snprintf(line, size, "%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x%s", n->name, n->model, a[0], a[1], a[2], a[3], a[4], a[5],
+             net_link_is_up(n->backend) ? "" : ",link=off");
+}
+
+static bool is_on_hub(const struct machine *m, const struct net_backend *b)
+{
+    for (unsigned i = 0; i < CONFIG_NETDEVS && m->hub[i]; i++)
+        if (net_hub_has(m->hub[i], b)) return true;
+    return false;
+}
+
+static void hub_info(struct machine *m, const struct net_hub *h, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    char line[512], text[400];
+
+    snprintf(line, sizeof(line), "hub %u", net_hub_number(h));
+    print(opaque, line);
+    for (unsigned i = 0; i < m->nic_count; i++) {
+        if (!m->nic[i].backend || !net_hub_has(h, m->nic[i].backend)) continue;
+        nic_describe(&m->nic[i], text, sizeof(text));
+        snprintf(line, sizeof(line), " \\ %.64s: %s", net_id(m->nic[i].backend), text);
+        print(opaque, line);
+    }
+    for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        if (!m->netdev[i] || !net_hub_has(h, m->netdev[i]) || m->config.netdev[i].kind == NETDEV_HUBPORT) continue;
+        net_describe(m->netdev[i], text, sizeof(text));
+        snprintf(line, sizeof(line), " \\ %s", text);
+        print(opaque, line);
+    }
+}
+
 void machine_net_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
 {
     char line[512], net[400];
 
+    for (unsigned i = 0; i < CONFIG_NETDEVS && m->hub[i]; i++) hub_info(m, m->hub[i], print, opaque);
     for (unsigned i = 0; i < m->nic_count; i++) {
         const struct machine_nic *n = &m->nic[i];
-        const uint8_t *a = n->mac;
 
-        if (!n->backend) continue;
-        snprintf(line, sizeof(line), "%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x%s", n->name, n->model, a[0], a[1], a[2], a[3], a[4],
-                 a[5], net_link_is_up(n->backend) ? "" : ",link=off");
+        if (!n->backend || is_on_hub(m, n->backend)) continue;
+        nic_describe(n, line, sizeof(line));
         print(opaque, line);
         net_describe(n->backend, net, sizeof(net));
         snprintf(line, sizeof(line), " \\ %s", net);
         print(opaque, line);
     }
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!m->netdev[i] || net_is_attached(m->netdev[i])) continue;
+        if (!m->netdev[i] || net_is_attached(m->netdev[i]) || m->config.netdev[i].kind == NETDEV_NONE) continue;
         net_describe(m->netdev[i], net, sizeof(net));
         print(opaque, net);
     }

@@ -170,7 +170,7 @@ void pc_networks_stopped(struct machine *m);
 void pc_networks_destroy(struct machine *m);
 /* The device that an option ROM says it is for. */
 void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);
-struct net_backend *pc_network_create(const struct netdev_config *d, struct error *err);
+struct net_backend *pc_network_create(struct machine *m, const struct netdev_config *d, struct error *err);
 /* One card; NULL with *err. What was noted of it is then still to be forgotten. */
 struct device *pc_nic_create(struct machine *m, const struct nic_config *c, struct error *err);
 /* The place is free again, its device is gone. */

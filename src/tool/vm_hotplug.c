@@ -190,6 +190,7 @@ static int netdev(void *opaque, const char *text, struct netdev_config *d, struc
 
     if (!o) return -1;
     result = not_help(option_netdev(o, text, err), err);
+    if (result == 0 && o->hub_joins) result = error_set(err, "a network joins a hub when the machine starts; leave out netdev=");
     if (result == 0) *d = o->config.netdev[0];
     return end(o, result, memory);
 }

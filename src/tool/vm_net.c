@@ -247,17 +247,51 @@ static int socket_check(const char *what, const struct netdev_config *d, struct 
     return 0;
 }
 
+/* ---- hubs ---- */
+
+static int hub_number(void *t, const char *v, struct error *err)
+{
+    struct netdev_config *d = t;
+    uint64_t n;
+
+    if (value_unsigned("hubid", v, INT32_MAX, &n, err) < 0) return -1;
+    d->hub = (unsigned)n;
+    d->has_hub = true;
+    return 0;
+}
+
+static const struct option_key hub_keys[] = {
+    { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "hubid", hub_number, NULL }, { "netdev", set_accept, NULL }, { NULL, NULL, NULL },
+};
+
+/* With netdev= it is that network's place, which nobody else uses: then there is nothing for a card. */
+static struct netdev_config *hub_take(struct vm_options *o, const struct option_list *l, const char *what, struct netdev_config *d, struct error *err)
+{
+    const char *netdev = option_list_get(l, "netdev");
+
+    if (!d->has_hub) return error_set(err, "%s needs hubid=NUMBER", what), NULL;
+    if (!netdev) return d;
+    if (o->hub_joins == CONFIG_NETDEVS) return error_set(err, "%s: more than %d networks", what, CONFIG_NETDEVS), NULL;
+    o->hub_join[o->hub_joins].netdev = netdev;
+    o->hub_join[o->hub_joins++].hub = d->hub;
+    d->kind = NETDEV_NONE;
+    d->has_hub = false;
+    d->has_card = true;
+    return d;
+}
+
 /* ---- types ---- */
 
 static const struct { const char *name; enum netdev_kind kind; const struct option_key *keys; } types[] = {
     { "user", NETDEV_USER, user_keys }, { "tap", NETDEV_TAP, tap_keys }, { "stream", NETDEV_STREAM, stream_keys },
     { "dgram", NETDEV_DGRAM, dgram_keys }, { "bridge", NETDEV_TAP, bridge_keys }, { "socket", NETDEV_STREAM, socket_keys },
+    { "hubport", NETDEV_HUBPORT, hub_keys },
 };
 
 static const struct { const char *name, *why; } refused[] = {
     { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" },
     { "vhost-user", "vhost in other programs is not in this version; use user, or tap with vhost=on" },
-    { "vhost-vdpa", "network cards of the host are not given to guests; use tap with vhost=on" }, { "hubport", "there are no hubs in this version" },
+    { "vhost-vdpa", "network cards of the host are not given to guests; use tap with vhost=on" },
 };
 
 static int types_show(void)
@@ -293,6 +327,7 @@ struct netdev_config *netdev_add(struct vm_options *o, const char *what, const s
         if (types[i].keys == bridge_keys) d->tap.bridge = NET_BRIDGE_DEFAULT;
         if (option_list_apply(l, what, types[i].keys, d, err) < 0) return NULL;
         if (types[i].keys == socket_keys && socket_take(o, l, what, d, err) < 0) return NULL;
+        if (types[i].keys == hub_keys) return hub_take(o, l, what, d, err);
         d->socket.datagrams = d->kind == NETDEV_DGRAM;
         return socket_check(what, d, err) < 0 || tap_check(what, d, err) < 0 ? NULL : d;
     }

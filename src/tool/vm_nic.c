@@ -295,7 +295,7 @@ int option_nic(struct vm_options *o, const char *arg, struct error *err)
     return nic_add(o, &r, err);
 }
 
-/* The old pair: cards and networks of -net are on one hub. Here that is one of each. */
+/* The old way: all cards and networks of -net are on one hub, see nets_connect. */
 int option_net(struct vm_options *o, const char *arg, struct error *err)
 {
     struct nic_request r = legacy_nic;
@@ -311,13 +311,13 @@ int option_net(struct vm_options *o, const char *arg, struct error *err)
     if (!strcmp(l.pair[0].value, "nic")) {
         if (option_list_apply(&l, "-net nic", legacy_keys, &r, err) < 0 || nic_add(o, &r, err) < 0) return -1;
         if (r.netdev) return 0;
-        o->net_nic = (int)o->config.nic_count - 1;
-        return o->net_nics++ ? error_set(err, "-net nic: one card in this version; use -nic for more") : 0;
+        o->nic_on_net[o->config.nic_count - 1] = true;
+        return 0;
     }
     d = netdev_add(o, "-net", &l, err);
     if (!d) return -1;
-    o->net_network = (int)(d - o->config.netdev);
-    return o->net_networks++ ? error_set(err, "-net %s: one network in this version; use -nic for more", l.pair[0].value) : 0;
+    o->netdev_on_net[d - o->config.netdev] = true;
+    return 0;
 }
 
 /* ---- the end ---- */
@@ -402,13 +402,63 @@ static int default_add(struct vm_options *o, struct error *err)
     return nic_add(o, &r, err);
 }
 
+static unsigned flags_count(const bool *flag, unsigned count, unsigned *last)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (flag[i]) *last = i, n++;
+    return n;
+}
+
+/* Cards and networks of -net: one of each are a pair, more share hub 0. */
+static int nets_connect(struct vm_options *o, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    unsigned nic = 0, network = 0, networks = c->netdev_count, port = 0;
+    unsigned nics = flags_count(o->nic_on_net, CONFIG_NICS, &nic), count = flags_count(o->netdev_on_net, networks, &network);
+    bool has_hub = false;
+
+    for (unsigned i = 0; i < networks; i++) has_hub |= c->netdev[i].kind == NETDEV_HUBPORT && c->netdev[i].hub == 0;
+    for (unsigned i = 0; i < o->hub_joins; i++) has_hub |= o->hub_join[i].hub == 0;
+    if (nics + count < 2 && !has_hub) return 0;
+    if (nics == 1 && count == 1 && !has_hub) {
+        o->nic_netdev[nic] = c->netdev[network].id;
+        return 0;
+    }
+    for (unsigned i = 0; i < networks; i++)
+        if (o->netdev_on_net[i]) c->netdev[i].has_hub = c->netdev[i].has_card = true;
+    for (unsigned i = 0; i < CONFIG_NICS; i++) {
+        struct netdev_config *d = o->nic_on_net[i] ? netdev_new(o, arena_format(o->arena, "hub0port%u", port++), NETDEV_HUBPORT, err) : NULL;
+
+        if (o->nic_on_net[i] && !d) return -1;
+        if (!d) continue;
+        d->has_hub = true;
+        o->nic_netdev[i] = d->id;
+    }
+    return 0;
+}
+
+/* -netdev hubport,netdev=: the network is on the hub. */
+static int hubs_finish(struct vm_options *o, struct error *err)
+{
+    for (unsigned i = 0; i < o->hub_joins; i++) {
+        unsigned n = 0;
+
+        if (network_find(o, "-netdev hubport", o->hub_join[i].netdev, &n, err) < 0) return -1;
+        o->config.netdev[n].has_hub = true;
+        o->config.netdev[n].hub = o->hub_join[i].hub;
+    }
+    return 0;
+}
+
 int nics_finish(struct vm_options *o, struct error *err)
 {
     struct machine_config *c = &o->config;
     struct cards all = { .count = 0 };
 
     if (!o->net_given && !o->nodefaults && default_add(o, err) < 0) return -1;
-    if (o->net_nics && o->net_networks) o->nic_netdev[o->net_nic] = c->netdev[o->net_network].id;
+    if (nets_connect(o, err) < 0 || hubs_finish(o, err) < 0) return -1;
     if (nics_before(o, &all, NIC_LEGACY, err) < 0) return -1;
     for (unsigned i = 0; i < c->virtio_count; i++) {
         if (nics_before(o, &all, (int)i, err) < 0) return -1;

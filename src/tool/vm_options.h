@@ -65,8 +65,9 @@ struct vm_options {
     bool net_given;                                           /* no default network card, then */
     const char *nic_netdev[CONFIG_NICS], *virtio_netdev[CONFIG_VIRTIO], *dump_netdev[CONFIG_DUMPS];   /* ids, resolved at the end */
     bool nic_has_mac[CONFIG_NICS], virtio_has_mac[CONFIG_VIRTIO];
-    unsigned net_nics, net_networks;                          /* of -net, which belong together; */
-    int net_nic, net_network;                                 /* their numbers */
+    bool nic_on_net[CONFIG_NICS], netdev_on_net[CONFIG_NETDEVS];    /* of -net, which belong together */
+    struct { const char *netdev; unsigned hub; } hub_join[CONFIG_NETDEVS];    /* -netdev hubport,netdev= */
+    unsigned hub_joins;
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

@@ -5,6 +5,7 @@
 virtio      the virtio card in several kinds of ring: DHCP, ping, 20 MB from the host's loopback, to it, and through hostfwd, a cable that
             is pulled out; checksums of everything
 e1000, rtl8139, ne2k   the same for cards of old, in Debian's kernel for all machines
+hub         two cards of -net on one user network
 cable       two machines on a socket, stream and datagrams
 tap         a bridge with a DHCP server in a network namespace (needs root)
 bridge      the same by the bridge helper, and whom it refuses
@@ -207,6 +208,35 @@ def filters(a):
         if ours != its:
             raise Failure(f'{ours} is not {its}')
     return f'{len(FILTER_STEPS)} steps of a driver as QEMU sees them'
+
+
+def hub(a):
+    """Two cards and a user network of -net on one wire: each card by itself, and what one sends seen by the other."""
+    with servers() as (web, sink):
+        def use(this, other):
+            return f"""
+ip link set {other} down; ip link set {this} up
+udhcpc -q -n -t 5 -i {this} -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
+wget -q -O /tmp/got http://10.0.2.2:{web}/ || echo WRONG wget
+echo sum $(md5sum < /tmp/got)
+nc 10.0.2.2 {sink.port} < /tmp/got
+ip addr flush dev {this}"""
+        script = DHCP.replace('udhcpc', '#') + use('eth0', 'eth1') + use('eth1', 'eth0') + """
+ip link set eth0 up; ip link set eth1 up
+before=$(cat /sys/class/net/eth0/statistics/rx_packets)
+ip addr add 10.0.2.77/24 dev eth1; for i in 1 2 3; do ping -c 1 -W 1 10.0.2.99 > /dev/null; done
+[ $(cat /sys/class/net/eth0/statistics/rx_packets) -ge $((before + 3)) ] && echo both on one wire
+echo errors $(cat /sys/class/net/eth?/statistics/rx_errors)"""
+        with Guest(a, ['virtio_net'], script, ['-net', 'nic,model=virtio', '-net', 'nic,model=virtio', '-net', 'user'], seconds=100) as m:
+            for _ in range(2):
+                m.serial('bound 10.0.2.1', BAD)
+                m.serial('sum ' + SUM, BAD)
+            m.serial('both on one wire', BAD)
+            m.serial('errors 0 0', BAD)
+            finish(m)
+        if sink.sums != [SUM, SUM]:
+            raise Failure(f'what the guest sent came as {sink.sums}')
+    return 'DHCP and 20 MB each way by either of two cards of -net'
 
 
 def dump_check(path):
@@ -468,7 +498,7 @@ def boot(a):
     return 'SeaBIOS, iPXE, DHCP and TFTP with four cards; not without ROM'
 
 
-TESTS = {'filters': filters, 'cable': cable, 'tap': tap, 'bridge': bridge, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000'), 'rtl8139': old('rtl8139', '8139cp'), 'ne2k': old('ne2k_pci', 'ne2k-pci', 2 << 20, False)}
+TESTS = {'filters': filters, 'hub': hub, 'cable': cable, 'tap': tap, 'bridge': bridge, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000'), 'rtl8139': old('rtl8139', '8139cp'), 'ne2k': old('ne2k_pci', 'ne2k-pci', 2 << 20, False)}
 
 
 def main():
