@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -113,6 +114,8 @@ static const struct kind kinds[] = {
     { "file", true, file_open },
     { "unix", true, unix_open },
     { "tcp", true, tcp_open },
+    { "telnet", true, telnet_open },
+    { "udp", true, udp_open },
     { "fd", true, fd_open },
 };
 
@@ -135,19 +138,52 @@ static const struct kind *kind_find(const char *spec, struct error *err)
     }
     if (nearest_result(&near)) error_set(err, "unknown character device '%s'; did you mean '%s'?", word, near.best);
     else error_set(err, "unknown character device '%s'; known are stdio, mon:stdio, file:PATH, pty, unix:PATH, "
-                   "tcp:HOST:PORT, null, none", word);
+                   "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT, null, none", word);
     return NULL;
 }
 
-/* Takes ",id=NAME" out of the text: any kind may have it. */
-static int label_take(const char *spec, char *text, size_t text_size, char *label, size_t label_size, struct error *err)
+/* What any kind may have. */
+struct common { char label[64], log[512]; bool log_append; };
+
+/* Takes ",NAME=VALUE" out of the text. */
+static int option_take(char *text, const char *name, char *value, size_t size, struct error *err)
 {
-    const char *id = strstr(spec, ",id="), *name = id ? id + 4 : "", *end = name + strcspn(name, ",");
+    char key[32];
+    char *at, *end;
+    size_t length;
+
+    *value = 0;
+    snprintf(key, sizeof(key), ",%s=", name);
+    at = strstr(text, key);
+    if (!at) return 0;
+    end = at + strlen(key);
+    length = strcspn(end, ",");
+    if (length >= size) return error_set(err, "%s=%.60s... is too long", name, end);
+    memcpy(value, end, length);
+    value[length] = 0;
+    memmove(at, end + length, strlen(end + length) + 1);
+    return 0;
+}
+
+static int common_take(const char *spec, char *text, size_t text_size, struct common *c, struct error *err)
+{
+    char append[16], option[32];
 
     if (strlen(spec) >= text_size) return error_set(err, "'%.60s...' is too long", spec);
-    snprintf(text, text_size, "%.*s%s", id ? (int)(id - spec) : (int)text_size, spec, id ? end : "");
-    snprintf(label, label_size, "%.*s", (int)(end - name), name);
-    return 0;
+    strcpy(text, spec);
+    c->log_append = false;
+    if (option_take(text, "id", c->label, sizeof(c->label), err) < 0 || option_take(text, "logfile", c->log, sizeof(c->log), err) < 0 ||
+        option_take(text, "logappend", append, sizeof(append), err) < 0) return -1;
+    snprintf(option, sizeof(option), "logappend=%s", append);
+    if (*append && !*c->log) return error_set(err, "logappend= is about logfile=");
+    return *append ? chardev_option_bool(option, "logappend", &c->log_append, err) : 0;
+}
+
+/* -1 with *err; or *fd -1: there is none. */
+static int log_open(const struct common *c, int *fd, struct error *err)
+{
+    *fd = *c->log ? fdset_open(c->log, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (c->log_append ? O_APPEND : O_TRUNC), 0666) : -1;
+    return *c->log && *fd < 0 ? error_set(err, "cannot write the log '%s': %s", c->log, strerror(errno)) : 0;
 }
 
 static bool is_open(const struct chardevs *all, const struct kind *kind)
@@ -163,10 +199,12 @@ static struct chardev *backend_open(struct chardevs *all, const char *whole, str
     const char *rest, *options;
     const struct kind *kind;
     struct chardev *c;
-    char spec[1024], label[sizeof(c->label)], path[512];
+    char spec[1536], path[512];
+    struct common common;
     size_t len;
+    int log;
 
-    if (label_take(whole, spec, sizeof(spec), label, sizeof(label), err) < 0) return NULL;
+    if (common_take(whole, spec, sizeof(spec), &common, err) < 0) return NULL;
     kind = kind_find(spec, err);
     if (!kind) return NULL;
     if (kind->once && is_open(all, kind)) {
@@ -183,10 +221,15 @@ static struct chardev *backend_open(struct chardevs *all, const char *whole, str
     }
     memcpy(path, rest, len);
     path[len] = 0;
+    if (log_open(&common, &log, err) < 0) return NULL;
     c = kind->open(path, options, err);
-    if (!c) return NULL;
+    if (!c) {
+        if (log >= 0) close(log);
+        return NULL;
+    }
+    c->log_fd = log;
     if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%.159s", spec);
-    snprintf(c->label, sizeof(c->label), "%s", label);
+    snprintf(c->label, sizeof(c->label), "%s", common.label);
     c->all = all;
     c->kind = kind;
     c->next_open = all->backends;
@@ -224,6 +267,8 @@ struct chardev *chardev_open(struct chardevs *all, const char *spec, struct erro
 
 void chardev_close(struct chardev *c)
 {
+    int log = c && c->kind ? c->log_fd : -1;
+
     if (!c) return;
     for (struct chardev **p = &c->all->backends; *p; p = &(*p)->next_open) {
         if (*p != c) continue;
@@ -233,6 +278,7 @@ void chardev_close(struct chardev *c)
     for (unsigned i = 0; i < MUXES; i++)
         if (c->all->mux[i].mux == c) c->all->mux[i].mux = NULL;
     c->ops->close(c);
+    if (log >= 0) close(log);
 }
 
 void chardev_attach(struct chardev *c, const struct chardev_frontend *f)
@@ -242,11 +288,25 @@ void chardev_attach(struct chardev *c, const struct chardev_frontend *f)
     c->ops->accept_input(c);
 }
 
+/* What the log cannot take is missing there; the guest does not wait for it. */
+static void log_write(const struct chardev *c, const uint8_t *data, size_t size)
+{
+    for (ssize_t n; size; data += n, size -= (size_t)n)
+        if ((n = write(c->log_fd, data, size)) <= 0) {
+            if (n < 0 && errno == EINTR) n = 0;
+            else return;
+        }
+}
+
 size_t chardev_write(struct chardev *c, const void *data, size_t size)
 {
+    size_t done;
+
     if (!c) return size;
     if (c->tap.output) c->tap.output(c->tap.opaque, data, size);
-    return c->ops->write(c, data, size);
+    done = c->ops->write(c, data, size);
+    if (c->kind && c->log_fd >= 0) log_write(c, data, done);
+    return done;
 }
 
 void chardev_accept_input(struct chardev *c)
@@ -348,6 +408,31 @@ int chardev_options_check(const char *kind, const char *options, const char *con
             return error_set(err, "'%s' has no option '%s'; did you mean '%s'?", kind, word, near.best);
         return error_set(err, "'%s' has no option '%s'", kind, word);
     }
+    return 0;
+}
+
+bool chardev_option_text(const char *options, const char *name, char *value, size_t size)
+{
+    size_t n = strlen(name);
+
+    for (const char *o = options; o && *o; o += strcspn(o, ","), o += *o == ',')
+        if (!strncmp(o, name, n) && o[n] == '=') {
+            snprintf(value, size, "%.*s", (int)strcspn(o + n + 1, ","), o + n + 1);
+            return true;
+        }
+    return false;
+}
+
+int chardev_option_number(const char *options, const char *name, unsigned most, unsigned *value, struct error *err)
+{
+    char text[32], *end;
+    unsigned long n;
+
+    if (!chardev_option_text(options, name, text, sizeof(text))) return 0;
+    errno = 0;
+    n = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || n > most) return error_set(err, "%s=%s: a number up to %u is wanted", name, text, most);
+    *value = (unsigned)n;
     return 0;
 }
 

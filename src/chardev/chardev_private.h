@@ -23,6 +23,7 @@ struct chardev {
     struct chardev *next_open;                 /* list of backends */
     char description[160];
     char label[64];
+    int log_fd;                                /* what goes out goes there too; -1: nowhere */
 };
 
 enum { STREAM_DESCRIPTORS = 16 };
@@ -40,6 +41,9 @@ struct stream {
     int descriptor[STREAM_DESCRIPTORS];
     void (*hung_up)(struct stream *s);         /* the peer went; NULL: input just ends */
     void (*closing)(struct stream *s);         /* what a kind has to give back; NULL: nothing */
+    /* Bytes are not sent as they are: encode makes at most twice as many, decode at most as many, in place. NULL: as they are. */
+    size_t (*encode)(struct stream *s, const uint8_t *data, size_t size, uint8_t *out);
+    size_t (*decode)(struct stream *s, uint8_t *data, size_t size);
 };
 extern const struct chardev_ops stream_ops;
 void stream_init(struct stream *s, int in_fd, int out_fd);
@@ -47,12 +51,18 @@ void stream_connect(struct stream *s, int fd, bool is_socket);
 void stream_disconnect(struct stream *s);
 void stream_descriptors_accept(struct stream *s);
 int stream_descriptor_take(struct stream *s);
+/* Bytes as they are, for the other end of a protocol: all, or none where there is no room. */
+void stream_put(struct stream *s, const uint8_t *data, size_t size);
 
 /* options: the text behind the first comma, or NULL. */
 struct chardev *stdio_open(const char *path, const char *options, struct error *err);
 struct chardev *pty_open(const char *path, const char *options, struct error *err);
 struct chardev *unix_open(const char *path, const char *options, struct error *err);
 struct chardev *tcp_open(const char *address, const char *options, struct error *err);
+struct chardev *telnet_open(const char *address, const char *options, struct error *err);
+struct chardev *udp_open(const char *address, const char *options, struct error *err);
+/* "host:port", "[v6]:port", ":port" */
+int chardev_address_split(const char *kind, const char *text, char *host, size_t host_size, char *port, size_t port_size, struct error *err);
 struct chardev *fd_open(const char *number, const char *options, struct error *err);
 /* false: c is no listening socket, or somebody is there. */
 bool socket_client_add(struct chardev *c, int fd);
@@ -61,6 +71,10 @@ struct chardev *mux_open(struct chardev *backend);
 
 void chardev_quit(struct chardevs *all);
 void chardev_save(struct chardevs *all, char *says, size_t size);
+/* The value of name=value; false: there is none. */
+bool chardev_option_text(const char *options, const char *name, char *value, size_t size);
+/* 0, or -1 with *err; without the option *value stays. */
+int chardev_option_number(const char *options, const char *name, unsigned most, unsigned *value, struct error *err);
 int chardev_option_bool(const char *options, const char *name, bool *value, struct error *err);
 /* Refuses options that are none of names (NULL ends the list). */
 int chardev_options_check(const char *kind, const char *options, const char *const *names, struct error *err);

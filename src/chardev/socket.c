@@ -2,7 +2,8 @@
 /*
  * unix:PATH, tcp:HOST:PORT and fd:NUMBER (a socket that whoever started us has made), as client or (server=on) as server for one peer at a time. A server waits for its
  * first peer before the machine starts, unless wait=off; when a peer goes, the next may come. Output while nobody is
- * there is dropped. A client whose peer goes stays disconnected.
+ * there is dropped. A client whose peer goes, or is not there yet, tries again every reconnect= seconds (socket_retry.c); without, it stays
+ * disconnected. telnet:HOST:PORT, or telnet=on, speaks telnet with the peer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,16 +22,21 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "chardev/chardev_private.h"
+#include "chardev/socket_retry.h"
+#include "chardev/telnet.h"
 
 struct socket_chardev {
     struct stream stream;
     int listener;                      /* -1: client */
     char *unlink_path;
     char address[130];
+    struct socket_retry *retry;        /* NULL: a peer that is gone is gone */
+    struct telnet telnet;              /* with stream.decode */
 };
 
 struct socket_options {
-    bool server, wait, nodelay, ipv4, ipv6;
+    bool server, wait, nodelay, ipv4, ipv6, telnet;
+    unsigned reconnect_s, last_port;   /* 0: none */
 };
 
 static void describe(struct socket_chardev *c)
@@ -49,7 +55,38 @@ static void peer_gone(struct stream *s)
     stream_disconnect(s);
     describe(c);
     if (c->listener >= 0) loop_fd_watch(c->listener, LOOP_READ, peer_ready, c);
+    else if (c->retry) socket_retry_later(c->retry);
 }
+
+/* ---- telnet ---- */
+
+static size_t telnet_decode(struct stream *s, uint8_t *data, size_t size)
+{
+    struct telnet *t = &((struct socket_chardev *)s)->telnet;
+    const struct chardev_frontend *f = &s->base.frontend;
+    uint8_t answer[TELNET_ANSWER_BYTES];
+    size_t n = 0, answer_bytes;
+    bool has_break;
+
+    for (size_t i = 0; i < size; i++) {
+        n += telnet_take(t, data[i], &data[n], &has_break, answer, &answer_bytes);
+        if (answer_bytes) stream_put(s, answer, answer_bytes);
+        if (has_break && f->send_break) f->send_break(f->opaque);
+    }
+    return n;
+}
+
+static size_t encode(struct stream *s, const uint8_t *data, size_t size, uint8_t *out) { return telnet_encode(data, size, out); }
+
+static void telnet_use(struct socket_chardev *c)
+{
+    uint8_t greeting[TELNET_GREETING_BYTES];
+
+    telnet_begin(&c->telnet, greeting);
+    stream_put(&c->stream, greeting, sizeof(greeting));
+}
+
+/* ---- peers ---- */
 
 static void peer_take(struct socket_chardev *c, int fd)
 {
@@ -57,8 +94,11 @@ static void peer_take(struct socket_chardev *c, int fd)
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     stream_connect(&c->stream, fd, true);
+    if (c->stream.decode) telnet_use(c);
     describe(c);
 }
+
+static void peer_found(void *opaque, int fd) { peer_take(opaque, fd); }
 
 static void peer_ready(void *opaque, int fd, unsigned events)
 {
@@ -78,6 +118,7 @@ static void socket_closing(struct stream *s)
         loop_fd_unwatch(c->listener);
         close(c->listener);
     }
+    socket_retry_free(c->retry);
     if (c->unlink_path) unlink(c->unlink_path);
     free(c->unlink_path);
 }
@@ -95,15 +136,21 @@ bool socket_client_add(struct chardev *base, int fd)
 
 static int options_read(const char *kind, const char *text, struct socket_options *o, struct error *err)
 {
-    static const char *const names[] = { "server", "wait", "nodelay", "delay", "ipv4", "ipv6", "to", NULL };
+    static const char *const names[] = { "server", "wait", "nodelay", "delay", "ipv4", "ipv6", "to", "telnet", "reconnect", "websocket", NULL };
+    char text_of[16];
     bool delay = false;
 
     *o = (struct socket_options){ .wait = true };
     if (chardev_options_check(kind, text, names, err) < 0 || chardev_option_bool(text, "server", &o->server, err) < 0 ||
         chardev_option_bool(text, "wait", &o->wait, err) < 0 || chardev_option_bool(text, "delay", &delay, err) < 0 ||
         chardev_option_bool(text, "nodelay", &o->nodelay, err) < 0 ||
+        chardev_option_bool(text, "telnet", &o->telnet, err) < 0 || chardev_option_number(text, "reconnect", 86400, &o->reconnect_s, err) < 0 ||
+        chardev_option_number(text, "to", 65535, &o->last_port, err) < 0 ||
         chardev_option_bool(text, "ipv4", &o->ipv4, err) < 0 || chardev_option_bool(text, "ipv6", &o->ipv6, err) < 0)
         return -1;
+    if (chardev_option_text(text, "websocket", text_of, sizeof(text_of)) && strcmp(text_of, "off"))
+        return error_set(err, "websocket=%s is not supported in this version; use telnet=on, or the web page's terminals (-display web)", text_of);
+    if (o->server && o->reconnect_s) return error_set(err, "'reconnect' option is incompatible with 'server=on'");
     return 0;
 }
 
@@ -123,6 +170,10 @@ static struct chardev *socket_chardev_new(int fd, const struct socket_options *o
     c->stream.hung_up = peer_gone;
     c->stream.closing = socket_closing;
     c->listener = o->server ? fd : -1;
+    if (o->telnet) {
+        c->stream.decode = telnet_decode;
+        c->stream.encode = encode;
+    }
     c->unlink_path = unlink_path ? strdup(unlink_path) : NULL;
     snprintf(c->address, sizeof(c->address), "%s", address);
     describe(c);
@@ -138,6 +189,20 @@ static struct chardev *socket_chardev_new(int fd, const struct socket_options *o
     return &c->stream.base;
 }
 
+/* A client that tries again: the first time, too, at which nobody waits for it. */
+static struct chardev *retrying_new(const struct sockaddr_storage *to, const socklen_t *length, unsigned count, const struct socket_options *o, const char *address,
+                                    struct error *err)
+{
+    struct socket_chardev *c = (struct socket_chardev *)socket_chardev_new(-1, o, address, NULL, err);
+
+    if (!c) return NULL;
+    c->retry = socket_retry_new(to, length, count, o->reconnect_s, peer_found, c);
+    if (c->retry) return &c->stream.base;
+    error_set(err, "out of memory");
+    free(c);
+    return NULL;
+}
+
 struct chardev *unix_open(const char *path, const char *options, struct error *err)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -151,6 +216,13 @@ struct chardev *unix_open(const char *path, const char *options, struct error *e
         return NULL;
     }
     strcpy(a.sun_path, path);
+    snprintf(address, sizeof(address), "unix:%s", path);
+    if (o.reconnect_s) {
+        struct sockaddr_storage to = { .ss_family = AF_UNIX };
+
+        memcpy(&to, &a, sizeof(a));
+        return retrying_new(&to, &(socklen_t){ sizeof(a) }, 1, &o, address, err);
+    }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && o.server) unlink(path);
     if (fd < 0 || (o.server ? bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0
@@ -160,23 +232,21 @@ struct chardev *unix_open(const char *path, const char *options, struct error *e
         if (fd >= 0) close(fd);
         return NULL;
     }
-    snprintf(address, sizeof(address), "unix:%s", path);
     return socket_chardev_new(fd, &o, address, o.server ? path : NULL, err);
 }
 
-/* "host:port", "[v6]:port", ":port" */
-static int address_split(const char *text, char *host, size_t host_size, char *port, size_t port_size, struct error *err)
+int chardev_address_split(const char *kind, const char *text, char *host, size_t host_size, char *port, size_t port_size, struct error *err)
 {
     const char *colon = strrchr(text, ':'), *end = colon;
 
-    if (!colon || !colon[1]) return error_set(err, "'tcp:%s': no port; write tcp:HOST:PORT", text);
+    if (!colon || !colon[1]) return error_set(err, "'%s:%s': no port; write %s:HOST:PORT", kind, text, kind);
     if (*text == '[') {
         text++;
         if (end == text || end[-1] != ']') return error_set(err, "'[' without ']' in front of the port");
         end--;
     }
     if ((size_t)(end - text) >= host_size || strlen(colon + 1) >= port_size)
-        return error_set(err, "the address 'tcp:%.60s' is too long", text);
+        return error_set(err, "the address '%s:%.60s' is too long", kind, text);
     snprintf(host, host_size, "%.*s", (int)(end - text), text);
     snprintf(port, port_size, "%s", colon + 1);
     return 0;
@@ -196,7 +266,33 @@ static int tcp_try(const struct addrinfo *a, bool server)
     return -1;
 }
 
-static void tcp_describe(int fd, bool server, char *text, size_t size)
+/* The last address at which nobody listens yet; with to=, of several ports. */
+static int tcp_listen(struct addrinfo *list, unsigned last_port)
+{
+    int fd = -1;
+
+    for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
+        in_port_t *port = a->ai_family == AF_INET6 ? &((struct sockaddr_in6 *)a->ai_addr)->sin6_port : &((struct sockaddr_in *)a->ai_addr)->sin_port;
+
+        while ((fd = tcp_try(a, true)) < 0 && errno == EADDRINUSE && ntohs(*port) < last_port) *port = htons((uint16_t)(ntohs(*port) + 1));
+    }
+    return fd;
+}
+
+static struct chardev *tcp_retrying_new(const struct addrinfo *list, const struct socket_options *o, const char *address, struct error *err)
+{
+    struct sockaddr_storage to[SOCKET_RETRY_ADDRESSES];
+    socklen_t length[SOCKET_RETRY_ADDRESSES];
+    unsigned count = 0;
+
+    for (const struct addrinfo *a = list; a && count < SOCKET_RETRY_ADDRESSES; a = a->ai_next) {
+        memcpy(&to[count], a->ai_addr, a->ai_addrlen);
+        length[count++] = a->ai_addrlen;
+    }
+    return retrying_new(to, length, count, o, address, err);
+}
+
+static void tcp_describe(const char *kind, int fd, bool server, char *text, size_t size)
 {
     struct sockaddr_storage a;
     socklen_t len = sizeof(a);
@@ -204,35 +300,48 @@ static void tcp_describe(int fd, bool server, char *text, size_t size)
 
     if ((server ? getsockname(fd, (struct sockaddr *)&a, &len) : getpeername(fd, (struct sockaddr *)&a, &len)) == 0)
         getnameinfo((struct sockaddr *)&a, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(text, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+    snprintf(text, size, strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", kind, host, port);
 }
 
-struct chardev *tcp_open(const char *text, const char *options, struct error *err)
+static struct chardev *tcp_open_as(const char *kind, const char *text, const char *options, struct error *err)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
+    struct chardev *c;
     struct socket_options o;
     char host[256], port[32], address[130];
     int fd = -1, why;
 
-    if (options_read("tcp", options, &o, err) < 0) return NULL;
-    if (address_split(text, host, sizeof(host), port, sizeof(port), err) < 0) return NULL;
+    if (options_read(kind, options, &o, err) < 0) return NULL;
+    o.telnet |= !strcmp(kind, "telnet");
+    if (o.telnet) kind = "telnet";
+    if (chardev_address_split(kind, text, host, sizeof(host), port, sizeof(port), err) < 0) return NULL;
     hints.ai_flags = o.server ? AI_PASSIVE : 0;
     hints.ai_family = o.ipv4 ? AF_INET : o.ipv6 ? AF_INET6 : AF_UNSPEC;
     why = getaddrinfo(*host ? host : NULL, port, &hints, &list);
     if (why) {
-        error_set(err, "'tcp:%s': %s", text, gai_strerror(why));
+        error_set(err, "'%s:%s': %s", kind, text, gai_strerror(why));
         return NULL;
     }
-    for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) fd = tcp_try(a, o.server);
+    if (o.reconnect_s) {
+        snprintf(address, sizeof(address), "%s:%.100s", kind, text);
+        c = tcp_retrying_new(list, &o, address, err);
+        freeaddrinfo(list);
+        return c;
+    }
+    if (o.server) fd = tcp_listen(list, o.last_port);
+    else for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) fd = tcp_try(a, false);
     freeaddrinfo(list);
     if (fd < 0) {
-        error_set(err, "cannot %s 'tcp:%s': %s%s", o.server ? "listen on" : "connect to", text, strerror(errno),
+        error_set(err, "cannot %s '%s:%s': %s%s", o.server ? "listen on" : "connect to", kind, text, strerror(errno),
                   o.server ? "" : "; to wait there for others add ',server=on'");
         return NULL;
     }
-    tcp_describe(fd, o.server, address, sizeof(address));
+    tcp_describe(kind, fd, o.server, address, sizeof(address));
     return socket_chardev_new(fd, &o, address, NULL, err);
 }
+
+struct chardev *tcp_open(const char *text, const char *options, struct error *err) { return tcp_open_as("tcp", text, options, err); }
+struct chardev *telnet_open(const char *text, const char *options, struct error *err) { return tcp_open_as("telnet", text, options, err); }
 
 /* libvirt listens before it starts us, so that nobody misses the monitor. */
 struct chardev *fd_open(const char *number, const char *options, struct error *err)
@@ -253,6 +362,10 @@ struct chardev *fd_open(const char *number, const char *options, struct error *e
         return NULL;
     }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (o.reconnect_s) {
+        error_set(err, "reconnect= needs an address; the socket 'fd:%s' was connected elsewhere", number);
+        return NULL;
+    }
     if (o.server) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     snprintf(address, sizeof(address), "fd:%d", fd);
     return socket_chardev_new(fd, &o, address, NULL, err);

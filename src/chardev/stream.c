@@ -17,7 +17,7 @@
 #include "base/loop.h"
 #include "chardev/chardev_private.h"
 
-enum { QUEUE_BYTES = 1 << 20, READ_BYTES = 4096, FLUSH_MS = 1000 };
+enum { QUEUE_BYTES = 1 << 20, READ_BYTES = 4096, FLUSH_MS = 1000, ENCODE_BYTES = 1024 };
 
 static void stream_watch(struct stream *s);
 
@@ -73,9 +73,8 @@ static size_t queue_add(struct stream *s, const uint8_t *data, size_t size)
     return size;
 }
 
-static size_t stream_write(struct chardev *c, const uint8_t *data, size_t size)
+static size_t bytes_put(struct stream *s, const uint8_t *data, size_t size)
 {
-    struct stream *s = to_stream(c);
     size_t done = 0;
 
     if (s->out_fd < 0) return size;
@@ -89,6 +88,36 @@ static size_t stream_write(struct chardev *c, const uint8_t *data, size_t size)
         done = n < 0 ? 0 : n;
     }
     if (done < size) done += queue_add(s, data + done, size - done);
+    return done;
+}
+
+void stream_put(struct stream *s, const uint8_t *data, size_t size)
+{
+    if (size <= QUEUE_BYTES - s->queue_used) bytes_put(s, data, size);
+}
+
+/* A piece goes out whole or stays with the caller. */
+static size_t encoded_put(struct stream *s, const uint8_t *data, size_t size)
+{
+    uint8_t out[2 * ENCODE_BYTES];
+    size_t done = 0;
+
+    while (done < size && QUEUE_BYTES - s->queue_used >= sizeof(out)) {
+        size_t n = MIN(size - done, (size_t)ENCODE_BYTES);
+
+        bytes_put(s, out, s->encode(s, data + done, n, out));
+        done += n;
+    }
+    return done;
+}
+
+static size_t stream_write(struct chardev *c, const uint8_t *data, size_t size)
+{
+    struct stream *s = to_stream(c);
+    size_t done;
+
+    if (s->out_fd < 0) return size;
+    done = s->encode ? encoded_put(s, data, size) : bytes_put(s, data, size);
     stream_watch(s);
     return done;
 }
@@ -163,7 +192,8 @@ static void input_read(struct stream *s)
         return;
     }
     s->reading = true;
-    f->receive(f->opaque, data, n);
+    if (s->decode) n = (ssize_t)s->decode(s, data, (size_t)n);
+    if (n) f->receive(f->opaque, data, (size_t)n);
     s->reading = false;
 }
 

@@ -19,22 +19,38 @@ static void members_copy(json_t *to, json_t *from, const char *const (*names)[2]
 
 static void socket_copy(json_t *to, json_t *data)
 {
-    static const char *const names[][2] = { { "path", "path" }, { "host", "host" }, { "port", "port" }, { "str", "fd" } };
+    static const char *const names[][2] = {
+        { "path", "path" }, { "host", "host" }, { "port", "port" }, { "str", "fd" }, { "to", "to" }, { "ipv4", "ipv4" }, { "ipv6", "ipv6" },
+    };
+    static const char *const more[][2] = { { "nodelay", "nodelay" }, { "telnet", "telnet" }, { "reconnect", "reconnect" } };
     json_t *addr = json_object_get(json_object_get(data, "addr"), "data");
 
     members_copy(to, addr, names, ARRAY_SIZE(names));
+    members_copy(to, data, more, ARRAY_SIZE(more));
     json_object_set_new(to, "server", json_boolean(qmp_bool(data, "server", true)));
     if (qmp_bool(data, "server", true)) json_object_set_new(to, "wait", json_boolean(qmp_bool(data, "wait", false)));
 }
 
+static void udp_copy(json_t *to, json_t *data)
+{
+    static const char *const remote[][2] = { { "host", "host" }, { "port", "port" }, { "ipv4", "ipv4" }, { "ipv6", "ipv6" }, { "path", "path" }, { "str", "fd" } };
+    static const char *const local[][2] = { { "host", "localaddr" }, { "port", "localport" } };
+
+    members_copy(to, json_object_get(json_object_get(data, "remote"), "data"), remote, ARRAY_SIZE(remote));
+    members_copy(to, json_object_get(json_object_get(data, "local"), "data"), local, ARRAY_SIZE(local));
+}
+
 json_t *qmp_chardev_add(struct qmp *q, json_t *args, struct qmp_error *err)
 {
+    static const char *const log_names[][2] = { { "logfile", "logfile" }, { "logappend", "logappend" } };
     static const char *const file_names[][2] = { { "out", "path" }, { "append", "append" } };
     json_t *backend = json_object_get(args, "backend"), *data = json_object_get(backend, "data"), *result = NULL;
     const char *type = qmp_string(backend, "type"), *description = NULL;
     json_t *flat = json_pack("{s:s, s:s}", "backend", type, "id", qmp_string(args, "id"));
     char *text;
 
+    members_copy(flat, data, log_names, ARRAY_SIZE(log_names));
+    if (!strcmp(type, "udp")) udp_copy(flat, data);
     if (!strcmp(type, "file")) members_copy(flat, data, file_names, ARRAY_SIZE(file_names));
     if (!strcmp(type, "socket")) socket_copy(flat, data);
     text = json_dumps(flat, JSON_COMPACT);

@@ -108,31 +108,70 @@ int option_add_fd(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- -chardev backend,id=ID,... ---- */
 
+/* What each backend takes beside its id; how its text begins. */
+static const struct backend { const char *name, *keys[16]; } backends[] = {
+    { "stdio", { "signal" } }, { "null", { NULL } }, { "pty", { NULL } }, { "vc", { NULL } }, { "file", { "path", "append" } },
+    { "socket", { "path", "host", "port", "fd", "server", "wait", "telnet", "reconnect", "websocket", "ipv4", "ipv6", "to", "nodelay", "delay" } },
+    { "udp", { "host", "port", "localaddr", "localport", "ipv4", "ipv6" } }, { "qemu-vdagent", { "clipboard", "mouse", "name" } },
+};
+/* Those that are not part of the address, and are written behind it. */
+static const char *const trailing[] = { "signal", "append", "server", "wait", "telnet", "reconnect", "websocket", "ipv4", "ipv6", "to", "nodelay", "delay",
+                                        "clipboard", "mouse", "logfile", "logappend" };
+
+static const struct backend *backend_find(const char *name, struct error *err)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(backends); i++)
+        if (!strcmp(backends[i].name, name)) return &backends[i];
+    error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, socket, udp, null, vc, qemu-vdagent", name);
+    return NULL;
+}
+
+static int keys_check(const struct backend *b, const struct option_list *l, struct error *err)
+{
+    static const char *const all[] = { "backend", "id", "mux", "logfile", "logappend" };
+
+    for (unsigned i = 0; i < l->count; i++) {
+        bool found = false;
+
+        for (unsigned k = 0; k < ARRAY_SIZE(all); k++) found |= !strcmp(all[k], l->pair[i].key);
+        for (unsigned k = 0; k < ARRAY_SIZE(b->keys) && b->keys[k]; k++) found |= !strcmp(b->keys[k], l->pair[i].key);
+        if (!found) return error_set(err, "-chardev %s has no '%s'", b->name, l->pair[i].key);
+    }
+    return 0;
+}
+
+/* A host of IPv6 has colons of its own. */
+static const char *address_text(struct vm_options *o, const char *host, const char *port)
+{
+    return arena_format(o->arena, host && strchr(host, ':') ? "[%s]:%s" : "%s:%s", host ? host : "", port);
+}
+
+static int address_begin(struct vm_options *o, const struct option_list *l, const char *kind, const char **spec, struct error *err)
+{
+    const char *path = option_list_get(l, "path"), *port = option_list_get(l, "port"), *fd = option_list_get(l, "fd"), *local = option_list_get(l, "localport");
+    const char *address = port ? address_text(o, option_list_get(l, "host"), port) : "";
+
+    if (!strcmp(kind, "file") && !path) return error_set(err, "-chardev file needs path=");
+    if (!strcmp(kind, "udp") && !port) return error_set(err, "-chardev udp needs host= and port=");
+    if (!strcmp(kind, "socket") && !path && !port && !fd) return error_set(err, "-chardev socket needs path=, host= and port=, or fd=");
+    if (!strcmp(kind, "file")) *spec = arena_format(o->arena, "file:%s", path);
+    else if (!strcmp(kind, "udp")) *spec = arena_format(o->arena, "udp:%s@%s", address, address_text(o, option_list_get(l, "localaddr"), local ? local : "0"));
+    else if (strcmp(kind, "socket")) *spec = kind;
+    else *spec = fd ? arena_format(o->arena, "fd:%s", fd) : path ? arena_format(o->arena, "unix:%s", path) : arena_format(o->arena, "tcp:%s", address);
+    return 0;
+}
+
 static int chardev_text(struct vm_options *o, const struct option_list *l, const char **spec, struct error *err)
 {
-    const char *kind = option_list_get(l, "backend"), *path = option_list_get(l, "path");
-    const char *host = option_list_get(l, "host"), *port = option_list_get(l, "port");
-    const char *server = option_list_get(l, "server"), *wait = option_list_get(l, "wait");
-    const char *signal = option_list_get(l, "signal"), *append = option_list_get(l, "append");
+    const struct backend *b = backend_find(option_list_get(l, "backend"), err);
 
-    if (!strcmp(kind, "stdio")) *spec = arena_format(o->arena, "stdio%s%s", signal ? ",signal=" : "", signal ? signal : "");
-    else if (!strcmp(kind, "null") || !strcmp(kind, "pty") || !strcmp(kind, "vc")) *spec = kind;
-    else if (!strcmp(kind, "file")) {
-        if (!path) return error_set(err, "-chardev file needs path=");
-        *spec = arena_format(o->arena, "file:%s%s%s", path, append ? ",append=" : "", append ? append : "");
-    } else if (!strcmp(kind, "socket")) {
-        const char *fd = option_list_get(l, "fd");
+    if (!b || keys_check(b, l, err) < 0 || address_begin(o, l, b->name, spec, err) < 0) return -1;
+    for (unsigned i = 0; i < ARRAY_SIZE(trailing); i++) {
+        const char *value = option_list_get(l, trailing[i]);
 
-        if (!path && !port && !fd) return error_set(err, "-chardev socket needs path=, host= and port=, or fd=");
-        *spec = arena_format(o->arena, "%s%s%s%s%s%s%s%s", fd ? "fd:" : path ? "unix:" : "tcp:", fd ? fd : path ? path : host ? host : "",
-                             path || fd ? "" : ":", path || fd ? "" : port, server ? ",server=" : "", server ? server : "",
-                             wait ? ",wait=" : "", wait ? wait : "");
-    } else if (!strcmp(kind, "qemu-vdagent")) {
-        const char *clipboard = option_list_get(l, "clipboard"), *mouse = option_list_get(l, "mouse");
-
-        *spec = arena_format(o->arena, "%s,clipboard=%s,mouse=%s", kind, clipboard ? clipboard : "off", mouse ? mouse : "off");
-    } else return error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, "
-                            "socket, null, vc, qemu-vdagent", kind);
+        if (value && strchr(value, ',')) return error_set(err, "-chardev %s: %s=%s: a comma is not supported there", b->name, trailing[i], value);
+        if (value) *spec = arena_format(o->arena, "%s,%s=%s", *spec, trailing[i], value);
+    }
     return 0;
 }
 
@@ -141,10 +180,12 @@ const struct option_key chardev_keys[] = {
     { "host", chardev_accept, NULL }, { "port", chardev_accept, NULL }, { "server", chardev_accept, NULL },
     { "wait", chardev_accept, NULL }, { "signal", chardev_accept, NULL }, { "append", chardev_accept, NULL },
     { "clipboard", chardev_accept, NULL }, { "mouse", chardev_accept, NULL }, { "name", chardev_accept, NULL },
-    { "mux", chardev_accept, NULL }, { "fd", chardev_accept, NULL },
-    { "telnet", NULL, "not supported in this version" }, { "websocket", NULL, "not supported in this version" },
-    { "reconnect", NULL, "not supported in this version" }, { "logfile", NULL, "not supported in this version" },
-    { NULL, NULL, NULL },
+    { "mux", chardev_accept, NULL }, { "fd", chardev_accept, NULL }, { "telnet", chardev_accept, NULL }, { "reconnect", chardev_accept, NULL },
+    { "ipv4", chardev_accept, NULL }, { "ipv6", chardev_accept, NULL }, { "to", chardev_accept, NULL }, { "nodelay", chardev_accept, NULL },
+    { "delay", chardev_accept, NULL }, { "localaddr", chardev_accept, NULL }, { "localport", chardev_accept, NULL },
+    { "logfile", chardev_accept, NULL }, { "logappend", chardev_accept, NULL },
+    { "websocket", chardev_accept, NULL }, { "tls-creds", NULL, "not supported in this version; use a tunnel" },
+    { "tn3270", NULL, "not supported in this version" }, { NULL, NULL, NULL },
 };
 
 int option_chardev(struct vm_options *o, const char *arg, struct error *err)
@@ -154,7 +195,7 @@ int option_chardev(struct vm_options *o, const char *arg, struct error *err)
     bool mux = false;
 
     if (!strcmp(arg, "help")) {
-        printf("Available chardev backend types:\n  file\n  null\n  pty\n  qemu-vdagent\n  socket\n  stdio\n  vc\n");
+        printf("Available chardev backend types:\n  file\n  null\n  pty\n  qemu-vdagent\n  socket\n  stdio\n  udp\n  vc\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "backend", err) < 0) return -1;

@@ -136,7 +136,7 @@ static const struct row rows[] = {
     { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },
     { "k", "LAYOUT", "keyboard layout of viewers that send characters, such as de ('help' lists them)", option_layout },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
-      "tcp:HOST:PORT[,...], null, none; up to four times", option_serial },
+      "tcp:HOST:PORT[,...], telnet:HOST:PORT[,...], udp:HOST:PORT, null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
     { "monitor", "DEV", "connect the monitor, DEV as for -serial", option_monitor },
     { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon, ports", option_chardev },
