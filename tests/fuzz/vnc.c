@@ -5,7 +5,7 @@
  * back is read, or not. The credentials are anonymous; GnuTLS is trusted to do its part.
  *
  * Under clang 'ninja fuzzer-vnc' makes a libFuzzer program. The plain program changes sessions that make sense at random:
- * 'fuzz-vnc COUNT SEED'; with 0 and file names it replays those.
+ * 'fuzz-vnc COUNT SEED'; 'fuzz-vnc --replay DIRECTORY' runs those in a directory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,14 +23,13 @@
 #include "display/clipboard.h"
 #include "display/display.h"
 #include "display/vnc.h"
+#include "replay.h"
 
 enum { INPUT_MAX = 1 << 14, OVER_WEB = 1, RESIZES = 2, READS = 4, PASSWORD = 8, TLS = 128 };
 /* With TLS there is no websocket: the bit says that what is sent goes into records, but for the last piece of some. */
 enum { INSIDE = OVER_WEB, ENDS_IN_THE_CLEAR = 64 };
 enum { SERVERS = 4, BATCH = 61, HANDSHAKE_STEPS = 400 };
 #define PRIORITY "NORMAL:-KX-ALL:+ANON-ECDH:-VERS-TLS1.3"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct bench {
     struct display *display;
@@ -294,18 +293,6 @@ static size_t input_make(uint8_t *to, uint64_t *state)
     return n;
 }
 
-static int replay(const char *path)
-{
-    static uint8_t data[INPUT_MAX];
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(data, 1, sizeof(data), f) : 0;
-
-    if (!f) return 1;
-    fclose(f);
-    LLVMFuzzerTestOneInput(data, n);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 4000;
@@ -313,8 +300,11 @@ int main(int argc, char **argv)
     static uint8_t data[INPUT_MAX];
     int failures = 0;
 
+    if (argc > 2 && !strcmp(argv[1], "--replay")) {
+        count = 0;
+        failures = fuzz_replay("fuzz-vnc", argv[2]);
+    }
     for (unsigned i = 0; i < count; i++) LLVMFuzzerTestOneInput(data, input_make(data, &state));
-    for (int i = 2; !count && i < argc; i++) failures += replay(argv[i]);
     printf("fuzz-vnc: %u sessions (%llu inside of TLS), seed %llu, %llu keys and pointers came through, %llu MB came back\n", count,
            (unsigned long long)bench()->inside, (unsigned long long)seed, (unsigned long long)bench()->keys,
            (unsigned long long)bench()->received / 1000000);
