@@ -4,7 +4,7 @@
  * EXPORT_NAME where the server knows no better. Replies are limited in number and length; the socket has a timeout.
  * Source: proto.md of the NetworkBlockDevice project.
  */
-#include "block/nbd_client.h"
+#include "block/nbd_handshake.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -14,12 +14,7 @@
 #include "base/bits.h"
 #include "block/nbd_wire.h"
 
-enum { REPLY_MAX = 8192, REPLIES_MAX = 256, BLOCK_MAX = 65536 };
-
-struct reply {
-    uint32_t type, length;
-    uint8_t data[REPLY_MAX + 1];    /* with a zero byte behind */
-};
+enum { BLOCK_MAX = 65536 };
 
 static int lost(int r, struct error *err)
 {
@@ -27,7 +22,7 @@ static int lost(int r, struct error *err)
                      r == -ETIMEDOUT ? "did not answer" : "broke the connection");
 }
 
-static int option_send(struct nbd_stream *s, enum nbd_option option, const void *data, size_t length, struct error *err)
+int nbd_option_send(struct nbd_stream *s, enum nbd_option option, const void *data, size_t length, struct error *err)
 {
     struct nbd_wire_option o = { be64_make(NBD_MAGIC_OPTION), be32_make(option), be32_make((uint32_t)length) };
     struct iovec iov[2] = { { &o, sizeof(o) }, { (void *)(uintptr_t)data, length } };
@@ -35,7 +30,7 @@ static int option_send(struct nbd_stream *s, enum nbd_option option, const void 
     return r ? lost(r, err) : 0;
 }
 
-static int reply_get(struct nbd_stream *s, enum nbd_option option, struct reply *reply, struct error *err)
+int nbd_answer_get(struct nbd_stream *s, enum nbd_option option, struct nbd_answer *reply, struct error *err)
 {
     struct nbd_wire_option_reply h;
     int r = nbd_stream_recv(s, &h, sizeof(h));
@@ -45,20 +40,20 @@ static int reply_get(struct nbd_stream *s, enum nbd_option option, struct reply 
         return error_set(err, "the server answers something else than it was asked");
     reply->type = be32_get(h.reply);
     reply->length = be32_get(h.length);
-    if (reply->length > REPLY_MAX)
-        return error_set(err, "the server answers with %u bytes, more than %d", reply->length, REPLY_MAX);
+    if (reply->length > NBD_ANSWER_MAX)
+        return error_set(err, "the server answers with %u bytes, more than %d", reply->length, NBD_ANSWER_MAX);
     r = reply->length ? nbd_stream_recv(s, reply->data, reply->length) : 0;
     reply->data[reply->length] = 0;
     return r ? lost(r, err) : 0;
 }
 
-static bool is_refusal(const struct reply *r)
+static bool is_refusal(const struct nbd_answer *r)
 {
     return r->type & 0x80000000u;
 }
 
 /* Words of the server, made fit for a terminal. */
-static int refused(const struct nbd_address *a, struct reply *r, struct error *err)
+static int refused(const struct nbd_address *a, struct nbd_answer *r, struct error *err)
 {
     for (uint32_t i = 0; i < r->length; i++)
         if (r->data[i] < 32 || r->data[i] > 126)
@@ -90,11 +85,11 @@ static int greeting_get(struct nbd_stream *s, uint16_t *flags, struct error *err
     return r ? lost(r, err) : 0;
 }
 
-static int tls_start(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct reply *reply,
+static int tls_start(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct nbd_answer *reply,
                      struct error *err)
 {
     const char *name = a->tls_hostname ? a->tls_hostname : a->host ? a->host : "localhost";
-    if (option_send(s, NBD_OPT_STARTTLS, NULL, 0, err) || reply_get(s, NBD_OPT_STARTTLS, reply, err))
+    if (nbd_option_send(s, NBD_OPT_STARTTLS, NULL, 0, err) || nbd_answer_get(s, NBD_OPT_STARTTLS, reply, err))
         return -1;
     if (reply->type != NBD_REP_ACK)
         return error_set(err, "the server has no TLS; without it use nbd:// and no tls-creds");
@@ -102,16 +97,16 @@ static int tls_start(struct nbd_stream *s, const struct nbd_address *a, struct n
 }
 
 /* 1: yes, 0: the server does not know it. */
-static int structured_ask(struct nbd_stream *s, const struct nbd_address *a, struct reply *reply, struct error *err)
+static int structured_ask(struct nbd_stream *s, const struct nbd_address *a, struct nbd_answer *reply, struct error *err)
 {
-    if (option_send(s, NBD_OPT_STRUCTURED_REPLY, NULL, 0, err) || reply_get(s, NBD_OPT_STRUCTURED_REPLY, reply, err))
+    if (nbd_option_send(s, NBD_OPT_STRUCTURED_REPLY, NULL, 0, err) || nbd_answer_get(s, NBD_OPT_STRUCTURED_REPLY, reply, err))
         return -1;
     if (reply->type == NBD_REP_ERR_TLS_REQD)
         return refused(a, reply, err);
     return reply->type == NBD_REP_ACK;
 }
 
-static size_t name_put(uint8_t *to, const char *name)
+size_t nbd_name_put(uint8_t *to, const char *name)
 {
     const be32 length = be32_make((uint32_t)strlen(name));
     memcpy(to, &length, sizeof(length));
@@ -119,7 +114,7 @@ static size_t name_put(uint8_t *to, const char *name)
     return sizeof(length) + strlen(name);
 }
 
-static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct nbd_export_facts *f, struct reply *reply,
+static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct nbd_export_facts *f, struct nbd_answer *reply,
                        struct error *err)
 {
     const char *context = a->context ? a->context : "base:allocation";
@@ -127,14 +122,14 @@ static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct
     uint8_t data[2 * NBD_STRING_MAX + 64];
     const be32 one = be32_make(1);
     be32 id;
-    size_t n = name_put(data, a->export);
+    size_t n = nbd_name_put(data, a->export);
     memcpy(data + n, &one, sizeof(one));
     n += sizeof(one);
-    n += name_put(data + n, context);
-    if (option_send(s, NBD_OPT_SET_META_CONTEXT, data, n, err))
+    n += nbd_name_put(data + n, context);
+    if (nbd_option_send(s, NBD_OPT_SET_META_CONTEXT, data, n, err))
         return -1;
-    for (unsigned i = 0; i < REPLIES_MAX; i++) {
-        if (reply_get(s, NBD_OPT_SET_META_CONTEXT, reply, err))
+    for (unsigned i = 0; i < NBD_ANSWERS_MAX; i++) {
+        if (nbd_answer_get(s, NBD_OPT_SET_META_CONTEXT, reply, err))
             return -1;
         if (reply->type != NBD_REP_META_CONTEXT)    /* the end, or a refusal: then there are none */
             return f->allocation || !a->context ? 0 : error_set(err, "x-dirty-bitmap: the server has no context '%.200s'", context);
@@ -147,7 +142,7 @@ static int context_ask(struct nbd_stream *s, const struct nbd_address *a, struct
     return error_set(err, "the server does not stop naming contexts");
 }
 
-static int info_take(const struct reply *r, struct nbd_export_facts *f, struct error *err)
+static int info_take(const struct nbd_answer *r, struct nbd_export_facts *f, struct error *err)
 {
     struct { be16 type; be64 size; be16 flags; } __attribute__((packed)) x;
     struct { be16 type; be32 min, preferred, max; } __attribute__((packed)) b;
@@ -170,18 +165,18 @@ static int info_take(const struct reply *r, struct nbd_export_facts *f, struct e
 }
 
 /* 1: done, 0: the server does not know GO. */
-static int go(struct nbd_stream *s, const struct nbd_address *a, struct nbd_export_facts *f, struct reply *reply,
+static int go(struct nbd_stream *s, const struct nbd_address *a, struct nbd_export_facts *f, struct nbd_answer *reply,
               struct error *err)
 {
     uint8_t data[NBD_STRING_MAX + 64];
     const struct { be16 count, info; } __attribute__((packed)) wants = { be16_make(1), be16_make(NBD_INFO_BLOCK_SIZE) };
-    size_t n = name_put(data, a->export);
+    size_t n = nbd_name_put(data, a->export);
     memcpy(data + n, &wants, sizeof(wants));
-    if (option_send(s, NBD_OPT_GO, data, n + sizeof(wants), err))
+    if (nbd_option_send(s, NBD_OPT_GO, data, n + sizeof(wants), err))
         return -1;
     f->size = UINT64_MAX;
-    for (unsigned i = 0; i < REPLIES_MAX; i++) {
-        if (reply_get(s, NBD_OPT_GO, reply, err))
+    for (unsigned i = 0; i < NBD_ANSWERS_MAX; i++) {
+        if (nbd_answer_get(s, NBD_OPT_GO, reply, err))
             return -1;
         if (reply->type == NBD_REP_ACK)
             return f->size != UINT64_MAX ? 1 : error_set(err, "the server does not say how large the export is");
@@ -199,7 +194,7 @@ static int export_name(struct nbd_stream *s, const struct nbd_address *a, bool n
                        struct error *err)
 {
     struct { be64 size; be16 flags; } __attribute__((packed)) x;
-    if (option_send(s, NBD_OPT_EXPORT_NAME, a->export, strlen(a->export), err))
+    if (nbd_option_send(s, NBD_OPT_EXPORT_NAME, a->export, strlen(a->export), err))
         return -1;
     int r = nbd_stream_recv(s, &x, sizeof(x));
     if (!r && !no_zeroes)
@@ -211,35 +206,47 @@ static int export_name(struct nbd_stream *s, const struct nbd_address *a, bool n
     return 0;
 }
 
-static int negotiate(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct nbd_export_facts *f,
-                     struct reply *reply, struct error *err)
+int nbd_handshake_begin(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct nbd_answer *reply,
+                        struct nbd_greeting *g, struct error *err)
 {
     uint16_t flags = 0;
-    int r = 0;
+    *g = (struct nbd_greeting){ .fixed = false };
     if (greeting_get(s, &flags, err))
         return -1;
-    bool fixed = flags & NBD_FLAG_FIXED_NEWSTYLE;
-    if (tls && (fixed ? tls_start(s, a, tls, reply, err) : error_set(err, "the server has no TLS")))
+    g->fixed = flags & NBD_FLAG_FIXED_NEWSTYLE;
+    g->no_zeroes = flags & NBD_FLAG_NO_ZEROES;
+    if (tls && (g->fixed ? tls_start(s, a, tls, reply, err) : error_set(err, "the server has no TLS")))
         return -1;
-    if (fixed) {
-        r = structured_ask(s, a, reply, err);
-        f->structured = r > 0;
-        if (r > 0)
+    int r = g->fixed ? structured_ask(s, a, reply, err) : 0;
+    g->structured = r > 0;
+    return r < 0 ? -1 : 0;
+}
+
+static int negotiate(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct nbd_export_facts *f,
+                     struct nbd_answer *reply, struct error *err)
+{
+    struct nbd_greeting g;
+    int r = nbd_handshake_begin(s, a, tls, reply, &g, err);
+    if (r)
+        return -1;
+    f->structured = g.structured;
+    if (g.fixed) {
+        if (g.structured)
             r = context_ask(s, a, f, reply, err);
-        else if (!r && a->context)
+        else if (a->context)
             r = error_set(err, "x-dirty-bitmap: the server has no structured replies");
         if (r >= 0)
             r = go(s, a, f, reply, err);
         if (r)
             return r < 0 ? -1 : 0;
     }
-    return export_name(s, a, flags & NBD_FLAG_NO_ZEROES, f, err);
+    return export_name(s, a, g.no_zeroes, f, err);
 }
 
 int nbd_handshake(struct nbd_stream *s, const struct nbd_address *a, struct nbd_tls *tls, struct nbd_export_facts *f,
                   struct error *err)
 {
-    struct reply *reply = malloc(sizeof(*reply));
+    struct nbd_answer *reply = malloc(sizeof(*reply));
     *f = (struct nbd_export_facts){ .min_block = 1, .max_block = NBD_PAYLOAD_MAX };
     if (!reply)
         return error_set(err, "out of memory");

@@ -322,6 +322,8 @@ int nbd_tool_run(int argc, char **argv)
         version_print("ospite-nbd");
     else if (!r && u->t.disconnect)
         r = nbd_kernel_disconnect(u->t.disconnect, &err);
+    else if (!r && u->t.list)
+        r = nbd_tool_list(&u->t, &err);
     else if (!r)
         r = serve(u, &err);
     if (r)

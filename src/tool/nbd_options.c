@@ -368,6 +368,10 @@ static int together_check(const struct nbd_tool *t, struct error *err)
         return error_set(err, "which image? Write: ospite nbd [options] FILE");
     if (!serves && t->images)
         return error_set(err, "-%c takes no FILE", t->list ? 'L' : 'd');
+    const struct nbd_image *p = &t->plain;
+    if (t->list && (p->format || p->name || p->description || p->bitmap || p->readonly || p->depth || p->snapshot || p->offset ||
+                    p->partition || t->snapshot || t->fork || t->disconnect || t->cache_given || t->aio || t->discard || t->label))
+        return error_set(err, "-L asks another server: it goes with -k or -b and -p, and with TLS, nothing else");
     if (t->socket && (t->port_given || t->bind))
         return error_set(err, "-k is a unix socket, -p and -b are TCP: give one of them");
     if (t->label && !t->socket)

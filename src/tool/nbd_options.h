@@ -57,6 +57,9 @@ void nbd_options_help(void);
 int nbd_objects_check(struct nbd_tool *t, struct error *err);
 int nbd_objects_tls(struct nbd_tool *t, bool server, struct nbd_tls **tls, struct error *err);
 
+/* nbd_list.c: prints the exports of the server that -k or -b and -p name. 0, or -1 with *err. */
+int nbd_tool_list(struct nbd_tool *t, struct error *err);
+
 /* nbd_kernel.c: the kernel's nbd driver, by netlink. fd: a socket whose other end serves. 0, or -1 with *err. */
 int nbd_kernel_connect(const char *device, int fd, uint64_t size_bytes, uint16_t flags, struct error *err);
 int nbd_kernel_disconnect(const char *device, struct error *err);

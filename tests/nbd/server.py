@@ -10,7 +10,7 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/
 SEED = 20
 checks, failures = 0, []
 rng = random.Random(SEED)
-MISSING = [t for t in ('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'certtool', 'psktool') if not shutil.which(t)]
+MISSING = [t for t in ('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'certtool', 'psktool', 'qemu-nbd', 'nbdkit') if not shutil.which(t)]
 
 
 def check(ok, what):
@@ -401,6 +401,7 @@ def lives():
             ('--tls-creds=t h', 'no --object'), ('--object foo,id=a h', 'unknown type'), ('-n --cache=none h', 'once'),
             ('-c /dev/nbd0 h', 'nbd'), ('-d /dev/sda', 'no NBD device'), ('-b nosuch.invalid h', 'cannot find'),
             ('--detect-zeroes=unmap h', '--discard=unmap'), ('-k ' + 'x' * 200 + ' h', 'more than 107'), ('-k h h', 'no socket'),
+            ('-L -x a', 'nothing else'), ('-L h', 'no FILE'), ('-L -k nosock', 'server running'),
             ('--selinux-label=a:b:c -p 10999 h', 'needs -k'), ('-k s3 --selinux-label= h', 'empty'),
             ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts driver=raw,file.filename=h,foo=h', 'foo')):
         if args.startswith('-c') and os.path.exists('/sys/module/nbd'):
@@ -411,6 +412,65 @@ def lives():
     os.symlink(OSPITE, 'qemu-nbd')
     status, out, err = run('./qemu-nbd', '--help')
     check(status == 0 and 'Exports disk images' in out, 'called as qemu-nbd')
+
+
+def lists_of_liars():
+    """Servers that answer LIST, INFO and LIST_META_CONTEXT with what cannot be, or without an end."""
+    def answer(option, kind, data=b'', magic=0x3e889045565a9):
+        return struct.pack('>QIII', magic, option, kind, len(data)) + data
+
+    def text(name):
+        return struct.pack('>I', len(name)) + name
+    one, info = answer(3, 2, text(b'a')) + answer(3, 1), answer(6, 1)
+    endless = 'more than 1024 exports', answer(3, 2, text(b'a')) * 1500
+    liars = (
+        ('names an export', answer(3, 2, b'ab')), ('names an export', answer(3, 2, struct.pack('>I', 0xfffffff0) + b'a')), endless,
+        ('does not tell', answer(3, 0x80000002)), ('wants TLS', answer(3, 0x80000005)), ('something else', answer(7, 1)),
+        ('something else', answer(3, 1, magic=1)), ('more than 8192', struct.pack('>QIII', 0x3e889045565a9, 3, 2, 1 << 31)),
+        ('does not stop', one + answer(6, 3, struct.pack('>HI', 9, 9)) * 300), ('too long, or broken', one + info + answer(10 - 1, 4, b'x')),
+        ('too long, or broken', one + info + answer(9, 4, bytes(4) + b'base:allocation') * 300), ('hung up', one), (None, one + info + answer(9, 1)),
+        (None, answer(3, 2, text(b'\x1b[2J')) + answer(3, 1) + answer(6, 0x80000001) + answer(9, 0x80000001)))
+    for words, data in liars:
+        s = socket.socket(socket.AF_UNIX)
+        s.bind('liar')
+        s.listen()
+        p = subprocess.Popen([OSPITE, 'nbd', '-L', '-k', 'liar'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        c = s.accept()[0]
+        c.sendall(b'NBDMAGICIHAVEOPT' + struct.pack('>H', 3) + answer(8, 1) + data)
+        c.shutdown(socket.SHUT_WR)
+        out, err = (x.decode() for x in p.communicate(timeout=60))
+        check(p.returncode == (1 if words else 0) and (words or '') in err and len(err.splitlines()) <= 1 and '\x1b' not in out,
+              f'-L, {words}: {p.returncode} {err} {out[:100]}')
+        c.close()
+        s.close()
+        os.unlink('liar')
+
+
+def listing():
+    """-L, in the words of qemu-nbd -L."""
+    def both(*where):
+        ours, theirs = run(OSPITE, 'nbd', '-L', *where), run('qemu-nbd', '-L', *where)
+        check(ours[0] == theirs[0] == 0 and ours[1] == theirs[1], f'-L: {ours} {theirs}')
+        return ours[1]
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', 'l.qcow2', '1M')
+    run('qemu-img', 'bitmap', '--add', 'l.qcow2', 'b0')
+    with Server('-t', '-e', '4', '--export', 'file=h,name=first,format=raw,description=words', '--export',
+                'file=l.qcow2,name=second,read-only=on,bitmap=b0') as s:
+        text = both('-k', s.sock)
+        check('exports available: 2' in text and 'words' in text and 'qemu:dirty-bitmap:b0' in text, f'-L of two: {text}')
+    for command in (['qemu-nbd', '-k', os.path.abspath('q4'), '-t', '-e', '4', '-B', 'b0', '-f', 'qcow2', 'l.qcow2'],
+                    ['nbdkit', '-f', '-U', os.path.abspath('q4'), 'memory', '1M']):
+        p = subprocess.Popen(command)
+        for _ in range(1000):
+            if os.path.exists('q4'):
+                break
+            time.sleep(.01)
+        both('-k', os.path.abspath('q4'))
+        p.terminate()
+        p.wait()
+        if os.path.exists('q4'):
+            os.unlink('q4')
+    lists_of_liars()
 
 
 def tls():
@@ -437,6 +497,11 @@ def tls():
     client = lambda end: ['qemu-io', '--object', end, '-c', 'read 0 512', '--image-opts', image]
     with Server('-t', '-f', 'raw', '-e', '8', *creds, 'h') as s:
         x509 = 'tls-creds-x509,id=c,endpoint=client,dir=pki'
+        ask = '-L', '-k', s.sock, '--object', x509, '--tls-creds', 'c', '--tls-hostname', 'localhost'
+        ours, theirs = run(OSPITE, 'nbd', *ask), run('qemu-nbd', *ask)
+        check(ours[0] == theirs[0] == 0 and ours[1] == theirs[1], f'-L by TLS: {ours} {theirs}')
+        status, _, err = run(OSPITE, 'nbd', '-L', '-k', s.sock)
+        check(status == 1 and 'TLS' in err, f'-L of a server that wants TLS: {err}')
         check('read 512/512' in good(*client(x509)), 'qemu-io by x509')
         check(run('nbdinfo', s.uri)[0] != 0, 'nothing without TLS')
         c = Raw(s.sock, False)
@@ -480,7 +545,7 @@ def main():
         os.chdir(d)
         with open('want1.raw', 'wb') as f:
             f.write(rng.randbytes(1 << 20))
-        for part in manual_page, tools, layers, model, bad_requests, bad_options, lives, tls:
+        for part in manual_page, tools, layers, model, bad_requests, bad_options, lives, listing, tls:
             began, before = time.time(), checks
             part()
             print(f'{part.__name__}: {checks - before} checks, {time.time() - began:.1f} s')
