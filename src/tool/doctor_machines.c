@@ -125,7 +125,7 @@ static void machine_report(struct doctor *d, const char *pid)
     if (engine == ENGINE_HIDDEN)
         doctor_found(d, FINDING_WARNING, "machine", "run 'ospite doctor' as root", "process %s belongs to somebody else: its engine cannot be seen", what);
     else if (engine == ENGINE_KVM) doctor_found(d, FINDING_OK, "machine", NULL, "process %s runs with kvm", what);
-    else if (asked_for_bt(&a))
+    else if (asked_for_bt(&a) && d->kvm_works)
         doctor_found(d, FINDING_WARNING, "machine", "start it without -accel bt", "process %s runs with bt, which is slower, as its command line asks", what);
     else if (d->kvm_works)
         doctor_found(d, FINDING_WARNING, "machine", "start it again", "process %s runs with bt, which is slower: KVM was not usable when it started, but is now", what);

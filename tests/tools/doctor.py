@@ -151,6 +151,7 @@ ROWS = [
      [('machine', 'ok', '50 (web) runs with kvm', None), ('machine', 'warning', '60 runs with bt, which is slower, as its command line asks', 'without -accel bt'),
       ('machine', 'warning', '70 runs with bt, which is slower: KVM was not usable when it started', 'start it again'), ('machine', 'warning', '1000 (a\x1b[31m"b)', '')], 0),
     ('a machine without KVM', {**NO_KVM, **machine(70, 'ospite', ['pipe:[3]'])}, [('machine', 'warning', '70 runs with bt, which is slower: see kvm', None)], 2),
+    ('a machine that asks for bt, without KVM', {**NO_KVM, **machine(60, 'vm', ['pipe:[2]'], arguments=['-accel', 'bt'])}, [('machine', 'warning', '60 runs with bt, which is slower: see kvm', None)], 2),
     ('a hidden machine', {**machine(70, 'ospite', [], exe=''), '/proc/70/exe': None}, [('machine', 'warning', 'somebody else', 'as root')], 0),
 ]
 UNSEEN = [('machines', ('80', '90'))]          # processes that are no machines of this program
