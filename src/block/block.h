@@ -25,6 +25,9 @@ struct block_objects {
     struct nbd_tls *(*tls)(const struct block_objects *o, const char *id, struct error *err);
 };
 
+/* Writes of zeroes become requests to write zeroes, and to unmap. */
+enum block_detect_zeroes { BLOCK_DETECT_OFF, BLOCK_DETECT_ON, BLOCK_DETECT_UNMAP };
+
 struct block_open_options {
     /* A path, PROTOCOL:..., or json:{...}; NULL when options hold it. */
     const char *filename;
@@ -35,6 +38,7 @@ struct block_open_options {
     bool force_share;
     enum block_cache cache;
     bool discard;                    /* pass discards down */
+    enum block_detect_zeroes detect_zeroes;
     /* --image-opts: dotted keys as in json:{} names, "file.filename", "encrypt.key-secret"; NULL: none. */
     const struct block_option_set *options;
     const struct block_objects *objects;    /* NULL: none */
@@ -64,6 +68,7 @@ int block_commit(struct block_node *n, struct error *err);
 
 uint64_t block_size_bytes(const struct block_node *n);
 bool block_is_readonly(const struct block_node *n);
+enum block_detect_zeroes block_detects_zeroes(const struct block_node *n);
 const char *block_filename(const struct block_node *n);
 const char *block_format_name(const struct block_node *n);
 

@@ -161,6 +161,7 @@ struct block_node {
     bool probed_raw;                /* sector 0 guard */
     uint32_t cluster_bytes;         /* the format's unit of allocation, set by open; 0: none */
     bool discard;
+    enum block_detect_zeroes detect_zeroes;
     bool unsafe, write_through, direct;
     bool no_lock, force_share;
     struct block_queue *queue;
@@ -278,6 +279,7 @@ size_t block_iov_length(const struct iovec *iov, int iovcnt);
 int block_iov_slice(struct iovec *dst, const struct iovec *src, int iovcnt, size_t skip, size_t length);
 void block_iov_from(const struct iovec *iov, int iovcnt, size_t skip, const void *data, size_t length);
 void block_iov_to(const struct iovec *iov, int iovcnt, size_t skip, void *data, size_t length);
+bool block_iov_is_zero(const struct iovec *iov, int iovcnt);
 void block_iov_zero(const struct iovec *iov, int iovcnt, size_t skip, size_t length);
 
 #endif

@@ -70,3 +70,16 @@ void block_iov_zero(const struct iovec *iov, int iovcnt, size_t skip, size_t len
 {
     copy(iov, iovcnt, skip, NULL, length, ZERO);
 }
+
+static bool is_zero(const uint8_t *p, size_t length)
+{
+    return !length || (!p[0] && !memcmp(p, p + 1, length - 1));
+}
+
+bool block_iov_is_zero(const struct iovec *iov, int iovcnt)
+{
+    for (int i = 0; i < iovcnt; i++)
+        if (!is_zero(iov[i].iov_base, iov[i].iov_len))
+            return false;
+    return true;
+}

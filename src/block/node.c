@@ -80,6 +80,8 @@ bool block_is_readonly(const struct block_node *n)
     return n->readonly;
 }
 
+enum block_detect_zeroes block_detects_zeroes(const struct block_node *n) { return n->detect_zeroes; }
+
 const char *block_filename(const struct block_node *n)
 {
     return n->filename;

@@ -61,6 +61,8 @@ static int rest_check(const struct block_node *n, const struct block_open_option
     if (o->backing_options && !n->format->has_backing)
         return error_set(err, "cannot open '%s': %s images have no backing file for 'backing.%s'", n->filename,
                          n->format->name, o->backing_options->item[0].key);
+    if (o->detect_zeroes == BLOCK_DETECT_UNMAP && !o->discard)
+        return error_set(err, "cannot open '%s': setting detect-zeroes to unmap is not allowed without setting discard operation to unmap", n->filename);
     if (o->internal_snapshot && !n->format->snapshot_list)
         return error_set(err, "cannot open '%s': %s images have no internal snapshots", n->filename, n->format->name);
     return 0;
@@ -73,6 +75,7 @@ static int image_open(struct block_node *n, struct block_protocol *file, const s
     n->filename = strdup(file->filename);
     n->readonly = o->readonly || o->internal_snapshot;
     n->discard = o->discard;
+    n->detect_zeroes = o->detect_zeroes;
     n->no_lock = o->no_lock;
     n->force_share = o->force_share;
     n->unsafe = o->cache == BLOCK_CACHE_UNSAFE;
@@ -116,11 +119,18 @@ static int common_take(struct wish *w, const char *key, const char *value, struc
 {
     const struct block_option_value item = { key, value };
     const struct block_option_set set = { &item, 1 };
+    static const char *const detections[] = { "off", "on", "unmap", NULL };
     static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
     bool flag = false;
     unsigned i = 0;
     if (!strcmp(key, "driver") || !strcmp(key, "format")) {
         w->o.format = value;
+        return 1;
+    }
+    if (!strcmp(key, "detect-zeroes")) {
+        if (block_option_choice(&set, key, detections, &i, err))
+            return -1;
+        w->o.detect_zeroes = MAX(w->o.detect_zeroes, (enum block_detect_zeroes)i);
         return 1;
     }
     if (!strcmp(key, "discard")) {

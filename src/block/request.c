@@ -399,6 +399,10 @@ static void submit(struct block_node *n, enum op op, uint64_t offset, uint64_t l
     r->start_ns = clock_host_ns();
     if (iovcnt)
         memcpy(r->iov, iov, sizeof(*iov) * (size_t)iovcnt);
+    if (op == OP_WRITE && n->detect_zeroes && r->length && block_iov_is_zero(iov, iovcnt)) {
+        r->op = OP_ZEROES;
+        r->may_unmap = n->detect_zeroes == BLOCK_DETECT_UNMAP;
+    }
     request_submit(r);
 }
 

@@ -86,12 +86,13 @@ static json_t *node_name(struct machine *m, unsigned drive, unsigned layer)
 static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n, unsigned layer)
 {
     enum block_cache cache = machine_drive_config(m, drive)->open.cache;
+    static const char *const detections[] = { "off", "on", "unmap" };
     const char *file = block_filename(n);
     struct block_node *backing = block_backing(n);
     json_t *info = json_pack(
         "{s:o, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:{s:b, s:b, s:b}, s:i, s:o}", "file", qmp_text(file, strlen(file)),
         "ro", block_is_readonly(n), "drv", block_format_name(n), "backing_file_depth", (int)chain_depth(n), "encrypted", block_is_encrypted(n),
-        "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image_info(n, 0), "cache",
+        "detect_zeroes", detections[block_detects_zeroes(n)], "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image_info(n, 0), "cache",
         "writeback", cache != BLOCK_CACHE_WRITETHROUGH && cache != BLOCK_CACHE_DIRECTSYNC, "direct",
         cache == BLOCK_CACHE_NONE || cache == BLOCK_CACHE_DIRECTSYNC, "no-flush", cache == BLOCK_CACHE_UNSAFE, "write_threshold", 0, "node-name",
         node_name(m, drive, layer));

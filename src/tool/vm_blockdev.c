@@ -20,9 +20,7 @@ static int key_take(struct drive_config *d, const char *key, const char *value, 
     if (!strcmp(key, "node-name")) d->id = value;
     else if (!strcmp(key, "file")) d->file_node = value;
     else if (!strcmp(key, "backing")) d->backing_node = value;
-    else if (!strcmp(key, "detect-zeroes") && strcmp(value, "off"))
-        return error_set(err, "detect-zeroes=%s is not supported in this version; only 'off' is", value);
-    else return !strcmp(key, "detect-zeroes");
+    else return 0;
     return 1;
 }
 

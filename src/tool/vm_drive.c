@@ -269,6 +269,16 @@ int drive_errors_set(struct vm_options *o, struct drive_config *d, const struct 
     return 0;
 }
 
+static int drive_detect(void *t, const char *v, struct error *err)
+{
+    static const char *const names[] = { "off", "on", "unmap", NULL };
+    unsigned which;
+
+    if (value_choice("detect-zeroes", v, names, &which, err) < 0) return -1;
+    request_of(t)->d.open.detect_zeroes = (enum block_detect_zeroes)which;
+    return 0;
+}
+
 static int drive_boot(void *t, const char *v, struct error *err)
 {
     bool on;
@@ -300,7 +310,7 @@ const struct option_key drive_keys[] = {
     { "serial", drive_serial, NULL },     { "discard", drive_discard, NULL },
     { "aio", drive_aio, NULL },           { "boot", drive_boot, NULL },
     { "force-share", drive_share, NULL }, { "file.locking", drive_locking, NULL },
-    { "detect-zeroes", drive_off, NULL }, { "copy-on-read", drive_off, NULL },
+    { "detect-zeroes", drive_detect, NULL }, { "copy-on-read", drive_off, NULL },
     { "auto-read-only", drive_off, NULL },
     { "werror", drive_werror, NULL },     { "rerror", drive_rerror, NULL },
     { "addr", drive_addr, NULL },

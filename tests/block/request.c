@@ -43,6 +43,40 @@ static int wait_for(struct reply *r, unsigned count)
     return r->result;
 }
 
+/* Which zeroes a guest writes take space, by the option; one byte among them that is none, in the last piece, and all is written. */
+static void zeroes_detected(void)
+{
+    static uint8_t zeroes[2 * 65536], data[65536];
+    static const struct { const char *format; enum block_detect_zeroes detect; bool takes_none; } rows[] = {
+        { "qcow2", BLOCK_DETECT_OFF, false }, { "qcow2", BLOCK_DETECT_ON, true }, { "qcow2", BLOCK_DETECT_UNMAP, true },
+        { "raw", BLOCK_DETECT_OFF, false }, { "raw", BLOCK_DETECT_UNMAP, true },
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct block_open_options o = { .filename = "zeroes", .format = rows[i].format, .discard = true, .detect_zeroes = rows[i].detect };
+        const struct iovec iov[2] = { { zeroes, 65536 }, { zeroes + 65536, 65536 } };
+        struct block_extent e;
+        struct reply r = { 0 };
+        run("rm -f zeroes; qemu-img create -f %s zeroes 1M", rows[i].format);
+        struct block_node *n = open_image(&o);
+        memset(data, 7, sizeof(data));
+        check(block_pwrite(n, 0, data, sizeof(data)) == 0, "data");
+        block_write(n, 0, iov, 2, replied, &r);
+        check(wait_for(&r, 1) == 0, "zeroes");
+        for (unsigned half = 0; half < 2; half++)
+            check(block_extent_get(n, half * 65536, 65536, &e) == 0 && e.zero == rows[i].takes_none, "%s, detect-zeroes %d: half %u", rows[i].format, rows[i].detect, half);
+        zeroes[131071] = 1;
+        block_write(n, 131072, iov, 2, replied, &r);
+        check(wait_for(&r, 2) == 0 && block_extent_get(n, 131072, 131072, &e) == 0 && !e.zero, "one byte is none");
+        zeroes[131071] = 0;
+        check(block_pread(n, 0, data, 65536) == 0 && !data[0] && !memcmp(data, data + 1, 65535), "zeroes are read");
+        check(block_pread(n, 262144 - 512, data, 512) == 0 && data[511] == 1 && !data[510], "the byte is read");
+        block_close(n);
+    }
+    const struct block_open_options wrong = { .filename = "zeroes", .format = "raw", .detect_zeroes = BLOCK_DETECT_UNMAP };
+    struct error err = { "" };
+    check(!block_open(&wrong, &err) && strstr(err.text, "without setting discard operation to unmap"), "unmap without discard: %s", err.text);
+}
+
 static void order_and_ranges(const char *name, const char *format)
 {
     static uint8_t data[65536], back[65536];
@@ -308,6 +342,7 @@ int main(void)
     for (unsigned aio = 0; aio < 2; aio++) {
         setenv("OSPITE_AIO", aio ? "threads" : "auto", 1);
         run("rm -f image.*; truncate -s 8M image.raw; qemu-img create -q -f qcow2 image.qcow2 8M");
+        zeroes_detected();
         order_and_ranges("image.raw", "raw");
         order_and_ranges("image.qcow2", "qcow2");
         drains("image.raw", "raw");

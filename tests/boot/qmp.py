@@ -481,7 +481,7 @@ def paths(value, at=''):
 
 def machine_args():
     subprocess.run('qemu-img create -q -f qcow2 base.qcow2 64M; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2; truncate -s 1M cd.iso b.raw', shell=True, check=True)
-    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2,bps=77', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=v0,id=vb,iothread=io', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
+    return ['-drive', 'if=none,id=v0,file=a.qcow2,format=qcow2,bps=77,discard=unmap,detect-zeroes=unmap', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=v0,id=vb,iothread=io', '-drive', 'if=ide,index=2,media=cdrom,id=cd,file=cd.iso,format=raw',
             '-drive', 'if=ide,index=0,id=hd,file=b.raw,format=raw,cache=unsafe,throttling.iops-total=7,throttling.iops-total-max=9,throttling.group=g', '-device', 'virtio-balloon-pci,id=bal', '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=nic',
             '-smp', '2,maxcpus=4', '-vga', 'std', '-vnc', 'unix:vnc', '-name', 'guest=n1', '-nodefaults', '-serial', 'null']
 
@@ -511,7 +511,7 @@ def test_shapes(o):
             for p, kind in told:
                 check(p not in kinds or kinds[p] == kind or (p, kind) in known, f'{name}: {p} is {kind}, not {kinds.get(p)}')
         equal(bool(mine), bool(other), f'{name} has something to tell')
-    limits = [{b['device']: {k: v for k, v in b.get('inserted', {}).items() if re.match('bps|iops|group', k)} for b in run[SHAPES.index(('query-block', {}))]} for run in answers]
+    limits = [{b['device']: {k: v for k, v in b.get('inserted', {}).items() if re.match('bps|iops|group|detect', k)} for b in run[SHAPES.index(('query-block', {}))]} for run in answers]
     equal(limits[0], limits[1], 'limits of the drives')
     check(limits[0]['v0']['iops'] == 50 and limits[0]['hd']['iops_max'] == 9, f'{limits[0]}')
     for (name, a), mine, other in zip(ERRORS, *errors):

@@ -58,7 +58,7 @@ BAD = [
     ('-drive file=x,iops_size=512', 'requires an iops value'),
     ('-drive file=x,group=g', 'there is none here'),
     ('-drive file=x,iops_rdd=5', "did you mean 'iops_rd'"),
-    ('-blockdev driver=raw,file=p,node-name=n,detect-zeroes=on', "only 'off' is"),
+    ('-drive file=x,detect-zeroes=maybe', 'detect-zeroes'),
     ('-blockdev driver=raw,file=p,node-name=n -blockdev driver=raw,file=p,node-name=m', "node 'p' is in use already"),
     ('-blockdev driver=file,filename=/dev/null,node-name=n -blockdev driver=raw,file=n,node-name=n', "have the name 'n'"),
     ('-nic bridge,helper=/nonexistent', "'/nonexistent' cannot be run"),
