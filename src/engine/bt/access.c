@@ -28,36 +28,31 @@ static void lea_sized(struct trans *t, unsigned addrsize, int to, struct host_me
     if (addrsize == 2) e_movzx16(&t->e, to, to);
 }
 
-/* Host register that holds guest register g; memory-resident ones are loaded into spare. */
-static int reg_or_load(struct trans *t, int g, int spare)
-{
-    if (host_of(g) >= 0) return host_of(g);
-    e_load(&t->e, spare, vm(VOFF(s.gpr[0]) + 8 * g));
-    return spare;
-}
-
 void t_effective_offset(struct trans *t, const struct x86_insn *insn, int extra)
 {
     struct emitter *e = &t->e;
     int64_t disp = insn->disp + extra;
     if (insn->rip_relative) {
+        t_scratch_set(t, S1, -1);
         t_rip_load(t, S1, (int32_t)(t_next_offset(t) + insn->disp));
         if (insn->addrsize != 8) lea_sized(t, insn->addrsize, S1, hm(S1, 0));
         return;
     }
     if (insn->base < 0 || disp != (int32_t)disp) {
+        t_scratch_set(t, S1, -1);
         e_mov_ri(e, S1, insn->addrsize == 8 ? (uint64_t)disp : insn->addrsize == 4 ? (uint32_t)disp : (uint16_t)disp);
-        if (insn->base >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, reg_or_load(t, insn->base, S2), 1, 0));
-        if (insn->index >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, reg_or_load(t, insn->index, S2), insn->scale, 0));
+        if (insn->base >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, t_gpr_somewhere(t, insn->base, 1 << S2), 1, 0));
+        if (insn->index >= 0) lea_sized(t, insn->addrsize, S1, hmi(S1, t_gpr_somewhere(t, insn->index, 1 << S2), insn->scale, 0));
         return;
     }
-    int base = reg_or_load(t, insn->base, S1);
+    int base = t_gpr_somewhere(t, insn->base, 1 << S1);
     struct host_mem m = hm(base, (int32_t)disp);
     if (insn->index >= 0) {
-        m.index = reg_or_load(t, insn->index, S2);
+        m.index = t_gpr_somewhere(t, insn->index, base == S2 ? 1 << S1 : 1 << S2);
         m.scale = insn->scale;
     }
     lea_sized(t, insn->addrsize, S1, m);
+    t_scratch_set(t, S1, -1);
 }
 
 static unsigned stack_width(const struct trans *t)
@@ -91,6 +86,7 @@ static uint8_t *segment(struct trans *t, unsigned seg, uint32_t what, unsigned s
 {
     struct emitter *e = &t->e;
     uint8_t *miss = NULL;
+    t_scratch_set(t, T0, -1);
     if (t->mode != X86_CODE64) {
         e_load(e, T0, vm(VOFF(seg_limit[0][0]) + (what & MISS_WRITE ? 8 * SEG_COUNT : 0) + 8 * seg));
         e_lea(e, T0, hmi(T0, S1, 1, size - 1));        /* negative: within the limit */
@@ -135,6 +131,7 @@ static uint8_t *check(struct trans *t, uint32_t what, unsigned size)
 /* S2 = addend of the window that the address in a register selects. */
 void t_window_addend(struct trans *t, int address)
 {
+    t_scratch_set(t, S2, -1);
     e_shrx(&t->e, S2, address, H_RSP);
     e_load(&t->e, S2, hmi(H_RSP, S2, 8, WINDOW_TABLE_VOFF));
 }

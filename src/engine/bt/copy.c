@@ -13,8 +13,10 @@
 
 void t_gpr_load(struct trans *t, int host, int guest)
 {
-    if (host_of(guest) >= 0) e_mov_rr(&t->e, host, host_of(guest));
+    int from = t_gpr_find(t, guest);
+    if (from >= 0) e_mov_rr(&t->e, host, from);
     else e_load(&t->e, host, hm(H_RSP, VOFF(s.gpr[0]) + 8 * guest));
+    if (from != host) t_scratch_set(t, host, guest);
 }
 
 /* Writes size bytes: 4 clears the upper half, 1 and 2 keep the rest. */
@@ -41,6 +43,8 @@ void t_gpr_store(struct trans *t, int guest, int host, unsigned size)
             e_rm(e, false, 0x89, host, m);
         }
     }
+    if (to < 0) t_scratch_forget(t, guest);
+    if (to < 0 && size >= 4) t_scratch_set(t, host, guest);
 }
 
 /* One register operand on its way into the instruction. */
@@ -108,33 +112,69 @@ static int *slot_for(struct renaming *r, unsigned place)
     }
 }
 
-/* Gives every GPR operand its host register. false: scratch registers ran out. */
-static bool assign(struct renaming *r, const int *scratch, unsigned scratch_count)
+/* Is nothing left of the register's old value? BSF and BSR leave it alone where there is no bit. */
+static bool is_overwritten(const struct x86_insn *i, const struct x86_operand *o)
+{
+    return o->access == ACCESS_WRITE && o->size >= 4 && i->mnemonic != X86_BSF && i->mnemonic != X86_BSR;
+}
+
+/* The place of a register operand that needs a scratch register; NULL: it has a host register of its own. */
+static struct place *place_of(struct renaming *r, const struct x86_operand *o)
+{
+    bool high = o->reg_class == RC_GPR8_HIGH;
+    int guest = high ? o->reg - 4 : o->reg;
+    if (!high && host_of(guest) >= 0) return NULL;
+    for (unsigned k = 0; k < r->count; k++)
+        if (r->place[k].guest == guest && r->place[k].high == high) return &r->place[k];
+    r->place[r->count] = (struct place){ .host = -1, .guest = guest, .high = high };
+    return &r->place[r->count++];
+}
+
+static bool is_renamed(const struct renaming *r, const struct x86_operand *o)
+{
+    bool gpr = o->reg_class == RC_GPR || o->reg_class == RC_GPR8_HIGH;
+    return o->kind == OPND_REG && gpr && o->place != ENC_IMPLICIT && !(r->rm_in_memory && o->place == ENC_MODRM_RM);
+}
+
+/* Finds a scratch register of the set for each place; one that holds the guest register already will do in any case. */
+static bool places_find(struct trans *t, struct renaming *r, unsigned set)
+{
+    for (unsigned k = 0; k < r->count; k++) {
+        struct place *p = &r->place[k];
+        p->host = p->high ? -1 : t_gpr_find(t, p->guest);
+        if (p->host >= 0) p->load = false;
+        if (p->host >= 0) set &= ~(1u << p->host);
+    }
+    for (unsigned k = 0; k < r->count; k++) {
+        struct place *p = &r->place[k];
+        if (p->host >= 0) continue;
+        p->host = t_scratch_choose(t, set);
+        if (p->host < 0) return false;
+        set &= ~(1u << p->host);
+    }
+    return true;
+}
+
+/* Gives every GPR operand its host register, a scratch register out of a set where it has none. false: they ran out. */
+static bool assign(struct trans *t, struct renaming *r, unsigned set)
 {
     const struct x86_insn *i = r->insn;
+    r->count = 0;
+    for (unsigned n = 0; n < i->operand_count; n++) {
+        const struct x86_operand *o = &i->operand[n];
+        struct place *p = slot_for(r, o->place) && is_renamed(r, o) ? place_of(r, o) : NULL;
+        if (!p) continue;
+        if (o->access & ACCESS_WRITE) p->store = true;
+        if (p->high || !is_overwritten(i, o)) p->load = true;
+    }
+    if (!places_find(t, r, set)) return false;
+    r->force_rex = false;
     for (unsigned n = 0; n < i->operand_count; n++) {
         const struct x86_operand *o = &i->operand[n];
         int *slot = slot_for(r, o->place);
-        if (o->kind != OPND_REG || !slot) continue;
-        if (r->rm_in_memory && o->place == ENC_MODRM_RM) continue;
-        bool high = o->reg_class == RC_GPR8_HIGH;
-        if (!high && o->reg_class != RC_GPR) continue;
-        int guest = high ? o->reg - 4 : o->reg;
-        if (host_of(guest) >= 0 && !high) {
-            *slot = host_of(guest);
-        } else {
-            struct place *p = NULL;
-            for (unsigned k = 0; k < r->count; k++)
-                if (r->place[k].guest == guest && r->place[k].high == high) p = &r->place[k];
-            if (!p) {
-                if (r->count == scratch_count) return false;
-                p = &r->place[r->count];
-                *p = (struct place){ .host = scratch[r->count], .guest = guest, .load = true, .high = high };
-                r->count++;
-            }
-            if (o->access & ACCESS_WRITE) p->store = true;
-            *slot = p->host;
-        }
+        if (!slot || !is_renamed(r, o)) continue;
+        struct place *p = place_of(r, o);
+        *slot = p ? p->host : host_of(o->reg);
         if (o->size == 1 && *slot >= 4 && *slot < 8) r->force_rex = true;
     }
     return true;
@@ -151,8 +191,9 @@ static bool is_same_in_memory(const struct x86_insn *i)
     }
 }
 
-/* Is the r/m operand a guest register that lies in memory and can stay there? A write of 32 bits cannot: it clears the rest. */
-static bool find_rm_in_memory(const struct x86_insn *i, struct host_mem *m)
+/* Is the r/m operand a guest register that lies in memory and had better stay there? A write of 32 bits cannot: it clears the rest.
+ * set: the scratch registers it could be in. */
+static bool find_rm_in_memory(struct trans *t, const struct x86_insn *i, unsigned set, struct host_mem *m)
 {
     const struct x86_operand *rm = NULL;
     if (!is_same_in_memory(i)) return false;
@@ -163,6 +204,7 @@ static bool find_rm_in_memory(const struct x86_insn *i, struct host_mem *m)
     if (!rm || rm->reg_class != RC_GPR || host_of(rm->reg) >= 0 || (rm->size == 4 && rm->access & ACCESS_WRITE)) return false;
     for (unsigned n = 0; n < i->operand_count; n++)
         if (&i->operand[n] != rm && i->operand[n].kind == OPND_REG && i->operand[n].reg == rm->reg) return false;
+    if (t_gpr_find(t, rm->reg) >= 0 || t_scratch_pays(t, rm->reg, set)) return false;
     *m = hm(H_RSP, VOFF(s.gpr[0]) + 8 * rm->reg);
     return true;
 }
@@ -174,7 +216,8 @@ static void load_places(struct trans *t, struct renaming *r)
     for (unsigned k = 0; k < r->count; k++) {
         struct place *p = &r->place[k];
         if (p->high) e_rorx(e, p->host, host_of(p->guest), 8);
-        else t_gpr_load(t, p->host, p->guest);
+        if (p->high || !p->load) continue;
+        t_gpr_load(t, p->host, p->guest);
     }
 }
 
@@ -280,8 +323,11 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
 {
     struct renaming r = { .insn = insn, .reg = -1, .rm = -1, .vvvv = -1, .opcode = -1 };
     struct host_mem merged, in_memory;
+    unsigned set = 1 << T0 | 1 << S1 | 1 << S2;
     find_implicit_rcx(&r);
-    if (!m && is_raw_bytes(insn)) {
+    bool is_raw = !m && is_raw_bytes(insn);
+    if (r.rcx_in || is_raw) t_scratch_set(t, T0, -1);
+    if (is_raw) {
         e_mov_rr(&t->e, H_RCX, HOST_RCX);
         r.reg = (insn->modrm >> 3) & 7;
         r.rm = insn->modrm & 7;
@@ -289,33 +335,23 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
         e_mov_rr(&t->e, HOST_RCX, H_RCX);
         return;
     }
-    bool has_mem = m;
-    if (!m && find_rm_in_memory(insn, &in_memory)) {
+    if (r.rcx_in) set &= ~(1 << T0);
+    if (m) {
+        set &= ~(1u << m->base | (m->index < 0 ? 0 : 1u << m->index));
+    } else if (find_rm_in_memory(t, insn, set, &in_memory)) {
         r.rm_in_memory = true;
         m = &in_memory;
     }
-    int scratch[3];
-    unsigned count = 0;
-    if (!r.rcx_in) scratch[count++] = T0;
-    if (!has_mem) {
-        scratch[count++] = S1;
-        scratch[count++] = S2;
-    }
-    if (!assign(&r, scratch, count) && has_mem) {
+    if (!assign(t, &r, set)) {                         /* only where there is a memory operand */
         merged = hm(S1, 0);
         e_lea(&t->e, S1, *m);
-        t->s1_group = -1;
+        t_scratch_set(t, S1, -1);
         m = &merged;
-        scratch[count++] = S2;
-        r.count = 0;
-        r.force_rex = false;
-        assign(&r, scratch, count);
-    }
-    for (unsigned k = 0; k < r.count; k++) {
-        if (r.place[k].host == S2) t->s2_group = -1;
-        if (r.place[k].host == S1) t->s1_group = -1;
+        assign(t, &r, (r.rcx_in ? 0 : 1 << T0) | 1 << S2);
     }
     load_places(t, &r);
+    for (unsigned k = 0; k < r.count; k++)
+        if (r.place[k].high || r.place[k].store) t_scratch_set(t, r.place[k].host, -1);
     if (insn->encoding == ENCODING_VEX) emit_vex(t, &r, bytes, m);
     else emit_legacy(t, &r, bytes, m);
     store_places(t, &r);

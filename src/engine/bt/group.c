@@ -154,7 +154,8 @@ void t_find_groups(struct trans *t)
     struct open_group open[TB_MAX_GROUPS];
     t->group_count = t->group_slots = 0;
     bt_fill(t->group_of, 0xff, sizeof(t->group_of));
-    if (t->mode != X86_CODE64 || t->flags & (TBF_STEP | TBF_TRACE | TBF_ALIGN | TBF_NOGROUP)) return;
+    t->has_groups = t->mode == X86_CODE64 && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_ALIGN | TBF_NOGROUP));
+    if (!t->has_groups) return;
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
         struct access a;
@@ -176,6 +177,7 @@ static bool keeps_s2(const struct trans *t)
     const struct x86_insn *i = t_insn(t);
     if (t->group_of[t->current] >= 0) return true;
     if (i->mnemonic == X86_JCC) return t->current + 1u < t->count;
+    if (i->mnemonic == X86_LEA) return true;
     if (!(i->attr & IA_COPY) || i->attr & IA_BRANCH || t_has_rule(i)) return false;
     for (unsigned n = 0; n < i->operand_count; n++)
         if (i->operand[n].kind != OPND_REG && i->operand[n].kind != OPND_IMM) return false;
@@ -206,6 +208,7 @@ static void addend_to_s2(struct trans *t, int n, int address)
     const struct group *g = &t->group[n];
     struct emitter *e = &t->e;
     if (t->s2_group == n) return;
+    t_scratch_set(t, S2, -1);
     if (g->first != t->current || g->hoisted) {
         e_load(e, S2, slot_of(g));
         return;
@@ -215,29 +218,30 @@ static void addend_to_s2(struct trans *t, int n, int address)
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
 }
 
-/* An address that is more than a register, without its displacement, in S1. */
-static void address_to_s1(struct trans *t, int n)
+/* The host register with the address of a group, without its displacement. It is S1 where the address is more than a register. */
+static int address_somewhere(struct trans *t, int n)
 {
     const struct address *a = &t->group[n].at;
     struct emitter *e = &t->e;
-    if (t->s1_group == n) return;
+    int base = -1, index;
+    if (t->s1_group == n) return S1;
     if (a->base == ADDRESS_RIP) {
+        t_scratch_set(t, S1, -1);
         t_rip_load(t, S1, 0);
-        return;
+        t->s1_group = n;
+        return S1;
     }
-    int index = a->index, base = a->base < 0 ? -1 : host_of(a->base);
-    if (index >= 0 && host_of(index) < 0) {
-        t_gpr_load(t, S1, index);
-        index = S1;
-    } else if (index >= 0) {
-        index = host_of(index);
+    if (a->index < 0) {                                /* S2 will have the addend, T0 perhaps RCX */
+        bool rcx = (t_insn(t)->gpr_read | t_insn(t)->gpr_written) >> REG_RCX & 1;
+        return host_of(a->base) >= 0 ? host_of(a->base) : t_gpr_to(t, a->base, rcx ? 1 << S1 : 1 << S1 | 1 << T0);
     }
-    if (a->base >= 0 && base < 0) {
-        base = index == S1 ? T0 : S1;
-        t_gpr_load(t, base, a->base);
-    }
-    if (index >= 0 && base >= 0) e_lea(e, S1, hmi(base, index, a->scale, 0));
-    else if (index >= 0) e_lea_scaled(e, S1, index, a->scale, 0);
+    if (a->base >= 0) base = t_gpr_somewhere(t, a->base, 1 << T0 | 1 << S1);
+    index = t_gpr_somewhere(t, a->index, (1 << T0 | 1 << S1) & ~(base < 0 ? 0 : 1 << base));
+    if (base >= 0) e_lea(e, S1, hmi(base, index, a->scale, 0));
+    else e_lea_scaled(e, S1, index, a->scale, 0);
+    t_scratch_set(t, S1, -1);
+    t->s1_group = n;
+    return S1;
 }
 
 /* Before the block's first instruction, which its own jump back leads to. */
@@ -246,17 +250,15 @@ void t_groups_hoist(struct trans *t)
     for (unsigned n = 0; n < t->group_count; n++) {
         const struct group *g = &t->group[n];
         if (!g->hoisted) continue;
-        bool in_register = g->at.index < 0 && host_of(g->at.base) >= 0;
-        if (!in_register) address_to_s1(t, n);
-        t_window_addend(t, in_register ? host_of(g->at.base) : S1);
+        t_window_addend(t, address_somewhere(t, n));
         e_store(&t->e, slot_of(g), S2);
+        t->s1_group = t->s2_group = -1;                /* they are not when it comes round */
     }
 }
 
 static void access_in_window(struct trans *t, int n, int32_t disp, const struct mem_op *op)
 {
     const struct address *a = &t->group[n].at;
-    int address = S1;
     int64_t constant = constant_base(t, a) + disp;
     if (is_constant(t, a) && constant == (int32_t)constant) {
         addend_to_s2(t, n, -1);
@@ -264,10 +266,8 @@ static void access_in_window(struct trans *t, int n, int32_t disp, const struct 
         t_op(t, op, hm(S2, (int32_t)constant));
         return;
     }
-    if (a->index < 0 && a->base < 16 && host_of(a->base) >= 0) address = host_of(a->base);
-    else address_to_s1(t, n);
+    int address = address_somewhere(t, n);
     addend_to_s2(t, n, address);
-    if (address == S1) t->s1_group = n;
     t->s2_group = n;
     t_op(t, op, hmi(S2, address, 1, disp));
 }

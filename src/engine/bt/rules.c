@@ -75,17 +75,13 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
         if (host_of(op->reg) >= 0 && op->size >= 4) {
             load_sized(e, host_of(op->reg), op->size, m);
         } else {
+            t_scratch_set(t, T0, -1);
             load_sized(e, T0, op->size, m);
             t_gpr_store(t, op->reg, T0, op->size);
         }
         break;
     case OP_STORE_GPR:
-        if (host_of(op->reg) >= 0) {
-            store_sized(e, m, op->size, host_of(op->reg));
-        } else {
-            t_gpr_load(t, T0, op->reg);
-            store_sized(e, m, op->size, T0);
-        }
+        store_sized(e, m, op->size, t_gpr_somewhere(t, op->reg, 1 << T0));
         break;
     case OP_STORE_IMM: store_imm(e, m, op->size, op->imm); break;
     case OP_STORE_SCRATCH:
@@ -228,20 +224,14 @@ static void leave(struct trans *t, const struct x86_insn *i)
 
 /* ---- Others ---- */
 
-static bool all_in_host(const struct x86_insn *i)
-{
-    return (i->base < 0 || host_of(i->base) >= 0) && (i->index < 0 || host_of(i->index) >= 0);
-}
-
 static void lea(struct trans *t, const struct x86_insn *i)
 {
     struct emitter *e = &t->e;
     int guest = i->operand[0].reg, to = host_of(guest);
-    if (to >= 0 && !i->rip_relative && i->base >= 0 && all_in_host(i) && i->disp == (int32_t)i->disp &&
-        i->addrsize >= 4 && i->opsize >= 4) {
-        struct host_mem m = hm(host_of(i->base), (int32_t)i->disp);
+    if (to >= 0 && !i->rip_relative && i->base >= 0 && i->disp == (int32_t)i->disp && i->addrsize >= 4 && i->opsize >= 4) {
+        struct host_mem m = hm(t_gpr_somewhere(t, i->base, 1 << T0 | 1 << S1), (int32_t)i->disp);
         if (i->index >= 0) {
-            m.index = host_of(i->index);
+            m.index = t_gpr_somewhere(t, i->index, (1 << T0 | 1 << S1) & ~(1 << m.base));
             m.scale = i->scale;
         }
         if (i->addrsize == 8 && i->opsize == 8) e_lea(e, to, m);

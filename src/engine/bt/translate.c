@@ -172,9 +172,11 @@ static void emit_block(struct trans *t)
         t->ended = false;
         bind_label(t, n);
         t_group_begin(t);
+        t_scratch_begin(t);
         t->map[n] = (struct tb_insn){ e->p - (t->en->rw + tb->host), t->offset[n], t->insn[n].len };
         t_instruction(t);
     }
+    t_scratch_end(t);
     if (!t->ended) t_exit_direct(t, t_next_offset(t));
     tb->host_end = e->p - t->en->rw;
     if (e->full) return;
@@ -282,6 +284,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     find_labels(t);
     find_live_flags(t);
     t_find_groups(t);
+    t_scratch_plan(t);
     emit_block(t);
     if (!keep(t)) return NULL;
     bt_perf_block(v, tb, rip);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The translator's own header: what its passes (translate.c, access.c, copy.c, rules.c, branch.c) share. */
+/* The translator's own header: what its passes (translate.c, access.c, copy.c, group.c, scratch.c, rules.c, branch.c) share. */
 #ifndef ENGINE_BT_TRANSLATE_H
 #define ENGINE_BT_TRANSLATE_H
 
@@ -42,7 +42,7 @@ enum { ADDRESS_RIP = 16 };
 struct address { int8_t base, index, scale; };
 /* Accesses whose addresses differ by constants (group.c): the range, from the base as it is at the first of them. slot: where the
  * addend is kept, -1: there is only one access. hoisted: it is found out before the loop. */
-enum { TB_MAX_GROUPS = 48 };
+enum { TB_MAX_GROUPS = 48, SCRATCH_COUNT = 3 };
 struct group { struct address at; int32_t low, high; bool write, hoisted; uint16_t first; int8_t slot; };
 
 struct trans {
@@ -75,7 +75,11 @@ struct trans {
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
     unsigned group_slots;
+    bool has_groups;                   /* they were looked for */
     int8_t s1_group, s2_group;         /* whose address S1, whose addend S2 holds, -1: nobody's */
+    int8_t held[SCRATCH_COUNT];        /* scratch.c: the guest register that T0, S1, S2 hold beside memory, -1: none */
+    bool keeps[TB_MAX_INSNS];          /* instructions that keep track of it */
+    bool may_keep, keeping;            /* some of the block do, the current one does */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool windows;                      /* memory is accessed through windows */
     bool is_loop;                      /* it ends by jumping back to its beginning */
@@ -106,6 +110,17 @@ void t_find_groups(struct trans *t);
 void t_groups_hoist(struct trans *t);
 void t_group_begin(struct trans *t);
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
+/* scratch.c. set: host registers, a bit each. */
+void t_scratch_plan(struct trans *t);
+void t_scratch_begin(struct trans *t);
+void t_scratch_end(struct trans *t);
+void t_scratch_set(struct trans *t, int host, int guest);
+void t_scratch_forget(struct trans *t, int guest);
+int t_scratch_choose(const struct trans *t, unsigned set);
+bool t_scratch_pays(const struct trans *t, int guest, unsigned set);
+int t_gpr_find(const struct trans *t, int guest);
+int t_gpr_to(struct trans *t, int guest, unsigned set);
+int t_gpr_somewhere(struct trans *t, int guest, unsigned set);
 /* copy.c: the instruction again; m: its memory operand's host address, NULL if it has none. */
 void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, const struct host_mem *m);
 void t_op(struct trans *t, const struct mem_op *op, struct host_mem m);
