@@ -136,6 +136,39 @@ void t_window_addend(struct trans *t, int address)
     e_load(&t->e, S2, hmi(H_RSP, S2, 8, WINDOW_TABLE_VOFF));
 }
 
+/* The same, where the piece is mostly the one that addresses in this guest register had before: nothing waits for the address then. Flags go. */
+void t_window_addend_near(struct trans *t, int address, int guest)
+{
+    struct emitter *e = &t->e;
+    int32_t place = VOFF(near[0]) + (int32_t)sizeof(t->v->near[0]) * guest;
+    if (t->cold_count == MAX_COLD) {
+        e->full = true;
+        return;
+    }
+    struct cold *c = &t->cold[t->cold_count++];
+    *c = (struct cold){ .insn = t->current, .near = guest, .address = address };
+    t_scratch_set(t, S2, -1);
+    e_shrx(e, S2, address, H_RSP);
+    e_rm(e, true, 0x39, S2, vm(place));
+    c->miss = e_jcc32_fwd(e, CC_NE);
+    e_load(e, S2, vm(place + 8));
+    c->back = e->p;
+}
+
+/* What was not near is now. The piece is noted last: a wild address faults before. */
+static void cold_near(struct trans *t, const struct cold *c)
+{
+    struct emitter *e = &t->e;
+    int32_t place = VOFF(near[0]) + (int32_t)sizeof(t->v->near[0]) * c->near;
+    e_bind32(e, c->miss);
+    e_load(e, S2, hmi(H_RSP, S2, 8, WINDOW_TABLE_VOFF));
+    e_store(e, vm(place + 8), S2);
+    e_shrx(e, S2, c->address, H_RSP);
+    e_store(e, vm(place), S2);
+    e_load(e, S2, vm(place + 8));
+    e_jmp_to(e, (uint64_t)((intptr_t)c->back + e->exec_delta));
+}
+
 void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struct mem_op op)
 {
     if (t->windows && op.kind != OP_MASKMOV) {      /* that one has no guest RDI when it faults */
@@ -149,7 +182,7 @@ void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struc
         return;
     }
     struct cold *c = &t->cold[t->cold_count++];
-    *c = (struct cold){ .what = what | size, .seg = seg, .insn = t->current, .op = op };
+    *c = (struct cold){ .near = -1, .what = what | size, .seg = seg, .insn = t->current, .op = op };
     if (!is_flat(t, seg)) c->segment_miss = segment(t, seg, what, size);
     c->miss = check(t, what, size);
     c->back = t->e.p;
@@ -164,7 +197,7 @@ void t_group_check(struct trans *t, unsigned bytes, bool write)
         return;
     }
     struct cold *c = &t->cold[t->cold_count++];
-    *c = (struct cold){ .what = bytes | (write ? MISS_WRITE : 0), .insn = t->current, .is_group = true };
+    *c = (struct cold){ .near = -1, .what = bytes | (write ? MISS_WRITE : 0), .insn = t->current, .is_group = true };
     c->miss = check(t, c->what, bytes);
     c->back = t->e.p;
 }
@@ -222,7 +255,8 @@ void t_emit_cold(struct trans *t)
     }
     for (unsigned i = 0; i < t->cold_count && !t->e.full; i++) {
         map[i] = (struct tb_cold){ t->e.p - (t->en->rw + t->tb->host), t->cold[i].insn };
-        if (t->cold[i].is_group) cold_group(t, &t->cold[i]);
+        if (t->cold[i].near >= 0) cold_near(t, &t->cold[i]);
+        else if (t->cold[i].is_group) cold_group(t, &t->cold[i]);
         else cold_one(t, &t->cold[i]);
     }
     t->tb->cold = map;

@@ -104,6 +104,7 @@ static void poll(struct trans *t, int64_t target)
         t->jump_stub[t->jump_count].poll = t->loop_poll;
         return;
     }
+    t_scratch_set(t, T0, -1);
     e_load32(e, T0, vm(VOFF(pending)));
     uint8_t *fine = e_jrcxz_fwd(e);
     t->jump_stub[t->jump_count].poll = e_jmp32_fwd(e);
@@ -171,6 +172,7 @@ static void direct(struct trans *t, int64_t target, unsigned opsize)
     t->ended = true;
     if (chain >= 0) {
         if (chain <= t->offset[t->current]) poll(t, chain);
+        if (chain == t->offset[0]) t_scratch_restore(t);
         patchable(t, 0xe9, chain);
     } else if (is_guardable(t, target, opsize)) {
         if (backward || t->mode != X86_CODE64) poll(t, target);    /* 32-bit code could go round forward */
@@ -254,6 +256,7 @@ static void jcc(struct trans *t, const struct x86_insn *i)
     }
     if (last && chain == t->offset[0] && t->loop_poll) {
         poll(t, chain);
+        t_scratch_restore(t);
         patchable(t, 0x0f80 | i->cc, chain);
         direct(t, t_next_offset(t), 8);
         return;

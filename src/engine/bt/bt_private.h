@@ -153,7 +153,8 @@ struct tlb_second {
 };
 
 #define WINDOW_BYTES (1ull << 39)
-#define WINDOW_BORDER (8ull << 30)
+#define WINDOW_BORDER (128ull << 30)
+#define WINDOW_OFFSET_BITS 35          /* what may be added to an address whose addend is known, beside a displacement */
 struct window { uint64_t asid, used; uint32_t mappings; uint16_t piece; };
 struct window_space { uint64_t asid, since; int64_t credit; uint8_t heat; bool on; };
 struct windows {
@@ -218,6 +219,7 @@ struct bt_vcpu {
     uint64_t value;                    /* of an instruction on its way to memory */
     uint64_t thunk_return;             /* where a thunk that was called goes on */
     uint64_t ret_tag[RET_SIZE], ret_code[RET_SIZE];
+    struct { uint64_t piece, addend; } near[16];       /* where a register's addresses lay last; of a guest register each */
     uint64_t guard[2][GUARD_SIZE];     /* bt_fetch_key by low bits of the page number, for MMU_USER and MMU_KERNEL */
     struct jump_cache_entry jc[JC_SIZE] __attribute__((aligned(64)));
     struct softmmu mmu[MMU_COUNT];
@@ -424,7 +426,7 @@ void bt_windows_free(struct bt_vcpu *v);
 bool bt_windows_wanted(struct bt_vcpu *v);
 void bt_windows_tick(struct bt_vcpu *v);
 void bt_windows_inherit(struct bt_vcpu *v, uint64_t from, uint64_t to);
-bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, uint64_t addend, bool write);
+bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, const struct tb_insn *at, uint64_t address, uint64_t addend, bool write);
 bool bt_window_is_special(struct bt_engine *e, gpa_t pc);
 void bt_windows_drop_linear(struct bt_vcpu *v, gva_t linear);
 void bt_windows_drop_write(struct bt_vcpu *v, gpa_t page);

@@ -337,7 +337,7 @@ void t_copy(struct trans *t, const struct x86_insn *insn, const uint8_t *bytes, 
     }
     if (r.rcx_in) set &= ~(1 << T0);
     if (m) {
-        set &= ~(1u << m->base | (m->index < 0 ? 0 : 1u << m->index));
+        set &= ~(1u << S2 | 1u << m->base | (m->index < 0 ? 0 : 1u << m->index));     /* a fault asks for the addend */
     } else if (find_rm_in_memory(t, insn, set, &in_memory)) {
         r.rm_in_memory = true;
         m = &in_memory;

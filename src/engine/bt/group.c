@@ -17,14 +17,14 @@
 
 enum { SPAN_MAX = 128 };
 
-struct access { struct address at; int32_t disp; uint8_t size; bool write; };
+struct access { struct address at; int32_t disp; uint8_t size; bool write; int8_t offset, offset_scale; };
 /* shift: what was added to the base since the group began. */
 struct open_group { bool is_open; int32_t shift; };
 
 static bool stack_access(const struct x86_insn *i, struct access *a)
 {
     const struct x86_operand *o = &i->operand[0];
-    *a = (struct access){ .at = { REG_RSP, -1, 0 }, .size = 8 };
+    *a = (struct access){ .at = { REG_RSP, -1, 0 }, .size = 8, .offset = -1 };
     switch (i->mnemonic) {
     case X86_PUSH:
         a->disp = -8;
@@ -40,14 +40,37 @@ static bool stack_access(const struct x86_insn *i, struct access *a)
     }
 }
 
+static bool is_offset(struct range r, unsigned scale) { return r.bits + __builtin_ctz(scale) <= WINDOW_OFFSET_BITS; }
+
+/* With windows: of base and index one may be known to be small. What is left makes the group. */
+static void split(const struct range *r, struct access *a)
+{
+    struct address *at = &a->at;
+    if (at->base < 0 && a->disp < 0) return;           /* one subtracted from an index, say: no pointer */
+    if (is_offset(r[at->index], at->scale)) {
+        a->offset = at->index;
+        a->offset_scale = at->scale;
+    } else if (at->base >= 0 && at->scale == 1 && is_offset(r[at->base], 1)) {
+        a->offset = at->base;
+        a->offset_scale = 1;
+        at->base = at->index;
+    } else {
+        return;
+    }
+    at->index = -1;
+    at->scale = 0;
+}
+
 /* Constants that the base has been given, and displacements, stay far within the border of a window. */
-static bool copy_access(const struct trans *t, unsigned n, struct access *a)
+static bool copy_access(const struct trans *t, const struct range *r, unsigned n, struct access *a)
 {
     const struct x86_insn *i = &t->insn[n];
     const struct x86_operand *m = t_plain_operand(i);
     if (!m || i->addrsize != 8 || i->seg == SEG_FS || i->seg == SEG_GS || !m->size || i->disp != (int32_t)i->disp) return false;
     int64_t disp = i->disp + (i->rip_relative ? t->offset[n] + i->len : 0);
-    *a = (struct access){ { i->rip_relative ? ADDRESS_RIP : i->base, i->index, i->index >= 0 ? i->scale : 0 }, (int32_t)disp, m->size, m->access & ACCESS_WRITE };
+    *a = (struct access){ .at = { i->rip_relative ? ADDRESS_RIP : i->base, i->index, i->index >= 0 ? i->scale : 0 },
+                          .disp = (int32_t)disp, .size = m->size, .write = m->access & ACCESS_WRITE, .offset = -1 };
+    if (t->windows && i->index >= 0) split(r, a);
     if (t->windows) return disp == (int32_t)disp;
     return i->base >= 0 && i->index < 0 && !i->rip_relative && host_of(i->base) >= 0 && disp == (int16_t)disp && m->size <= 32;
 }
@@ -130,6 +153,13 @@ static bool only_steps(const struct trans *t, int reg)
     return true;
 }
 
+static bool is_written(const struct trans *t, int reg)
+{
+    for (unsigned n = 0; n < t->count; n++)
+        if (t->insn[n].gpr_written >> reg & 1) return true;
+    return false;
+}
+
 /* In a loop an address that moves by small steps, and is accessed each time round, cannot come past the border of its window without an
  * access there, which ends the loop. So its addend is found out once, before the loop. */
 static void find_hoisted(struct trans *t)
@@ -145,6 +175,7 @@ static void find_hoisted(struct trans *t)
         if (g->slot < 0 && t->group_slots == TB_GROUPS) continue;
         if (g->slot < 0) g->slot = t->group_slots++;
         g->hoisted = true;
+        g->host_base = base >= 0 && !is_written(t, base);
     }
 }
 
@@ -152,19 +183,27 @@ static void find_hoisted(struct trans *t)
 void t_find_groups(struct trans *t)
 {
     struct open_group open[TB_MAX_GROUPS];
+    struct range range[16];
     t->group_count = t->group_slots = 0;
     bt_fill(t->group_of, 0xff, sizeof(t->group_of));
     t->has_groups = t->mode == X86_CODE64 && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_ALIGN | TBF_NOGROUP));
     if (!t->has_groups) return;
+    t_range_forget(range);
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
         struct access a;
         t->is_plain[n] = t_is_plain(t, i);
         bool ends = t->is_label[n] || !t->is_plain[n] || i->attr & IA_STRING;
         for (unsigned k = 0; k < t->group_count && ends; k++) open[k].is_open = false;
+        if (ends) t_range_forget(range);
         if (!t->is_plain[n] || i->attr & IA_STRING) continue;
-        if ((stack_access(i, &a) || copy_access(t, n, &a)) && !group_join(t, open, &a, n)) group_begin(t, open, &a, n);
+        if (stack_access(i, &a) || copy_access(t, range, n, &a)) {
+            if (!group_join(t, open, &a, n)) group_begin(t, open, &a, n);
+            t->offset_by[n].reg = a.offset;
+            t->offset_by[n].scale = a.offset_scale;
+        }
         registers_written(t, i, open);
+        if (t->windows && !t->soft_page) t_range_step(range, i);
     }
     if (t->windows && t->is_loop) find_hoisted(t);
     for (unsigned n = 0; n < t->count && !t->windows; n++)
@@ -187,6 +226,7 @@ static bool keeps_s2(const struct trans *t)
 /* A new instruction begins. */
 void t_group_begin(struct trans *t)
 {
+    if (t->current && t->s1_is_host && t->s1_group >= 0 && t->insn[t->current - 1].gpr_written >> t->group[t->s1_group].at.base & 1) t->s1_group = -1;
     if (!t->is_label[t->current] && keeps_s2(t)) return;
     t->s2_group = t->s1_group = -1;
 }
@@ -202,6 +242,15 @@ static bool is_constant(const struct trans *t, const struct address *a)
 static uint64_t constant_base(const struct trans *t, const struct address *a) { return a->base < 0 ? 0 : t->key_base; }
 static int32_t piece_of(uint64_t linear) { return linear >> 39; }
 
+/* Does a loop load its own next address, as one that walks a list? Each access would wait for the last one's addend. */
+static bool is_chased(const struct trans *t, const struct address *a)
+{
+    if (!t->is_loop || a->index >= 0 || a->base < 0 || a->base >= 16 || t->flags_live[t->current]) return false;
+    for (unsigned n = 0; n < t->count; n++)
+        if (t->insn[n].gpr_written >> a->base & 1 && t->insn[n].mnemonic == X86_MOV && t_plain_operand(&t->insn[n])) return true;
+    return false;
+}
+
 /* The addend of the current instruction's group in S2. address: a register with an address of it. */
 static void addend_to_s2(struct trans *t, int n, int address)
 {
@@ -214,8 +263,22 @@ static void addend_to_s2(struct trans *t, int n, int address)
         return;
     }
     if (is_constant(t, &g->at)) e_load(e, S2, hm(H_RSP, WINDOW_TABLE_VOFF + 8 * piece_of(constant_base(t, &g->at) + g->low)));
+    else if (is_chased(t, &g->at)) t_window_addend_near(t, address, g->at.base);
     else t_window_addend(t, address);
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
+}
+
+static void s1_is(struct trans *t, int group, bool is_host)
+{
+    t->s1_group = group;
+    t->s1_is_host = is_host;
+}
+
+/* S2 will have the addend, T0 perhaps RCX. */
+static unsigned free_for_address(const struct trans *t)
+{
+    bool rcx = (t_insn(t)->gpr_read | t_insn(t)->gpr_written) >> REG_RCX & 1;
+    return rcx ? 1 << S1 : 1 << S1 | 1 << T0;
 }
 
 /* The host register with the address of a group, without its displacement. It is S1 where the address is more than a register. */
@@ -224,24 +287,42 @@ static int address_somewhere(struct trans *t, int n)
     const struct address *a = &t->group[n].at;
     struct emitter *e = &t->e;
     int base = -1, index;
-    if (t->s1_group == n) return S1;
+    if (t->s1_group == n && !t->s1_is_host) return S1;
     if (a->base == ADDRESS_RIP) {
         t_scratch_set(t, S1, -1);
         t_rip_load(t, S1, 0);
-        t->s1_group = n;
+        s1_is(t, n, false);
         return S1;
     }
-    if (a->index < 0) {                                /* S2 will have the addend, T0 perhaps RCX */
-        bool rcx = (t_insn(t)->gpr_read | t_insn(t)->gpr_written) >> REG_RCX & 1;
-        return host_of(a->base) >= 0 ? host_of(a->base) : t_gpr_to(t, a->base, rcx ? 1 << S1 : 1 << S1 | 1 << T0);
-    }
+    if (a->index < 0) return host_of(a->base) >= 0 ? host_of(a->base) : t_gpr_to(t, a->base, free_for_address(t));
     if (a->base >= 0) base = t_gpr_somewhere(t, a->base, 1 << T0 | 1 << S1);
     index = t_gpr_somewhere(t, a->index, (1 << T0 | 1 << S1) & ~(base < 0 ? 0 : 1 << base));
     if (base >= 0) e_lea(e, S1, hmi(base, index, a->scale, 0));
     else e_lea_scaled(e, S1, index, a->scale, 0);
     t_scratch_set(t, S1, -1);
-    t->s1_group = n;
+    s1_is(t, n, false);
     return S1;
+}
+
+/* S1 = the host address that belongs to that of a group, which is one register. */
+static void host_address_to_s1(struct trans *t, int n)
+{
+    if (t->s1_group == n && t->s1_is_host) return;
+    int address = address_somewhere(t, n);
+    addend_to_s2(t, n, address);
+    t->s2_group = n;
+    e_lea(&t->e, S1, hmi(S2, address, 1, 0));
+    t_scratch_set(t, S1, -1);
+    s1_is(t, n, true);
+}
+
+/* S1 = the address of a group and what the current instruction adds to it. */
+static void sum_to_s1(struct trans *t, int n)
+{
+    int base = t_gpr_somewhere(t, t->group[n].at.base, 1 << T0 | 1 << S1);
+    int offset = t_gpr_somewhere(t, t->offset_by[t->current].reg, (1 << T0 | 1 << S1) & ~(1 << base));
+    e_lea(&t->e, S1, hmi(base, offset, t->offset_by[t->current].scale, 0));
+    t_scratch_set(t, S1, -1);
 }
 
 /* Before the block's first instruction, which its own jump back leads to. */
@@ -251,25 +332,51 @@ void t_groups_hoist(struct trans *t)
         const struct group *g = &t->group[n];
         if (!g->hoisted) continue;
         t_window_addend(t, address_somewhere(t, n));
+        if (g->host_base) e_lea(&t->e, S2, hmi(S2, t_gpr_somewhere(t, g->at.base, 1 << S1), 1, 0));
         e_store(&t->e, slot_of(g), S2);
         t->s1_group = t->s2_group = -1;                /* they are not when it comes round */
     }
+}
+
+/* The slot has addend and base in one. */
+static void access_off_host_base(struct trans *t, int n, int32_t disp, const struct mem_op *op)
+{
+    const struct address *a = &t->group[n].at;
+    int index = a->index >= 0 ? a->index : t->offset_by[t->current].reg, scale = a->index >= 0 ? a->scale : t->offset_by[t->current].scale;
+    if (index >= 0) index = host_of(index) >= 0 ? host_of(index) : t_gpr_to(t, index, free_for_address(t));
+    addend_to_s2(t, n, -1);
+    t->s2_group = n;
+    t_op(t, op, index < 0 ? hm(S2, disp) : hmi(S2, index, scale, disp));
 }
 
 static void access_in_window(struct trans *t, int n, int32_t disp, const struct mem_op *op)
 {
     const struct address *a = &t->group[n].at;
     int64_t constant = constant_base(t, a) + disp;
-    if (is_constant(t, a) && constant == (int32_t)constant) {
-        addend_to_s2(t, n, -1);
-        t->s2_group = n;
-        t_op(t, op, hm(S2, (int32_t)constant));
+    if (t->group[n].host_base) {
+        access_off_host_base(t, n, disp, op);
         return;
     }
-    int address = address_somewhere(t, n);
-    addend_to_s2(t, n, address);
-    t->s2_group = n;
-    t_op(t, op, hmi(S2, address, 1, disp));
+    int offset = t->offset_by[t->current].reg, scale = t->offset_by[t->current].scale;
+    if (is_constant(t, a) && constant == (int32_t)constant) {
+        if (offset >= 0 && host_of(offset) < 0) offset = t_gpr_to(t, offset, 1 << S1);
+        else if (offset >= 0) offset = host_of(offset);
+        addend_to_s2(t, n, -1);
+        t->s2_group = n;
+        t_op(t, op, offset < 0 ? hm(S2, (int32_t)constant) : hmi(S2, offset, scale, (int32_t)constant));
+    } else if (offset >= 0 && host_of(offset) >= 0) {
+        host_address_to_s1(t, n);
+        t_op(t, op, hmi(S1, host_of(offset), scale, disp));
+    } else if (offset < 0 && t->s1_is_host && t->s1_group == n) {
+        t_op(t, op, hm(S1, disp));
+    } else {
+        int address = S1;
+        if (offset >= 0) sum_to_s1(t, n);
+        else address = address_somewhere(t, n);
+        addend_to_s2(t, n, address);
+        t->s2_group = n;
+        t_op(t, op, hmi(S2, address, 1, disp));
+    }
 }
 
 /* The access of the current instruction, if it is in a group, at disp off its address as that is now. false: it is not. */

@@ -31,7 +31,8 @@ static bool is_keeper(const struct trans *t, unsigned n)
     if (t->result[n] != X86_DECODE_OK || !t->is_plain[n] || t_is_privileged_rule(t, i)) return false;
     if (i->attr & IA_NOP) return true;
     switch (i->mnemonic) {
-    case X86_JCC: return n + 1 < t->count;
+    case X86_JCC: return n + 1 < t->count || t->is_loop;
+    case X86_JMP: return t->is_loop && n + 1 == t->count;
     case X86_LEA: return true;
     case X86_PUSH: case X86_POP: return t->windows && t->group_of[n] >= 0 && o->kind == OPND_REG && o->reg != REG_RSP;
     default: break;
@@ -48,10 +49,40 @@ void t_scratch_plan(struct trans *t)
 {
     uint32_t used = 0;
     forget_all(t);
+    bt_fill(t->carried, 0xff, sizeof(t->carried));
     t->keeping = false;
     for (unsigned n = 0; n < t->count; n++) used |= t->insn[n].gpr_read | t->insn[n].gpr_written;
     t->may_keep = t->has_groups && !t->soft_page && used & IN_MEMORY;
     for (unsigned n = 0; n < t->count && t->may_keep; n++) t->keeps[n] = is_keeper(t, n);
+}
+
+static unsigned reads_of(const struct trans *t, int guest)
+{
+    unsigned count = 0;
+    for (unsigned n = 0; n < t->count; n++) count += t->insn[n].gpr_read >> guest & 1;
+    return count;
+}
+
+/* Before a loop: two of them are there at each of its beginnings. */
+void t_scratch_carry(struct trans *t)
+{
+    if (!t->is_loop || !t->may_keep || !t->keeps[0]) return;
+    for (int k = 0; k < 2; k++)
+        for (int g = 0; g < 16; g++) {
+            unsigned best = t->carried[k] < 0 ? 0 : reads_of(t, t->carried[k]);
+            if (IN_MEMORY >> g & 1 && g != t->carried[0] && reads_of(t, g) > best) t->carried[k] = g;
+        }
+    t_scratch_restore(t);
+    bt_copy(t->held, t->carried, sizeof(t->held));
+    t->keeping = true;
+    t->s1_group = -1;
+}
+
+/* Before each jump to the loop's beginning, flags stay. */
+void t_scratch_restore(struct trans *t)
+{
+    for (int k = 0; k < SCRATCH_COUNT; k++)
+        if (t->carried[k] >= 0 && t->held[k] != t->carried[k]) e_load(&t->e, scratch[k], hm(H_RSP, VOFF(s.gpr[0]) + 8 * t->carried[k]));
 }
 
 /* A new instruction begins. */
@@ -116,8 +147,8 @@ int t_gpr_somewhere(struct trans *t, int guest, unsigned set)
 /* In how many instructions is a guest register read again, out of a scratch register? AHEAD: not soon. */
 static unsigned next_use(const struct trans *t, int guest)
 {
-    for (unsigned k = 1; k < AHEAD && t->current + k < t->count; k++) {
-        unsigned n = t->current + k;
+    for (unsigned k = 1; k < AHEAD && (t->is_loop || t->current + k < t->count); k++) {
+        unsigned n = (t->current + k) % t->count;
         const struct x86_insn *i = &t->insn[n];
         if (!t->keeps[n] || t->is_label[n]) break;
         if (i->gpr_read >> guest & 1) return k;

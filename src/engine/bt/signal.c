@@ -32,13 +32,13 @@ static bool take_over(struct bt_vcpu *v, int sig, const siginfo_t *info, ucontex
     struct tb *tb = bt_tb_of_host(v->engine, pc);
     if (!tb) return false;
     bool in_window = sig == SIGSEGV && tb->flags & TBF_WINDOW, has_address = info->si_code != SI_KERNEL;
-    if (in_window && has_address && bt_window_fault(v, tb, (uint64_t)info->si_addr, *greg(uc, S2), uc->uc_mcontext.gregs[GREG_ERR] & 2)) return true;
     if (sig == SIGBUS || (sig == SIGSEGV && has_address && !in_window)) return false;
     const struct tb_insn *i = bt_tb_insn_at(v->engine, tb, pc);
     for (int g = 0; g < 16; g++)
         if (host_of(g) >= 0) s->gpr[g] = *greg(uc, host_of(g));
     s->rflags = (s->rflags & ~(uint64_t)RFLAGS_ARITH) | (uc->uc_mcontext.gregs[GREG_EFL] & RFLAGS_ARITH);
     s->rip = bt_rip_mask(v, bt_page_rip(v, tb) + i->guest);
+    if (in_window && has_address && bt_window_fault(v, tb, i, (uint64_t)info->si_addr, *greg(uc, S2), uc->uc_mcontext.gregs[GREG_ERR] & 2)) return true;
     v->event = (struct bt_event){ .kind = BT_EVENT_EXCEPTION };
     v->event_pending = true;
     if (in_window) {                                   /* whatever it is, the softmmu finds out */

@@ -165,6 +165,7 @@ static void emit_block(struct trans *t)
     }
     tb->host_main = e->p - t->en->rw;
     t_groups_hoist(t);
+    t_scratch_carry(t);
     tb->host_loop = e->p - t->en->rw;
     t_loop_begin(t);
     for (unsigned n = 0; n < t->count && !e->full; n++) {

@@ -4,6 +4,7 @@
 #define ENGINE_BT_TRANSLATE_H
 
 #include "engine/bt/bt_private.h"
+#include "engine/bt/range.h"
 
 /* What is done with the memory operand once its host address is known. Emitted twice when it writes: in line, and in
  * the cold path that works on the bounce buffer. */
@@ -27,6 +28,7 @@ struct cold {
     uint8_t *back, *after;             /* where the operation, and what follows it, stand */
     uint32_t what;
     uint8_t seg;
+    int8_t near, address;              /* near >= 0: of that guest register, whose value is in this host register */
     bool is_group;                     /* only a check; when it fails the block goes on without groups */
     uint16_t insn;
     struct mem_op op;
@@ -41,9 +43,9 @@ enum { TB_MAX_SIDES = 10, TB_MAX_JUMPS = TB_MAX_SIDES + 3 + TB_GROUPS };       /
 enum { ADDRESS_RIP = 16 };
 struct address { int8_t base, index, scale; };
 /* Accesses whose addresses differ by constants (group.c): the range, from the base as it is at the first of them. slot: where the
- * addend is kept, -1: there is only one access. hoisted: it is found out before the loop. */
+ * addend is kept, -1: there is only one access. hoisted: it is found out before the loop. host_base: with the base added to it. */
 enum { TB_MAX_GROUPS = 48, SCRATCH_COUNT = 3 };
-struct group { struct address at; int32_t low, high; bool write, hoisted; uint16_t first; int8_t slot; };
+struct group { struct address at; int32_t low, high; bool write, hoisted, host_base; uint16_t first; int8_t slot; };
 
 struct trans {
     struct bt_vcpu *v;
@@ -74,12 +76,15 @@ struct trans {
     struct group group[TB_MAX_GROUPS];
     unsigned group_count;
     int8_t group_of[TB_MAX_INSNS];     /* -1: none */
+    struct { int8_t reg, scale; } offset_by[TB_MAX_INSNS];         /* what an access adds to its group's address, reg -1: nothing */
     unsigned group_slots;
     bool has_groups;                   /* they were looked for */
     int8_t s1_group, s2_group;         /* whose address S1, whose addend S2 holds, -1: nobody's */
+    bool s1_is_host;                   /* S1 has the address with the addend: the host's */
     int8_t held[SCRATCH_COUNT];        /* scratch.c: the guest register that T0, S1, S2 hold beside memory, -1: none */
     bool keeps[TB_MAX_INSNS];          /* instructions that keep track of it */
     bool may_keep, keeping;            /* some of the block do, the current one does */
+    int8_t carried[SCRATCH_COUNT];     /* what they hold whenever a loop begins again */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool windows;                      /* memory is accessed through windows */
     bool is_loop;                      /* it ends by jumping back to its beginning */
@@ -104,6 +109,7 @@ void t_access(struct trans *t, unsigned seg, uint32_t what, unsigned size, struc
 /* S1 is the start of bytes that are to lie in one page: S2 = its addend, or the block is left for one without groups. */
 void t_group_check(struct trans *t, unsigned bytes, bool write);
 void t_window_addend(struct trans *t, int address);
+void t_window_addend_near(struct trans *t, int address, int guest);
 void t_emit_cold(struct trans *t);
 /* group.c */
 void t_find_groups(struct trans *t);
@@ -112,6 +118,8 @@ void t_group_begin(struct trans *t);
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* scratch.c. set: host registers, a bit each. */
 void t_scratch_plan(struct trans *t);
+void t_scratch_carry(struct trans *t);
+void t_scratch_restore(struct trans *t);
 void t_scratch_begin(struct trans *t);
 void t_scratch_end(struct trans *t);
 void t_scratch_set(struct trans *t, int host, int guest);

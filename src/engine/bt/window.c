@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "engine/bt/bt_private.h"
+#include "engine/bt/translate.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -40,6 +40,12 @@ static uint8_t *window_start(const struct bt_vcpu *v, unsigned n) { return v->wi
 static uint64_t addend_of(const struct bt_vcpu *v, unsigned n, unsigned piece)
 {
     return (uint64_t)window_start(v, n) - ((uint64_t)piece << 39);
+}
+
+/* An addend changes. */
+static void forget_near(struct bt_vcpu *v)
+{
+    for (int g = 0; g < 16; g++) v->near[g].piece = ~0ull;
 }
 
 /* false: the process has as many mappings as the host allows. */
@@ -64,6 +70,7 @@ void bt_windows_init(struct bt_vcpu *v)
     w->mapped = mmap(NULL, count * (WINDOW_BYTES / PAGE_BYTES / 8), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (w->base == MAP_FAILED || w->place == MAP_FAILED || w->mapped == MAP_FAILED) return;
     w->count = count;
+    forget_near(v);
     for (unsigned i = 0; i < PAGE_BYTES / sizeof(v->window[0]); i++) v->window[i] = addend_of(v, 0, i);
 }
 
@@ -111,6 +118,7 @@ static void page_unmap(struct bt_vcpu *v, unsigned n, uint64_t offset)
 /* Addends for the present address space. */
 static void install(struct bt_vcpu *v)
 {
+    forget_near(v);
     struct windows *w = &v->windows;
     for (unsigned n = 1; n < w->count; n++)
         if (w->window[n].asid == w->asid && w->asid) v->window[w->window[n].piece] = addend_of(v, 0, w->window[n].piece);
@@ -174,6 +182,7 @@ static unsigned window_new(struct bt_vcpu *v, unsigned piece)
     window_empty(v, best);
     w->window[best] = (struct window){ .asid = v->asid, .piece = piece, .used = ++w->clock };
     v->window[piece] = addend_of(v, best, piece);
+    forget_near(v);
     return best;
 }
 
@@ -239,7 +248,7 @@ static bool run_map(struct bt_vcpu *v, unsigned n, const struct run *r)
     return true;
 }
 
-/* Where in the windows is this address? false: nowhere, or in a border. */
+/* Where in the windows is this address? false: in a border, or nowhere (as the place of an addend behind the table). */
 static bool find(const struct bt_vcpu *v, uint64_t address, unsigned *n, uint64_t *offset)
 {
     const struct windows *w = &v->windows;
@@ -289,13 +298,26 @@ static enum outcome show(struct bt_vcpu *v, unsigned n, unsigned piece, uint64_t
     return !ok ? SPECIAL : fresh ? MAPPED_ANEW : MAPPED;
 }
 
-static enum outcome fault(struct bt_vcpu *v, uint64_t address, uint64_t addend, bool write)
+/* The same for an instruction that may have its addend elsewhere (group.c): by decoding it. Its RIP and registers are in v->s. */
+static bool piece_of_operand(struct bt_vcpu *v, const struct tb *tb, const struct tb_insn *at, unsigned *piece)
+{
+    struct x86_insn i;
+    bool readonly;
+    const uint8_t *code = bt_ram(v->engine, PAGE_OF(tb->pc), &readonly);
+    if (!code || at->guest + at->len > PAGE_BYTES || x86_decode(code + at->guest, at->len, X86_CODE64, &i) != X86_DECODE_OK || !t_plain_operand(&i)) return false;
+    uint64_t linear = bt_effective_offset(v, &i) + (i.seg == SEG_FS || i.seg == SEG_GS ? v->s.seg[i.seg].base : 0);
+    *piece = linear >> 39;
+    return linear >> 39 < WINDOW_PIECES;
+}
+
+static enum outcome fault(struct bt_vcpu *v, const struct tb *tb, const struct tb_insn *at, uint64_t address, uint64_t addend, bool write)
 {
     unsigned n, piece;
     uint64_t offset;
-    if (!find(v, address, &n, &offset) || v->windows.asid != v->asid) return FAULTS;
+    if (v->windows.asid != v->asid) return FAULTS;
+    if (!find(v, address, &n, &offset)) return SPECIAL;
     if (n) piece = v->windows.window[n].piece;
-    else if (!piece_of_addend(v, addend, &piece)) return FAULTS;
+    else if (!piece_of_operand(v, tb, at, &piece) && !piece_of_addend(v, addend, &piece)) return SPECIAL;
     return show(v, n, piece, offset, write);
 }
 
@@ -342,11 +364,11 @@ static uint8_t *special_count(struct bt_engine *e, gpa_t pc)
 /* Is the code at pc one that keeps accessing what no window can show? It does without. */
 bool bt_window_is_special(struct bt_engine *e, gpa_t pc) { return *special_count(e, pc) >= SPECIAL_MAX; }
 
-/* Block tb faulted at a host address, having added this addend perhaps. true: the page is mapped, the access can be done
- * again. false: do the instruction without windows. */
-bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, uint64_t address, uint64_t addend, bool write)
+/* Block tb faulted in an instruction at a host address, having added this addend perhaps; RIP and general registers are in v->s. true: the page
+ * is mapped, the access can be done again. false: do the instruction without windows. */
+bool bt_window_fault(struct bt_vcpu *v, const struct tb *tb, const struct tb_insn *at, uint64_t address, uint64_t addend, bool write)
 {
-    enum outcome o = fault(v, address, addend, write);
+    enum outcome o = fault(v, tb, at, address, addend, write);
     pay(v, o <= MAPPED_ANEW ? COST_MAPPED : COST_IN_VAIN);
     v->count[o <= MAPPED_ANEW ? COUNT_WINDOW_PAGE : o == FAULTS ? COUNT_WINDOW_FAULT : COUNT_WINDOW_SPECIAL]++;
     if (o == SPECIAL && !bt_window_is_special(v->engine, tb->pc) && ++*special_count(v->engine, tb->pc) == SPECIAL_MAX) {

@@ -7,6 +7,7 @@
  * offers. Its memory operand is steered into a window of four pages that both sides have at the same linear address: two
  * are plain, one is read-only, and none follows; operands cross page borders. The guest runs at CPL 3 in 64-bit mode.
  * Left out: FS and GS overrides (the host's belong to the C library), what reads time or chance, and what is system.
+ * What the translator believes about the size of values (range.c) is held against the values that come out.
  * After an exception flags are compared only with OSPITE_BT_EXACT_FLAGS set: else those that the instruction or a later
  * one of the block overwrites may be anything in the frame (docs/translator.md).
  *
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "engine/bt/range.h"
 #include "native64.h"
 #include "values.h"
 #include "x86/decode.h"
@@ -25,7 +27,7 @@
 enum { WINDOW = 0x200000, READ_ONLY = WINDOW + 0x2000, HOLE = WINDOW + 0x3000, WINDOW_BYTES = 0x3000, BLOCK_MAX = 6, NEAR = 512 };
 
 static uint64_t seed = 0x05917e;
-static uint64_t cases, exceptions, failures, per_class[6], per_vector[32];
+static uint64_t cases, exceptions, failures, ranges, per_class[6], per_vector[32];
 static uint32_t forms_seen[X86_MNEMONIC_COUNT];
 static const char *const class_names[6] = { "general", "x87", "mmx", "sse", "avx", "block" };
 static struct bench *bench;
@@ -364,6 +366,36 @@ static bool compare(const struct one_case *c)
     return true;
 }
 
+/* The least that may be said of a value; now and then of its absolute value. */
+static struct range range_of(uint64_t value)
+{
+    bool is_signed = (int64_t)value < 0 || !below(4);
+    uint64_t size = (int64_t)value < 0 ? ~value : value;
+    return (struct range){ size ? 64 - __builtin_clzll(size) : 0, is_signed };
+}
+
+static bool is_within(struct range r, uint64_t value)
+{
+    if (r.bits >= 64) return true;
+    return !(value >> r.bits) || (r.is_signed && !(~value >> r.bits));
+}
+
+/* Of a case without an exception. */
+static void compare_ranges(const struct one_case *c)
+{
+    struct range r[16];
+
+    for (unsigned g = 0; g < 16; g++) r[g] = range_of(c->in.gpr[g]);
+    for (unsigned n = 0; n < c->count; n++) t_range_step(r, &c->insn[n]);
+    for (unsigned g = 0; g < 16; g++) {
+        ranges += r[g].bits < 64;
+        if (is_within(r[g], c->native.gpr[g])) continue;
+        failures++;
+        printf("  register %u is %#lx, but range.c says %u bits%s\n", g, (unsigned long)c->native.gpr[g], r[g].bits, r[g].is_signed ? ", signed" : "");
+        show(c);
+    }
+}
+
 static void run(struct one_case *c)
 {
     struct x86_state s = base_state;
@@ -385,6 +417,7 @@ static void run(struct one_case *c)
         exceptions++;
         per_vector[c->native.vector & 31]++;
     }
+    else compare_ranges(c);
     for (unsigned n = 0; n < c->count; n++) forms_seen[c->insn[n].mnemonic]++;
     if (!compare(c)) memcpy(bench->ram + WINDOW, (void *)WINDOW, WINDOW_BYTES);
 }
@@ -477,6 +510,7 @@ int main(int argc, char **argv)
         if (below(4) ? make_single(&c) : make_block(&c)) run(&c);
     }
     for (unsigned n = 0; n < X86_MNEMONIC_COUNT; n++) mnemonics += forms_seen[n] != 0;
+    printf("oracle: %lu sizes of values foretold\n", (unsigned long)ranges);
     printf("oracle: %lu cases of %u mnemonics:", (unsigned long)cases, mnemonics);
     for (unsigned n = 0; n < 6; n++) printf(" %s %lu", class_names[n], (unsigned long)per_class[n]);
     printf("\noracle: %lu ended in an exception:", (unsigned long)exceptions);
