@@ -6,15 +6,14 @@
 
 #include <string.h>
 
-int image_options_parse(struct arena *arena, const char *text, bool name_first, struct block_option_set *set,
-                        struct error *err)
+int image_options_parse(struct arena *arena, const char *text, struct block_option_set *set, struct error *err)
 {
     struct option_list l;
-    if (option_list_parse(&l, arena, text, name_first ? "file.filename" : NULL, err))
+    if (option_list_parse(&l, arena, text, NULL, err))
         return error_prefix(err, "--image-opts");
     struct block_option_value *item = arena_room(arena, OPTION_PAIRS * sizeof(*item));
     for (unsigned i = 0; i < l.count; i++) {
-        if (l.pair[i].bare && (i || !name_first))
+        if (l.pair[i].bare)
             return error_set(err, "--image-opts: '%s' has no '='; write driver=qcow2,file.filename=NAME", l.pair[i].key);
         item[i] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
     }

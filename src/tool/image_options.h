@@ -8,10 +8,8 @@
 
 struct error;
 
-/* For block_open_options.options; the texts live in the arena. name_first: the first item may be a file's name alone. 0,
- * or -1 with *err. */
-int image_options_parse(struct arena *arena, const char *text, bool name_first, struct block_option_set *set,
-                        struct error *err);
+/* For block_open_options.options; the texts live in the arena. 0, or -1 with *err. */
+int image_options_parse(struct arena *arena, const char *text, struct block_option_set *set, struct error *err);
 /* The file that they name, for messages; text itself when they name none. */
 const char *image_options_name(const struct block_option_set *set, const char *text);
 

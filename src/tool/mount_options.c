@@ -176,7 +176,7 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, struct e
         return 0;
     if (o->format)
         return error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", o->format);
-    if (image_options_parse(o->arena, o->image, true, &o->options, err))
+    if (image_options_parse(o->arena, o->image, &o->options, err))
         return -1;
     o->image = image_options_name(&o->options, o->image);
     return 0;

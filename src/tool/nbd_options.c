@@ -334,7 +334,7 @@ static int image_options_take(struct nbd_tool *t, struct nbd_image *i, struct er
     if (i->format)
         return error_set(err, "--image-opts and -f both give the format: use driver=%s in the options", i->format);
     i->options = arena_room(t->arena, sizeof(*i->options));
-    if (image_options_parse(t->arena, i->filename, true, i->options, err))
+    if (image_options_parse(t->arena, i->filename, i->options, err))
         return -1;
     i->filename = image_options_name(i->options, i->filename);
     return 0;

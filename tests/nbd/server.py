@@ -403,7 +403,7 @@ def lives():
             ('--detect-zeroes=unmap h', '--discard=unmap'), ('-k ' + 'x' * 200 + ' h', 'more than 107'), ('-k h h', 'no socket'),
             ('-L -x a', 'nothing else'), ('-L h', 'no FILE'), ('-L -k nosock', 'server running'),
             ('--selinux-label=a:b:c -p 10999 h', 'needs -k'), ('-k s3 --selinux-label= h', 'empty'),
-            ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts driver=raw,file.filename=h,foo=h', 'foo')):
+            ('-f qcow2 -k s2 h', 'not a qcow2 image'), ('--image-opts h', "no '='"), ('--image-opts driver=raw,file.filename=h,foo=h', 'foo')):
         if args.startswith('-c') and os.path.exists('/sys/module/nbd'):
             continue
         status, out, err = run(OSPITE, 'nbd', *args.split())

@@ -30,7 +30,7 @@ struct block_node *img_open(struct img_common *c, const struct img_open *o, stru
         .objects = img_objects_of(c), .options = o->options, .keys_of = o->keys_of, .no_key = o->no_key,
     };
     if (o->image_opts) {
-        if (image_options_parse(c->arena, o->filename, false, &set, err))
+        if (image_options_parse(c->arena, o->filename, &set, err))
             return NULL;
         open.filename = NULL;
         open.options = &set;
