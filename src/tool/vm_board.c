@@ -285,26 +285,6 @@ int option_name(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- devices ---- */
 
-/* The few properties of built-in devices that command lines in the wild set this way. */
-static const struct vm_fixed_property fixed[] = {
-    { "PIIX4_PM", "disable_s3", "1" }, { "PIIX4_PM", "disable_s4", "1" }, { "kvm-pit", "lost_tick_policy", "delay" }, { "isa-debugcon", "iobase", "0x402" },
-    { "isa-debugcon", "iobase", "1026" },
-};
-
-const struct vm_fixed_property *vm_fixed_property(unsigned i)
-{
-    return i < ARRAY_SIZE(fixed) ? &fixed[i] : NULL;
-}
-
-int option_global(struct vm_options *o, const char *arg, struct error *err)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
-        if (!strcmp(arg, arena_format(o->arena, "%s.%s=%s", fixed[i].device, fixed[i].name, fixed[i].value))) return 0;
-    if (!strncmp(arg, "VGA.", 4)) return global_vga(o, arg + 4, err);
-    if (!strncmp(arg, "virtio-vga.", 11)) return global_gpu(o, arg + 11, err);
-    return error_set(err, "-global %s: setting properties this way is not supported in this version", arg);
-}
-
 int option_action(struct vm_options *o, const char *arg, struct error *err)
 {
     static const char *const events[] = { "reboot=reset", "reboot=shutdown", "shutdown=poweroff", "shutdown=pause", NULL };
@@ -480,6 +460,8 @@ int option_device(struct vm_options *o, const char *arg, struct error *err)
 {
     struct option_list l;
     struct nearest near;
+    const char *text;
+    int result;
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) return device_help();
     if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return -1;
@@ -489,7 +471,11 @@ int option_device(struct vm_options *o, const char *arg, struct error *err)
     for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
         nearest_offer(&near, devices[i].name);
         if (strcmp(devices[i].name, l.pair[0].value)) continue;
-        return devices[i].add(o, arg, &l, err);
+        text = option_list_wants_help(&l) ? arg : globals_write(o, arg, &l);
+        if (text == arg) return devices[i].add(o, arg, &l, err);
+        if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
+        result = devices[i].add(o, text, &l, err);
+        return result < 0 ? error_prefix(err, "with -global") : result;
     }
     for (unsigned i = 0; i < ARRAY_SIZE(devices_later); i++)
         if (!strcmp(devices_later[i].name, l.pair[0].value))

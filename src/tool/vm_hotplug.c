@@ -138,6 +138,8 @@ static int refused(struct vm_options *o, const char *text, struct error *err)
 
 static int request_read(struct vm_options *o, struct vm_options *all, const char *text, struct machine_device_request *r, struct error *err)
 {
+    memcpy(o->global, all->global, sizeof(o->global));
+    o->global_count = all->global_count;
     /* What is read later is read from a copy that lives as long as the request. */
     if (not_help(option_device(o, arena_format(o->arena, "%s", text), err), err) < 0) return -1;
     if (o->config.virtio_count) return virtio_read(o, all, r, err);

@@ -207,17 +207,6 @@ static const struct option_key legacy_keys[] = {
     { "netdev", nic_netdev, NULL }, { "type", nic_accept, NULL }, { "name", nic_accept, NULL }, { "vectors", nic_accept, NULL }, { NULL, NULL, NULL },
 };
 
-static int nic_add(struct vm_options *o, const struct nic_request *r, struct error *err)
-{
-    struct machine_config *c = &o->config;
-
-    if (c->nic_count == CONFIG_NICS) return error_set(err, "more than %d network cards", CONFIG_NICS);
-    o->nic_netdev[c->nic_count] = r->netdev;
-    o->nic_has_mac[c->nic_count] = r->has_mac;
-    c->nic[c->nic_count++] = r->c;
-    return 0;
-}
-
 static int nic_id(void *t, const char *v, struct error *err) { nic(t)->c.common.id = v; return 0; }
 static int nic_romfile(void *t, const char *v, struct error *err) { nic(t)->c.common.rom = v; return 0; }
 static int nic_rombar(void *t, const char *v, struct error *err) { return rombar(v, &nic(t)->c.common.rom, err); }
@@ -230,6 +219,36 @@ static const struct option_key device_keys[] = {
     { "bus", virtio_set_bus, NULL }, { "romfile", nic_romfile, NULL }, { "rombar", nic_rombar, NULL }, { "multifunction", virtio_set_off_only, NULL },
     { "bootindex", nic_boot_index, NULL }, { NULL, NULL, NULL },
 };
+
+/* A card that -device did not make gets what -global says, but for what was said of it. */
+static int nic_globals(struct vm_options *o, struct nic_request *r, struct error *err)
+{
+    const char *name = NULL;
+    struct vm_global *g;
+    unsigned at = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+        if (models[i].model == r->c.model) name = models[i].name;
+    if (r->c.before != NIC_LEGACY || !name) return 0;
+    if (r->c.model != NIC_VIRTIO) return globals_apply(o, name, device_keys, r->has_mac ? "mac" : NULL, r, err);
+    if (!global_next(o, name, &at, &g)) return 0;
+    return error_set(err, "-global %s: virtio cards of -nic and -net do not take it; use -netdev and -device virtio-net-pci", g->text);
+}
+
+static int nic_add(struct vm_options *o, const struct nic_request *given, struct error *err)
+{
+    struct nic_request copy = *given, *r = &copy;
+
+    struct machine_config *c = &o->config;
+
+    if (c->nic_count == CONFIG_NICS) return error_set(err, "more than %d network cards", CONFIG_NICS);
+    copy.o = o;
+    if (nic_globals(o, r, err) < 0) return -1;
+    o->nic_netdev[c->nic_count] = r->netdev;
+    o->nic_has_mac[c->nic_count] = r->has_mac;
+    c->nic[c->nic_count++] = r->c;
+    return 0;
+}
 
 int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {

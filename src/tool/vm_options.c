@@ -106,7 +106,7 @@ static const struct row rows[] = {
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
     { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, iothread,id=ID (disks have threads of their own with and without), and "
       "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks", option_object },
-    { "global", "DRIVER.PROP=VALUE", "a device's default; only a few harmless ones", option_global },
+    { "global", "DRIVER.PROP=VALUE", "a property of all devices of a kind", option_global },
     { "fda", "FILE", "image of the disk in floppy drive A; FILE '' is an empty drive", option_fda },
     { "fdb", "FILE", "in drive B", option_fdb },
     { "hda", "FILE", "image of the primary master disk; a bare FILE argument is the same", option_hda },
@@ -275,7 +275,21 @@ static int options_finish(struct vm_options *o, struct error *err)
         return error_set(err, "-nographic cannot be used with -daemonize, unless -serial and -monitor, or -nodefaults, say where those go");
     if (memory_finish(o, err) < 0) return -1;
     if (audio_finish(o, err) < 0 || vnc_finish(o, err) < 0 || console_finish(o, err) < 0 || flash_finish(o, err) < 0 || drives_finish(o, err) < 0 || nics_finish(o, err) < 0 || usb_finish(o, err) < 0) return -1;
+    globals_finish(o);
     return firmware_finish(o, err);
+}
+
+static int globals_read(struct vm_options *o, int argc, char **argv, struct error *err)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i][0] == '-' ? argv[i] + 1 + (argv[i][1] == '-') : "";
+        unsigned r = 0;
+
+        while (r < ARRAY_SIZE(rows) && strcmp(rows[r].name, name)) r++;
+        if (r == ARRAY_SIZE(rows) || !rows[r].arg || ++i == argc) continue;
+        if (rows[r].fn == option_global && global_read(o, argv[i], err) < 0) return -1;
+    }
+    return 0;
 }
 
 enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **argv, struct error *err)
@@ -288,6 +302,7 @@ enum vm_options_result vm_options_parse(struct vm_options *o, int argc, char **a
     memset(o->config.serial, 0, sizeof(o->config.serial));
     o->config.monitor_count = 0;
     o->arena = arena_new();
+    if (globals_read(o, argc, argv, err) < 0) return VM_OPTIONS_ERROR;
     for (int i = 1; i < argc; i++) {
         int result;
 

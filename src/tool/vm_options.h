@@ -68,6 +68,8 @@ struct vm_options {
     bool nic_on_net[CONFIG_NICS], netdev_on_net[CONFIG_NETDEVS];    /* of -net, which belong together */
     struct { const char *netdev; unsigned hub; } hub_join[CONFIG_NETDEVS];    /* -netdev hubport,netdev= */
     unsigned hub_joins;
+    struct vm_global { const char *text, *driver, *property, *value; bool used; } global[64];    /* -global */
+    unsigned global_count;
 };
 
 enum vm_options_result { VM_OPTIONS_RUN, VM_OPTIONS_HELP_SHOWN, VM_OPTIONS_ERROR = -1 };

@@ -20,6 +20,14 @@ extern const char *const vm_object_names[];
 extern const struct option_key machine_keys[], accel_keys[], smp_keys[], rtc_keys[], boot_keys[], name_keys[], chardev_keys[], mon_keys[], drive_keys[], vnc_keys[],
     memory_keys[], overcommit_keys[], fsdev_keys[], virtfs_keys[], fw_cfg_keys[], msg_keys[];
 
+/* vm_global.c: one -global. The next for a device, from *at on; false: there are no more. */
+int global_read(struct vm_options *o, const char *arg, struct error *err);
+bool global_next(struct vm_options *o, const char *device, unsigned *at, struct vm_global **g);
+/* Those for a device, but one that is given otherwise (NULL: none), by its keys. */
+int globals_apply(struct vm_options *o, const char *device, const struct option_key *keys, const char *but, void *target, struct error *err);
+/* The text of a -device with them; text itself if there are none. */
+const char *globals_write(struct vm_options *o, const char *text, const struct option_list *l);
+void globals_finish(const struct vm_options *o);
 /* vm_machine.c */
 option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */

@@ -595,6 +595,9 @@ int virtio_finish(struct vm_options *o, struct error *err)
         struct virtio_request r = { .o = o, .d = { .kind = VIRTIO_KIND_BLK, .drive = i, .pci.devfn = -1 } };
 
         if (c->drive[i].interface != DRIVE_IF_VIRTIO || c->drive[i].index < 0) continue;
+        if (globals_apply(o, "virtio-blk-pci", blk_keys, NULL, &r, err) < 0) return -1;
+        if (r.drive || memcmp(&r.errors, &(struct drive_errors){ NULL }, sizeof(r.errors)))
+            return error_set(err, "-global virtio-blk-pci: disks of -drive if=virtio have error actions, caches and boot order of -drive, or use -device virtio-blk-pci");
         if (c->drive[i].addr && virtio_set_addr(&r, c->drive[i].addr, err) < 0) return error_prefix(err, "-drive");
         if (virtio_request_add(o, &r, err) < 0) return -1;
     }

@@ -190,6 +190,15 @@ BAD = [
     ('-device qemu-xhci,p2=16', 'p2'),
     ('-device qemu-xhci,p2=4,p3=5', 'the same number'),
     ('-global kvm-pit.lost_tick_policy=discard', 'not supported'),
+    ('-global PIIX4_PM.disable_s3=0', 'no S3 and S4'),
+    ('-global driver=cfi.pflash01,property=secure,value=on', 'no system management mode'),
+    ('-global mc146818rtc.lost_tick_policy=delay', 'discard, slew'),
+    ('-global foo', 'it is DRIVER.PROP=VALUE'),
+    ('-global driver=e1000,property=mac', "'driver', 'property', and 'value' are required"),
+    ('-global e1000.nonsense=1', "unknown item 'nonsense'"),
+    ('-device virtio-net-pci -global virtio-net-pci.nonsense=1', 'with -global: -device virtio-net-pci: unknown item'),
+    ('-nic user,model=virtio -global virtio-net-pci.mrg_rxbuf=off', 'use -netdev and -device virtio-net-pci'),
+    ('-drive if=virtio,file=disk.qcow2 -global virtio-blk-pci.werror=stop', 'or use -device virtio-blk-pci'),
     ('-vnc 127.0.0.1:99,audiodev=a', 'no -audiodev has this id'),
     ('-msg guest-name=on', 'guest-name'),
     ('-nographic -daemonize', 'unless -serial and -monitor'),
@@ -474,6 +483,24 @@ def accepted():
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
 
 
+def globals_seen():
+    """-global, before or behind a device, in text and JSON, for cards of all options and for what comes later; what is said of one card is stronger."""
+    mac = '52:54:00:00:00:99'
+    for args, macs in ((f'-global e1000.mac={mac}', [mac]), (f'-nic user,mac=52:54:00:00:00:01 -global e1000.mac={mac}', ['52:54:00:00:00:01']),
+                       (f'-netdev user,id=n -device virtio-net-pci,netdev=n -global virtio-net-pci.mac={mac}', [mac]),
+                       (f'-global virtio-net-pci.mac={mac} -netdev user,id=n -device virtio-net,netdev=n', [mac]),
+                       (f'-global virtio-net.mac={mac} -netdev user,id=n -device {{"driver":"virtio-net-pci","netdev":"n"}}', [mac]),
+                       (f'-netdev user,id=n -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:02 -global driver=virtio-net-pci,property=mac,value={mac}', ['52:54:00:00:00:02'])):
+        code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info network\nquit\n')
+        check(code == 0 and not err and re.findall('macaddr=(.{17})', out) == macs, f'{args}: {code} {out!r} {err!r}')
+    code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', '-nodefaults', '-global', f'rtl8139.mac={mac}'],
+                                 'netdev_add user,id=n\ndevice_add rtl8139,netdev=n\ninfo network\nquit\n')
+    check(code == 0 and f'macaddr={mac}' in out, f'a card that comes later: {code} {out!r} {err!r}')
+    for args, warned in (('-global ICH9-LPC.disable_s3=1', 'ICH9-LPC'), ('-global ide-hd.rotation_rate=1', 'ide-hd'), ('-global virtio-rng-pci.period=5', None)):
+        code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'quit\n')
+        check(code == 0 and (f"no device '{warned}'" in err if warned else not err), f'{args}: {code} {err!r}')
+
+
 def run_monitor(args, text):
     p = subprocess.run([OSPITE, *args], input=text, capture_output=True, text=True, timeout=60)
     return p.returncode, p.stdout, p.stderr
@@ -543,6 +570,7 @@ def main():
         no_kvm()
         hints()
         accepted()
+        globals_seen()
         signals()
     finally:
         os.close(fd)
