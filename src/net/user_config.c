@@ -64,16 +64,27 @@ static int ipv4_read(SlirpConfig *s, const struct net_user_config *c, struct err
     return 0;
 }
 
+/* ADDRESS[/BITS] of ipv6-net, or ADDRESS alone of ipv6-prefix. */
+static int prefix_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
+{
+    const char *slash = c->ipv6_prefix ? strchr(c->ipv6_prefix, '/') : NULL, *text = slash ? slash + 1 : c->ipv6_prefix_bits;
+    char *end = NULL, prefix[INET6_ADDRSTRLEN];
+    unsigned long bits = text ? strtoul(text, &end, 10) : 64;
+
+    if (text && (!*text || *end || bits > 126)) return error_set(err, "%s=%s: the length is a number up to 126", slash ? "ipv6-net" : "ipv6-prefixlen", text);
+    s->vprefix_len = (uint8_t)bits;
+    if (!slash) return address6("ipv6-prefix", c->ipv6_prefix, "fec0::", &s->vprefix_addr6, err);
+    snprintf(prefix, sizeof(prefix), "%.*s", (int)(slash - c->ipv6_prefix), c->ipv6_prefix);
+    return address6("ipv6-net", prefix, NULL, &s->vprefix_addr6, err);
+}
+
 static int ipv6_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
 {
-    char *end, host[INET6_ADDRSTRLEN], dns[INET6_ADDRSTRLEN];
-    unsigned long bits = c->ipv6_prefix_bits ? strtoul(c->ipv6_prefix_bits, &end, 10) : 64;
+    char host[INET6_ADDRSTRLEN], dns[INET6_ADDRSTRLEN];
     struct in6_addr a;
 
     s->in6_enabled = !c->no_ipv6;
-    if (c->ipv6_prefix_bits && (*end || bits > 126)) return error_set(err, "ipv6-prefixlen=%s: it is a number up to 126", c->ipv6_prefix_bits);
-    s->vprefix_len = (uint8_t)bits;
-    if (address6("ipv6-prefix", c->ipv6_prefix, "fec0::", &s->vprefix_addr6, err) < 0) return -1;
+    if (prefix_read(s, c, err) < 0) return -1;
     a = s->vprefix_addr6;
     a.s6_addr[15] = 2;
     inet_ntop(AF_INET6, &a, host, sizeof(host));

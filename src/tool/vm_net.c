@@ -94,7 +94,7 @@ static const struct option_key user_keys[] = {
     { "dns", user_dns, NULL }, { "dnssearch", user_search, NULL }, { "hostname", user_hostname, NULL }, { "domainname", user_domain, NULL },
     { "tftp", user_tftp, NULL }, { "tftp-server-name", user_tftp_server, NULL }, { "bootfile", user_bootfile, NULL }, { "restrict", user_restrict, NULL },
     { "host-loopback", user_loopback, NULL }, { "hostfwd", user_hostfwd, NULL }, { "guestfwd", user_guestfwd, NULL }, { "ipv4", user_ipv4, NULL },
-    { "ipv6", user_ipv6, NULL }, { "ipv6-prefix", user_prefix, NULL }, { "ipv6-prefixlen", user_prefixlen, NULL }, { "ipv6-host", user_host6, NULL },
+    { "ipv6", user_ipv6, NULL }, { "ipv6-prefix", user_prefix, NULL }, { "ipv6-net", user_prefix, NULL }, { "ipv6-prefixlen", user_prefixlen, NULL }, { "ipv6-host", user_host6, NULL },
     { "ipv6-dns", user_dns6, NULL }, { "smb", NULL, "an SMB server is not in this version; use tftp=, or hostfwd= and ssh" },
     { "smbserver", NULL, "an SMB server is not in this version" }, { NULL, NULL, NULL },
 };

@@ -189,6 +189,9 @@ BAD = [
     ('-audiodev none', 'none,id=ID'),
     ('-device qemu-xhci,p2=16', 'p2'),
     ('-device qemu-xhci,p2=4,p3=5', 'the same number'),
+    ('-nic user,ipv6-net=fd00::/127', 'up to 126'),
+    ('-nic user,ipv6-net=fd00::/', 'up to 126'),
+    ('-nic user,ipv6-net=fd00/64', 'ipv6-net'),
     ('-global kvm-pit.lost_tick_policy=discard', 'not supported'),
     ('-global PIIX4_PM.disable_s3=0', 'no S3 and S4'),
     ('-global driver=cfi.pflash01,property=secure,value=on', 'no system management mode'),
@@ -486,7 +489,7 @@ def accepted():
 def globals_seen():
     """-global, before or behind a device, in text and JSON, for cards of all options and for what comes later; what is said of one card is stronger."""
     mac = '52:54:00:00:00:99'
-    for args, macs in ((f'-global e1000.mac={mac}', [mac]), (f'-nic user,mac=52:54:00:00:00:01 -global e1000.mac={mac}', ['52:54:00:00:00:01']),
+    for args, macs in ((f'-global e1000.mac={mac}', [mac]), (f'-nic user,mac=52:54:00:00:00:01,ipv6-net=fd00::/64 -global e1000.mac={mac}', ['52:54:00:00:00:01']),
                        (f'-netdev user,id=n -device virtio-net-pci,netdev=n -global virtio-net-pci.mac={mac}', [mac]),
                        (f'-global virtio-net-pci.mac={mac} -netdev user,id=n -device virtio-net,netdev=n', [mac]),
                        (f'-global virtio-net.mac={mac} -netdev user,id=n -device {{"driver":"virtio-net-pci","netdev":"n"}}', [mac]),
