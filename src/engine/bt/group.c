@@ -242,13 +242,17 @@ static bool is_constant(const struct trans *t, const struct address *a)
 static uint64_t constant_base(const struct trans *t, const struct address *a) { return a->base < 0 ? 0 : t->key_base; }
 static int32_t piece_of(uint64_t linear) { return linear >> 39; }
 
-/* Does a loop load its own next address, as one that walks a list? Each access would wait for the last one's addend. */
-static bool is_chased(const struct trans *t, const struct address *a)
+/* Of an address: the register that a loop loads for the next time round, as one that walks a list; each access would wait for the last one's
+ * addend. -1: none. */
+static int chased(const struct trans *t, const struct address *a)
 {
-    if (!t->is_loop || a->index >= 0 || a->base < 0 || a->base >= 16 || t->flags_live[t->current]) return false;
-    for (unsigned n = 0; n < t->count; n++)
-        if (t->insn[n].gpr_written >> a->base & 1 && t->insn[n].mnemonic == X86_MOV && t_plain_operand(&t->insn[n])) return true;
-    return false;
+    if (!t->is_loop || t->flags_live[t->current]) return -1;
+    for (unsigned n = 0; n < t->count; n++) {
+        const struct x86_insn *i = &t->insn[n];
+        if (i->mnemonic != X86_MOV || !t_plain_operand(i) || i->operand[0].kind != OPND_REG) continue;
+        if (i->operand[0].reg == a->base || i->operand[0].reg == a->index) return i->operand[0].reg;
+    }
+    return -1;
 }
 
 /* The addend of the current instruction's group in S2. address: a register with an address of it. */
@@ -263,7 +267,7 @@ static void addend_to_s2(struct trans *t, int n, int address)
         return;
     }
     if (is_constant(t, &g->at)) e_load(e, S2, hm(H_RSP, WINDOW_TABLE_VOFF + 8 * piece_of(constant_base(t, &g->at) + g->low)));
-    else if (is_chased(t, &g->at)) t_window_addend_near(t, address, g->at.base);
+    else if (chased(t, &g->at) >= 0) t_window_addend_near(t, address, chased(t, &g->at));
     else t_window_addend(t, address);
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
 }
