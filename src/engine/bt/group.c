@@ -179,6 +179,14 @@ static void find_hoisted(struct trans *t)
     }
 }
 
+/* Is it of use to know how large values are? */
+static bool has_index(const struct trans *t)
+{
+    for (unsigned n = 0; n < t->count; n++)
+        if (t->insn[n].has_mem && t->insn[n].index >= 0) return true;
+    return false;
+}
+
 /* Fills t->group and t->group_of. */
 void t_find_groups(struct trans *t)
 {
@@ -188,6 +196,7 @@ void t_find_groups(struct trans *t)
     bt_fill(t->group_of, 0xff, sizeof(t->group_of));
     t->has_groups = t->mode == X86_CODE64 && !(t->flags & (TBF_STEP | TBF_TRACE | TBF_ALIGN | TBF_NOGROUP));
     if (!t->has_groups) return;
+    bool follow = t->windows && !t->soft_page && has_index(t);      /* soft immediates may become others */
     t_range_forget(range);
     for (unsigned n = 0; n < t->count && t->result[n] == X86_DECODE_OK; n++) {
         const struct x86_insn *i = &t->insn[n];
@@ -203,7 +212,7 @@ void t_find_groups(struct trans *t)
             t->offset_by[n].scale = a.offset_scale;
         }
         registers_written(t, i, open);
-        if (t->windows && !t->soft_page) t_range_step(range, i);
+        if (follow) t_range_step(range, i);
     }
     if (t->windows && t->is_loop) find_hoisted(t);
     for (unsigned n = 0; n < t->count && !t->windows; n++)
