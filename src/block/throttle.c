@@ -196,7 +196,7 @@ bool block_throttle_hold(struct block_node *n, struct block_throttle_wait *w)
     *t->wait[w->is_write].last = w;
     t->wait[w->is_write].last = &w->next;
     g->waiting[w->is_write]++;
-    if (!timer_is_armed(g->timer)) group_run(g);
+    group_run(g);                                        /* the other direction may have armed the timer for much later */
     return true;
 }
 
