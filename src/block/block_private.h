@@ -73,6 +73,8 @@ struct block_format {
     int (*preadv)(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
     int (*pwritev)(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
     int (*flush)(struct block_node *n);
+    /* Optional. After flush, with nothing in flight: takes back the marks that tell others of an image that was not closed. 0 or -errno. */
+    int (*rest)(struct block_node *n);
     int (*discard)(struct block_node *n, uint64_t offset, uint64_t length);
     int (*write_zeroes)(struct block_node *n, uint64_t offset, uint64_t length, bool may_unmap);
     /*

@@ -2,7 +2,7 @@
 /*
  * An image with other options under a node that stays where it is, since devices hold it: read-only or not, other caches, another backing
  * file. Two descriptors of one process are two to the locks, so an image that may be written cannot be open twice. It is tried first, for
- * reading and without locks, then closed and opened; what the trial did not find brings the old options back.
+ * reading and without locks, as a closed one would lie there, then closed and opened; what the trial did not find brings the old options back.
  */
 #include "block/block_private.h"
 
@@ -61,6 +61,8 @@ int block_reopen(struct block_node *n, const struct block_open_options *o, const
         block_queue_close(n->queue);
     n->queue = NULL;
     r = n->readonly ? 0 : n->format->flush(n);
+    if (!r && !n->readonly && n->format->rest)
+        r = n->format->rest(n);
     if (r)
         error_set(err, "'%s' cannot be written: %s", n->filename, strerror(-r));
     if (!r && !(r = try_it(n, o, err))) {

@@ -11,6 +11,7 @@
 #include "block/block.h"
 #include "block/image.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,6 +118,41 @@ static void failures_test(void)
     block_close(n);
 }
 
+/* In every format that can be written an image stays what it is, written to or not; several mark the file while it is open for writing. */
+static void formats_test(uint64_t *seed)
+{
+    static const char *const formats[] = { "raw", "qcow2 -o lazy_refcounts=on", "vdi", "vhdx", "vmdk", "vpc" };
+    uint8_t *copy = calloc(1, HALF), data[CHUNK];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+        struct block_open_options o = { .filename = "f.x" }, before;
+        struct block_node *n;
+        struct error err = { "" };
+        char name[16];
+
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(formats[i], " "), formats[i]);
+        o.format = name;
+        check(run("rm -f f.x; qemu-img create -q -f %s f.x 4M", formats[i]) == 0, "%s: image", formats[i]);
+        memset(copy, 0, HALF);
+        n = open_image(&o);
+        for (unsigned k = 0; k < 6; k++) {
+            uint64_t at = rng_below(seed, HALF / CHUNK) * CHUNK;
+
+            if (!o.readonly) {
+                rng_fill(seed, data, CHUNK);
+                memcpy(copy + at, data, CHUNK);
+                check(block_pwrite(n, at, data, CHUNK) == 0, "%s: write", name);
+            }
+            before = o;
+            o.readonly = k % 3 == 1;
+            check(block_reopen(n, &o, &before, &err) == 0, "%s, %u.: %s", name, k, err.text);
+            check(!block_is_abandoned(n) && half_is(n, copy), "%s, %u.: what was written is there", name, k);
+        }
+        block_close(n);
+    }
+    free(copy);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 7, first = seed;
@@ -128,5 +164,6 @@ int main(int argc, char **argv)
               "qemu-img create -q -f qed -b a.x -F qcow2 qed.x && qemu-img create -q -f qcow2 small.x 1M") == 0, "images");
     rounds("top.x", &seed);
     failures_test();
+    formats_test(&seed);
     return report("reopen", first);
 }

@@ -145,14 +145,22 @@ static int vhdx_open(struct block_node *n, struct error *err)
     return 0;
 }
 
-/* block_close has flushed: everything is in place, and the log is no longer needed. */
+/* All was flushed: everything is in place, and the log is no longer needed. */
+static int vhdx_rest(struct block_node *n)
+{
+    struct vhdx *v = n->state;
+    if (!v->logging || v->s.dirty)
+        return 0;
+    v->header.log = (struct vhdx_guid){ { 0 } };
+    int r = vhdx_header_update(v, n->file);
+    v->logging = r;
+    return r;
+}
+
 static void vhdx_close(struct block_node *n)
 {
     struct vhdx *v = n->state;
-    if (v->logging && !v->s.dirty) {
-        v->header.log = (struct vhdx_guid){ { 0 } };
-        vhdx_header_update(v, n->file);
-    }
+    vhdx_rest(n);
     sparse_table_free(&v->table);
     sparse_free(&v->s);
     pthread_mutex_destroy(&v->touch_lock);
@@ -224,7 +232,7 @@ static int vhdx_map(struct block_node *n, uint64_t offset, uint64_t length, stru
 
 const struct block_format block_format_vhdx = {
     .name = "vhdx", .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close, .preadv = sparse_node_preadv,
-    .pwritev = vhdx_pwritev, .flush = sparse_node_flush, .discard = vhdx_discard, .write_zeroes = vhdx_write_zeroes,
+    .pwritev = vhdx_pwritev, .flush = sparse_node_flush, .rest = vhdx_rest, .discard = vhdx_discard, .write_zeroes = vhdx_write_zeroes,
     .extent = sparse_node_extent, .map = vhdx_map, .check = vhdx_check, .create_options = vhdx_create_options,
     .create_check = vhdx_create_check, .create = vhdx_create,
 };
