@@ -22,7 +22,7 @@ static inline int fuzz_replay(const char *program, const char *directory)
 
     if (!d) perror(directory);
     for (struct dirent *e; d && (e = readdir(d));) {
-        char name[PATH_MAX];
+        char name[PATH_MAX], *dash;
         FILE *f;
 
         if (*e->d_name == '.') continue;
@@ -31,8 +31,9 @@ static inline int fuzz_replay(const char *program, const char *directory)
             perror(name);
             return 1;
         }
-        *strrchr(name, '-') = 0;
-        setenv("OSPITE_FUZZ_DEVICE", strrchr(name, '/') + 1, 1);
+        snprintf(name, sizeof(name), "%s", e->d_name);
+        if ((dash = strrchr(name, '-'))) *dash = 0;
+        setenv("OSPITE_FUZZ_DEVICE", name, 1);
         LLVMFuzzerTestOneInput(input, fread(input, 1, sizeof(input), f));
         fclose(f);
         count++;
