@@ -47,6 +47,7 @@ void net_attach(struct net_backend *b, const struct net_frontend *f)
     b->frontend_offloads = 0;
     b->queues_used = 1;
     if (b->ops->changed) b->ops->changed(b);
+    if (!f) net_resume(b);                               /* what waits for the old card's room goes to nobody, and others may follow */
 }
 
 bool net_is_attached(const struct net_backend *b) { return b->has_frontend; }

@@ -168,6 +168,7 @@ static bool stream_parse(struct net_socket *s)
 
         if (!length || length > NET_FRAME_MAX) return false;
         if (s->in_bytes < length + LENGTH_BYTES) break;
+        s->waiting = false;                              /* the card may ask for more while it gets this one */
         s->waiting = !frame_give(s, p + LENGTH_BYTES, length);
         if (s->waiting) break;
         s->in_at += length + LENGTH_BYTES;
@@ -203,11 +204,16 @@ static void datagrams_take(struct net_socket *s)
 {
     for (unsigned i = 0; i < FRAMES_A_ROUND; i++) {
         if (!s->waiting) {
-            ssize_t n = recv(s->fd, s->in, NET_FRAME_MAX, MSG_DONTWAIT);
+            ssize_t n = recv(s->fd, s->in, NET_FRAME_MAX, MSG_DONTWAIT | MSG_TRUNC);
 
             if (n <= 0) break;
+            if (n > NET_FRAME_MAX) {                     /* only a part of it is there */
+                s->base.dropped++;
+                continue;
+            }
             s->in_bytes = (size_t)n;
         }
+        s->waiting = false;
         s->waiting = !frame_give(s, s->in, s->in_bytes);
         if (s->waiting) break;
     }
