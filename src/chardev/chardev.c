@@ -13,13 +13,14 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "base/fdset.h"
+#include "base/log.h"
 #include "base/nearest.h"
 #include "chardev/chardev_private.h"
 
-enum { MUXES = 4 };
+enum { MUXES = 4, SPEC_BYTES = 1536 };
 
 /* Muxes by what they were opened with: the serial port and the monitor both say "mon:stdio". */
-struct mux_entry { char spec[200]; struct chardev *mux; };
+struct mux_entry { char spec[SPEC_BYTES]; struct chardev *mux; };
 
 struct chardevs {
     struct chardev *backends;
@@ -93,7 +94,10 @@ static struct chardev *file_open(const char *path, const char *options, struct e
         return NULL;
     }
     s = (struct stream *)null_open(NULL, NULL, err);
-    if (!s) return NULL;
+    if (!s) {
+        close(fd);
+        return NULL;
+    }
     s->out_fd = fd;
     s->own_out = true;
     return &s->base;
@@ -199,7 +203,7 @@ static struct chardev *backend_open(struct chardevs *all, const char *whole, str
     const char *rest, *options;
     const struct kind *kind;
     struct chardev *c;
-    char spec[1536], path[512];
+    char spec[SPEC_BYTES], path[512];
     struct common common;
     size_t len;
     int log;
@@ -241,15 +245,19 @@ static struct chardev *muxed_open(struct chardevs *all, const char *spec, struct
 {
     struct mux_entry *muxes = all->mux;
     struct chardev *backend;
-    char stdio[200];
+    char stdio[SPEC_BYTES + sizeof(",signal=off")];
 
+    if (strlen(spec) >= SPEC_BYTES) {
+        error_set(err, "'mon:%.60s...' is too long", spec);
+        return NULL;
+    }
     snprintf(stdio, sizeof(stdio), "%s,signal=off", spec);
     for (unsigned i = 0; i < MUXES; i++)
         if (muxes[i].mux && !strcmp(muxes[i].spec, spec)) return chardev_mux_second(muxes[i].mux);
     backend = backend_open(all, !strncmp(spec, "stdio", 5) && !strstr(spec, ",signal=") ? stdio : spec, err);
     if (!backend) return NULL;
     for (unsigned i = 0; i < MUXES; i++) {
-        if (muxes[i].mux || strlen(spec) >= sizeof(muxes[i].spec)) continue;
+        if (muxes[i].mux) continue;
         strcpy(muxes[i].spec, spec);
         return muxes[i].mux = mux_open(backend);
     }
@@ -288,13 +296,17 @@ void chardev_attach(struct chardev *c, const struct chardev_frontend *f)
     c->ops->accept_input(c);
 }
 
-/* What the log cannot take is missing there; the guest does not wait for it. */
-static void log_write(const struct chardev *c, const uint8_t *data, size_t size)
+/* What the log cannot take is missing there, which is said once; the guest does not wait for it. */
+static void log_write(struct chardev *c, const uint8_t *data, size_t size)
 {
     for (ssize_t n; size; data += n, size -= (size_t)n)
         if ((n = write(c->log_fd, data, size)) <= 0) {
             if (n < 0 && errno == EINTR) n = 0;
-            else return;
+            else {
+                if (!c->log_lacks) log_message("warning: output of '%s' is missing in its log: %s; make room there", *c->label ? c->label : c->description, strerror(errno));
+                c->log_lacks = true;
+                return;
+            }
         }
 }
 

@@ -24,6 +24,7 @@ struct chardev {
     char description[160];
     char label[64];
     int log_fd;                                /* what goes out goes there too; -1: nowhere */
+    bool log_lacks;                            /* something of it */
 };
 
 enum { STREAM_DESCRIPTORS = 16 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections that are made again. Nothing here waits: a connection that is on its way is seen by the loop, a failure starts the clock. Names were
- * resolved once, when the device was opened.
+ * Connections that are made again. Nothing here waits: a connection that is on its way is seen by the loop. Each round tries all addresses; when the
+ * last of them has failed the clock starts. Names were resolved once, when the device was opened.
  */
 #include "chardev/socket_retry.h"
 
@@ -18,7 +18,7 @@
 struct socket_retry {
     struct sockaddr_storage to[SOCKET_RETRY_ADDRESSES];
     socklen_t length[SOCKET_RETRY_ADDRESSES];
-    unsigned count, next, seconds;
+    unsigned count, tried, seconds;    /* tried in this round */
     struct timer *timer;
     int fd;                            /* on its way; -1: none */
     void (*found)(void *opaque, int fd);
@@ -27,6 +27,7 @@ struct socket_retry {
 
 void socket_retry_later(struct socket_retry *r)
 {
+    r->tried = 0;
     timer_arm_ns(r->timer, clock_host_ns() + r->seconds * NS_PER_SECOND);
 }
 
@@ -39,6 +40,12 @@ static bool is_itself(int fd)
     return getsockname(fd, (struct sockaddr *)&a, &x) == 0 && getpeername(fd, (struct sockaddr *)&b, &y) == 0 && a.ss_family != AF_UNIX && x == y && !memcmp(&a, &b, x);
 }
 
+static void failed(struct socket_retry *r)
+{
+    if (r->tried < r->count) timer_arm_ns(r->timer, clock_host_ns());
+    else socket_retry_later(r);
+}
+
 static void result_take(struct socket_retry *r, int fd, bool good)
 {
     if (good && !is_itself(fd)) {
@@ -46,7 +53,7 @@ static void result_take(struct socket_retry *r, int fd, bool good)
         return;
     }
     close(fd);
-    socket_retry_later(r);
+    failed(r);
 }
 
 static void connected(void *opaque, int fd, unsigned events)
@@ -63,10 +70,10 @@ static void connected(void *opaque, int fd, unsigned events)
 static void again(void *opaque)
 {
     struct socket_retry *r = opaque;
-    unsigned i = r->next++ % r->count;
+    unsigned i = r->tried++;
     int fd = socket(r->to[i].ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    if (fd < 0) socket_retry_later(r);
+    if (fd < 0) failed(r);
     else if (connect(fd, (struct sockaddr *)&r->to[i], r->length[i]) == 0) result_take(r, fd, true);
     else if (errno != EINPROGRESS) result_take(r, fd, false);
     else loop_fd_watch(r->fd = fd, LOOP_WRITE, connected, r);

@@ -8,7 +8,7 @@
 struct socket_retry;
 enum { SOCKET_RETRY_ADDRESSES = 8 };
 
-/* Tries the addresses by turns, at once and then every so many seconds, until found gets a connection. NULL: no memory. */
+/* Tries all addresses, one after the other, at once and then every so many seconds, until found gets a connection. NULL: no memory. */
 struct socket_retry *socket_retry_new(const struct sockaddr_storage *to, const socklen_t *length, unsigned count, unsigned seconds,
                                       void (*found)(void *opaque, int fd), void *opaque);
 /* The connection is gone. */

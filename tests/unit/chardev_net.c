@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "chardev/chardev.h"
+#include "chardev/socket_retry.h"
 
 enum { SINK = 1 << 20, STORM = 2 << 20 };
 
@@ -248,6 +249,12 @@ static int peer_accept(int listener)
     return fd;
 }
 
+static void found(void *opaque, int fd)
+{
+    close(fd);
+    ++*(unsigned *)opaque;
+}
+
 static void test_reconnect(void)
 {
     unsigned port = 0;
@@ -283,6 +290,26 @@ static void test_reconnect(void)
     check(attach(&s, "unix:/nonexistent/socket,reconnect=1"), "reconnect: unix, too");
     some_steps();
     detach(&s);
+}
+
+/* Nobody at the first addresses: the next is tried at once, not an hour later. */
+static void test_reconnect_addresses(void)
+{
+    struct sockaddr_storage to[3] = { { .ss_family = 0 } };
+    socklen_t length[3] = { sizeof(struct sockaddr_in), sizeof(struct sockaddr_in), sizeof(struct sockaddr_in) };
+    unsigned port = 0, shut = 0;
+    int listener = listen_at(&port), fd;
+    struct socket_retry *r;
+    unsigned count = 0;
+
+    fd = listen_at(&shut);
+    close(fd);
+    for (unsigned i = 0; i < 3; i++) *(struct sockaddr_in *)&to[i] = loopback(i < 2 ? shut : port);
+    r = socket_retry_new(to, length, 3, 3600, found, &count);
+    wait_count(&count, 1);
+    check(count == 1, "reconnect: the third address of a name, in the same round");
+    socket_retry_free(r);
+    close(listener);
 }
 
 /* ---- datagrams ---- */
@@ -354,6 +381,23 @@ static void test_log(void)
     detach(&s);
 }
 
+/* A name as long as paths may be, of a log that two share. */
+static void test_log_of_mux(void)
+{
+    struct sink a, b;
+    char spec[700] = "mon:null,logfile=";
+
+    for (unsigned i = 0; i < 150; i++) strcat(spec, "./");
+    strcat(spec, "mux.log");
+    check(attach(&a, spec) && attach(&b, spec), "log: of a mux");
+    if (!a.c || !b.c) return;
+    chardev_write(a.c, "one\n", 4);
+    chardev_write(b.c, "two\n", 4);
+    detach(&a);
+    detach(&b);
+    check(file_is("mux.log", "one\ntwo\n"), "log: has what both wrote");
+}
+
 static void refuse(const char *text, const char *part)
 {
     struct error err = { "" };
@@ -366,6 +410,8 @@ static void refuse(const char *text, const char *part)
 
 static void test_refused(void)
 {
+    char text[1700] = "";
+
     refuse("tcp:127.0.0.1:1,server=on,reconnect=1", "incompatible with 'server=on'");
     refuse("tcp:127.0.0.1:1,reconnect=x", "a number");
     refuse("tcp:127.0.0.1:1,reconnect=99999", "up to 86400");
@@ -375,6 +421,8 @@ static void test_refused(void)
     refuse("udp:127.0.0.1:5@7", "no port");
     refuse("udp:127.0.0.1:5,server=on", "no option 'server'");
     refuse("null,logappend=on", "about logfile=");
+    memset((char *)memcpy(text, "mon:null,logfile=", 17) + 17, 'x', sizeof(text) - 18);
+    refuse(text, "is too long");
     refuse("null,logfile=/nonexistent/x", "cannot write the log");
     refuse("null,logfile=log,logappend=maybe", "on or off");
     refuse("fd:0,reconnect=1", "from 3 on");
@@ -415,8 +463,10 @@ int main(int argc, char **argv)
     machine_lock();
     test_telnet();
     test_reconnect();
+    test_reconnect_addresses();
     test_udp();
     test_log();
+    test_log_of_mux();
     test_refused();
     test_socat();
     machine_unlock();
