@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Listing a server's exports: LIST for names and descriptions, then for each of them INFO and LIST_META_CONTEXT; none is chosen. A
- * server that does not know INFO leaves size and flags out. The server is a stranger: so many exports, contexts and answers, no more.
+ * server that does not know INFO leaves size and flags out. The server is a stranger: so many exports, contexts, answers and bytes, no more.
  * Source: proto.md of the NetworkBlockDevice project.
  */
 #include "block/nbd_list.h"
@@ -33,6 +33,13 @@ static char *text_take(const uint8_t *data, size_t length)
     return text;
 }
 
+/* Answer a is to be kept. */
+static int room_take(struct nbd_list *l, const struct nbd_answer *a, struct error *err)
+{
+    l->bytes += a->length;
+    return l->bytes <= NBD_LIST_BYTES_MAX ? 0 : error_set(err, "the server says more than %d MiB about its exports", NBD_LIST_BYTES_MAX >> 20);
+}
+
 static int export_take(struct nbd_list *l, const struct nbd_answer *a, struct error *err)
 {
     be32 raw = be32_make(0);
@@ -42,6 +49,8 @@ static int export_take(struct nbd_list *l, const struct nbd_answer *a, struct er
         return error_set(err, "the server names an export in %u bytes, which cannot be", a->length);
     if (l->count == NBD_LIST_MAX)
         return error_set(err, "the server has more than %d exports", NBD_LIST_MAX);
+    if (room_take(l, a, err))
+        return -1;
     struct nbd_listed *more = realloc(l->export, (l->count + 1) * sizeof(*more));
     if (!more)
         return error_set(err, "out of memory");
@@ -108,10 +117,12 @@ static int info_get(struct nbd_stream *s, struct nbd_listed *e, struct nbd_answe
     return error_set(err, "the server does not stop describing '%.200s'", e->name);
 }
 
-static int context_take(struct nbd_listed *e, const struct nbd_answer *a, struct error *err)
+static int context_take(struct nbd_list *l, struct nbd_listed *e, const struct nbd_answer *a, struct error *err)
 {
     if (a->length < sizeof(be32) || e->contexts == NBD_LIST_CONTEXTS_MAX)
         return error_set(err, "the server's list of contexts is too long, or broken");
+    if (room_take(l, a, err))
+        return -1;
     char **more = realloc(e->context, (e->contexts + 1) * sizeof(*more));
     if (!more)
         return error_set(err, "out of memory");
@@ -120,7 +131,7 @@ static int context_take(struct nbd_listed *e, const struct nbd_answer *a, struct
     return more[e->contexts++] ? 0 : error_set(err, "out of memory");
 }
 
-static int contexts_get(struct nbd_stream *s, struct nbd_listed *e, struct nbd_answer *a, struct error *err)
+static int contexts_get(struct nbd_stream *s, struct nbd_list *l, struct nbd_listed *e, struct nbd_answer *a, struct error *err)
 {
     uint8_t data[NBD_STRING_MAX + 64];
     const be32 none = be32_make(0);
@@ -133,7 +144,7 @@ static int contexts_get(struct nbd_stream *s, struct nbd_listed *e, struct nbd_a
             return -1;
         if (a->type != NBD_REP_META_CONTEXT)
             return 0;
-        if (context_take(e, a, err))
+        if (context_take(l, e, a, err))
             return -1;
     }
 }
@@ -150,7 +161,7 @@ static int all_get(struct nbd_stream *s, const struct nbd_address *address, stru
     for (unsigned i = 0; !r && i < l->count; i++) {
         r = info_get(s, &l->export[i], a, err);
         if (!r && g.structured)
-            r = contexts_get(s, &l->export[i], a, err);
+            r = contexts_get(s, l, &l->export[i], a, err);
     }
     if (!r)
         r = nbd_option_send(s, NBD_OPT_ABORT, NULL, 0, err);

@@ -9,7 +9,7 @@
 struct error;
 struct nbd_tls;
 
-enum { NBD_LIST_MAX = 1024, NBD_LIST_CONTEXTS_MAX = 256 };
+enum { NBD_LIST_MAX = 1024, NBD_LIST_CONTEXTS_MAX = 256, NBD_LIST_BYTES_MAX = 4 << 20 };
 
 /* Texts of the server are fit for a terminal. */
 struct nbd_listed {
@@ -24,6 +24,7 @@ struct nbd_listed {
 struct nbd_list {
     struct nbd_listed *export;
     unsigned count;
+    uint32_t bytes;                 /* of all texts */
 };
 
 /* path: a unix socket, or NULL: host and port. tls NULL: plain; tls_hostname may be NULL. 0, or -1 with *err; free it in any case. */
