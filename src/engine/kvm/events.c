@@ -119,13 +119,15 @@ static unsigned place_find(const struct kvm_engine *e, uint64_t address, uint32_
 static bool message_on(struct kvm_engine *e, int fd, uint64_t address, uint32_t data)
 {
     unsigned n = place_find(e, address, data), before = e->messages;
-    struct kvm_message *m = &e->message[n];
+    struct kvm_message *m = &e->message[n], old;
 
     if (n == KVM_MESSAGES) return false;
+    old = *m;
     if (n == e->messages || m->address != address || m->data != data) {
         *m = (struct kvm_message){ -1, data, address };
         if (n == e->messages) e->messages++;
         if (kvm_routing_set(e) < 0) {
+            *m = old;                                  /* which the kernel has still */
             e->messages = before;
             return false;
         }
