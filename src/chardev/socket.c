@@ -134,11 +134,20 @@ bool socket_client_add(struct chardev *base, int fd)
     return true;
 }
 
+/* Does a switch stand there at all? Then it is the same whatever it was before. */
+static bool is_given(const char *text, const char *name)
+{
+    struct error unused;
+    bool on = true, off = false;
+
+    return chardev_option_bool(text, name, &on, &unused) == 0 && chardev_option_bool(text, name, &off, &unused) == 0 && on == off;
+}
+
 static int options_read(const char *kind, const char *text, struct socket_options *o, struct error *err)
 {
     static const char *const names[] = { "server", "wait", "nodelay", "delay", "ipv4", "ipv6", "to", "telnet", "reconnect", "websocket", NULL };
     char text_of[16];
-    bool delay = false;
+    bool delay = false, no_v4, no_v6;
 
     *o = (struct socket_options){ .wait = true };
     if (chardev_options_check(kind, text, names, err) < 0 || chardev_option_bool(text, "server", &o->server, err) < 0 ||
@@ -150,6 +159,13 @@ static int options_read(const char *kind, const char *text, struct socket_option
         return -1;
     if (chardev_option_text(text, "websocket", text_of, sizeof(text_of)) && strcmp(text_of, "off"))
         return error_set(err, "websocket=%s is not supported in this version; use telnet=on, or the web page's terminals (-display web)", text_of);
+    no_v4 = is_given(text, "ipv4") && !o->ipv4;
+    no_v6 = is_given(text, "ipv6") && !o->ipv6;
+    if (no_v4 && no_v6) return error_set(err, "'ipv4=off' and 'ipv6=off' leave no address; give at most one of them");
+    o->ipv4 |= no_v6;
+    o->ipv6 |= no_v4;
+    if (!o->server && is_given(text, "wait"))
+        return error_set(err, "'wait' is for who waits; add server=on, or leave it out");
     if (o->server && o->reconnect_s) return error_set(err, "'reconnect' option is incompatible with 'server=on'");
     return 0;
 }

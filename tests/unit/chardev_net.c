@@ -292,6 +292,25 @@ static void test_reconnect(void)
     detach(&s);
 }
 
+/* The listener has an address of IPv4 only. */
+static void test_families(void)
+{
+    static const struct { const char *with; bool connects; } cases[] = { { "", true }, { ",ipv4=on", true }, { ",ipv6=off", true }, { ",ipv4=off", false }, { ",noipv4", false } };
+
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        unsigned port = 0;
+        int listener = listen_at(&port);
+        struct sink s;
+        char spec[80];
+
+        snprintf(spec, sizeof(spec), "tcp:127.0.0.1:%u%s", port, cases[i].with);
+        check(listener >= 0 && attach(&s, spec) == cases[i].connects, "families");
+        if (s.c) detach(&s);
+        else free(s.data);
+        close(listener);
+    }
+}
+
 /* Nobody at the first addresses: the next is tried at once, not an hour later. */
 static void test_reconnect_addresses(void)
 {
@@ -464,6 +483,7 @@ int main(int argc, char **argv)
     test_telnet();
     test_reconnect();
     test_reconnect_addresses();
+    test_families();
     test_udp();
     test_log();
     test_log_of_mux();
