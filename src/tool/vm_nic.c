@@ -465,6 +465,8 @@ static int hubs_finish(struct vm_options *o, struct error *err)
         unsigned n = 0;
 
         if (network_find(o, "-netdev hubport", o->hub_join[i].netdev, &n, err) < 0) return -1;
+        if (o->config.netdev[n].kind == NETDEV_HUBPORT)
+            return error_set(err, "-netdev hubport: netdev=%s is a port of a hub itself; name a network, or leave out netdev=", o->hub_join[i].netdev);
         o->config.netdev[n].has_hub = true;
         o->config.netdev[n].hub = o->hub_join[i].hub;
     }
