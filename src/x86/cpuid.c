@@ -3,7 +3,9 @@
  * Builds the CPUID leaves of a guest: the flags an engine can give, cut down to a named model, changed by +flag and
  * -flag; then the leaves that follow from them (vendor, brand, topology, XSAVE areas, address widths, hypervisor).
  *
- * Flags of side-channel defences (IBRS, SSBD ...) are not offered on bt: their MSRs would do nothing.
+ * On bt no defence of a guest's kernel against its own programs does anything: all of them are one process' memory, and none of the guest's
+ * branches and loads are the processor's. Separate page tables, return trampolines, VERW and the like would only cost (a system call ten
+ * times its time), so bt says of every model that it needs none (docs/security.md).
  * Sources: Intel SDM volume 2 (CPUID), AMD APM volume 3 appendix E, Linux Documentation/virt/kvm/x86/cpuid.rst.
  */
 #include "x86/cpuid.h"
@@ -68,7 +70,7 @@ static bool host_has(const struct cpuid_flag *f)
 
 static bool can_give(const struct cpuid_flag *f, enum cpuid_engine engine)
 {
-    if (engine == CPUID_FOR_BT) return f->bt == BT_SOFT || (f->bt == BT_HOST && host_has(f));
+    if (engine == CPUID_FOR_BT) return f->bt == BT_SOFT || f->bt == BT_CALM || (f->bt == BT_HOST && host_has(f));
     if (f->leaf == 0x40000001) return true;            /* the kernel's own; kvm keeps what it has */
     return host_has(f) || f->bit == 31 /* hypervisor, avx512vl */ || f->bt == BT_SOFT;
 }
@@ -123,12 +125,14 @@ static bool model_has(const struct cpuid_named_model *n, const struct cpuid_flag
     return false;
 }
 
-/* Takes away what the named model has not. Hypervisor, paravirtual clock and x2APIC stay, as with qemu. */
-static void cut_to_model(struct cpuid_model *m, const struct cpuid_named_model *named)
+/* Takes away what the named model has not. Hypervisor, paravirtual clock and x2APIC stay, as with qemu; on bt what says that no
+ * defences are needed, too. */
+static void cut_to_model(struct cpuid_model *m, const struct cpuid_named_model *named, enum cpuid_engine engine)
 {
     for (size_t n = 0; n < cpuid_flag_count; n++) {
         const struct cpuid_flag *f = &cpuid_flags[n];
         if (f->leaf == 0x40000001 || !strcmp(f->name, "hypervisor") || !strcmp(f->name, "x2apic") || !strcmp(f->name, "ht")) continue;
+        if (engine == CPUID_FOR_BT && f->bt == BT_CALM) continue;
         if (!model_has(named, f)) flag_set(m, f, false);
     }
 }
@@ -146,6 +150,11 @@ struct identity {
     bool check, enforce, hide_kvm, migratable;
     const struct cpuid_named_model *named;     /* NULL: host, max */
 };
+
+static bool is_amd(const struct identity *id)
+{
+    return memcmp(id->vendor, "Auth", 4) == 0 || memcmp(id->vendor, "Hygo", 4) == 0;
+}
 
 static struct identity host_identity(void)
 {
@@ -315,7 +324,7 @@ static int choose_model(struct cpuid_model *m, struct identity *id, const char *
         return unknown("model", name, &near, err);
     }
     missing_find(m, named, engine);
-    cut_to_model(m, named);
+    cut_to_model(m, named, engine);
     id->named = named;
     id->family = named->family;
     id->model = named->model;
@@ -346,7 +355,7 @@ static void brand_leaves(struct cpuid_model *m, const char *brand)
 }
 
 /* Flags that mean nothing without others. */
-static void settle_flags(struct cpuid_model *m)
+static void settle_flags(struct cpuid_model *m, const struct identity *id)
 {
     struct cpuid_entry *ext = entry_of(m, 0x80000001, 0), *base = entry_of(m, 1, 0);
 
@@ -356,6 +365,9 @@ static void settle_flags(struct cpuid_model *m)
         flags_clear(m, "avx512dq avx512ifma avx512cd avx512bw avx512vl avx512vbmi avx512vbmi2 avx512vnni avx512bitalg "
                        "avx512-vpopcntdq avx512-bf16 avx512-vp2intersect");
     if (!flag_get(m, "lm")) flags_clear(m, "pcid syscall lahf-lm pdpe1gb invtsc");
+    /* Either maker says in its own way which defences are needed. */
+    if (is_amd(id)) flags_clear(m, "arch-capabilities spec-ctrl bhi-ctrl");
+    else flags_clear(m, "amd-no-ssb auto-ibrs srso-no tsa-sq-no tsa-l1-no");
     /* AMD repeats the common flags of leaf 1. */
     ext->edx = (ext->edx & ~0x0183f3ffu) | (memcmp(&entry_of(m, 0, 0)->ebx, "Auth", 4) == 0 ? base->edx & 0x0183f3ffu : 0);
 }
@@ -442,7 +454,7 @@ static void cache_leaves(struct cpuid_model *m, bool amd)
 
 static void derived_leaves(struct cpuid_model *m, const struct identity *id, enum cpuid_engine engine)
 {
-    bool amd = memcmp(id->vendor, "Auth", 4) == 0 || memcmp(id->vendor, "Hygo", 4) == 0;
+    bool amd = is_amd(id);
     struct cpuid_entry *e;
     struct host_leaf width = host(0x80000008, 0);
     unsigned physical = width.r[0] & 0xff, logical = package_size(&m->topology);
@@ -453,7 +465,7 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
     if (id->phys_bits || engine == CPUID_FOR_BT) physical = MIN(physical, id->phys_bits ? id->phys_bits : 40);
     vendor_leaf(m, 0, !amd && m->topology.dies > 1 ? MAX(id->level, 0x1fu) : id->level, id->vendor);      /* leaf 1F tells of dies */
     if (id->migratable) flags_clear(m, "invtsc");
-    settle_flags(m);
+    settle_flags(m, id);
     m->signature = signature_of(id->family, id->model, id->stepping);
     e = entry_of(m, 1, 0);
     e->eax = m->signature;
@@ -461,7 +473,7 @@ static void derived_leaves(struct cpuid_model *m, const struct identity *id, enu
     if (logical < 2) e->edx &= ~(1u << 28);
     /* Without TOPOEXT an AMD processor says so that its logical processors are cores, not threads. */
     if (amd && logical > 1 && !flag_get(m, "topoext")) entry_of(m, 0x80000001, 0)->ecx |= 1u << 1;
-    entry_of(m, 7, 0)->eax = entry_of(m, 7, 1)->eax ? 1 : 0;
+    entry_of(m, 7, 0)->eax = entry_of(m, 7, 2)->edx ? 2 : entry_of(m, 7, 1)->eax ? 1 : 0;
     xsave_leaves(m);
     topology_leaves(m, amd);
     cache_leaves(m, amd);

@@ -15,6 +15,7 @@
 #define L6 0x6, 0
 #define L7 0x7, 0
 #define L7_1 0x7, 1
+#define L7_2 0x7, 2
 #define LD 0xd, 1
 #define LK 0x40000001, 0
 #define L81 0x80000001, 0
@@ -53,9 +54,9 @@ const struct cpuid_flag cpuid_flags[] = {
     { "avx512bitalg", L7, C, 12, BT_NO }, { "avx512-vpopcntdq", L7, C, 14, BT_NO }, { "la57", L7, C, 16, BT_NO },
     { "rdpid", L7, C, 22, BT_SOFT }, { "movdiri", L7, C, 27, BT_HOST }, { "movdir64b", L7, C, 28, BT_NO },
     { "fsrm", L7, D, 4, BT_SOFT }, { "avx512-vp2intersect", L7, D, 8, BT_NO }, { "md-clear", L7, D, 10, BT_NO },
-    { "serialize", L7, D, 14, BT_NO }, { "spec-ctrl", L7, D, 26, BT_NO }, { "stibp", L7, D, 27, BT_NO },
-    { "arch-capabilities", L7, D, 29, BT_NO }, { "ssbd", L7, D, 31, BT_NO },
-    { "avx-vnni", L7_1, A, 4, BT_HOST }, { "avx512-bf16", L7_1, A, 5, BT_NO },
+    { "serialize", L7, D, 14, BT_NO }, { "spec-ctrl", L7, D, 26, BT_CALM }, { "stibp", L7, D, 27, BT_NO },
+    { "arch-capabilities", L7, D, 29, BT_CALM }, { "ssbd", L7, D, 31, BT_NO },
+    { "avx-vnni", L7_1, A, 4, BT_HOST }, { "avx512-bf16", L7_1, A, 5, BT_NO }, { "bhi-ctrl", L7_2, D, 4, BT_CALM },
     { "xsaveopt", LD, A, 0, BT_HOST }, { "xsavec", LD, A, 1, BT_HOST }, { "xgetbv1", LD, A, 2, BT_HOST }, { "xsaves", LD, A, 3, BT_NO },
     { "kvmclock", LK, A, 0, BT_SOFT }, { "kvm-nopiodelay", LK, A, 1, BT_SOFT }, { "kvm-mmu", LK, A, 2, BT_NO },
     { "kvmclock2", LK, A, 3, BT_SOFT }, { "kvm-asyncpf", LK, A, 4, BT_NO }, { "kvm-steal-time", LK, A, 5, BT_NO },
@@ -71,8 +72,10 @@ const struct cpuid_flag cpuid_flags[] = {
     { "invtsc", L87, D, 8, BT_SOFT },
     { "clzero", L88, B, 0, BT_HOST }, { "xsaveerptr", L88, B, 2, BT_NO }, { "wbnoinvd", L88, B, 9, BT_SOFT }, { "ibpb", L88, B, 12, BT_NO },
     { "ibrs", L88, B, 14, BT_NO }, { "amd-stibp", L88, B, 15, BT_NO }, { "amd-ssbd", L88, B, 24, BT_NO }, { "virt-ssbd", L88, B, 25, BT_NO },
+    { "amd-no-ssb", L88, B, 26, BT_CALM },
     { "npt", L8A, D, 0, BT_NO }, { "nrip-save", L8A, D, 3, BT_NO },
     { "no-nested-data-bp", L821, A, 0, BT_NO }, { "lfence-always-serializing", L821, A, 2, BT_SOFT }, { "null-sel-clr-base", L821, A, 6, BT_SOFT },
+    { "auto-ibrs", L821, A, 8, BT_CALM }, { "srso-no", L821, A, 29, BT_CALM }, { "tsa-sq-no", L821, C, 1, BT_CALM }, { "tsa-l1-no", L821, C, 2, BT_CALM },
 };
 const size_t cpuid_flag_count = ARRAY_SIZE(cpuid_flags);
 

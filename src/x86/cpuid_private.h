@@ -7,8 +7,9 @@
 #include "x86/cpuid.h"
 
 enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
-/* What bt makes of a flag: not offered; offered if the host's processor has it; done in software, always offered. */
-enum cpuid_bt { BT_NO, BT_HOST, BT_SOFT };
+/* What bt makes of a flag: not offered; offered if the host's processor has it; done in software, always offered; says that a guest
+ * needs no defence against side channels, always offered on bt (what kvm says of that is the host's). */
+enum cpuid_bt { BT_NO, BT_HOST, BT_SOFT, BT_CALM };
 
 struct cpuid_flag {
     const char *name;                /* as qemu spells it */

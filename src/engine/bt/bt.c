@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The bt engine as engine.h wants it: creation, vCPUs, registers, run; the switch between guest world and host world;
- * what helpers ask of the machine.
+ * The bt engine as engine.h wants it: creation, vCPUs, registers, run; what helpers ask of the machine.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -20,41 +19,6 @@
 
 enum { STACK_BYTES = 1 << 20 };
 #define DEFAULT_CACHE_BYTES (256ull << 20)
-
-/* ---- Two worlds ---- */
-
-static inline void vector_save(struct bt_vcpu *v)
-{
-    uint64_t mask = v->xsave_mask;
-    __asm__ volatile("xsave64 %0" : "+m"(v->s.xsave) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
-}
-
-static inline void vector_load(struct bt_vcpu *v)
-{
-    uint64_t mask = v->xsave_mask;
-    __asm__ volatile("xrstor64 %0" : : "m"(v->s.xsave), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
-}
-
-static inline void vector_host(void)
-{
-    static const uint32_t mxcsr = 0x1f80;
-    __asm__ volatile("vzeroupper; fninit; ldmxcsr %0" : : "m"(mxcsr));
-}
-
-void bt_host_call(struct bt_vcpu *v, void (*fn)(struct bt_vcpu *v, void *arg), void *arg)
-{
-    bool nested = v->in_host;
-    if (nested) {
-        fn(v, arg);
-        return;
-    }
-    vector_save(v);
-    vector_host();
-    v->in_host = true;
-    fn(v, arg);
-    v->in_host = false;
-    vector_load(v);
-}
 
 /* ---- Services for helpers that end at the machine ---- */
 
@@ -311,7 +275,7 @@ static struct engine *bt_create(const struct engine_config *config, struct error
         bt_destroy(&e->base);
         return NULL;
     }
-    kvmclock_start();
+    kvmclock_start(e);
     bt_thunks_build(e);
     bt_cache_init(e);
     if (config->perf && bt_perf_begin(e, err) < 0) {
@@ -354,6 +318,7 @@ static struct engine_vcpu *bt_vcpu_create(struct engine *base, unsigned index, s
     v->thread = pthread_self();
     v->thread_id = gettid();
     v->xsave_mask = e->cpuid.xcr0_allowed | 3;
+    v->light = bt_vectors_are_light(v->xsave_mask);
     if (getrandom(&v->generation, sizeof(v->generation), 0) < 0) v->generation = __builtin_ia32_rdtsc();
     bt_mmu_init(v);
     bt_windows_init(v);
@@ -381,11 +346,10 @@ static enum engine_exit bt_vcpu_run(struct engine_vcpu *base)
     v->in_host = false;
     v->running = true;
     bt_run_begin(v);
-    vector_load(v);
+    bt_vectors_load(v);
     uint64_t start = (uint64_t)v->engine->thunk_start;
     ((void (*)(struct bt_vcpu *, uint64_t))v->engine->thunk_enter)(v, start);
-    vector_save(v);
-    vector_host();
+    bt_vectors_save(v);
     bt_run_end(v);
     v->running = false;
     bt_signals_thread(NULL);

@@ -5,8 +5,8 @@
  * Two worlds. Guest world: generated code and the helpers of this folder. The guest's x87, vector and mask registers
  * are live in the host's, so everything here is compiled with -mgeneral-regs-only, calls no C library function that
  * could use vector registers (memcpy, memset, printf ...: use bt_copy and bt_fill) and does not take locks of the
- * machine. Host world: ordinary C, entered by bt_host_call, which saves the guest's vector state to s.xsave first and
- * restores it afterwards (so a host-world function may read and change s.xsave).
+ * machine. Host world: ordinary C, entered by bt_host_call, which puts the guest's vector registers away first and
+ * restores them afterwards (world.c; they are in s.xsave only while the vCPU does not run).
  *
  * While generated code runs, the host's RSP holds the address of struct bt_vcpu: fields are at fixed offsets from
  * it, and the stack of helpers lies below. Guest registers live in host registers; on a call to a helper they are all
@@ -60,6 +60,14 @@ void bt_probe(struct bt_vcpu *v, gva_t linear, unsigned size, unsigned access);
  * the page is device memory or writes to it must be watched (translated code, data breakpoints): then use
  * bt_load/bt_store. Faults are raised. */
 uint8_t *bt_host_pointer(struct bt_vcpu *v, gva_t linear, unsigned access);
+/* Is it a device, at *gpa? As bt_host_pointer; false while the debugger watches anything. */
+bool bt_is_device(struct bt_vcpu *v, gva_t linear, unsigned access, gpa_t *gpa);
+/* Elements of a string instruction, of which one side at least is a device: from (NULL: value) to to, towards lower addresses or higher ones.
+ * A side is a pointer, or a device's address where that is NULL. Ends early when somebody wants the vCPU; returns how many were moved, 1 at
+ * least. */
+struct bt_string_side { uint8_t *host; gpa_t gpa; };
+uint64_t bt_string_io(struct bt_vcpu *v, const struct bt_string_side *from, const struct bt_string_side *to, uint64_t value, unsigned size,
+                      uint64_t count, bool down);
 /* Segment checks (present, type, limit, expand-down, canonical) for [seg:offset, +size): returns the linear address
  * or raises #GP/#SS. */
 gva_t bt_linear(struct bt_vcpu *v, unsigned seg, uint64_t offset, unsigned size, unsigned access);

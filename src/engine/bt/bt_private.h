@@ -61,6 +61,7 @@ enum {
 #define TBF_NOGROUP     (1u << 20)     /* the rest of a block, where a group's check failed (group.c) */
 #define TBF_WINDOW      (1u << 21)     /* memory through windows (window.c) */
 #define TBF_RIP         (1u << 22)     /* RIP is a constant of the code */
+#define TBF_TSD         (1u << 23)     /* CR4.TSD */
 #define TBF_HAS_RIP     (TBF_FIXED | TBF_RIP)  /* key_base, RIP of the page, is part of the key */
 
 struct tb;
@@ -191,6 +192,22 @@ enum bt_counter {
 };
 struct bt_profile;
 
+/* Where a call to the machine puts the vector registers away (world.c). */
+struct bt_vectors_kept {
+    uint8_t vector[16 * 32] __attribute__((aligned(64)));
+    uint32_t mxcsr;
+};
+
+/* The jump cache's salt in the last mode of the kernel and of the user's programs, and, while it is open, all that SYSCALL and SYSRET
+ * change (gate.c). */
+enum gate_to { GATE_KERNEL, GATE_USER };
+struct gate {
+    uint64_t open;                     /* the salt, or 0: shut */
+    uint64_t salt, ac_salt;            /* 0: not known */
+    uint32_t tbflags, mmu_index;
+    struct segment cs, ss;
+};
+
 struct bt_engine;
 struct bt_vcpu {
     /* Used by generated code, whose RSP is BT_RSP further on: from group_addend[1] to the general registers one byte of displacement
@@ -228,12 +245,16 @@ struct bt_vcpu {
     struct bt_engine *engine;
     void *region, *signal_stack;
     uint64_t xsave_mask;
+    bool light;                        /* calls to the machine need no XSAVE */
+    struct bt_vectors_kept kept;
     bool in_host, ferr;
     uint64_t region_bytes;
     uint64_t good_salt, generation, pokes;
     uint64_t ac_salt;                  /* good_salt after STAC or CLAC; 0: that is not known here */
     uint32_t tbflags, mmu_index;
     uint64_t cs_key;
+    struct gate gate[2];               /* by enum gate_to */
+    uint64_t gate_generation, gate_asid, gate_kernel;      /* what their salts were made for */
     bool mode_dirty;
     volatile uint32_t kick, irq_request, flush_request, work_request;
     uint64_t ranges_seen;              /* it uses no older ones, unless it rests */
@@ -297,6 +318,14 @@ enum { CODE_PARTS = 8 };
 struct code_part { uint32_t tb_count; uint64_t hot, cold, meta; };
 
 enum { TB_HASH_BITS = 18, TB_HEAT_BITS = 12, TB_HOT = 3 };
+/* Of the host's clock (helper/kvmclock.c): virtual time beside the TSC. */
+struct kvmclock {
+    uint64_t start_tsc;                /* the first sample */
+    int64_t start_ns;
+    uint64_t khz, tsc;                 /* what guests get: scale, pair; khz 0: not yet known */
+    int64_t ns, shift;                 /* virtual time; virtual time minus the host's, when the pair was made */
+};
+
 struct bt_engine {
     struct engine base;
     struct engine_config config;
@@ -342,8 +371,11 @@ struct bt_engine {
     struct { gpa_t start; uint64_t size; } work[64];
     /* Thunks: addresses to run. */
     uint64_t thunk_enter, thunk_exit, thunk_helper_next, thunk_helper_end, thunk_miss, thunk_group, thunk_commit, thunk_chain,
-             thunk_crossing, thunk_crossing_fixed, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start;
+             thunk_crossing, thunk_crossing_fixed, thunk_by_cache, thunk_return, thunk_dead, thunk_lookup, thunk_raise, thunk_step, thunk_start,
+             thunk_syscall, thunk_sysret;
     uint64_t count_tb, count_tb_flush, count_parts, count_emptied, count_invalidated, count_guest_insns, count_guest_bytes, count_host_bytes;
+    int clock_lock;
+    struct kvmclock clock;
 };
 
 _Static_assert(offsetof(struct bt_vcpu, s) == BT_STATE_AT, "bt_state");
@@ -483,6 +515,13 @@ uint64_t bt_code_changed(struct bt_vcpu *v, uint64_t host_pc);
 void bt_mode_update(struct bt_vcpu *v);
 void bt_new_salt(struct bt_vcpu *v);
 void bt_salt_update(struct bt_vcpu *v);
+/* world.c */
+bool bt_vectors_are_light(uint64_t xsave_mask);
+void bt_vectors_save(struct bt_vcpu *v);               /* and those of the host as C expects them */
+void bt_vectors_load(struct bt_vcpu *v);
+/* gate.c */
+void bt_gates_shut(struct bt_vcpu *v);
+void bt_gate_open(struct bt_vcpu *v, enum gate_to to);
 void bt_jump_cache_forget(struct bt_vcpu *v, const struct tb *tb);
 void bt_unwind(struct bt_vcpu *v);
 _Noreturn void bt_reenter(struct bt_vcpu *v);      /* drop the stack, go to bt_raised */

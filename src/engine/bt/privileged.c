@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Instructions of systems that are frequent enough to stay in translated code: CLI, STI, PUSHF, POPF, SWAPGS, STAC, CLAC at privilege level 0,
- * and loads of data segment registers in real mode. All else, and what these do only now and then, is done by their helpers.
+ * loads of data segment registers in real mode, and RDTSC and RDTSCP where CR4 allows them. All else, and what these do only now and then, is done by their helpers.
  *
  * STI holds interrupts back until the instruction behind it is done. Here that follows in the same block, and nothing looks for interrupts
  * in between; if one waits already, or STI ends its block, the helper is asked. POPF asks it where more than the arithmetic flags, IF and DF
@@ -28,8 +28,15 @@ static bool is_paragraph_load(const struct trans *t, const struct x86_insn *i)
     return i->mnemonic == X86_MOV_SREG && is_real(t) && to->kind == OPND_REG && to->reg_class == RC_SEG && data;
 }
 
+static bool is_tsc_read(const struct trans *t, const struct x86_insn *i)
+{
+    if (t->flags & (TBF_TSD | TBF_STEP | TBF_TRACE)) return false;
+    return i->mnemonic == X86_RDTSC || (i->mnemonic == X86_RDTSCP && t->en->feature[i->feature]);
+}
+
 bool t_is_privileged_rule(const struct trans *t, const struct x86_insn *i)
 {
+    if (is_tsc_read(t, i)) return true;
     if (t->flags & (TBF_CPL | TBF_VM | TBF_STEP | TBF_TRACE)) return false;
     switch (i->mnemonic) {
     case X86_CLI: case X86_STI: case X86_PUSHF: case X86_POPF: return true;
@@ -40,7 +47,8 @@ bool t_is_privileged_rule(const struct trans *t, const struct x86_insn *i)
 
 bool t_leaves_flags(const struct x86_insn *i)
 {
-    return i->mnemonic == X86_CLI || i->mnemonic == X86_SWAPGS || i->mnemonic == X86_MOV_SREG;
+    return i->mnemonic == X86_CLI || i->mnemonic == X86_SWAPGS || i->mnemonic == X86_MOV_SREG ||
+           i->mnemonic == X86_RDTSC || i->mnemonic == X86_RDTSCP;
 }
 
 bool t_is_plain_privileged(const struct trans *t, const struct x86_insn *i)
@@ -188,6 +196,22 @@ static void swapgs(struct trans *t)
     e_store(e, other, T0);
 }
 
+static void tsc_read(struct trans *t, const struct x86_insn *i)
+{
+    struct emitter *e = &t->e;
+    bool with_aux = i->mnemonic == X86_RDTSCP;
+    if (with_aux) { e8(e, 0x0f); e8(e, 0xae); e8(e, 0xe8); }         /* lfence: RDTSCP waits for what is before it */
+    e8(e, 0x0f); e8(e, 0x31);                          /* rdtsc; clears the upper halves of RAX and RDX */
+    e_rorx(e, H_RDX, H_RDX, 32);
+    e_lea(e, H_RAX, hmi(H_RAX, H_RDX, 1, 0));
+    e_load(e, S1, hm(H_RSP, VOFF(s.tsc_offset)));
+    e_lea(e, H_RAX, hmi(H_RAX, S1, 1, 0));
+    e_rorx(e, H_RDX, H_RAX, 32);
+    e_mov32_rr(e, H_RDX, H_RDX);
+    e_mov32_rr(e, H_RAX, H_RAX);
+    if (with_aux) e_load32(e, HOST_RCX, hm(H_RSP, VOFF(s.tsc_aux)));
+}
+
 static void paragraph_load(struct trans *t, const struct x86_insn *i)
 {
     struct emitter *e = &t->e;
@@ -224,6 +248,7 @@ bool t_privileged(struct trans *t, const struct x86_insn *i)
     case X86_PUSHF: pushf(t, i); return true;
     case X86_POPF: popf(t, i); return true;
     case X86_SWAPGS: swapgs(t); return true;
+    case X86_RDTSC: case X86_RDTSCP: tsc_read(t, i); return true;
     default: paragraph_load(t, i); return true;
     }
 }

@@ -103,7 +103,7 @@ void t_op(struct trans *t, const struct mem_op *op, struct host_mem m)
 
 /* ---- Helpers ---- */
 
-void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
+void t_helper_call(struct trans *t, bt_helper_fn *fn)
 {
     struct emitter *e = &t->e;
     struct bt_helper_call *call = bt_cache_meta(t->en, sizeof(*call), 16);
@@ -116,6 +116,12 @@ void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
     call->insn = &call->copy;
     e_mov_ri(e, H_R10, (uint64_t)call);
     t_rip_load(t, H_R11, t->offset[t->current]);
+}
+
+void t_helper(struct trans *t, bt_helper_fn *fn, bool end)
+{
+    struct emitter *e = &t->e;
+    t_helper_call(t, fn);
     if (end) {
         e_jmp_to(e, t->en->thunk_helper_end);
         t->ended = true;
@@ -481,7 +487,7 @@ void t_instruction(struct trans *t)
         t_helper(t, fault, true);
         return;
     }
-    if (own_rule(t, i) || (i->attr & IA_NOP) || t_privileged(t, i)) return;
+    if (own_rule(t, i) || (i->attr & IA_NOP) || t_privileged(t, i) || t_gate(t, i)) return;
     /* A masked move that missed is done element by element, in a block of its own (see bt_miss). */
     if (i->attr & IA_COPY && !(is_masked_move(i) && t->flags & TBF_STEP)) {
         copy_rule(t, i);

@@ -22,17 +22,39 @@ static uint64_t mix(uint64_t x)
 
 static uint64_t salt_of(uint32_t tbflags, uint64_t other) { return mix(other ^ tbflags * 0x9e3779b97f4a7c15ull); }
 
+static void salts_forget_old(struct bt_vcpu *v)
+{
+    if (v->gate_generation == v->generation && v->gate_asid == v->asid && v->gate_kernel == v->kernel_generation) return;
+    bt_gates_shut(v);
+    v->gate[GATE_USER].salt = v->gate[GATE_KERNEL].salt = 0;
+    v->gate_generation = v->generation;
+    v->gate_asid = v->asid;
+    v->gate_kernel = v->kernel_generation;
+}
+
 /* Sets the vCPU's salt from its mode and address space; spoiled if somebody wants it to leave (the order of the two
  * stores matters: see bt_poke). The kernel's entries lead to global pages (or kernel_local tells), so they outlive
  * a change of the address space. */
 void bt_salt_update(struct bt_vcpu *v)
 {
-    uint64_t space = (v->tbflags & TBF_CPL) == TBF_CPL ? v->asid : ~v->kernel_generation;
-    uint64_t other = mix(v->generation + space) ^ mix(v->cs_key + 1);
+    const uint32_t ac = (MMU_KERNEL ^ MMU_KERNEL_SMAP) << TBF_MMU_SHIFT;
+    struct gate *g = &v->gate[(v->tbflags & TBF_CPL) == TBF_CPL ? GATE_USER : GATE_KERNEL];
     bool smap = v->s.cr4 & CR4_SMAP && v->tbflags & TBF_RIP && !(v->tbflags & TBF_CPL);
-    v->good_salt = salt_of(v->tbflags, other);
-    v->ac_salt = smap ? salt_of(v->tbflags ^ (MMU_KERNEL ^ MMU_KERNEL_SMAP) << TBF_MMU_SHIFT, other) : 0;
+    bool with_ac = smap && (v->tbflags & TBF_MMU) >> TBF_MMU_SHIFT == MMU_KERNEL;
+    uint32_t flags = with_ac ? v->tbflags ^ ac : v->tbflags;
+    salts_forget_old(v);
+    if (!g->salt || g->tbflags != flags || v->cs_key) {
+        uint64_t space = g == &v->gate[GATE_USER] ? v->asid : ~v->kernel_generation;
+        uint64_t other = mix(v->generation + space) ^ mix(v->cs_key + 1);
+        bt_gates_shut(v);
+        g->tbflags = flags;
+        g->salt = salt_of(flags, other);
+        g->ac_salt = smap ? salt_of(flags ^ ac, other) : 0;
+    }
+    v->good_salt = with_ac ? g->ac_salt : g->salt;
+    v->ac_salt = with_ac ? g->salt : g->ac_salt;
     v->minus_salt = -v->good_salt;
+    if (v->cs_key) g->salt = 0;
     __atomic_store_n(&v->salt, v->good_salt, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&v->pending, __ATOMIC_SEQ_CST)) __atomic_store_n(&v->salt, ~v->good_salt, __ATOMIC_SEQ_CST);
 }
@@ -113,6 +135,7 @@ void bt_mode_update(struct bt_vcpu *v)
     if (s->cr0 & CR0_PE) f |= TBF_PE;
     if (s->rflags & RFLAGS_VM) f |= TBF_VM;
     f |= fpu_flags(s);
+    if (s->cr4 & CR4_TSD) f |= TBF_TSD;                /* at any level: see gate.c */
     v->mmu_index = cpl == 3 ? MMU_USER : (s->cr4 & CR4_SMAP) && !(s->rflags & RFLAGS_AC) ? MMU_KERNEL_SMAP : MMU_KERNEL;
     f |= v->mmu_index << TBF_MMU_SHIFT;
     if (cpl == 3 && (s->cr0 & CR0_AM) && (s->rflags & RFLAGS_AC)) f |= TBF_ALIGN;

@@ -157,8 +157,6 @@ void bt_mmio(struct bt_vcpu *v, gpa_t gpa, void *data, unsigned size, bool write
     bt_host_call(v, mmio_in_host, &c);
 }
 
-/* ---- Memory for C: any size, any place ---- */
-
 static void put(uint8_t *to, const uint8_t *from, unsigned size)
 {
     if (size == 8) __atomic_store_n((uint64_t *)to, *(const uint64_t *)from, __ATOMIC_RELAXED);
@@ -174,6 +172,41 @@ static void get(uint8_t *to, const uint8_t *from, unsigned size)
     else if (size == 2) *(uint16_t *)to = __atomic_load_n((const uint16_t *)from, __ATOMIC_RELAXED);
     else bt_copy(to, from, size);
 }
+
+struct string_call { struct bt_string_side from, to; uint64_t value, count, done; unsigned size; bool down, is_fill; };
+
+static void side_move(struct bt_vcpu *v, const struct bt_string_side *s, int64_t at, uint64_t *value, unsigned size, bool write)
+{
+    const struct engine_host *h = &v->engine->config.host;
+    if (s->host) {
+        if (write) put(s->host + at, (const uint8_t *)value, size);
+        else get((uint8_t *)value, s->host + at, size);
+    } else {
+        v->count[COUNT_MMIO]++;
+        h->mmio(h->opaque, v->base.index, s->gpa + at, value, size, write);
+    }
+}
+
+static void string_in_host(struct bt_vcpu *v, void *arg)
+{
+    struct string_call *c = arg;
+    do {
+        int64_t at = c->down ? -(int64_t)(c->done * c->size) : (int64_t)(c->done * c->size);
+        if (!c->is_fill) side_move(v, &c->from, at, &c->value, c->size, false);
+        side_move(v, &c->to, at, &c->value, c->size, true);
+        c->done++;
+    } while (c->done < c->count && !bt_wanted(v));
+}
+
+uint64_t bt_string_io(struct bt_vcpu *v, const struct bt_string_side *from, const struct bt_string_side *to, uint64_t value, unsigned size,
+                      uint64_t count, bool down)
+{
+    struct string_call c = { .to = *to, .value = value, .count = count, .size = size, .down = down, .is_fill = !from };
+    if (from) c.from = *from;
+    bt_host_call(v, string_in_host, &c);
+    return c.done;
+}
+
 
 static void move_in_page(struct bt_vcpu *v, unsigned idx, gva_t linear, uint8_t *data, unsigned size, bool write)
 {
@@ -251,6 +284,13 @@ uint8_t *bt_host_pointer(struct bt_vcpu *v, gva_t linear, unsigned access)
     if (h.kind != HIT_RAM) return NULL;
     if (bt_is_watching(v) && watch_hits(v, PAGE_OF(linear), PAGE_BYTES, access & BT_WRITE)) return NULL;
     return h.hva;
+}
+
+bool bt_is_device(struct bt_vcpu *v, gva_t linear, unsigned access, gpa_t *gpa)
+{
+    struct hit h = resolve(v, mmu_for(v, access & ~BT_WRITE), linear, access & BT_WRITE ? BT_WRITE : BT_READ);
+    *gpa = h.gpa;
+    return h.kind == HIT_IO && !bt_is_watching(v);
 }
 
 /* Plain memory within a page is about to be overwritten: forgets the blocks made from it now, all at once. Where it was a page's

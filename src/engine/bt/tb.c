@@ -7,9 +7,10 @@
  */
 #include "engine/bt/bt_private.h"
 
-static unsigned hash_of(gpa_t pc, uint32_t flags)
+/* base counts: a library's page has blocks for each of the programs that it is mapped into, elsewhere in each. */
+static unsigned hash_of(gpa_t pc, uint32_t flags, uint64_t base)
 {
-    return ((pc ^ pc >> 13) * 0x9e3779b97f4a7c15ull + flags * 0x85ebca6bull) >> (64 - TB_HASH_BITS);
+    return ((pc ^ pc >> 13 ^ base >> 12) * 0x9e3779b97f4a7c15ull + flags * 0x85ebca6bull) >> (64 - TB_HASH_BITS);
 }
 
 /* The block for the vCPU's present mode at pc; NULL: not translated. */
@@ -17,7 +18,7 @@ struct tb *bt_tb_find(struct bt_vcpu *v, gpa_t pc, uint64_t rip)
 {
     uint64_t base = v->tbflags & TBF_HAS_RIP ? rip - PAGE_OFFSET(pc) : 0;
     uint32_t limit = v->tbflags & TBF_FIXED ? v->s.seg[SEG_CS].limit : 0xffffffff;
-    for (struct tb *tb = v->engine->hash[hash_of(pc, v->tbflags)]; tb; tb = tb->hash_next)
+    for (struct tb *tb = v->engine->hash[hash_of(pc, v->tbflags, base)]; tb; tb = tb->hash_next)
         if (tb->pc == pc && tb->flags == v->tbflags && tb->key_base == base && tb->cs_limit == limit) return tb;
     return NULL;
 }
@@ -49,7 +50,7 @@ static int page_index(const struct tb *tb, gpa_t page) { return PAGE_OF(tb->pc) 
 
 void bt_tb_insert(struct bt_engine *e, struct tb *tb)
 {
-    struct tb **slot = &e->hash[hash_of(tb->pc, tb->flags)];
+    struct tb **slot = &e->hash[hash_of(tb->pc, tb->flags, tb->key_base)];
     tb->hash_next = *slot;
     *slot = tb;
     page_add(e, tb, PAGE_OF(tb->pc), 0);
@@ -128,7 +129,7 @@ static void entry_close(struct bt_engine *e, const struct tb *tb)
 /* A dead block leaves the look-ups that all vCPUs share, and so do all on its pages. */
 static void leave(struct bt_engine *e, struct tb *tb)
 {
-    struct tb **p = &e->hash[hash_of(tb->pc, tb->flags)];
+    struct tb **p = &e->hash[hash_of(tb->pc, tb->flags, tb->key_base)];
     while (*p && *p != tb) p = &(*p)->hash_next;
     if (*p) *p = tb->hash_next;
     if (tb->listed & 1) page_sweep(e, PAGE_OF(tb->pc));

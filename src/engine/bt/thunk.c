@@ -7,7 +7,7 @@
  * the vCPU. Every thunk writes all guest registers and the arithmetic flags to v->s before C runs and reads them back afterwards, so C sees and
  * may change everything.
  */
-#include "engine/bt/bt_private.h"
+#include "engine/bt/translate.h"
 
 /* Clobbers RAX, RCX after they are saved. */
 static void save_registers(struct emitter *e)
@@ -27,9 +27,8 @@ static void save_registers(struct emitter *e)
     e_store32(e, hm(H_RSP, VOFF(s.rflags)), H_RAX);
 }
 
-static void load_registers(struct emitter *e)
+void bt_thunk_flags(struct emitter *e)
 {
-    e_load32(e, H_RAX, hm(H_RSP, VOFF(s.rflags)));
     e8(e, 0x89); e8(e, 0xc1);                          /* mov ecx, eax */
     e8(e, 0xc1); e8(e, 0xe9); e8(e, 11);               /* shr ecx, 11 */
     e8(e, 0x83); e8(e, 0xe1); e8(e, 1);                /* and ecx, 1 */
@@ -37,6 +36,12 @@ static void load_registers(struct emitter *e)
     e8(e, 0x88); e8(e, 0xc8);                          /* mov al, cl */
     e8(e, 0x04); e8(e, 0x7f);                          /* add al, 127: OF from bit 0 */
     e8(e, 0x9e);                                       /* sahf */
+}
+
+static void load_registers(struct emitter *e)
+{
+    e_load32(e, H_RAX, hm(H_RSP, VOFF(s.rflags)));
+    bt_thunk_flags(e);
     for (int g = 0; g < 16; g++)
         if (host_of(g) >= 0) e_load(e, host_of(g), hm(H_RSP, VOFF(s.gpr[0]) + 8 * g));
 }
@@ -75,7 +80,7 @@ static void continue_at_rax(struct emitter *e)
     e_jmp_mem(e, hm(H_RSP, VOFF(jump_to)));
 }
 
-static uint64_t begin(struct emitter *e)
+uint64_t bt_thunk_begin(struct emitter *e)
 {
     while (e_pc(e) & 15) e8(e, 0xcc);
     return e_pc(e);
@@ -86,7 +91,7 @@ static const int callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 /* void enter(struct bt_vcpu *v, uint64_t code); and its way back. */
 static void build_enter(struct bt_engine *en, struct emitter *e)
 {
-    en->thunk_enter = begin(e);
+    en->thunk_enter = bt_thunk_begin(e);
     for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++) {
         e_rex(e, false, 0, 0, callee_saved[i], false);
         e8(e, 0x50 | (callee_saved[i] & 7));
@@ -97,7 +102,7 @@ static void build_enter(struct bt_engine *en, struct emitter *e)
     e_mov_rr(e, H_RAX, H_RSI);
     continue_at_rax(e);
 
-    en->thunk_exit = begin(e);
+    en->thunk_exit = bt_thunk_begin(e);
     e_load(e, H_RSP, hm(H_RSP, VOFF(host_rsp)));
     e_lea(e, H_RSP, hm(H_RSP, 8));
     for (int i = ARRAY_SIZE(callee_saved) - 1; i >= 0; i--) {
@@ -117,7 +122,7 @@ static void count_helper(struct emitter *e)
 /* R10: struct bt_helper_call { fn, insn }; R11: address of the instruction. */
 static void build_helpers(struct bt_engine *en, struct emitter *e)
 {
-    en->thunk_helper_next = begin(e);
+    en->thunk_helper_next = bt_thunk_begin(e);
     called(e);
     save_registers(e);
     count_helper(e);
@@ -139,7 +144,7 @@ static void build_helpers(struct bt_engine *en, struct emitter *e)
     call_c(e, bt_code_changed);
     continue_at_rax(e);
 
-    en->thunk_helper_end = begin(e);
+    en->thunk_helper_end = bt_thunk_begin(e);
     save_registers(e);
     count_helper(e);
     e_store(e, hm(H_RSP, VOFF(s.rip)), H_R11);
@@ -154,7 +159,7 @@ static void build_helpers(struct bt_engine *en, struct emitter *e)
 /* R10: address, ECX: what. Out: R10 host address, R11 0, RCX not 0: bounce buffer, to be committed after the write. */
 static void build_memory(struct bt_engine *en, struct emitter *e)
 {
-    en->thunk_miss = begin(e);
+    en->thunk_miss = bt_thunk_begin(e);
     called(e);
     e_mov32_rr(e, H_R11, H_RCX);
     save_registers(e);
@@ -170,7 +175,7 @@ static void build_memory(struct bt_engine *en, struct emitter *e)
     e_mov_ri(e, H_R11, 0);
     go_back(e);
 
-    en->thunk_group = begin(e);
+    en->thunk_group = bt_thunk_begin(e);
     called(e);
     e_mov32_rr(e, H_R11, H_RCX);
     save_registers(e);
@@ -184,7 +189,7 @@ static void build_memory(struct bt_engine *en, struct emitter *e)
     e_load(e, H_RCX, hm(H_RSP, VOFF(scratch)));
     go_back(e);
 
-    en->thunk_commit = begin(e);
+    en->thunk_commit = bt_thunk_begin(e);
     called(e);
     save_registers(e);
     e_load(e, H_RSI, hm(H_RSP, VOFF(thunk_return)));
@@ -197,7 +202,7 @@ static void build_memory(struct bt_engine *en, struct emitter *e)
 
 static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
 {
-    uint64_t at = begin(e);
+    uint64_t at = bt_thunk_begin(e);
     save_registers(e);
     stack_begin(e);
     if (has_jump) e_mov_rr(e, H_RSI, H_R10);
@@ -210,7 +215,7 @@ static uint64_t build_out(struct emitter *e, const void *fn, bool has_jump)
  * jump cache, 64-bit code only. */
 static uint64_t build_crossing(struct bt_engine *en, struct emitter *e, bool fixed)
 {
-    uint64_t at = begin(e);
+    uint64_t at = bt_thunk_begin(e);
     e_store(e, hm(H_RSP, VOFF(jump_to)), H_R10);
     if (fixed) {
         e_load(e, H_R10, hm(H_R10, offsetof(struct tb_jump, rip)));
@@ -238,7 +243,7 @@ static uint64_t build_crossing(struct bt_engine *en, struct emitter *e, bool fix
 /* scratch: RIP; it looks in the jump cache. */
 static void build_by_cache(struct bt_engine *en, struct emitter *e)
 {
-    en->thunk_dead = begin(e);                         /* R10: RIP; its block is no more */
+    en->thunk_dead = bt_thunk_begin(e);                /* R10: RIP; its block is no more */
     e_store(e, hm(H_RSP, VOFF(scratch)), H_R10);
     en->thunk_by_cache = e_pc(e);
     e_load(e, H_R10, hm(H_RSP, VOFF(scratch)));
@@ -265,7 +270,7 @@ void bt_thunks_build(struct bt_engine *en)
     en->thunk_crossing = build_crossing(en, e, false);
     en->thunk_crossing_fixed = build_crossing(en, e, true);
     en->thunk_return = build_out(e, bt_return, true);
-    en->thunk_lookup = begin(e);                       /* scratch: RIP */
+    en->thunk_lookup = bt_thunk_begin(e);              /* scratch: RIP */
     save_registers(e);
     e_load(e, H_RAX, hm(H_RSP, VOFF(scratch)));
     e_store(e, hm(H_RSP, VOFF(s.rip)), H_RAX);
@@ -275,9 +280,10 @@ void bt_thunks_build(struct bt_engine *en)
     build_by_cache(en, e);
     en->thunk_step = build_out(e, bt_step_done, false);
     en->thunk_start = en->thunk_step;                  /* where a run begins: at a block head */
-    en->thunk_raise = begin(e);                        /* RDI: vCPU; the stack is dropped */
+    en->thunk_raise = bt_thunk_begin(e);               /* RDI: vCPU; the stack is dropped */
     e_mov_rr(e, H_RSP, H_RDI);
     call_c(e, bt_raised);
     continue_at_rax(e);
+    bt_gates_build(en, e);
     en->thunk_bytes = ALIGN_UP((uint64_t)(e->p - en->rw), 64);
 }

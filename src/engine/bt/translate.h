@@ -144,6 +144,12 @@ bool t_is_privileged_rule(const struct trans *t, const struct x86_insn *i);
 bool t_leaves_flags(const struct x86_insn *i);
 bool t_is_plain_privileged(const struct trans *t, const struct x86_insn *i);
 bool t_privileged(struct trans *t, const struct x86_insn *i);
+/* thunk.c: where a thunk begins; the host's arithmetic flags are those of EAX now, RAX and RCX anything. */
+uint64_t bt_thunk_begin(struct emitter *e);
+void bt_thunk_flags(struct emitter *e);
+/* gate.c */
+bool t_gate(struct trans *t, const struct x86_insn *i);
+void bt_gates_build(struct bt_engine *en, struct emitter *e);
 /* branch.c */
 void t_exit_direct(struct trans *t, int64_t target);
 void t_exit_s1(struct trans *t);
@@ -166,5 +172,7 @@ bool t_is_plain(const struct trans *t, const struct x86_insn *i);
 /* The memory operand of an instruction that is copied, if it is an access like any other; else NULL. */
 const struct x86_operand *t_plain_operand(const struct x86_insn *i);
 void t_helper(struct trans *t, bt_helper_fn *fn, bool end);
+/* S1 and S2 as the thunks for helpers want them. */
+void t_helper_call(struct trans *t, bt_helper_fn *fn);
 
 #endif

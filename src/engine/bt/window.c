@@ -158,6 +158,7 @@ static void pay(struct bt_vcpu *v, int64_t cost)
     s->credit -= cost;
     if (s->credit >= 0 || !s->on) return;
     s->on = false;
+    bt_gates_shut(v);
     bt_poke(v);                                        /* out of loops, too */
     v->count[COUNT_WINDOW_COSTLY]++;
 }

@@ -27,6 +27,8 @@
 enum { WINDOW = 0x200000, READ_ONLY = WINDOW + 0x2000, HOLE = WINDOW + 0x3000, WINDOW_BYTES = 0x3000, BLOCK_MAX = 6, NEAR = 512 };
 
 static uint64_t seed = 0x05917e;
+static bool host_is_intel;
+static uint64_t disagreed;
 static uint64_t cases, exceptions, failures, ranges, per_class[6], per_vector[32];
 static uint32_t forms_seen[X86_MNEMONIC_COUNT];
 static const char *const class_names[6] = { "general", "x87", "mmx", "sse", "avx", "block" };
@@ -323,10 +325,49 @@ static bool compare_fpu(const struct one_case *c)
     return true;
 }
 
+/* Is this where Intel's processors do something else than AMD's, which bt follows?
+ * - F3 REX.B 90 is PAUSE to the one and XCHG with R8 to the other.
+ * - A store from an MMX register sets the x87 top to 0 with Intel alone.
+ * - An operand that is both misaligned and not mapped is #GP to Intel, #PF to AMD.
+ * - An x87 store that raises an unmasked exception does not look at its operand with Intel; one of ten bytes has stored the first when the
+ *   others are a fault.
+ * - VCVTPS2PH raises its own exception before it looks at where it stores with Intel, afterwards with AMD.
+ * - MOVSXD of 16 bits reads two bytes with Intel, four with AMD.
+ * - VMASKMOV tells the address of the element that is a fault with Intel, of the page with AMD. */
+static bool makers_disagree(const struct one_case *c)
+{
+    for (unsigned n = 0; n < c->count; n++) {
+        const struct x86_insn *i = &c->insn[n];
+        if (i->mnemonic == X86_XCHG && i->opcode == 0x90 && i->rep == 0xf3 && i->rex & 1) return true;
+        if (i->attr & IA_MMX && i->has_mem && i->operand[0].kind == OPND_MEM) return true;
+        if (c->guest.vector != VECTOR_PF) continue;
+        if (i->has_mem && (i->mnemonic == X86_VCVTPS2PH || (i->mnemonic == X86_MOVSXD && i->opsize == 2))) return true;
+        if (c->native.vector == VECTOR_GP && i->attr & IA_SSE && i->has_mem) return true;
+        if (i->attr & IA_X87 && i->has_mem) return true;
+        if (i->mnemonic == X86_VMASKMOVPS || i->mnemonic == X86_VMASKMOVPD) return true;
+        if (i->mnemonic == X86_VPMASKMOVD || i->mnemonic == X86_VPMASKMOVQ) return true;
+    }
+    return false;
+}
+
+/* CMPS, both of whose operands are faults, tells of the one or of the other, by the model of the processor; bt of RSI's. */
+static bool tells_of_the_other(const struct one_case *c)
+{
+    const struct x86_insn *i = &c->insn[0];
+
+    return c->count == 1 && i->attr & IA_STRING && (i->opcode == 0xa6 || i->opcode == 0xa7) && c->guest.vector == VECTOR_PF &&
+           c->native.vector == VECTOR_PF && c->guest.error == c->native.error && c->guest.s.cr2 != c->native.address;
+}
+
 static bool compare(const struct one_case *c)
 {
     unsigned vector = c->native.vector == 3 ? BENCH_DONE : c->native.vector;
     uint64_t flags = RFLAGS_ARITH | RFLAGS_DF;
+
+    if (tells_of_the_other(c) || (host_is_intel && makers_disagree(c))) {
+        disagreed++;
+        return false;
+    }
 
     /* Undefined flags depend on those before, which the engine does not keep for an instruction that defines none of them. */
     for (unsigned n = 0; n < c->count; n++) flags &= ~(uint64_t)c->insn[n].flags_undefined;
@@ -417,7 +458,7 @@ static void run(struct one_case *c)
         exceptions++;
         per_vector[c->native.vector & 31]++;
     }
-    else compare_ranges(c);
+    else if (!host_is_intel || !makers_disagree(c)) compare_ranges(c);
     for (unsigned n = 0; n < c->count; n++) forms_seen[c->insn[n].mnemonic]++;
     if (!compare(c)) memcpy(bench->ram + WINDOW, (void *)WINDOW, WINDOW_BYTES);
 }
@@ -500,6 +541,7 @@ int main(int argc, char **argv)
     unsigned mnemonics = 0;
 
     if (argc > 2) seed = strtoull(argv[2], NULL, 0);
+    host_is_intel = __builtin_cpu_is("intel");
     printf("oracle: seed %#lx\n", (unsigned long)seed);
     bench = bench_new();
     if (!bench || cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, NULL) < 0 || !window_open() || !native64_open()) return 1;
@@ -516,6 +558,7 @@ int main(int argc, char **argv)
     printf("\noracle: %lu ended in an exception:", (unsigned long)exceptions);
     for (unsigned n = 0; n < 32; n++)
         if (per_vector[n]) printf(" #%u %lu", n, (unsigned long)per_vector[n]);
+    printf("\noracle: %lu left out, where processors are known to differ from each other", (unsigned long)disagreed);
     printf("\noracle: %lu differ\n", (unsigned long)failures);
     bench_free(bench);
     return failures != 0;

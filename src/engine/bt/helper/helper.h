@@ -9,6 +9,8 @@
 #include "base/bits.h"
 #include "engine/bt/bt.h"
 
+struct bt_engine;
+
 /* The first row of the mnemonic whose is_for says yes (NULL: always) is taken. */
 struct helper_row {
     uint16_t mnemonic;
@@ -174,7 +176,7 @@ void cr3_set(struct bt_vcpu *v, uint64_t value, bool keep);
 bool msr_read(struct bt_vcpu *v, uint32_t msr, uint64_t *value);      /* false: #GP */
 bool msr_write(struct bt_vcpu *v, uint32_t msr, uint64_t value);
 /* kvmclock.c */
-void kvmclock_start(void);                             /* when the engine is created */
+void kvmclock_start(struct bt_engine *e);              /* when the engine is created */
 void kvmclock_update(struct bt_vcpu *v);
 void kvmclock_wall_write(struct bt_vcpu *v, gpa_t gpa);
 uint64_t kvmclock_tsc_khz(struct bt_vcpu *v);

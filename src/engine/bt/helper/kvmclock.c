@@ -6,8 +6,7 @@
  * marked stable. The scale is the host's TSC frequency, from two samples, the first taken when the engine is created.
  * Firmware asks some milliseconds later, which makes it good to a few ppm; a kernel asks later still, and the boot
  * processor's asking makes pair and scale new. A stop of the machine shifts virtual time and the TSC that the guest sees,
- * so a pair from before it is not given out after it. All this belongs to the host, not to one machine: it is kept in
- * a variable of this file.
+ * so a pair from before it is not given out after it.
  * Source: Linux Documentation/virt/kvm/x86/msr.rst and cpuid.rst.
  */
 #include <time.h>
@@ -28,15 +27,6 @@ struct time_info {
 };
 _Static_assert(sizeof(struct time_info) == 32, "layout of pvclock_vcpu_time_info");
 
-struct host_time {
-    uint64_t start_tsc;                /* the first sample */
-    int64_t start_ns;
-    uint64_t khz, tsc;                 /* what guests get: scale, pair; khz 0: not yet known */
-    int64_t ns, shift;                 /* virtual time; virtual time minus the host's, when the pair was made */
-};
-static struct host_time host_time;
-static int host_time_lock;
-
 /* A TSC value and the monotonic time that belongs to it: the closest of some tries. */
 static uint64_t sample(int64_t *ns)
 {
@@ -53,17 +43,12 @@ static uint64_t sample(int64_t *ns)
     return tsc;
 }
 
-static void lock(void) { while (__atomic_exchange_n(&host_time_lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause(); }
-static void unlock(void) { __atomic_store_n(&host_time_lock, 0, __ATOMIC_RELEASE); }
+static void lock(struct bt_engine *e) { while (__atomic_exchange_n(&e->clock_lock, 1, __ATOMIC_ACQUIRE)) __builtin_ia32_pause(); }
+static void unlock(struct bt_engine *e) { __atomic_store_n(&e->clock_lock, 0, __ATOMIC_RELEASE); }
 
-void kvmclock_start(void)
-{
-    lock();
-    if (!host_time.start_tsc) host_time.start_tsc = sample(&host_time.start_ns);
-    unlock();
-}
+void kvmclock_start(struct bt_engine *e) { e->clock.start_tsc = sample(&e->clock.start_ns); }
 
-static void measure(struct host_time *t)
+static void measure(struct kvmclock *t)
 {
     int64_t now = 0;
     uint64_t tsc = sample(&now);
@@ -77,15 +62,16 @@ static void measure(struct host_time *t)
     t->ns = now + t->shift;
 }
 
-struct asked { struct host_time time; bool anew; };
+struct asked { struct kvmclock time; bool anew; };
 static void host_time_get(struct bt_vcpu *v, void *arg)
 {
     struct asked *a = arg;
-    lock();
-    int64_t shift = clock_virtual_ns() - clock_host_ns() - host_time.shift;
-    if (!host_time.khz || a->anew || shift > SHIFTED_NS || shift < -SHIFTED_NS) measure(&host_time);
-    a->time = host_time;
-    unlock();
+    struct kvmclock *t = &v->engine->clock;
+    lock(v->engine);
+    int64_t shift = clock_virtual_ns() - clock_host_ns() - t->shift;
+    if (!t->khz || a->anew || shift > SHIFTED_NS || shift < -SHIFTED_NS) measure(t);
+    a->time = *t;
+    unlock(v->engine);
 }
 
 uint64_t kvmclock_tsc_khz(struct bt_vcpu *v)

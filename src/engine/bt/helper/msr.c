@@ -16,6 +16,7 @@ enum {
     MSR_TSC_ADJUST = 0x3b,
     MSR_SPEC_CTRL = 0x48,
     MSR_PRED_CMD = 0x49,
+    MSR_ARCH_CAPABILITIES = 0x10a,
     MSR_MTRR_PHYS = 0x200,
     MSR_MTRR_PHYS_LAST = 0x20f,
     MSR_MTRR_FIX64K = 0x250,
@@ -34,6 +35,8 @@ enum {
     MSR_KVM_SYSTEM = 0x4b564d01
 };
 #define MSR_EFER 0xc0000080u
+#define MSR_STAR 0xc0000081u
+#define MSR_SFMASK 0xc0000084u
 #define MSR_TSC_AUX 0xc0000103u
 
 /* ---- Plain registers ---- */
@@ -48,10 +51,10 @@ static const struct plain plain[] = {
     { 0x17b, FIELD(mcg_ctl), ~0ull, false },
     { 0x1a0, FIELD(misc_enable), ~0ull, false },
     { 0x2ff, FIELD(mtrr_def_type), 0xcff, false },
-    { 0xc0000081, FIELD(star), ~0ull, false },
+    { MSR_STAR, FIELD(star), ~0ull, false },
     { 0xc0000082, FIELD(lstar), ~0ull, true },
     { 0xc0000083, FIELD(cstar), ~0ull, true },
-    { 0xc0000084, FIELD(fmask), 0xffffffff, false },
+    { MSR_SFMASK, FIELD(fmask), 0xffffffff, false },
     { 0xc0000100, FIELD(seg[SEG_FS].base), ~0ull, true },
     { 0xc0000101, FIELD(seg[SEG_GS].base), ~0ull, true },
     { 0xc0000102, FIELD(kernel_gs_base), ~0ull, true },
@@ -157,11 +160,13 @@ static bool efer_write(struct bt_vcpu *v, uint64_t value)
     struct x86_state *s = bt_state(v);
     uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA;
     if (bt_has(v, 0x80000001, 0, 3, 20)) allowed |= EFER_NXE;
+    if (bt_has(v, 0x80000021, 0, 0, 8)) allowed |= EFER_AIBRSE;
     if (value & ~allowed) return false;
     if (((value ^ s->efer) & EFER_LME) && (s->cr0 & CR0_PG)) return false;
     bool flush = (value ^ s->efer) & EFER_NXE;
     s->efer = (value & ~(uint64_t)EFER_LMA) | (s->efer & EFER_LMA);
     if (flush) bt_tlb_flush(v, true);
+    bt_gates_shut(v);
     return true;
 }
 
@@ -173,6 +178,19 @@ static bool is_apic_msr(uint32_t msr)
 static bool has_spec_ctrl(struct bt_vcpu *v)
 {
     return bt_has(v, 7, 0, 3, 26) || bt_has(v, 0x80000008, 0, 1, 14);
+}
+
+/* That the processor has none of the faults which kernels work around, and that IBRS is set once if at all: what a guest could do about
+ * them would do nothing here (x86/cpuid.c). SDM volume 4, table 2-2. */
+static uint64_t arch_capabilities(struct bt_vcpu *v)
+{
+    enum { RDCL_NO = 0, IBRS_ALL = 1, SKIP_L1DFL = 3, SSB_NO = 4, MDS_NO = 5, PSCHANGE_MC_NO = 6, TAA_NO = 8, SBDR_SSDP_NO = 13, FBSDP_NO = 14,
+           PSDP_NO = 15, BHI_NO = 20, PBRSB_NO = 24, GDS_NO = 26, RFDS_NO = 27, ITS_NO = 62 };
+    static const uint8_t free_of[] = { RDCL_NO, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO,
+                                       GDS_NO, RFDS_NO, ITS_NO };
+    uint64_t value = has_spec_ctrl(v) ? 1ull << IBRS_ALL : 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(free_of); i++) value |= 1ull << free_of[i];
+    return value;
 }
 static bool has_tsc_aux(struct bt_vcpu *v) { return bt_has(v, 0x80000001, 0, 3, 27) || bt_has(v, 7, 0, 2, 22); }
 
@@ -195,6 +213,7 @@ static uint64_t active_read(struct bt_vcpu *v, uint32_t msr, bool *ok)
     case MSR_PAT: return s->pat;
     case MSR_TSC_AUX: *ok = has_tsc_aux(v); return s->tsc_aux;
     case MSR_SPEC_CTRL: *ok = has_spec_ctrl(v); return s->spec_ctrl;
+    case MSR_ARCH_CAPABILITIES: *ok = bt_has(v, 7, 0, 3, 29); return arch_capabilities(v);
     case MSR_TSC_ADJUST: *ok = bt_has(v, 7, 0, 1, 1); return s->tsc_adjust;
     case MSR_KVM_WALL:
     case MSR_KVM_WALL_OLD: *ok = has_kvmclock(v, msr == MSR_KVM_WALL_OLD); return s->kvm_wall_clock;
@@ -250,7 +269,7 @@ static bool active_write(struct bt_vcpu *v, uint32_t msr, uint64_t value)
         s->tsc_aux = value;
         return true;
     case MSR_SPEC_CTRL:
-        if (!has_spec_ctrl(v) || (value & ~7ull)) return false;
+        if (!has_spec_ctrl(v) || (value & ~(bt_has(v, 7, 2, 3, 4) ? 0x407ull : 7ull))) return false;
         s->spec_ctrl = value;
         return true;
     case MSR_PRED_CMD: return (has_spec_ctrl(v) || bt_has(v, 0x80000008, 0, 1, 12)) && !(value & ~1ull);
@@ -280,6 +299,7 @@ bool msr_write(struct bt_vcpu *v, uint32_t msr, uint64_t value)
         if (p->canonical && !is_canonical(value)) return false;
         if (value & ~p->writable) return false;
         *plain_field(bt_state(v), p) = value;
+        if (msr == MSR_STAR || msr == MSR_SFMASK) bt_gates_shut(v);
         return true;
     }
     const struct constant *c = constant_find(msr);

@@ -4,7 +4,8 @@
  *
  * A repeated instruction goes page by page: where both sides are plain memory, the host's own string
  * instruction of the same element size does the piece (so overlapping moves come out element by element, as
- * they must); elements that cross a page, and device or watched pages, go one at a time. The registers are up
+ * they must); where a device is on one side, the piece is one call to the machine; elements that cross a page, and watched pages, go one
+ * at a time. The registers are up
  * to date after every piece: a fault leaves them at the element that faulted, and an interrupt is taken
  * between two pieces. With TF set, one iteration is done, then the trap is taken.
  *
@@ -74,7 +75,7 @@ static uint8_t *overwrite(struct bt_vcpu *v, const struct string_op *o, gva_t li
 }
 
 /* One side of the operation: the next element, checked, and the plain memory there, if it is that. */
-struct side { gva_t linear; uint64_t room; uint8_t *host; };
+struct side { gva_t linear; uint64_t room; uint8_t *host; bool is_device; gpa_t gpa; };
 
 static struct side side_make(struct bt_vcpu *v, const struct string_op *o, unsigned seg, unsigned reg,
                              unsigned access)
@@ -86,9 +87,12 @@ static struct side side_make(struct bt_vcpu *v, const struct string_op *o, unsig
     d.room = string_room(v, seg, offset, d.linear, o->size, o->addrsize, o->down);
     d.host = d.room ? bt_host_pointer(v, d.linear, access) : NULL;
     if (d.room && !d.host && access == BT_WRITE) d.host = overwrite(v, o, d.linear, d.room);
+    d.is_device = d.room && !d.host && bt_is_device(v, d.linear, access, &d.gpa);
     if (v->stepping_shadow) d.room = MIN(d.room, 1ull);
     return d;
 }
+
+static bool is_piece(const struct side *d) { return d->host || d->is_device; }
 
 static uint64_t host_read(const uint8_t *p, unsigned size)
 {
@@ -128,13 +132,14 @@ void helper_movs(struct bt_vcpu *v, const struct x86_insn *insn)
     for (;;) {
         uint64_t n = 1, value = 0;
         struct side from = side_make(v, &o, insn->seg, REG_RSI, BT_READ);
-        if (!from.host) value = bt_load(v, from.linear, o.size, BT_READ);
+        if (!is_piece(&from)) value = bt_load(v, from.linear, o.size, BT_READ);
         struct side to = side_make(v, &o, SEG_ES, REG_RDI, BT_WRITE);
-        if (from.host && to.host) {
+        if (is_piece(&from) && is_piece(&to)) {
             n = MIN(o.count, MIN(from.room, to.room));
-            host_movs(to.host, from.host, n, o.size, o.down);
+            if (from.host && to.host) host_movs(to.host, from.host, n, o.size, o.down);
+            else n = bt_string_io(v, &(struct bt_string_side){ from.host, from.gpa }, &(struct bt_string_side){ to.host, to.gpa }, 0, o.size, n, o.down);
         } else {
-            if (from.host) value = host_read(from.host, o.size);
+            if (is_piece(&from)) value = side_read(v, &o, &from);
             bt_store(v, to.linear, value, o.size, BT_WRITE);
         }
         if (!string_advance(v, &o, n, true, true)) return;
@@ -166,9 +171,10 @@ void helper_stos(struct bt_vcpu *v, const struct x86_insn *insn)
     for (;;) {
         uint64_t n = 1;
         struct side to = side_make(v, &o, SEG_ES, REG_RDI, BT_WRITE);
-        if (to.host) {
+        if (is_piece(&to)) {
             n = MIN(o.count, to.room);
-            host_stos(to.host, value, n, o.size, o.down);
+            if (to.host) host_stos(to.host, value, n, o.size, o.down);
+            else n = bt_string_io(v, NULL, &(struct bt_string_side){ NULL, to.gpa }, value, o.size, n, o.down);
         } else {
             bt_store(v, to.linear, value, o.size, BT_WRITE);
         }

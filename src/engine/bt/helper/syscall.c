@@ -39,6 +39,7 @@ void helper_syscall(struct bt_vcpu *v, const struct x86_insn *insn)
     flat(s, SEG_CS, selector, CODE | (x86_is_long(s) ? SEG_ATTR_L : SEG_ATTR_DB), 0);
     flat(s, SEG_SS, (selector & ~3u) + 8, DATA, 0);
     s->rip = target;
+    bt_gate_open(v, GATE_KERNEL);
 }
 
 void helper_sysret(struct bt_vcpu *v, const struct x86_insn *insn)
@@ -54,6 +55,7 @@ void helper_sysret(struct bt_vcpu *v, const struct x86_insn *insn)
     s->rip = wide ? s->gpr[REG_RCX] : (uint32_t)s->gpr[REG_RCX];
     flat(s, SEG_CS, wide ? selector + 16 : selector, CODE | (wide ? SEG_ATTR_L : SEG_ATTR_DB), 3);
     flat(s, SEG_SS, selector + 8, DATA, 3);
+    if (wide) bt_gate_open(v, GATE_USER);
 }
 
 void helper_sysenter(struct bt_vcpu *v, const struct x86_insn *insn)

@@ -9,7 +9,7 @@
 u64 taken_at[8], taken_count, nmi_count, resume_count;
 extern char interrupt_handler[], nmi_handler[], nmi_slow_handler[];
 __asm__(".text\n"
-        "interrupt_handler: push %rax; push %rbx; mov taken_count, %rbx; and $7, %ebx; mov 16(%rsp), %rax; mov %rax, taken_at(,%rbx,8)\n"
+        ".globl interrupt_handler\ninterrupt_handler: push %rax; push %rbx; mov taken_count, %rbx; and $7, %ebx; mov 16(%rsp), %rax; mov %rax, taken_at(,%rbx,8)\n"
         "incq taken_count; pop %rbx; pop %rax; iretq\n"
         "nmi_handler: incq nmi_count; iretq\n"
         /* asks for another NMI: it must wait for IRET */

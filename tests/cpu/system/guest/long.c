@@ -161,6 +161,7 @@ int guest_main(void)
     test_spaces();
     test_traps();
     test_interrupts();
+    test_crossings();
     print("end\n");
     return 0;
 }

@@ -52,5 +52,6 @@ void test_pages(void);
 void test_spaces(void);
 void test_traps(void);
 void test_interrupts(void);
+void test_crossings(void);
 
 #endif

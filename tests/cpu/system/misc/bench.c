@@ -39,6 +39,7 @@ static void pio(void *opaque, uint16_t port, void *data, unsigned size, unsigned
     struct bench *b = opaque;
     uint8_t *p = data;
     b->port_number = port;
+    if (b->on_port) b->on_port(b->on_port_opaque);
     for (unsigned i = 0; i < count; i++, p += size) {
         uint32_t value = write ? 0 : b->port_next++ * 0x9e3779b1u;
         if (!write) memcpy(p, &value, size);
@@ -53,6 +54,7 @@ static void mmio(void *opaque, unsigned vcpu, gpa_t address, void *data, unsigne
 {
     struct bench *b = opaque;
     uint64_t at = address - BENCH_DEVICE;
+    if (b->on_device) b->on_device(b->on_device_opaque, at, write);
     if (at + size > sizeof(b->device)) memset(data, write ? 0 : 0xff, write ? 0 : size);
     else if (write) memcpy(b->device + at, data, size);
     else memcpy(data, b->device + at, size);
@@ -65,8 +67,18 @@ static void ferr(void *opaque, bool level)
     engine_bt.vcpu_kick(b->vcpu);
 }
 
-static bool no_interrupt(void *opaque, unsigned vcpu) { return false; }
-static int no_vector(void *opaque, unsigned vcpu) { return -1; }
+static bool is_pending(void *opaque, unsigned vcpu)
+{
+    struct bench *b = opaque;
+    return __atomic_load_n(&b->vector, __ATOMIC_SEQ_CST) > 0;
+}
+
+static int acknowledge(void *opaque, unsigned vcpu)
+{
+    struct bench *b = opaque;
+    int vector = __atomic_exchange_n(&b->vector, 0, __ATOMIC_SEQ_CST);
+    return vector > 0 ? vector : -1;
+}
 
 static void put64(struct bench *b, uint32_t at, uint64_t value) { memcpy(b->ram + at, &value, 8); }
 static void put32(struct bench *b, uint32_t at, uint32_t value) { memcpy(b->ram + at, &value, 4); }
@@ -128,11 +140,9 @@ static bool vcpus_make(struct bench *b, struct error *err)
     return b->vcpu;
 }
 
-struct bench *bench_new(void) { return bench_new_small(32 << 20); }
-
-struct bench *bench_new_small(uint64_t cache_bytes)
+static struct bench *bench_make(uint64_t cache_bytes, const char *cpu)
 {
-    static struct cpuid_model model;
+    struct cpuid_model model;
     struct error err = { 0 };
     struct bench *b = calloc(1, sizeof(*b));
     b->vcpus = vcpus_wanted();
@@ -140,7 +150,7 @@ struct bench *bench_new_small(uint64_t cache_bytes)
     if (b->ram == MAP_FAILED) exit(1);
     struct memory_map *map = b->map = memory_map_new("memory", 1ull << 52);
     memory_map_add_ram(map, "ram", 0, BENCH_RAM_BYTES, b->ram, false, 0);
-    if (cpuid_model_build(&model, NULL, CPUID_FOR_BT, NULL, &err) == 0) {
+    if (cpuid_model_build(&model, cpu, CPUID_FOR_BT, NULL, &err) == 0) {
         struct engine_config config = { .memory = map,
                                         .cpuid = &model,
                                         .max_vcpus = b->vcpus,
@@ -149,9 +159,10 @@ struct bench *bench_new_small(uint64_t cache_bytes)
                                                   .pio = pio,
                                                   .mmio = mmio,
                                                   .ferr = ferr,
-                                                  .interrupt_is_pending = no_interrupt,
-                                                  .interrupt_acknowledge = no_vector } };
+                                                  .interrupt_is_pending = is_pending,
+                                                  .interrupt_acknowledge = acknowledge } };
         b->engine = engine_bt.create(&config, &err);
+        b->xcr0 = model.xcr0_allowed;
     }
     if (!vcpus_make(b, &err)) {
         printf("bench: %s\n", err.text);
@@ -160,6 +171,10 @@ struct bench *bench_new_small(uint64_t cache_bytes)
     tables_make(b);
     return b;
 }
+
+struct bench *bench_new(void) { return bench_new_small(32 << 20); }
+struct bench *bench_new_small(uint64_t cache_bytes) { return bench_make(cache_bytes, NULL); }
+struct bench *bench_new_cpu(const char *cpu) { return bench_make(32 << 20, cpu); }
 
 void bench_free(struct bench *b)
 {

@@ -38,6 +38,13 @@ struct bench {
     unsigned port_count;
     uint32_t port_value[8192];
     uint16_t port_number;
+    void (*on_port)(void *opaque);     /* at each access; NULL: nothing more */
+    void *on_port_opaque;
+    /* Device memory: called before each access with its offset in the page (perhaps outside); NULL: nothing more. */
+    void (*on_device)(void *opaque, uint64_t at, bool write);
+    void *on_device_opaque;
+    int vector;                        /* of an interrupt that waits; 0: none */
+    uint64_t xcr0;                     /* what the guest may set */
     uint32_t port_next;
     unsigned ferr_count;               /* FERR# asserted; the run is ended then (EXIT_KICKED) */
 };
@@ -52,6 +59,7 @@ struct result {
 /* The bench, or NULL with a message printed. */
 struct bench *bench_new(void);
 struct bench *bench_new_small(uint64_t cache_bytes);   /* of the code cache */
+struct bench *bench_new_cpu(const char *cpu);          /* as -cpu; NULL: all of the host's */
 void bench_free(struct bench *b);
 /* State for mode at cpl (0 or 3; real mode: 0): flat segments, rip at BENCH_CODE. */
 void bench_state(struct bench *b, struct x86_state *s, enum bench_mode mode, unsigned cpl);
