@@ -7,7 +7,7 @@
  * with its last descriptor, which goes through the socket N as SCM_RIGHTS.
  *
  * The list is /etc/ospite/bridge.conf, or where that is missing /etc/qemu/bridge.conf. Its lines: "allow BRIDGE", "deny BRIDGE", BRIDGE being
- * a name or "all"; "include FILE", which is skipped if the user may not read FILE; '#' begins a comment. One deny is enough to refuse,
+ * a name or "all"; "include /FILE", which is skipped if the user may not read FILE (from the root: whoever runs this chooses the folder it runs in); '#' begins a comment. One deny is enough to refuse,
  * and what no line allows is refused. Arguments and file are those of QEMU's helper, so that either serves both.
  * Sources: Linux Documentation/networking/tuntap.rst; QEMU's documentation of -netdev bridge.
  */
@@ -74,7 +74,7 @@ static int line_read(char *line, const char *bridge, struct verdict *v, unsigned
     if (!name || more) return -1;
     if (!strcmp(word, "allow")) v->allowed |= is_meant(name, bridge);
     else if (!strcmp(word, "deny")) v->denied |= is_meant(name, bridge);
-    else if (!strcmp(word, "include") && depth < INCLUDE_DEPTH) return list_read(name, bridge, v, depth + 1) < 0 && errno != EACCES ? -1 : 0;
+    else if (!strcmp(word, "include") && *name == '/' && depth < INCLUDE_DEPTH) return list_read(name, bridge, v, depth + 1) < 0 && errno != EACCES ? -1 : 0;
     else return -1;
     return 0;
 }
@@ -92,6 +92,7 @@ static int list_read(const char *path, const char *bridge, struct verdict *v, un
         else if (++v->lines > LINES_MAX) result = -1;
         else result = line_read(line, bridge, v, depth);
     }
+    if (result == 0 && ferror(f)) result = -1;                 /* a folder, or a disk that fails: a deny may be behind it */
     fclose(f);
     if (result < 0) errno = EINVAL;
     return result;
@@ -99,13 +100,13 @@ static int list_read(const char *path, const char *bridge, struct verdict *v, un
 
 static int bridge_check(const char *bridge)
 {
-    const char *path = access(OWN_LIST, F_OK) == 0 ? OWN_LIST : OTHER_LIST;
+    const char *path = access(OWN_LIST, F_OK) == 0 || errno != ENOENT ? OWN_LIST : OTHER_LIST;    /* one that may not be looked at is not missing */
     struct verdict v = { false, false, 0 };
     char why[256];
 
     if (list_read(path, bridge, &v, 0) < 0) {
         if (errno == ENOENT) snprintf(why, sizeof(why), "there is no list of allowed bridges; put 'allow %s' into " OWN_LIST, bridge);
-        else snprintf(why, sizeof(why), "%s", errno == EINVAL ? "a line is neither allow, deny nor include with one name" : strerror(errno));
+        else snprintf(why, sizeof(why), "%s", errno == EINVAL ? "a line is neither allow, deny nor include with one name, which of a file begins with '/'" : strerror(errno));
         return fail(path, why);
     }
     if (v.allowed && !v.denied) return 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Serial consoles: a terminal for each, with a tab where there are several. A serial line knows no sizes: 80 by 24.
+// Serial consoles: a terminal for each, with a tab where there are several. A serial line knows no sizes: 80 by 24, unless -serial vc:COLSCxROWSC says another.
 import xterm from '/xterm.js';
 
 const COLORS = { background: '#111013', foreground: '#e7e3dc', cursor: '#fb923c', selection: '#fb923c55', black: '#26242a', brightBlack: '#6b6670', red: '#f87171',
@@ -7,11 +7,11 @@ const COLORS = { background: '#111013', foreground: '#e7e3dc', cursor: '#fb923c'
     magenta: '#e879f9', brightMagenta: '#f0abfc', cyan: '#22d3ee', brightCyan: '#67e8f9', white: '#d6d3d1', brightWhite: '#fafaf9' };
 
 class Console {
-    constructor(number, parent) {
+    constructor(number, parent, [cols, rows]) {
         this.number = number;
         this.box = document.createElement('div');
         parent.append(this.box);
-        this.terminal = new xterm.Terminal({ cols: 80, rows: 24, fontSize: 11, fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, monospace', scrollback: 5000,
+        this.terminal = new xterm.Terminal({ cols: cols || 80, rows: rows || 24, fontSize: 11, fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, monospace', scrollback: 5000,
             theme: COLORS, cursorBlink: true });
         this.terminal.open(this.box);
         this.terminal.on('data', (text) => this.send(text));
@@ -45,8 +45,8 @@ export class Consoles {
         };
     }
 
-    // names: of the guest's serial ports.
-    open(names) {
+    // names: of the guest's serial ports; sizes: [columns, rows] of each, 0: not said.
+    open(names, sizes) {
         if (this.list.length || !names.length) return;
         this.card.hidden = false;
         names.forEach((name, i) => {
@@ -55,7 +55,7 @@ export class Consoles {
             tab.role = 'tab';
             tab.onclick = () => this.show(i);
             this.tabs.append(tab);
-            this.list.push(new Console(i, this.box));
+            this.list.push(new Console(i, this.box, sizes[i]));
         });
         this.tabs.hidden = names.length < 2;
         this.show(0);

@@ -51,7 +51,7 @@ function show(f) {
     $('about').textContent = `Engine: ${f.engine}`;
     $('screen-card').hidden = !f.screen;
     if (f.screen) screen.connect();
-    consoles.open(f.consoles);
+    consoles.open(f.consoles, f.console_sizes);
     figures.update(f);
     buttons();
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Signals that somebody else handles already (the engine its guest's faults) are left to them; they call crash_calls_run if they have no use for one. */
+/*
+ * Signals that somebody else handles already (the engine its guest's faults) are left to them; they call crash_calls_run if they have no use for one.
+ *
+ * The calls stand at file scope: a signal's handler and what runs at the exit get no argument, and both belong to the process.
+ */
 #include "base/crash.h"
 
 #include <signal.h>
@@ -9,7 +13,7 @@
 #include "base/bits.h"
 
 enum { CALLS = 4 };
-static void (*volatile call[CALLS])(void);     /* handlers get no argument */
+static void (*volatile call[CALLS])(void);
 static volatile sig_atomic_t calls;
 
 void crash_calls_run(void)

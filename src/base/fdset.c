@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One list ordered by set, those that came last first within one. Source: QEMU's documentation of add-fd, which clients are written for. */
+/*
+ * One list ordered by set, those that came last first within one. It stands at file scope: a name of a set is used wherever a file's name is, by rooms that
+ * know of no machine, and the numbers of descriptors belong to the process, too.
+ * Source: QEMU's documentation of add-fd, which clients are written for.
+ */
 #include "base/fdset.h"
 
 #include <errno.h>

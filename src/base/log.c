@@ -113,7 +113,7 @@ static int category_find(const char *name, uint32_t *mask, struct error *err)
     }
     if (nearest_result(&near))
         return error_set(err, "unknown trace category '%s'; did you mean '%s'?", name, nearest_result(&near));
-    return error_set(err, "unknown trace category '%s'; '-d help' lists them", name);
+    return error_set(err, "unknown trace category '%s'; 'ospite -d help' lists them", name);
 }
 
 int log_trace_enable(const char *list, struct error *err)

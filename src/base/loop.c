@@ -77,6 +77,18 @@ void machine_lock(void)
     pthread_mutex_unlock(&turnstile);
 }
 
+bool machine_lock_try(void)
+{
+    if (!lock_depth) {
+        if (pthread_mutex_trylock(&turnstile)) return false;
+        bool got = !pthread_mutex_trylock(&device_world);
+        pthread_mutex_unlock(&turnstile);
+        if (!got) return false;
+    }
+    lock_depth++;
+    return true;
+}
+
 void machine_unlock(void)
 {
     if (--lock_depth) return;

@@ -45,6 +45,7 @@ bool timer_is_armed(const struct timer *t);
 void timer_free(struct timer *t);
 
 void machine_lock(void);
+bool machine_lock_try(void);         /* false: another thread has it, or waits for it */
 void machine_unlock(void);
 bool machine_is_locked(void);      /* by this thread */
 

@@ -36,6 +36,7 @@ struct block_open_options {
     bool snapshot;                   /* writes go to a temporary overlay that is dropped */
     bool no_lock;
     bool force_share;
+    bool share_writes;               /* others may write too, if it is raw */
     enum block_cache cache;
     bool discard;                    /* pass discards down */
     enum block_detect_zeroes detect_zeroes;
@@ -54,6 +55,15 @@ struct block_open_options {
 };
 /* Opens an image; takes its locks. NULL with *err ("disk0: ..." prefix is the caller's). */
 struct block_node *block_open(const struct block_open_options *o, struct error *err);
+/* A node whose requests all go to another one, which must outlive it: limits of its own may stand there (throttle.h). group: for its name, which is
+ * "json:{...}". Of o only readonly, discard and detect_zeroes count. NULL with *err. */
+struct block_node *block_filter_new(struct block_node *below, const char *group, const struct block_open_options *o, struct error *err);
+/* A filter's options out of keys and values as -blockdev has them; driver and node-name are ignored. 0, or -1 with *err. */
+int block_filter_options(const struct block_option_set *set, struct block_open_options *o, struct error *err);
+/* What a filter stands on; NULL: n is none. */
+struct block_node *block_filter_below(const struct block_node *n);
+/* The node below has another size or name, or the filter another group or other options (NULL: it has not). */
+void block_filter_update(struct block_node *n, const char *group, const struct block_open_options *o);
 /* Waits for requests, flushes, closes, releases locks. */
 void block_close(struct block_node *n);
 /* Opens the image of n with other options, maybe other backing files; devices keep the node. The size must be the same. before: the options
@@ -62,6 +72,9 @@ int block_reopen(struct block_node *n, const struct block_open_options *o, const
 /* Waits, flushes and lets go of the image, but the node stays: from now on all requests fail with ENOMEDIUM. The size stays. */
 void block_abandon(struct block_node *n);
 bool block_is_abandoned(const struct block_node *n);
+/* From now on others may write to the image, too, or may not; only raw images can be shared, and all others stay as they are. 0, or -1 with *err:
+ * somebody else uses it, and it is still shared. */
+int block_share_set(struct block_node *n, bool share, struct error *err);
 /* Writes what the image holds into its backing file and empties it; the main thread, while nobody sends requests. 0, or -1 with *err: then
  * the image still has all of it. */
 int block_commit(struct block_node *n, struct error *err);
@@ -76,6 +89,9 @@ const char *block_format_name(const struct block_node *n);
 typedef void block_done_fn(void *opaque, int result);
 /* The iovec's memory must stay valid until done; the array itself is copied. Offsets and lengths in bytes, multiples
  * of 512. Requests that overlap and are in flight together have no order. */
+/* From now on successful requests of n (NULL: nothing) may be called back in any thread, with the machine locked: that spares
+ * the way through the main thread. For devices whose callbacks do not wait for n's threads: they never drain or close it. */
+void block_done_anywhere(struct block_node *n);
 void block_read(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);
 void block_write(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);
 /* All writes completed before are on stable storage when done. */
@@ -84,6 +100,8 @@ void block_discard(struct block_node *n, uint64_t offset_bytes, uint64_t length_
 void block_write_zeroes(struct block_node *n, uint64_t offset_bytes, uint64_t length_bytes, bool may_unmap, block_done_fn *done, void *opaque);
 /* Waits (running nothing but this node's work) until no request of the node is in flight. */
 void block_drain(struct block_node *n);
+/* Drains, and flushes if there were writes since it was last called. 0 or -errno. */
+int block_settle(struct block_node *n);
 /* Synchronous, for tools, tests and set-up; any thread but never a vCPU's. 0 or -errno. */
 int block_pread(struct block_node *n, uint64_t offset_bytes, void *data, uint64_t length_bytes);
 int block_pwrite(struct block_node *n, uint64_t offset_bytes, const void *data, uint64_t length_bytes);

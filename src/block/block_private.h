@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "block/block.h"
 #include "block/image.h"
+#include "block/throttle.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -70,6 +71,7 @@ struct block_format {
     /* Sets n->size and n->state. n->file is open. */
     int (*open)(struct block_node *n, struct error *err);
     void (*close)(struct block_node *n);
+    bool close_flushes;             /* flush does not have to be called before */
     int (*preadv)(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
     int (*pwritev)(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt);
     int (*flush)(struct block_node *n);
@@ -133,7 +135,7 @@ struct block_format {
 };
 
 struct block_file_options {
-    bool readonly, direct, no_lock, force_share, unsafe;
+    bool readonly, direct, no_lock, force_share, share_writes, unsafe;
 };
 /* A way to reach bytes by name. */
 struct block_protocol_driver {
@@ -163,12 +165,15 @@ struct block_node {
     bool probed_raw;                /* sector 0 guard */
     uint32_t cluster_bytes;         /* the format's unit of allocation, set by open; 0: none */
     bool discard;
+    bool done_anywhere;             /* see block_done_anywhere */
     enum block_detect_zeroes detect_zeroes;
     bool unsafe, write_through, direct;
     bool no_lock, force_share;
     struct block_queue *queue;
-    struct block_throttled *throttled;          /* throttle.c; NULL: no limits */
+    struct block_throttled *throttled[BLOCK_THROTTLES];     /* throttle.c; NULL: no limits */
+    struct block_node *below;       /* filter.c: to which all requests go; NULL: n is no filter. Not owned. */
     struct block_stats stats;       /* atomics */
+    uint64_t settled;               /* writes that block_settle has flushed */
 };
 
 extern const struct block_format block_format_raw, block_format_qcow2, block_format_vdi, block_format_vhdx,
@@ -229,7 +234,9 @@ int block_options_add(struct block_options_arena *a, const char *key, const char
 void block_options_free(struct block_options_arena *a);
 
 /* lock.c: QEMU's byte locks on fd. */
-int block_lock_take(int fd, const char *filename, bool readonly, bool force_share, struct error *err);
+int block_lock_take(int fd, const char *filename, const struct block_file_options *o, struct error *err);
+/* Who has the locks of one that is not shared lets others write. */
+void block_lock_share(int fd);
 /* A reader that does not allow others to write says that it writes, too; refused if another one does not allow that. And back. */
 int block_lock_upgrade(int fd, const char *filename, struct error *err);
 void block_lock_downgrade(int fd);

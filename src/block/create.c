@@ -2,7 +2,8 @@
 /*
  * New images. Everything that can be refused is refused before the file is opened; then it is opened and locked as a
  * writer does it, so that an image in use is not touched, and what it holds is looked at under the lock. Only then is it
- * emptied and handed to the format. What was not there before is removed again when the format fails.
+ * emptied and handed to the format. When the format fails, what was not there before is removed again, and a file that was is
+ * left empty.
  */
 #include "block/block_private.h"
 
@@ -81,7 +82,10 @@ static int file_fill(struct block_protocol *p, const struct block_create_options
         return error_set(err, "cannot empty '%s': %s", o->filename, strerror(-r));
     if (!block_option_bool(o->options, "nocow", &nocow, err) && nocow)
         copy_on_write_end(p);
-    return block_format_find(o->format)->create(p, o, err);
+    r = block_format_find(o->format)->create(p, o, err);
+    if (r && !created)
+        file_empty(p);
+    return r;
 }
 
 int block_create(const struct block_create_options *o, struct error *err)

@@ -3,7 +3,7 @@
  * The file protocol: regular files and block devices. Blocking preadv/pwritev for worker threads; the same
  * descriptor is given to io_uring by uring.c. With O_DIRECT (cache=none, directsync) requests that are not
  * aligned as the file system asks go through a bounce buffer, unaligned ends of writes by read-modify-write
- * under a lock. Sources: open(2), statx(2), fallocate(2), <linux/fs.h>.
+ * under a lock, which everything takes that makes the file longer or zeroes part of a block meanwhile. Sources: open(2), statx(2), fallocate(2), <linux/fs.h>.
  */
 #include "block/block_private.h"
 
@@ -29,7 +29,7 @@ struct file {
     bool is_device;
     uint32_t align;                 /* of offsets and lengths; 1: anything goes */
     uint32_t memory_align;
-    pthread_mutex_t rmw;
+    pthread_mutex_t rmw;            /* with O_DIRECT */
     bool no_punch, no_zero_range;   /* learned; a race only learns twice */
 };
 
@@ -49,9 +49,11 @@ static int64_t file_size(struct block_protocol *p)
     return ioctl(p->fd, BLKGETSIZE64, &bytes) ? -errno : (int64_t)bytes;
 }
 
-/* Moves all bytes; what lies past the end reads as zeroes. iov is changed. */
-static int transfer(int fd, uint64_t offset, struct iovec *iov, int iovcnt, bool write)
+/* Moves all bytes; what lies past the end reads as zeroes, and a direct read that ends inside a block has come there. iov is changed. */
+static int transfer(const struct file *f, uint64_t offset, struct iovec *iov, int iovcnt, bool write)
 {
+    int fd = f->p.fd;
+    bool ended = false;
     while (iovcnt > 0) {
         if (!iov->iov_len) {
             iov++, iovcnt--;
@@ -63,12 +65,9 @@ static int transfer(int fd, uint64_t offset, struct iovec *iov, int iovcnt, bool
             continue;
         if (r < 0)
             return -errno;
-        if (r == 0) {
-            if (write)
-                return -ENOSPC;
-            block_iov_zero(iov, iovcnt, 0, block_iov_length(iov, iovcnt));
-            return 0;
-        }
+        if (r == 0 && write)
+            return -ENOSPC;
+        ended = !write && (r == 0 || (uint64_t)r & (f->align - 1));
         offset += (uint64_t)r;
         while (iovcnt > 0 && (size_t)r >= iov->iov_len) {
             r -= (ssize_t)iov->iov_len;
@@ -77,6 +76,10 @@ static int transfer(int fd, uint64_t offset, struct iovec *iov, int iovcnt, bool
         if (r) {
             iov->iov_base = (char *)iov->iov_base + r;
             iov->iov_len -= (size_t)r;
+        }
+        if (ended) {
+            block_iov_zero(iov, iovcnt, 0, block_iov_length(iov, iovcnt));
+            return 0;
         }
     }
     return 0;
@@ -100,7 +103,7 @@ static int plain(struct file *f, uint64_t offset, const struct iovec *iov, int i
     if (!copy)
         return -ENOMEM;
     memcpy(copy, iov, sizeof(*iov) * (size_t)iovcnt);
-    int r = transfer(f->p.fd, offset, copy, iovcnt, write);
+    int r = transfer(f, offset, copy, iovcnt, write);
     if (copy != few)
         free(copy);
     return r;
@@ -117,9 +120,9 @@ static int bounce_write(struct file *f, uint8_t *buffer, uint64_t start, uint64_
         if (!edge)
             return -ENOMEM;
         struct iovec first = { edge, f->align }, last = { edge + f->align, f->align };
-        int r = transfer(f->p.fd, start, &first, 1, false);
+        int r = transfer(f, start, &first, 1, false);
         if (!r)
-            r = transfer(f->p.fd, end - f->align, &last, 1, false);
+            r = transfer(f, end - f->align, &last, 1, false);
         if (!r) {
             memcpy(buffer, edge, from - start);
             memcpy(buffer + (to - start), edge + f->align + (to - (end - f->align)), end - to);
@@ -129,7 +132,7 @@ static int bounce_write(struct file *f, uint8_t *buffer, uint64_t start, uint64_
             return r;
     }
     struct iovec whole = { buffer, end - start };
-    int r = transfer(f->p.fd, start, &whole, 1, true);
+    int r = transfer(f, start, &whole, 1, true);
     if (!r && end > to && end > (uint64_t)size && !f->is_device && ftruncate(f->p.fd, (off_t)MAX(to, (uint64_t)size)))
         r = -errno;
     return r;
@@ -150,7 +153,7 @@ static int bounced(struct file *f, uint64_t offset, const struct iovec *iov, int
             pthread_mutex_unlock(&f->rmw);
         } else {
             struct iovec whole = { buffer, end - start };
-            r = transfer(f->p.fd, start, &whole, 1, false);
+            r = transfer(f, start, &whole, 1, false);
             if (!r)
                 block_iov_from(iov, iovcnt, done, buffer + (from - start), to - from);
         }
@@ -167,11 +170,33 @@ static int file_preadv(struct block_protocol *p, uint64_t offset, const struct i
                                               : bounced(f, offset, iov, iovcnt, false);
 }
 
+/* The lock is taken, for what may change a block or the file's end while bounce_write relies on them. Whether it was. */
+static bool rmw_enter(struct file *f, uint64_t offset, uint64_t length)
+{
+    if (f->align == 1)
+        return false;
+    int64_t size = f->is_device ? INT64_MAX : file_size(&f->p);
+    bool alone = (offset | length) & (f->align - 1) || size < 0 || offset + length > (uint64_t)size;
+    if (alone)
+        pthread_mutex_lock(&f->rmw);
+    return alone;
+}
+
+static void rmw_leave(struct file *f, bool entered)
+{
+    if (entered)
+        pthread_mutex_unlock(&f->rmw);
+}
+
 static int file_pwritev(struct block_protocol *p, uint64_t offset, const struct iovec *iov, int iovcnt)
 {
     struct file *f = file_of(p);
-    return is_aligned(f, offset, iov, iovcnt) ? plain(f, offset, iov, iovcnt, true)
-                                              : bounced(f, offset, iov, iovcnt, true);
+    if (!is_aligned(f, offset, iov, iovcnt))
+        return bounced(f, offset, iov, iovcnt, true);
+    bool alone = rmw_enter(f, offset, block_iov_length(iov, iovcnt));
+    int r = plain(f, offset, iov, iovcnt, true);
+    rmw_leave(f, alone);
+    return r;
 }
 
 static int file_flush(struct block_protocol *p)
@@ -184,9 +209,9 @@ static bool is_unsupported(int e)
     return e == EOPNOTSUPP || e == ENOSYS || e == EINVAL || e == ENOTTY || e == EPERM;
 }
 
-static int file_discard(struct block_protocol *p, uint64_t offset, uint64_t length)
+static int discard(struct file *f, uint64_t offset, uint64_t length)
 {
-    struct file *f = file_of(p);
+    struct block_protocol *p = &f->p;
     uint64_t range[2] = { offset, length };
     int r;
     if (f->no_punch)
@@ -202,9 +227,18 @@ static int file_discard(struct block_protocol *p, uint64_t offset, uint64_t leng
     return r ? -errno : 0;
 }
 
-static int file_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap)
+static int file_discard(struct block_protocol *p, uint64_t offset, uint64_t length)
 {
     struct file *f = file_of(p);
+    bool alone = rmw_enter(f, offset, length);
+    int r = discard(f, offset, length);
+    rmw_leave(f, alone);
+    return r;
+}
+
+static int write_zeroes(struct file *f, uint64_t offset, uint64_t length, bool may_unmap)
+{
+    struct block_protocol *p = &f->p;
     uint64_t range[2] = { offset, length };
     int64_t size = file_size(p);
     if (size < 0)
@@ -232,6 +266,15 @@ static int file_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t
         f->no_zero_range = true;
     }
     return -ENOTSUP;
+}
+
+static int file_write_zeroes(struct block_protocol *p, uint64_t offset, uint64_t length, bool may_unmap)
+{
+    struct file *f = file_of(p);
+    bool alone = rmw_enter(f, offset, length);
+    int r = write_zeroes(f, offset, length, may_unmap);
+    rmw_leave(f, alone);
+    return r;
 }
 
 /* lseek(2): SEEK_DATA. File systems without holes, and devices, say that all is data. Extents that begin inside a
@@ -272,6 +315,14 @@ static int space_allocate(struct block_protocol *p, uint64_t from, uint64_t to, 
     return r;
 }
 
+static int length_set(struct file *f, uint64_t size)
+{
+    bool alone = rmw_enter(f, size, UINT64_MAX - size);
+    int r = ftruncate(f->p.fd, (off_t)size) ? -errno : 0;
+    rmw_leave(f, alone);
+    return r;
+}
+
 static int file_truncate(struct block_protocol *p, uint64_t size, enum block_preallocation mode)
 {
     int64_t old = file_size(p);
@@ -281,13 +332,14 @@ static int file_truncate(struct block_protocol *p, uint64_t size, enum block_pre
         return size <= (uint64_t)old ? 0 : -ENOTSUP;
     if (size > INT64_MAX)
         return -EFBIG;
-    if (ftruncate(p->fd, (off_t)size))
-        return -errno;
+    int r = length_set(file_of(p), size);
+    if (r)
+        return r;
     if (size <= (uint64_t)old || mode == BLOCK_PREALLOCATION_OFF || mode == BLOCK_PREALLOCATION_METADATA)
         return 0;
-    int r = space_allocate(p, (uint64_t)old, size, mode);
-    if (r && ftruncate(p->fd, (off_t)old))
-        return r;
+    r = space_allocate(p, (uint64_t)old, size, mode);
+    if (r)
+        length_set(file_of(p), (uint64_t)old);
     return r;
 }
 
@@ -396,7 +448,7 @@ struct block_protocol *block_file_open(const char *filename, const struct block_
         close(fd);
         return NULL;
     }
-    if (!o->no_lock && block_lock_take(fd, filename, o->readonly, o->force_share, err)) {
+    if (!o->no_lock && block_lock_take(fd, filename, o, err)) {
         close(fd);
         return NULL;
     }

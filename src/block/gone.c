@@ -25,6 +25,7 @@ static const struct block_format gone = {
 void block_node_forsake(struct block_node *n)
 {
     n->format = &gone;
+    n->below = NULL;
     n->probed_raw = false;
 }
 
@@ -32,7 +33,7 @@ void block_abandon(struct block_node *n)
 {
     if (n->queue) block_queue_close(n->queue);
     n->queue = NULL;
-    block_throttle_set(n, NULL, NULL, NULL, NULL);
+    block_throttle_end(n);
     block_node_image_close(n);
     block_node_forsake(n);
 }

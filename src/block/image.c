@@ -98,12 +98,16 @@ char *block_path_join(const char *path, const char *name)
 
 bool block_is_same_file(const struct block_node *a, const struct block_node *b)
 {
+    if (a->below || b->below)
+        return a == b;
     return a->file->ops == b->file->ops && a->file->dev == b->file->dev && a->file->ino == b->file->ino && a->file->ino;
 }
 
 bool block_is_device(const struct block_node *n)
 {
     struct stat st;
+    while (n->below)
+        n = n->below;
     return n->file->fd < 0 || fstat(n->file->fd, &st) || !S_ISREG(st.st_mode);
 }
 
@@ -131,6 +135,24 @@ int block_protocol_holes_find(struct block_protocol *p, struct block_map *map)
     map->length_bytes = MIN(map->length_bytes, e.length_bytes);
     map->zero = !r && e.zero;
     return r;
+}
+
+int block_share_set(struct block_node *n, bool share, struct error *err)
+{
+    while (n->below)
+        n = n->below;
+    if (n->format != &block_format_raw || n->probed_raw || n->readonly || n->no_lock || n->force_share || strcmp(n->file->ops->name, "file") || n->file->fd < 0)
+        return 0;
+    if (share) {
+        block_lock_share(n->file->fd);
+        return 0;
+    }
+    struct block_file_options alone = { .readonly = false };
+    if (!block_lock_take(n->file->fd, n->filename, &alone, err))
+        return 0;
+    struct block_file_options shared = { .share_writes = true };
+    block_lock_take(n->file->fd, n->filename, &shared, NULL);
+    return -1;
 }
 
 /* What one image says about itself. */

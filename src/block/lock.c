@@ -116,11 +116,12 @@ static int refuse(int fd, const char *filename, off_t byte, bool readonly, struc
                      "if the other one only reads", filename, holder);
 }
 
-int block_lock_take(int fd, const char *filename, bool readonly, bool force_share, struct error *err)
+int block_lock_take(int fd, const char *filename, const struct block_file_options *o, struct error *err)
 {
     const unsigned writer = 1u << PERM_WRITE | 1u << PERM_RESIZE;
-    unsigned used = 1u << PERM_CONSISTENT_READ | (readonly ? 0 : writer);
-    unsigned unshared = force_share ? 0 : writer;
+    bool readonly = o->readonly;
+    unsigned used = 1u << PERM_CONSISTENT_READ | (readonly ? 0 : o->share_writes ? 1u << PERM_WRITE : writer);
+    unsigned unshared = o->force_share ? 0 : o->share_writes ? 1u << PERM_RESIZE : writer;
 
     for (int i = 0; i < PERMS; i++) {
         int r = 0;
@@ -140,6 +141,12 @@ int block_lock_take(int fd, const char *filename, bool readonly, bool force_shar
             return refuse(fd, filename, LOCK_USED_BASE + i, readonly, err);
     }
     return 0;
+}
+
+void block_lock_share(int fd)
+{
+    lock_byte(fd, F_UNLCK, LOCK_UNSHARED_BASE + PERM_WRITE);
+    lock_byte(fd, F_UNLCK, LOCK_USED_BASE + PERM_RESIZE);
 }
 
 int block_lock_upgrade(int fd, const char *filename, struct error *err)

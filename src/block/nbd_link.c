@@ -22,6 +22,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/nbd_deadline.h"
 
 enum { CONNECT_MS = 30000, HANDSHAKE_S = 30, STALL_S = 60 };
 enum { AGAIN_CONNECT_MS = 3000, AGAIN_MIN_MS = 100, AGAIN_MAX_MS = 1000 };
@@ -53,14 +54,25 @@ static int tls_find(struct nbd_client *c, const struct block_objects *objects, s
     return c->tls ? 0 : -1;
 }
 
+/* The server has HANDSHAKE_S for all of it, however slowly it talks. */
+static int handshake(struct nbd_client *c, int fd, struct nbd_export_facts *x, struct error *err)
+{
+    struct nbd_deadline deadline;
+    timeouts_set(fd, HANDSHAKE_S);
+    nbd_deadline_begin(&deadline, fd, HANDSHAKE_S * 1000);
+    int r = nbd_handshake(&c->stream, &c->address, c->tls, x, err);
+    if (!nbd_deadline_end(&deadline))
+        return r;
+    return error_set(err, "the server did not make the export ready within %d s", HANDSHAKE_S);
+}
+
 static int first_connect(struct nbd_client *c, struct error *err)
 {
     int fd = nbd_address_connect(&c->address, CONNECT_MS, err);
     if (fd < 0)
         return -1;
     nbd_stream_init(&c->stream, fd);
-    timeouts_set(fd, HANDSHAKE_S);
-    int r = nbd_handshake(&c->stream, &c->address, c->tls, &c->x, err);
+    int r = handshake(c, fd, &c->x, err);
     if (r)
         nbd_stream_close(&c->stream);
     return r;
@@ -97,8 +109,7 @@ static enum outcome connect_again(struct nbd_client *c, struct error *err)
     if (c->closing)
         shutdown(fd, SHUT_RDWR);
     pthread_mutex_unlock(&c->lock);
-    timeouts_set(fd, HANDSHAKE_S);
-    int r = nbd_handshake(&c->stream, &c->address, c->tls, &x, err);
+    int r = handshake(c, fd, &x, err);
     enum outcome o = r ? TRY_AGAIN : same_check(&c->x, &x, err) ? ANOTHER_EXPORT : CONNECTED;
     pthread_mutex_lock(&c->lock);
     if (o == CONNECTED) {

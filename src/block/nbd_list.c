@@ -12,9 +12,8 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "block/nbd_deadline.h"
 #include "block/nbd_handshake.h"
-
-enum { WITHIN_S = 30 };
 
 const struct nbd_flag_name nbd_flag_names[] = {
     { NBD_FLAG_READ_ONLY, "readonly" }, { NBD_FLAG_SEND_FLUSH, "flush" }, { NBD_FLAG_SEND_FUA, "fua" },
@@ -169,9 +168,10 @@ static int all_get(struct nbd_stream *s, const struct nbd_address *address, stru
 }
 
 int nbd_list_get(struct nbd_list *l, const char *path, const char *host, const char *port, struct nbd_tls *tls,
-                 const char *tls_hostname, struct error *err)
+                 const char *tls_hostname, unsigned within_ms, struct error *err)
 {
-    const struct timeval within = { .tv_sec = WITHIN_S };
+    const struct timeval within = { .tv_sec = within_ms / 1000, .tv_usec = within_ms % 1000 * 1000 };
+    struct nbd_deadline deadline;
     const struct nbd_address address = {
         .path = (char *)(uintptr_t)path, .host = (char *)(uintptr_t)host, .port = (char *)(uintptr_t)port,
         .export = (char *)(uintptr_t)"", .tls_hostname = (char *)(uintptr_t)tls_hostname,
@@ -179,13 +179,16 @@ int nbd_list_get(struct nbd_list *l, const char *path, const char *host, const c
     *l = (struct nbd_list){ .count = 0 };
     struct nbd_stream *s = malloc(sizeof(*s));
     struct nbd_answer *a = malloc(sizeof(*a));
-    int fd = s && a ? nbd_address_connect(&address, WITHIN_S * 1000, err) : error_set(err, "out of memory");
+    int fd = s && a ? nbd_address_connect(&address, (int)within_ms, err) : error_set(err, "out of memory");
     int r = fd < 0 ? -1 : 0;
     if (!r) {
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &within, sizeof(within));
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &within, sizeof(within));
         nbd_stream_init(s, fd);
+        nbd_deadline_begin(&deadline, fd, within_ms);
         r = all_get(s, &address, tls, l, a, err);
+        if (nbd_deadline_end(&deadline) && r)
+            error_set(err, "the server did not come to an end within %u s", within_ms / 1000);
         nbd_stream_close(s);
     }
     free(a);

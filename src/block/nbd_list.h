@@ -9,7 +9,7 @@
 struct error;
 struct nbd_tls;
 
-enum { NBD_LIST_MAX = 1024, NBD_LIST_CONTEXTS_MAX = 256, NBD_LIST_BYTES_MAX = 4 << 20 };
+enum { NBD_LIST_WITHIN_MS = 30000, NBD_LIST_MAX = 1024, NBD_LIST_CONTEXTS_MAX = 256, NBD_LIST_BYTES_MAX = 4 << 20 };
 
 /* Texts of the server are fit for a terminal. */
 struct nbd_listed {
@@ -27,9 +27,10 @@ struct nbd_list {
     uint32_t bytes;                 /* of all texts */
 };
 
-/* path: a unix socket, or NULL: host and port. tls NULL: plain; tls_hostname may be NULL. 0, or -1 with *err; free it in any case. */
+/* path: a unix socket, or NULL: host and port. tls NULL: plain; tls_hostname may be NULL. The server has within_ms for all of it, once
+ * connected. 0, or -1 with *err; free it in any case. */
 int nbd_list_get(struct nbd_list *l, const char *path, const char *host, const char *port, struct nbd_tls *tls,
-                 const char *tls_hostname, struct error *err);
+                 const char *tls_hostname, unsigned within_ms, struct error *err);
 void nbd_list_free(struct nbd_list *l);
 /* The bits of flags that have names, in order; NULL ends. */
 extern const struct nbd_flag_name {

@@ -59,7 +59,7 @@ int nbd_stream_recv(struct nbd_stream *s, void *data, size_t length)
         done += have;
         if (done == length)
             break;
-        bool direct = length - done >= sizeof(s->buffer);
+        bool direct = length - done >= NBD_STREAM_DIRECT;
         ssize_t r = direct ? recv_some(s, to + done, length - done) : recv_some(s, s->buffer, sizeof(s->buffer));
         if (r <= 0)
             return r < 0 ? (int)r : done ? -ECONNRESET : -ESHUTDOWN;

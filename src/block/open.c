@@ -157,6 +157,21 @@ static int common_take(struct wish *w, const char *key, const char *value, struc
     return 1;
 }
 
+int block_filter_options(const struct block_option_set *set, struct block_open_options *o, struct error *err)
+{
+    struct wish w = { .o = *o };
+    for (unsigned i = 0; i < set->count; i++) {
+        int r = common_take(&w, set->item[i].key, set->item[i].value, err);
+        if (r <= 0)
+            return r ? -1 : error_set(err, "Parameter '%s' is unexpected", set->item[i].key);
+    }
+    if (w.o.detect_zeroes == BLOCK_DETECT_UNMAP && !w.o.discard)
+        return error_set(err, "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
+    *o = w.o;
+    o->format = NULL;
+    return 0;
+}
+
 static int item_take(struct wish *w, const char *key, const char *value, struct error *err)
 {
     bool below = !strncmp(key, "file.", 5);
@@ -228,7 +243,7 @@ int block_node_open_into(struct block_node *n, const struct block_open_options *
     } else {
         const struct block_file_options fo = {
             .readonly = w.o.readonly || w.o.internal_snapshot, .no_lock = w.o.no_lock, .force_share = w.o.force_share,
-            .unsafe = w.o.cache == BLOCK_CACHE_UNSAFE,
+            .share_writes = w.o.share_writes && w.o.format && !strcmp(w.o.format, "raw"), .unsafe = w.o.cache == BLOCK_CACHE_UNSAFE,
             .direct = w.o.cache == BLOCK_CACHE_NONE || w.o.cache == BLOCK_CACHE_DIRECTSYNC,
         };
         struct block_protocol *file = block_protocol_open(w.by_name ? w.o.filename : NULL, &w.file.set, w.o.objects, &fo, err);
@@ -283,8 +298,9 @@ struct block_node *block_open(const struct block_open_options *o, struct error *
 
 void block_node_image_close(struct block_node *n)
 {
-    if (!n->readonly)
-        n->format->flush(n);
+    int r = n->readonly || n->format->close_flushes ? 0 : n->format->flush(n);
+    if (r)
+        log_message("'%s': the last changes could not be written: %s", n->filename, strerror(-r));
     n->format->close(n);
     if (n->file)
         n->file->ops->close(n->file);
@@ -299,7 +315,7 @@ void block_close(struct block_node *n)
         return;
     if (n->queue)
         block_queue_close(n->queue);
-    block_throttle_set(n, NULL, NULL, NULL, NULL);
+    block_throttle_end(n);
     block_node_image_close(n);
     free(n->key_secret);
     free(n->filename);

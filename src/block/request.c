@@ -7,7 +7,8 @@
  *
  * Finished requests gather on a list that one posted call in the main thread, or block_drain, empties one by
  * one, the callbacks called with the queue unlocked and the machine locked; a callback may submit, drain and
- * close.
+ * close. Of a device that does less (block_done_anywhere), a request that succeeds is called back by the thread that
+ * finished it, when the machine's lock is free.
  */
 #include "block/block_private.h"
 
@@ -38,6 +39,7 @@ struct request {
     bool placed;                    /* place holds what place_end gives back */
     struct block_place place;
     struct block_throttle_wait wait;
+    unsigned throttle;              /* the place that it waits at, or the next one */
     struct block_uring_op ring_op;
     struct iovec iov[];
 };
@@ -142,10 +144,28 @@ static void request_account(const struct request *r, int result)
     }
 }
 
+/* In this thread, if nobody has the machine: the way through the main thread is a change of threads more. Nobody drains meanwhile,
+ * since that takes the machine's lock. */
+static bool finish_here(struct request *r)
+{
+    struct block_queue *q = r->queue;
+    if (!q->node->done_anywhere || machine_is_locked() || !machine_lock_try())
+        return false;
+    pthread_mutex_lock(&q->lock);
+    q->in_flight--;
+    pthread_mutex_unlock(&q->lock);
+    r->done(r->opaque, 0);
+    free(r);
+    machine_unlock();
+    return true;
+}
+
 static void request_finish(struct request *r, int result)
 {
     struct block_queue *q = r->queue;
     request_account(r, result);
+    if (!result && finish_here(r))
+        return;
     pthread_mutex_lock(&q->lock);
     r->result = result;
     list_add(&q->done, r);
@@ -280,9 +300,43 @@ static bool request_fits_ring(struct request *r)
     return request_place(r);
 }
 
+static void passed_on_done(void *opaque, int result)
+{
+    struct request *r = opaque;
+    struct block_node *n = r->queue->node;
+    if (r->op != OP_DISCARD)
+        block_node_count(n, r->op == OP_READ ? BLOCK_COUNT_READ : r->op == OP_FLUSH ? BLOCK_COUNT_FLUSH : BLOCK_COUNT_WRITE, result ? 0 : r->length);
+    request_finish(r, result);
+}
+
+/* To the node below a filter. */
+static void request_pass_on(struct request *r)
+{
+    struct block_node *n = r->queue->node;
+    int refused = block_node_check_range(n, r->offset, r->length);
+    if (!refused && n->readonly && r->op != OP_READ && r->op != OP_FLUSH)
+        refused = -EROFS;
+    if (refused || (r->op == OP_FLUSH && n->readonly) || (r->op == OP_DISCARD && !n->discard))
+        passed_on_done(r, refused);
+    else if (r->op == OP_READ)
+        block_read(n->below, r->offset, r->iov, r->iovcnt, passed_on_done, r);
+    else if (r->op == OP_WRITE)
+        block_write(n->below, r->offset, r->iov, r->iovcnt, passed_on_done, r);
+    else if (r->op == OP_FLUSH)
+        block_flush(n->below, passed_on_done, r);
+    else if (r->op == OP_DISCARD)
+        block_discard(n->below, r->offset, r->length, passed_on_done, r);
+    else
+        block_write_zeroes(n->below, r->offset, r->length, r->may_unmap && n->discard, passed_on_done, r);
+}
+
 static void request_go(struct request *r)
 {
     struct block_queue *q = r->queue;
+    if (q->node->below) {
+        request_pass_on(r);
+        return;
+    }
     if (!request_fits_ring(r)) {
         request_to_workers(r);
         return;
@@ -294,7 +348,23 @@ static void request_go(struct request *r)
     block_uring_submit(q->ring, &r->ring_op);
 }
 
-static void request_go_on(struct block_throttle_wait *w) { request_go(container_of(w, struct request, wait)); }
+/* A device's limits are for reads and writes; throttle nodes limit discards, too. */
+static bool is_limited(const struct request *r, unsigned place)
+{
+    return r->queue->node->throttled[place] && r->op != OP_FLUSH && (r->op != OP_DISCARD || place != BLOCK_THROTTLE_DEVICE);
+}
+
+static void request_advance(struct request *r)
+{
+    while (r->throttle < BLOCK_THROTTLES) {
+        unsigned place = r->throttle++;
+        if (is_limited(r, place) && block_throttle_hold(r->queue->node, place, &r->wait))
+            return;
+    }
+    request_go(r);
+}
+
+static void request_go_on(struct block_throttle_wait *w) { request_advance(container_of(w, struct request, wait)); }
 
 static void request_submit(struct request *r)
 {
@@ -303,8 +373,7 @@ static void request_submit(struct request *r)
     q->in_flight++;
     pthread_mutex_unlock(&q->lock);
     r->wait = (struct block_throttle_wait){ NULL, r->op != OP_READ, r->length, request_go_on };
-    if (!q->node->throttled || r->op == OP_FLUSH || r->op == OP_DISCARD || !block_throttle_hold(q->node, &r->wait))
-        request_go(r);
+    request_advance(r);
 }
 
 struct block_queue *block_queue_new(struct block_node *n)
@@ -348,18 +417,29 @@ void block_drain(struct block_node *n)
     pthread_mutex_lock(&q->lock);
     for (;;) {
         callbacks_run_locked(q);
-        if (n->throttled) {
-            pthread_mutex_unlock(&q->lock);
-            block_throttle_release(n);
-            pthread_mutex_lock(&q->lock);
-        }
+        pthread_mutex_unlock(&q->lock);
+        block_throttle_release(n);
+        if (n->below)
+            block_drain(n->below);
+        pthread_mutex_lock(&q->lock);
         if (!q->in_flight)
             break;
-        if (!q->done.first)
+        if (!q->done.first && !n->below)
             pthread_cond_wait(&q->finished, &q->lock);
     }
     pthread_mutex_unlock(&q->lock);
     machine_unlock();
+}
+
+int block_settle(struct block_node *n)
+{
+    block_drain(n);
+    struct block_stats s = block_stats_get(n);
+    uint64_t written = s.writes + s.discards;
+    int r = n->readonly || written == n->settled ? 0 : block_node_flush(n);
+    if (!r)
+        n->settled = written;
+    return r;
 }
 
 static struct block_queue *queue_of(struct block_node *n)
@@ -404,6 +484,12 @@ static void submit(struct block_node *n, enum op op, uint64_t offset, uint64_t l
         r->may_unmap = n->detect_zeroes == BLOCK_DETECT_UNMAP;
     }
     request_submit(r);
+}
+
+void block_done_anywhere(struct block_node *n)
+{
+    if (n)
+        n->done_anywhere = true;
 }
 
 void block_read(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt,

@@ -10,6 +10,7 @@
 #include "block/sparse.h"
 
 #include "base/bits.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -342,6 +343,17 @@ uint64_t sparse_entries_alike(struct block_protocol *file, uint64_t offset, uint
     while (alike < count && entry[alike] == entry[0])
         alike++;
     return alike;
+}
+
+int sparse_grow_check(struct sparse *s)
+{
+    if (!s->cut_short)
+        return 0;
+    if (!s->cut_short_said)
+        log_message("'%s': its table leads past the end of the file, which was cut short. No new blocks are put there, where they would "
+                    "be taken for those that are missing; copy the image again, or convert what there is", s->file->filename);
+    s->cut_short_said = true;
+    return -EIO;
 }
 
 int sparse_node_preadv(struct block_node *n, uint64_t offset, const struct iovec *iov, int iovcnt)

@@ -42,6 +42,8 @@ struct sparse {
     bool has_no_backing;                /* the format knows none: what has no place is zeroes by this image's own word */
     pthread_mutex_t lock;
     bool dirty;                         /* set by commit and pack */
+    bool cut_short;                     /* the table leads past the end that the file had: see sparse_grow_check */
+    bool cut_short_said;
     uint8_t *scratch;                   /* one block, for packed ones; under the lock */
     uint64_t scratch_offset;            /* where the packed block lies that it holds; 0: none */
 };
@@ -56,6 +58,12 @@ int sparse_discard(struct sparse *s, uint64_t offset, uint64_t length);
 int sparse_flush(struct sparse *s);
 int sparse_map(struct sparse *s, uint64_t offset, uint64_t length, struct block_map *map);
 int sparse_extent(struct sparse *s, uint64_t offset, uint64_t length, struct block_extent *extent);
+
+/*
+ * Before a block gets a place at the file's end, with the lock held. Where the table leads to places behind it (the file was cut short),
+ * those would be given twice: nothing is added then. 0 or -EIO, with a message the first time.
+ */
+int sparse_grow_check(struct sparse *s);
 
 /* For ops->run: how many of count 64-bit entries in the file, from offset on, are like the first. Looks at some of them only. */
 uint64_t sparse_entries_alike(struct block_protocol *file, uint64_t offset, uint64_t count);

@@ -12,13 +12,13 @@
 #include <string.h>
 
 /* VHDX with 64 TiB and the smallest blocks has 512 MiB. */
-enum { PAGES_KEPT = 4096, LIMIT_BYTES = 1 << 30 };
+enum { PAGES_KEPT = 4096, TABLE_BYTES_MAX = 1 << 30 };
 
 int sparse_table_init(struct sparse_table *t, struct block_protocol *file, uint64_t offset, uint64_t bytes)
 {
     *t = (struct sparse_table){ .file = file, .offset = offset, .bytes = bytes,
                                 .pages = (bytes + SPARSE_PAGE_BYTES - 1) / SPARSE_PAGE_BYTES };
-    if (bytes > LIMIT_BYTES)
+    if (bytes > TABLE_BYTES_MAX)
         return -EFBIG;
     t->page = calloc(t->pages + 1, sizeof(*t->page));
     t->changed = calloc(t->pages + 1, sizeof(*t->changed));

@@ -4,7 +4,7 @@
  * it is not. A bucket without maximum takes a tenth of a second's worth on top; one with a maximum takes burst_s seconds of it, while a second bucket,
  * which leaks at the maximum's rate, bounds how fast. A request larger than the bucket runs when there is room for any, and those behind it pay.
  *
- * Requests of one node and direction run in their order. In a group the nodes take turns, and so do reads and writes, one request each; one timer
+ * A request passes the places of its node one after the other. Requests of one node and direction run in their order. In a group the nodes take turns, and so do reads and writes, one request each; one timer
  * wakes the group. Whoever drains a node does not wait for time to pass: its requests run at once, and count.
  * Source: the names and meanings of QEMU's docs/throttle.txt.
  */
@@ -182,9 +182,9 @@ static void group_run(void *opaque)
     else timer_arm_ns(g->timer, g->leaked_ns + soonest);
 }
 
-bool block_throttle_hold(struct block_node *n, struct block_throttle_wait *w)
+bool block_throttle_hold(struct block_node *n, unsigned place, struct block_throttle_wait *w)
 {
-    struct block_throttled *t = n->throttled;
+    struct block_throttled *t = n->throttled[place];
     struct group *g = t->group;
 
     leak(g);
@@ -200,16 +200,22 @@ bool block_throttle_hold(struct block_node *n, struct block_throttle_wait *w)
     return true;
 }
 
-void block_throttle_release(struct block_node *n)
+static void member_release(struct block_throttled *t)
 {
-    struct block_throttled *t = n->throttled;
     struct block_throttle_wait *w;
 
-    for (unsigned is_write = 0; t && is_write < 2; is_write++)
+    for (unsigned is_write = 0; is_write < 2; is_write++)
         while ((w = take(t, is_write))) {
             account(t->group, w);
             w->go(w);
         }
+}
+
+/* Those let go at one place wait at the next one, which is later. */
+void block_throttle_release(struct block_node *n)
+{
+    for (unsigned i = 0; i < BLOCK_THROTTLES; i++)
+        if (n->throttled[i]) member_release(n->throttled[i]);
 }
 
 /* ---- who is in which ---- */
@@ -218,11 +224,18 @@ struct block_throttles *block_throttles_new(void) { return calloc(1, sizeof(stru
 
 void block_throttles_free(struct block_throttles *t) { free(t); }
 
-static struct group *group_find(struct block_throttles *t, const char *name, struct error *err)
+static struct group *group_find(const struct block_throttles *t, const char *name)
 {
     struct group *g = t->first;
 
     while (g && strcmp(g->name, name)) g = g->next;
+    return g;
+}
+
+static struct group *group_get(struct block_throttles *t, const char *name, struct error *err)
+{
+    struct group *g = group_find(t, name);
+
     if (g) return g;
     g = calloc(1, sizeof(*g));
     if (!g || !(g->name = strdup(name))) {
@@ -261,13 +274,13 @@ static void enter(struct group *g, struct block_throttled *t)
     } else g->turn[0] = g->turn[1] = t;
 }
 
-static void leave(struct block_node *n)
+static void leave(struct block_node *n, unsigned place)
 {
-    struct block_throttled *t = n->throttled, *before = t;
+    struct block_throttled *t = n->throttled[place], *before = t;
     struct group *g = t->group;
 
-    block_throttle_release(n);
-    n->throttled = NULL;
+    n->throttled[place] = NULL;
+    member_release(t);
     while (before->next != t) before = before->next;
     before->next = t->next;
     for (unsigned i = 0; i < 2; i++)
@@ -278,14 +291,22 @@ static void leave(struct block_node *n)
     free(t);
 }
 
-int block_throttle_set(struct block_node *n, struct block_throttles *t, const char *name, const struct block_limits *l, struct error *err)
+static void limits_set(struct group *g, const struct block_limits *l)
 {
-    struct group *g = name ? group_find(t, name, err) : NULL;
+    leak(g);
+    if (memcmp(&g->limits, l, sizeof(*l))) memset(g->bucket, 0, sizeof(g->bucket));
+    g->limits = *l;
+    group_run(g);
+}
+
+int block_throttle_set(struct block_node *n, unsigned place, struct block_throttles *t, const char *name, const struct block_limits *l, struct error *err)
+{
+    struct group *g = name ? group_get(t, name, err) : NULL;
 
     if (name && !g) return -1;
-    if (n->throttled && n->throttled->group != g) leave(n);
+    if (n->throttled[place] && n->throttled[place]->group != g) leave(n, place);
     if (!g) return 0;
-    if (!n->throttled) {
+    if (!n->throttled[place]) {
         struct block_throttled *member = calloc(1, sizeof(*member));
 
         if (!member) {
@@ -293,18 +314,35 @@ int block_throttle_set(struct block_node *n, struct block_throttles *t, const ch
             return error_set(err, "no memory for limits");
         }
         enter(g, member);
-        n->throttled = member;
+        n->throttled[place] = member;
     }
-    leak(g);
-    if (memcmp(&g->limits, l, sizeof(*l))) memset(g->bucket, 0, sizeof(g->bucket));
-    g->limits = *l;
-    group_run(g);
+    limits_set(g, l);
     return 0;
 }
 
-const struct block_limits *block_throttle_get(const struct block_node *n, const char **group)
+void block_throttle_end(struct block_node *n)
 {
-    if (!n->throttled) return NULL;
-    *group = n->throttled->group->name;
-    return &n->throttled->group->limits;
+    for (unsigned i = 0; i < BLOCK_THROTTLES; i++)
+        if (n->throttled[i]) leave(n, i);
+}
+
+const struct block_limits *block_throttle_get(const struct block_node *n, unsigned place, const char **group)
+{
+    if (!n->throttled[place]) return NULL;
+    *group = n->throttled[place]->group->name;
+    return &n->throttled[place]->group->limits;
+}
+
+const struct block_limits *block_throttle_group(const struct block_throttles *t, const char *name)
+{
+    const struct group *g = group_find(t, name);
+
+    return g ? &g->limits : NULL;
+}
+
+void block_throttle_group_set(struct block_throttles *t, const char *name, const struct block_limits *l)
+{
+    struct group *g = group_find(t, name);
+
+    if (g) limits_set(g, l);
 }

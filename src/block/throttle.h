@@ -35,18 +35,26 @@ int64_t block_bucket_wait_ns(const struct block_bucket *b, const struct block_li
 
 /* ---- nodes ---- */
 
+/* Where a node has limits: those of its device, and those of the throttle nodes that it is put together with, each of a group of its own. */
+enum { BLOCK_THROTTLE_DEVICE, BLOCK_THROTTLE_NODE, BLOCK_THROTTLE_NODES = 4, BLOCK_THROTTLES = BLOCK_THROTTLE_NODE + BLOCK_THROTTLE_NODES };
 struct block_throttles;              /* the groups of a machine, by name */
 struct block_throttles *block_throttles_new(void);
 void block_throttles_free(struct block_throttles *t);                    /* after the nodes were closed */
-/* The node is in this group from now on, which has these limits from now on. NULL: in none. 0, or -1 with *err. */
-int block_throttle_set(struct block_node *n, struct block_throttles *t, const char *group, const struct block_limits *l, struct error *err);
+/* At this place the node is in this group from now on, which has these limits from now on. NULL: in none. 0, or -1 with *err. */
+int block_throttle_set(struct block_node *n, unsigned place, struct block_throttles *t, const char *group, const struct block_limits *l, struct error *err);
+/* It is in no group any more. */
+void block_throttle_end(struct block_node *n);
 /* The limits of the node's group, and its name; NULL: it is in none. */
-const struct block_limits *block_throttle_get(const struct block_node *n, const char **group);
+const struct block_limits *block_throttle_get(const struct block_node *n, unsigned place, const char **group);
+/* Those of a group by its name; NULL: nobody is in it. */
+const struct block_limits *block_throttle_group(const struct block_throttles *t, const char *group);
+/* Other limits for a group; nothing if nobody is in it. */
+void block_throttle_group_set(struct block_throttles *t, const char *group, const struct block_limits *l);
 
 /* For request.c: a request that waits; go is called when it may run. */
 struct block_throttle_wait { struct block_throttle_wait *next; bool is_write; uint64_t bytes; void (*go)(struct block_throttle_wait *w); };
-/* false: it may run now. */
-bool block_throttle_hold(struct block_node *n, struct block_throttle_wait *w);
+/* false: as far as this place goes it may run now. */
+bool block_throttle_hold(struct block_node *n, unsigned place, struct block_throttle_wait *w);
 /* All that wait may run now. */
 void block_throttle_release(struct block_node *n);
 

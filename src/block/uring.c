@@ -3,7 +3,7 @@
  * io_uring through liburing. Submitters put operations on a list and wake the ring's thread by an eventfd;
  * the thread submits whatever has gathered with one system call and waits in the same call. The system call
  * is never made by the submitter, since a buffered read that is in the page cache would be copied right
- * there, on a vCPU's time.
+ * there, on a vCPU's time. Buffered writes that the thread finds quick it makes itself (write_here).
  *
  * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers):
  * then block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment
@@ -11,7 +11,12 @@
  */
 #include "block/uring.h"
 
+#include "base/bits.h"
+#include "base/clock.h"
+
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,10 +26,14 @@
 #include <unistd.h>
 
 #define RING_DEPTH 128
+#define SLOW_NS    100000                  /* beside 1 ns a byte */
+#define SLOW_MAX   1023u
+#define WRITES_IN_A_ROW 16
 
 struct block_uring {
     struct io_uring ring;
     int fd, wake_fd;
+    bool direct;
     block_uring_fn *complete;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -34,6 +43,7 @@ struct block_uring {
     unsigned in_flight;
     bool wake_armed;
     uint64_t wake_value;
+    unsigned slow, wait;            /* writes: how many go to the ring after a slow one, and how many still do */
 };
 
 static struct block_uring_op *op_take(struct block_uring *u)
@@ -61,9 +71,34 @@ static void op_prepare(struct block_uring *u, struct io_uring_sqe *sqe, struct b
     u->in_flight++;
 }
 
-/* Keeps room for the wake-up read, so that its entry is always to be had. */
-static void gather(struct block_uring *u)
+/* A write into the page cache is punted to a thread of the kernel's by file systems that cannot tell whether it would block
+ * (ext4): two changes of threads for what takes a few microseconds, and one after the other anyway, since the file is locked.
+ * So this thread makes it itself, and what comes meanwhile waits; but after one that was slow (too many pages are dirty) the
+ * next ones go to the ring, ever more of them. */
+static bool write_here(struct block_uring *u, struct block_uring_op *op)
 {
+    if (u->direct || op->kind != BLOCK_URING_WRITE || op->stable || op->iovcnt > IOV_MAX)
+        return false;
+    if (u->wait) {
+        u->wait--;
+        return false;
+    }
+    int64_t start = clock_host_ns();
+    ssize_t r = pwritev(u->fd, op->iov, op->iovcnt, (off_t)op->offset);
+    int result = r < 0 ? -errno : (int)r;
+    if (clock_host_ns() - start <= SLOW_NS + MAX(r, 0))
+        u->slow = 0;
+    else
+        u->wait = u->slow = MIN(2 * u->slow + 1, SLOW_MAX);
+    u->complete(op, result);
+    return true;
+}
+
+/* Keeps room for the wake-up read, so that its entry is always to be had. False when it stopped so that what has ended meanwhile
+ * is seen. */
+static bool gather(struct block_uring *u)
+{
+    unsigned written = 0;
     struct io_uring_sqe *sqe;
     if (!u->wake_armed && (sqe = io_uring_get_sqe(&u->ring))) {
         io_uring_prep_read(sqe, u->wake_fd, &u->wake_value, sizeof(u->wake_value), 0);
@@ -74,8 +109,12 @@ static void gather(struct block_uring *u)
         struct block_uring_op *op = op_take(u);
         if (!op)
             break;
-        op_prepare(u, io_uring_get_sqe(&u->ring), op);
+        if (!write_here(u, op))
+            op_prepare(u, io_uring_get_sqe(&u->ring), op);
+        else if (++written == WRITES_IN_A_ROW)
+            return false;
     }
+    return true;
 }
 
 static void reap(struct block_uring *u)
@@ -106,8 +145,8 @@ static void *ring_thread(void *opaque)
 {
     struct block_uring *u = opaque;
     while (!should_stop(u)) {
-        gather(u);
-        int r = io_uring_submit_and_wait(&u->ring, 1);
+        bool all = gather(u);
+        int r = io_uring_submit_and_wait(&u->ring, all);
         if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
             usleep(1000);           /* out of kernel memory: the entries stay queued, try again */
         reap(u);
@@ -145,6 +184,7 @@ struct block_uring *block_uring_new(int fd, block_uring_fn *complete)
     if (!u)
         return NULL;
     u->fd = fd;
+    u->direct = fcntl(fd, F_GETFL) & O_DIRECT;
     u->complete = complete;
     u->last = &u->first;
     pthread_mutex_init(&u->lock, NULL);

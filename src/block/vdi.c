@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VDI, VirtualBox's format, version 1.1: a header, a table of 32-bit block numbers, then the blocks, of 1 MiB. A block gets
- * the number that the header's count of used blocks says. Differencing images (a parent's UUID) are refused.
+ * VDI, VirtualBox's format, version 1.1: a header, a table of 32-bit block numbers, then the blocks, of 1 MiB. A new block
+ * is put behind all others; the header counts them. Differencing images (a parent's UUID) are refused.
  * Sources: the fields as VirtualBox's VDICore.h names them; images of QEMU 7.2.
  */
 #include "block/sparse.h"
@@ -36,8 +36,9 @@ struct vdi {
     struct sparse s;                /* first: SPARSE_NODE_OPS */
     struct sparse_table table;
     struct vdi_header header;
-    uint32_t blocks, used;
+    uint32_t blocks, used;          /* used: the first place behind all that are taken */
     uint64_t data_offset;
+    uint8_t *taken;                 /* a bit for each place in the file, made when the first block wants one */
 };
 
 static struct vdi *vdi_of(struct sparse *s)
@@ -70,34 +71,81 @@ static int vdi_find(struct sparse *s, uint64_t block, uint64_t *offset)
     return 0;
 }
 
+static bool is_taken(const struct vdi *v, uint32_t place)
+{
+    return v->taken[place / 8] >> place % 8 & 1;
+}
+
+static void take(struct vdi *v, uint32_t place)
+{
+    v->taken[place / 8] |= (uint8_t)(1 << place % 8);
+    v->used = MAX(v->used, place + 1);
+}
+
+/* The header's count is only a hint: after a power cut, or by malice, it may be too low for what the table says. */
+static int places_find(struct vdi *v)
+{
+    int r = 0;
+    if (v->taken)
+        return 0;
+    v->taken = calloc(1, v->blocks / 8 + 1);
+    if (!v->taken)
+        return -ENOMEM;
+    for (uint32_t i = 0; !r && i < v->blocks; i++) {
+        const le32 *at = sparse_table_at(&v->table, i * sizeof(*at), &r);
+        if (at && le32_get(*at) < v->blocks)
+            take(v, le32_get(*at));
+    }
+    if (!r)
+        return 0;
+    free(v->taken);
+    v->taken = NULL;
+    return r;
+}
+
+/* Behind the others; when there is no more room, where a power cut left a place that nobody got. */
 static int vdi_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
 {
     struct vdi *v = vdi_of(s);
-    if (v->used >= v->blocks)
-        return -EIO;                /* the count lies */
-    *offset = v->data_offset + (uint64_t)v->used * BLOCK;
+    int r = places_find(v);
+    uint32_t place = v->used;
+    if (!r && place >= v->blocks)
+        for (place = 0; place < v->blocks && is_taken(v, place);)
+            place++;
+    if (r || place >= v->blocks)
+        return r ? r : -EIO;        /* the table has more blocks than the disk */
+    *offset = v->data_offset + (uint64_t)place * BLOCK;
     return 0;
 }
 
 static int vdi_commit(struct sparse *s, uint64_t block, uint64_t offset)
 {
     struct vdi *v = vdi_of(s);
-    const le32 entry = le32_make(v->used);
+    uint32_t place = (uint32_t)((offset - v->data_offset) / BLOCK);
+    const le32 entry = le32_make(place);
     int r;
     void *at = sparse_table_at(&v->table, block * sizeof(entry), &r);
     if (!at)
         return r;
     memcpy(at, &entry, sizeof(entry));
     sparse_table_changed(&v->table, block * sizeof(entry));
-    v->used++;
+    take(v, place);
     return 0;
 }
 
+/* The count goes first: others take the place behind it for free, whatever the table says. */
 static int vdi_sync(struct sparse *s)
 {
     struct vdi *v = vdi_of(s);
-    v->header.blocks_used = le32_make(v->used);
-    int r = block_protocol_pwrite(s->file, 0, &v->header, sizeof(v->header));
+    int r = 0;
+    if (le32_get(v->header.blocks_used) != v->used) {
+        v->header.blocks_used = le32_make(v->used);
+        r = block_protocol_pwrite(s->file, 0, &v->header, sizeof(v->header));
+        if (!r)
+            r = block_protocol_flush(s->file);
+        if (r)
+            v->header.blocks_used = le32_make(UINT32_MAX);  /* once more the next time */
+    }
     return r ? r : sparse_table_sync(&v->table);
 }
 
@@ -163,6 +211,7 @@ static void vdi_close(struct block_node *n)
     struct vdi *v = n->state;
     sparse_table_free(&v->table);
     sparse_free(&v->s);
+    free(v->taken);
     free(v);
 }
 

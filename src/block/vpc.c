@@ -164,6 +164,9 @@ static int vpc_change(struct sparse *s, uint64_t block, uint64_t offset)
 static int vpc_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
 {
     struct vpc *v = vpc_of(s);
+    int r = sparse_grow_check(s);
+    if (r)
+        return r;
     if ((v->end + v->bitmap_bytes + s->block_bytes) / 512 > UINT32_MAX - 1)
         return -EFBIG;
     *offset = v->end + v->bitmap_bytes;
@@ -214,8 +217,12 @@ static int end_find(struct vpc *v, uint64_t blocks, uint64_t file_size)
         if (r)
             return r;
         uint64_t to = (uint64_t)sector * 512 + v->bitmap_bytes + v->s.block_bytes;
-        if (sector != ENTRY_FREE && to <= file_size)
+        if (sector == ENTRY_FREE)
+            continue;
+        if (to <= file_size)
             end = MAX(end, to);
+        else
+            v->s.cut_short = true;
     }
     v->end = end;
     return 0;

@@ -103,24 +103,76 @@ static struct chardev *file_open(const char *path, const char *options, struct e
     return &s->base;
 }
 
+/* "80Cx24C" in characters, "640x384" in pixels, of which a character has 8x16; each side as it likes. */
+static const char *vc_side_read(const char *text, unsigned cell, unsigned *side)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || end - text > 5) return NULL;
+    *side = (unsigned)(*end == 'C' ? n : n / cell);
+    return end + (*end == 'C');
+}
+
+static int vc_size_read(const char *text, unsigned *columns, unsigned *rows, struct error *err)
+{
+    const char *at = vc_side_read(text, 8, columns);
+
+    at = at && *at == 'x' ? vc_side_read(at + 1, 16, rows) : NULL;
+    return at && !*at ? 0 : error_set(err, "'vc:%s' is no size: 80Cx24C is one in characters, 640x384 in pixels", text);
+}
+
+static int vc_options_read(const char *options, unsigned *columns, unsigned *rows, struct error *err)
+{
+    static const char *const names[] = { "cols", "rows", "width", "height", NULL };
+    unsigned width = 0, height = 0;
+
+    if (chardev_options_check("vc", options, names, err) < 0) return -1;
+    if (chardev_option_number(options, "width", 16000, &width, err) < 0 || chardev_option_number(options, "height", 16000, &height, err) < 0) return -1;
+    if (width) *columns = width / 8;
+    if (height) *rows = height / 16;
+    return chardev_option_number(options, "cols", 1000, columns, err) < 0 ? -1 : chardev_option_number(options, "rows", 1000, rows, err);
+}
+
+static struct chardev *vc_open(const char *path, const char *options, struct error *err)
+{
+    enum { SIDE_MAX = 1000 };
+    unsigned columns = 0, rows = 0;
+    struct chardev *c;
+
+    if (*path && vc_size_read(path, &columns, &rows, err) < 0) return NULL;
+    if (vc_options_read(options, &columns, &rows, err) < 0) return NULL;
+    if (columns > SIDE_MAX || rows > SIDE_MAX) {
+        error_set(err, "vc: %ux%u characters: at most %d are wanted on each side", columns, rows, SIDE_MAX);
+        return NULL;
+    }
+    if (!(c = null_open(NULL, NULL, err))) return NULL;
+    c->columns = columns;
+    c->rows = rows;
+    snprintf(c->description, sizeof(c->description), "vc");
+    return c;
+}
+
 struct kind {
     const char *name;
-    bool takes_path;
+    enum { PATH_NONE, PATH_NEEDED, PATH_ALLOWED } path;
     struct chardev *(*open)(const char *path, const char *options, struct error *err);
     bool once;                         /* there is only one of it */
 };
 static const struct kind kinds[] = {
-    { "stdio", false, stdio_open, true },
-    { "pty", false, pty_open },
-    { "null", false, null_open },
-    { "vc", false, null_open },
-    { "qemu-vdagent", false, vdagent_open },
-    { "file", true, file_open },
-    { "unix", true, unix_open },
-    { "tcp", true, tcp_open },
-    { "telnet", true, telnet_open },
-    { "udp", true, udp_open },
-    { "fd", true, fd_open },
+    { "stdio", PATH_NONE, stdio_open, true },
+    { "pty", PATH_NONE, pty_open },
+    { "null", PATH_NONE, null_open },
+    { "vc", PATH_ALLOWED, vc_open },
+    { "ringbuf", PATH_NONE, ringbuf_open },
+    { "memory", PATH_NONE, ringbuf_open },
+    { "qemu-vdagent", PATH_NONE, vdagent_open },
+    { "file", PATH_NEEDED, file_open },
+    { "unix", PATH_NEEDED, unix_open },
+    { "tcp", PATH_NEEDED, tcp_open },
+    { "telnet", PATH_NEEDED, telnet_open },
+    { "udp", PATH_NEEDED, udp_open },
+    { "fd", PATH_NEEDED, fd_open },
 };
 
 static const struct kind *kind_find(const char *spec, struct error *err)
@@ -133,9 +185,8 @@ static const struct kind *kind_find(const char *spec, struct error *err)
     nearest_begin(&near, word);
     for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
         if (!strcmp(kinds[i].name, word)) {
-            if (kinds[i].takes_path == (spec[len] == ':')) return &kinds[i];
-            error_set(err, kinds[i].takes_path ? "'%s' needs an address, as in '%s:...'" : "'%s' takes no address: '%s'",
-                      word, kinds[i].takes_path ? word : spec);
+            if (kinds[i].path == PATH_ALLOWED || (kinds[i].path == PATH_NEEDED) == (spec[len] == ':')) return &kinds[i];
+            error_set(err, kinds[i].path ? "'%s' needs an address, as in '%s:...'" : "'%s' takes no address: '%s'", word, kinds[i].path ? word : spec);
             return NULL;
         }
         nearest_offer(&near, kinds[i].name);
@@ -144,6 +195,29 @@ static const struct kind *kind_find(const char *spec, struct error *err)
     else error_set(err, "unknown character device '%s'; known are stdio, mon:stdio, file:PATH, pty, unix:PATH, "
                    "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT, null, none", word);
     return NULL;
+}
+
+/* The length of what stands before the next comma; two of them are one that belongs to it. */
+static size_t word_length(const char *text)
+{
+    size_t n = strcspn(text, ",");
+
+    while (text[n] == ',' && text[n + 1] == ',') n += 2 + strcspn(text + n + 2, ",");
+    return n;
+}
+
+/* With single commas; false: there is no room for it. */
+static bool word_copy(char *to, size_t size, const char *text, size_t length)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < length && at < size; i++) {
+        to[at++] = text[i];
+        i += text[i] == ',';
+    }
+    if (at >= size) return false;
+    to[at] = 0;
+    return true;
 }
 
 /* What any kind may have. */
@@ -158,13 +232,11 @@ static int option_take(char *text, const char *name, char *value, size_t size, s
 
     *value = 0;
     snprintf(key, sizeof(key), ",%s=", name);
-    at = strstr(text, key);
-    if (!at) return 0;
+    for (at = text + word_length(text); *at && strncmp(at, key, strlen(key)); at += 1 + word_length(at + 1)) {}
+    if (!*at) return 0;
     end = at + strlen(key);
-    length = strcspn(end, ",");
-    if (length >= size) return error_set(err, "%s=%.60s... is too long", name, end);
-    memcpy(value, end, length);
-    value[length] = 0;
+    length = word_length(end);
+    if (!word_copy(value, size, end, length)) return error_set(err, "%s=%.60s... is too long", name, end);
     memmove(at, end + length, strlen(end + length) + 1);
     return 0;
 }
@@ -217,14 +289,12 @@ static struct chardev *backend_open(struct chardevs *all, const char *whole, str
     }
     rest = spec + strlen(kind->name);
     if (*rest == ':') rest++;
-    len = strcspn(rest, ",");
+    len = word_length(rest);
     options = rest[len] ? rest + len + 1 : NULL;
-    if (len >= sizeof(path)) {
+    if (!word_copy(path, sizeof(path), rest, len)) {
         error_set(err, "the path in '%.60s...' is too long", spec);
         return NULL;
     }
-    memcpy(path, rest, len);
-    path[len] = 0;
     if (log_open(&common, &log, err) < 0) return NULL;
     c = kind->open(path, options, err);
     if (!c) {
@@ -232,6 +302,7 @@ static struct chardev *backend_open(struct chardevs *all, const char *whole, str
         return NULL;
     }
     c->log_fd = log;
+    if (chardev_is_ring(c)) snprintf(c->description, sizeof(c->description), "%s", kind->name);
     if (!c->description[0]) snprintf(c->description, sizeof(c->description), "%.159s", spec);
     snprintf(c->label, sizeof(c->label), "%s", common.label);
     c->all = all;
@@ -345,6 +416,17 @@ size_t chardev_inject(struct chardev *c, const uint8_t *data, size_t size)
 
     if (n) f->receive(f->opaque, data, n);
     return n;
+}
+
+void chardev_text_size(const struct chardev *c, unsigned *columns, unsigned *rows)
+{
+    *columns = c->columns;
+    *rows = c->rows;
+}
+
+void chardev_send_break(struct chardev *c)
+{
+    if (c->frontend.send_break) c->frontend.send_break(c->frontend.opaque);
 }
 
 void chardev_descriptors_accept(struct chardev *c)

@@ -25,7 +25,7 @@ struct chardev_frontend {
 struct chardevs *chardevs_new(void);
 void chardevs_free(struct chardevs *all);
 /* spec as in -serial: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off],
- * fd:NUMBER[,server=on] (an inherited socket), null, none (returns NULL without error), vc. ',id=NAME' behind any names it. */
+ * fd:NUMBER[,server=on] (an inherited socket), null, none (returns NULL without error), vc[:80Cx24C], ringbuf[,size=N]. ',id=NAME' behind any names it. */
 struct chardev *chardev_open(struct chardevs *all, const char *spec, struct error *err);
 void chardev_close(struct chardev *c);
 void chardev_attach(struct chardev *c, const struct chardev_frontend *f);
@@ -60,6 +60,14 @@ void chardev_on_save(struct chardevs *all, void (*fn)(void *opaque, char *says, 
 /* Opening "mon:SPEC" again gives the next frontend of the same mux. */
 /* Puts the terminal back as it was before stdio was opened; safe in a signal handler. Also done at exit. */
 void chardev_terminal_restore(void);
+/* The size that a text console shall have, vc:80Cx24C; 0: nobody said. */
+void chardev_text_size(const struct chardev *c, unsigned *columns, unsigned *rows);
+/* A BREAK condition for the frontend, as if it came in. */
+void chardev_send_break(struct chardev *c);
+/* The ring 'ringbuf': what was written and not read yet. The others are for one only. */
+bool chardev_is_ring(const struct chardev *c);
+size_t chardev_ring_used(const struct chardev *c);
+size_t chardev_ring_read(struct chardev *c, uint8_t *data, size_t size);
 /* All open ones, for 'info chardev'; a frontend of a mux is not listed by itself. */
 void chardev_list(const struct chardevs *all, void (*print)(void *opaque, const char *line), void *opaque);
 struct chardev *chardev_next(const struct chardevs *all, const struct chardev *c);          /* of all open ones; NULL: the first; NULL behind the last */

@@ -25,6 +25,7 @@ struct chardev {
     char label[64];
     int log_fd;                                /* what goes out goes there too; -1: nowhere */
     bool log_lacks;                            /* something of it */
+    unsigned columns, rows;                    /* of a text console; 0: nobody said */
 };
 
 enum { STREAM_DESCRIPTORS = 16 };
@@ -67,6 +68,7 @@ int chardev_address_split(const char *kind, const char *text, char *host, size_t
 struct chardev *fd_open(const char *number, const char *options, struct error *err);
 /* false: c is no listening socket, or somebody is there. */
 bool socket_client_add(struct chardev *c, int fd);
+struct chardev *ringbuf_open(const char *path, const char *options, struct error *err);
 struct chardev *vdagent_open(const char *path, const char *options, struct error *err);
 struct chardev *mux_open(struct chardev *backend);
 

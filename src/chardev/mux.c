@@ -212,7 +212,8 @@ static struct chardev *front_new(struct mux *m)
         struct front *f = &m->front[i];
 
         if (f->used) continue;
-        *f = (struct front){ .base.ops = &front_ops, .base.all = m->backend->all, .mux = m, .used = true };
+        *f = (struct front){ .base.ops = &front_ops, .base.all = m->backend->all, .base.columns = m->backend->columns, .base.rows = m->backend->rows,
+                              .mux = m, .used = true };
         snprintf(f->base.description, sizeof(f->base.description), "mon:%.150s", m->backend->description);
         m->open_count++;
         return &f->base;
@@ -220,10 +221,19 @@ static struct chardev *front_new(struct mux *m)
     return NULL;
 }
 
+/* For the one that has the keyboard, as Ctrl-A b. */
+static void mux_send_break(void *opaque)
+{
+    struct mux *m = opaque;
+
+    command(m, 'b');
+}
+
 struct chardev *mux_open(struct chardev *backend)
 {
     struct mux *m = calloc(1, sizeof(*m));
-    struct chardev_frontend f = { .can_receive = mux_can_receive, .receive = mux_receive, .event = mux_event, .opaque = m, .writable = mux_writable };
+    struct chardev_frontend f = { .can_receive = mux_can_receive, .receive = mux_receive, .event = mux_event, .send_break = mux_send_break, .opaque = m,
+                                  .writable = mux_writable };
 
     if (!m) return NULL;
     m->backend = backend;

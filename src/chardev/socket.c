@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/socket_path.h"
 #include "chardev/chardev_private.h"
 #include "chardev/socket_retry.h"
 #include "chardev/telnet.h"
@@ -240,7 +241,7 @@ struct chardev *unix_open(const char *path, const char *options, struct error *e
         return retrying_new(&to, &(socklen_t){ sizeof(a) }, 1, &o, address, err);
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && o.server) unlink(path);
+    if (fd >= 0 && o.server) socket_path_clear(path);
     if (fd < 0 || (o.server ? bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0
                             : connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)) {
         error_set(err, "cannot %s the socket '%s': %s%s", o.server ? "listen on" : "connect to", path, strerror(errno),

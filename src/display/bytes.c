@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
+
+enum { KEEP = 64 << 10 };
+
 uint8_t *bytes_grow(struct bytes *b, size_t n)
 {
     uint8_t *data;
@@ -42,17 +46,25 @@ void bytes_add_u8(struct bytes *b, unsigned value) { bytes_add(b, &(uint8_t){ (u
 void bytes_add_u16(struct bytes *b, unsigned value) { bytes_add(b, &(uint16_t){ htobe16((uint16_t)value) }, 2); }
 void bytes_add_u32(struct bytes *b, uint32_t value) { bytes_add(b, &(uint32_t){ htobe32(value) }, 4); }
 
-void bytes_drop(struct bytes *b, size_t n)
+static void room_limit(struct bytes *b, size_t keep)
 {
-    enum { KEEP = 64 << 10 };
-
-    b->at += n;
-    if (b->at != b->end) return;
-    b->at = b->end = 0;
-    if (b->room <= KEEP) return;       /* one big picture is no reason to keep megabytes */
+    if (b->room <= MAX(keep, (size_t)KEEP)) return;
     free(b->data);
     b->data = NULL;
     b->room = 0;
+}
+
+void bytes_drop(struct bytes *b, size_t n)
+{
+    b->at += n;
+    if (b->at != b->end) return;
+    b->at = b->end = 0;
+    room_limit(b, b->keep);            /* one big picture is no reason to keep megabytes */
+}
+
+void bytes_trim(struct bytes *b)
+{
+    if (b->at == b->end) room_limit(b, 0);
 }
 
 void bytes_clear(struct bytes *b) { b->at = b->end = 0; }

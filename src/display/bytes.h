@@ -11,6 +11,7 @@
 struct bytes {
     uint8_t *data;
     size_t at, end, room;              /* data[at..end) is in it */
+    size_t keep;                       /* up to so much room is kept when it is empty; at least 64 KiB */
     bool broken;
 };
 static inline size_t bytes_size(const struct bytes *b) { return b->end - b->at; }
@@ -22,6 +23,7 @@ void bytes_add_u16(struct bytes *b, unsigned value);           /* big-endian, as
 void bytes_add_u32(struct bytes *b, uint32_t value);
 void bytes_drop(struct bytes *b, size_t n);
 void bytes_clear(struct bytes *b);
+void bytes_trim(struct bytes *b);                              /* empty, it gives back what keep would hold */
 void bytes_free(struct bytes *b);
 
 #endif

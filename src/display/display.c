@@ -123,16 +123,43 @@ static void changed_tell(struct display *d, unsigned x, unsigned y, unsigned wid
         if (v->changed) v->changed(v->opaque, x, y, width);
 }
 
+/* Four pixels at once: a film is as many bytes as anything that a machine does. */
+void pixels_plain(uint32_t *to, const uint8_t *from, unsigned count)
+{
+    typedef uint32_t four __attribute__((vector_size(16)));
+    unsigned x = 0;
+    uint32_t one;
+    four some;
+
+    for (; x + 4 <= count; x += 4) {
+        memcpy(&some, from + 4 * (size_t)x, sizeof(some));
+        some &= 0xffffff;
+        memcpy(to + x, &some, sizeof(some));
+    }
+    for (; x < count; x++) {
+        memcpy(&one, from + 4 * (size_t)x, sizeof(one));
+        to[x] = one & 0xffffff;
+    }
+}
+
+/* Pixels of pieces in a row that differ; the last piece may be shorter. */
+static unsigned run_length(const uint32_t *to, const uint32_t *pixel, unsigned left)
+{
+    unsigned n = 0;
+
+    while (n < left && memcmp(to + n, pixel + n, MIN((unsigned)PIECE, left - n) * sizeof(*to))) n += MIN((unsigned)PIECE, left - n);
+    return n;
+}
+
 void display_row_put(struct display *d, unsigned y, const uint32_t *pixel)
 {
     uint32_t *to;
 
     if (y >= d->surface.height) return;
     to = d->surface.pixel + (size_t)y * d->surface.width;
-    for (unsigned x = 0; x < d->surface.width; x += PIECE) {
-        unsigned n = MIN((unsigned)PIECE, d->surface.width - x);
-
-        if (!memcmp(to + x, pixel + x, n * sizeof(*to))) continue;
+    for (unsigned x = 0, n; x < d->surface.width; x += MAX(n, (unsigned)PIECE)) {
+        n = run_length(to + x, pixel + x, d->surface.width - x);
+        if (!n) continue;
         memcpy(to + x, pixel + x, n * sizeof(*to));
         changed_tell(d, x, y, n);
     }

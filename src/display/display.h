@@ -35,6 +35,8 @@ const struct surface *display_surface(const struct display *d);
 void display_source_set(struct display *d, void (*update)(void *opaque), void *opaque);
 /* The mode: a black surface of another size, or the same one. -1: no memory for it, or nonsense; nothing changed. */
 int display_resize(struct display *d, unsigned width, unsigned height);
+/* Pixels of four bytes, blue, green, red and one that is nobody's, as a row's. */
+void pixels_plain(uint32_t *to, const uint8_t *from, unsigned count);
 /* A row as it is now; viewers are told of the parts that differ. */
 void display_row_put(struct display *d, unsigned y, const uint32_t *pixel);
 void display_clear(struct display *d);
@@ -69,6 +71,7 @@ void display_refresh(struct display *d);
 enum { POINTER_LEFT = 1, POINTER_RIGHT = 2, POINTER_MIDDLE = 4, POINTER_SIDE = 8, POINTER_EXTRA = 16 };
 struct display_input {
     void (*key)(void *opaque, unsigned qkeycode, bool down);
+    unsigned (*leds)(void *opaque);    /* of the keyboard, INPUT_LED_*; NULL: nobody knows */
     /* Movement in counts and the buttons that are down; wheel towards the user. */
     void (*pointer_relative)(void *opaque, int dx, int dy, int wheel, unsigned buttons);
     /* x and y from 0 to 32767 over the screen; NULL: there is no such device. */

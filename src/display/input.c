@@ -142,6 +142,13 @@ void input_absolute(struct input *i, unsigned x, unsigned y, int wheel, unsigned
     d->absolute(d->opaque, x, y, wheel, buttons);
 }
 
+unsigned input_leds(const struct input *i)
+{
+    const struct input_device *d = active(i, false);
+
+    return d && d->leds ? d->leds(d->opaque) : 0;
+}
+
 bool input_has_keyboard(const struct input *i) { return active(i, false) != NULL; }
 
 bool input_is_absolute(const struct input *i)

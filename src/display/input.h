@@ -21,12 +21,14 @@ struct input_device {
     /* Movement in counts, wheel towards the user, POINTER_* buttons that are down. */
     void (*relative)(void *opaque, int dx, int dy, int wheel, unsigned buttons);
     void (*absolute)(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons);    /* 0 to INPUT_MAX */
+    unsigned (*leds)(void *opaque);    /* INPUT_LED_*, as the guest lit them */
     void *opaque;
     /* input.c's own. */
     unsigned number;
     struct input_device *next;
 };
 enum { INPUT_MAX = 32767 };
+enum { INPUT_LED_NUM = 1, INPUT_LED_CAPS = 2, INPUT_LED_SCROLL = 4 };
 
 struct input *input_new(void);
 void input_free(struct input *i);
@@ -41,6 +43,8 @@ bool input_is_active(const struct input *i, const struct input_device *d);
 void input_key(struct input *i, unsigned qkeycode, bool down);
 void input_relative(struct input *i, int dx, int dy, int wheel, unsigned buttons);
 void input_absolute(struct input *i, unsigned x, unsigned y, int wheel, unsigned buttons);
+/* Of the keyboard that is in use. */
+unsigned input_leds(const struct input *i);
 bool input_has_keyboard(const struct input *i);
 bool input_is_absolute(const struct input *i);
 /* Called when input_is_absolute changed. One watcher. */

@@ -123,6 +123,7 @@ static void on_cursor(void *opaque)
 
     if (s) w->sdl.FreeSurface(s);
     w->sdl.SetCursor(cursor ? cursor : w->sdl.GetDefaultCursor());
+    w->sdl.ShowCursor(cursor || !w->config.hides_cursor ? SDL_ENABLE : SDL_DISABLE);
     if (w->cursor) w->sdl.FreeCursor(w->cursor);
     w->cursor = cursor;
 }
@@ -276,6 +277,7 @@ static int window_make(struct sdl_window *w, struct error *err)
     if (!w->renderer) return error_set(err, "no window: %s", w->sdl.GetError());
     title_set(w);
     if (w->config.full_screen) full_screen_set(w, true);
+    if (w->config.hides_cursor) w->sdl.ShowCursor(SDL_DISABLE);
     texture_make(w);
     return 0;
 }

@@ -11,7 +11,7 @@ struct sdl_window;
 
 struct sdl_config {
     const char *name;                  /* of the guest, or NULL */
-    bool full_screen;
+    bool full_screen, hides_cursor;    /* of the desktop, over the window; the guest's is shown */
     void (*closed)(void *opaque);      /* somebody closed the window */
     void *opaque;
 };

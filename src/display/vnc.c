@@ -2,7 +2,8 @@
 /*
  * The server: sockets to listen on, the list of clients, and what a display tells its viewers. All in the main thread;
  * no socket is ever waited for. A client that does not read gets no more updates; one that does not finish its handshake in
- * ten seconds is closed, and so is whoever comes when all places are taken.
+ * ten seconds is closed. When all places are taken, the one that has been at its handshake for longest makes room; if there is none, whoever comes
+ * is closed.
  *
  * Own code, since the one maintained library, libvncserver 0.9.14, did not serve when measured: in a main loop a single
  * client that does not read stops it for 25 s (writes wait), in its threaded mode threads of its own read the
@@ -79,6 +80,20 @@ static void handshakes_check(void *opaque)
     if (in_handshake(s)) timer_arm_ns(s->timer, clock_host_ns() + NS_PER_SECOND);
 }
 
+static unsigned clients_most(const struct vnc_server *s) { return s->config.clients ? s->config.clients : CLIENTS_MAX; }
+
+/* Strangers who say nothing keep out nobody who knows the password. */
+static void room_make(struct vnc_server *s)
+{
+    struct vnc_client *oldest = NULL;
+
+    if (s->count < clients_most(s)) return;
+    for (struct vnc_client *c = s->clients; c; c = c->next)
+        if (!c->ready && (!oldest || c->since_ns <= oldest->since_ns)) oldest = c;
+    if (oldest) oldest->gone = true;
+    vnc_clients_sweep(s);
+}
+
 /* Takes fd, closed if there is no room; web is taken too. */
 static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_web *web, bool skip_auth)
 {
@@ -86,7 +101,8 @@ static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_we
     char peer[72];
 
     listen_peer_name(fd, peer, sizeof(peer));
-    c = s->count < CLIENTS_MAX ? vnc_client_new(s, fd, peer, web, skip_auth) : NULL;
+    room_make(s);
+    c = s->count < clients_most(s) ? vnc_client_new(s, fd, peer, web, skip_auth) : NULL;
     if (!c) {
         vnc_web_free(web);
         close(fd);
@@ -100,7 +116,7 @@ static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_we
     return c;
 }
 
-static void accept_one(struct vnc_server *s, int listener, bool over_web)
+void vnc_accept(struct vnc_server *s, int listener, bool over_web)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct vnc_web *web = over_web ? vnc_web_new(false) : NULL;
@@ -131,9 +147,6 @@ void vnc_server_add(struct vnc_server *s, int fd, bool skip_auth)
     vnc_clients_sweep(s);
 }
 
-static void plain_ready(void *opaque, int fd, unsigned events) { accept_one(opaque, fd, false); }
-static void web_ready(void *opaque, int fd, unsigned events) { accept_one(opaque, fd, true); }
-
 /* ---- the display ---- */
 
 static void on_resized(void *opaque)
@@ -156,8 +169,11 @@ static void on_updated(void *opaque, bool any)
 {
     struct vnc_server *s = opaque;
 
-    for (struct vnc_client *c = s->clients; c; c = c->next)
-        if (c->ready && !c->gone) vnc_update_send(c);
+    for (struct vnc_client *c = s->clients; c; c = c->next) {
+        if (!c->ready || c->gone) continue;
+        vnc_update_send(c);
+        if (!any) bytes_trim(&c->out);
+    }
     vnc_clients_sweep(s);
 }
 
@@ -178,27 +194,7 @@ static void on_cursor(void *opaque)
     for (struct vnc_client *c = s->clients; c; c = c->next) c->cursor_due = true;
 }
 
-/* ---- listening ---- */
-
-static int listen_all(struct vnc_server *s, struct error *err)
-{
-    const struct vnc_config *c = &s->config;
-    struct listen_where plain = { c->host, c->port, c->port_to, "display number, or to=N to try some more" }, web = { c->web_host, c->web_port, 0, "port" };
-
-    if (c->is_internal) return 0;
-    if (c->unix_path) {
-        s->fd = listen_unix(c->unix_path, err);
-        snprintf(s->where, sizeof(s->where), "unix:%s", c->unix_path);
-    } else s->fd = listen_tcp(&plain, s->where, sizeof(s->where), err);
-    if (s->fd < 0) return -1;
-    if (c->unix_path) s->unix_path = strdup(c->unix_path);
-    loop_fd_watch(s->fd, LOOP_READ, plain_ready, s);
-    if (!c->web_port) return 0;
-    s->web_fd = listen_tcp(&web, s->web_where, sizeof(s->web_where), err);
-    if (s->web_fd < 0) return error_prefix(err, "websocket");
-    loop_fd_watch(s->web_fd, LOOP_READ, web_ready, s);
-    return 0;
-}
+/* ---- life ---- */
 
 struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *config, struct error *err)
 {
@@ -210,7 +206,7 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     }
     s->display = d;
     s->config = *config;
-    s->fd = s->web_fd = -1;
+    s->web_fd = -1;
     s->viewer = (struct display_viewer){ .resized = on_resized, .changed = on_changed, .updated = on_updated, .cursor = on_cursor, .input_changed = on_input_changed,
                                          .opaque = s, .paused = true };
     display_viewer_add(d, &s->viewer);
@@ -218,8 +214,8 @@ struct vnc_server *vnc_server_new(struct display *d, const struct vnc_config *co
     if (config->clipboard) clipboard_user_add(config->clipboard, &s->clipboard);
     if (asprintf(&s->name, config->name ? "ospite (%s)" : "ospite", config->name) < 0) s->name = NULL;
     s->timer = timer_new(TIMER_HOST, handshakes_check, s);
-    if (!s->name || !s->timer) error_set(err, "no memory");
-    else if (listen_all(s, err) == 0) {
+    if (!s->name || !s->timer || vnc_keys_begin(s) < 0) error_set(err, "no memory");
+    else if (vnc_listen_begin(s, err) == 0) {
         s->expires_s = INT64_MAX;
         if (config->first_password) vnc_password_set(s, config->first_password, NULL);
         return s;
@@ -233,17 +229,10 @@ void vnc_server_free(struct vnc_server *s)
     if (!s) return;
     for (struct vnc_client *c = s->clients; c; c = c->next) c->gone = true;
     vnc_clients_sweep(s);
+    vnc_keys_end(s);
     display_viewer_remove(s->display, &s->viewer);
     if (s->config.clipboard) clipboard_user_remove(s->config.clipboard, &s->clipboard);
-    for (unsigned i = 0; i < 2; i++) {
-        int fd = i ? s->web_fd : s->fd;
-
-        if (fd < 0) continue;
-        loop_fd_unwatch(fd);
-        close(fd);
-    }
-    if (s->unix_path) unlink(s->unix_path);
-    free(s->unix_path);
+    vnc_listen_end(s);
     free(s->name);
     if (s->timer) timer_free(s->timer);
     explicit_bzero(s->key, sizeof(s->key));
@@ -267,13 +256,24 @@ int vnc_password_expire(struct vnc_server *s, int64_t at_s, struct error *err)
     return 0;
 }
 
+int vnc_tls_reload(struct vnc_server *s, struct error *err)
+{
+    const struct vnc_tls_source *t = s->config.tls;
+
+    if (!t) return error_set(err, "vnc tls is not enabled");
+    if (!t->is_x509) return error_set(err, "tls-creds-anon doesn't support to reload TLS credential");
+    return t->reload(t->opaque, err);
+}
+
 void vnc_info(const struct vnc_server *s, void (*print)(void *opaque, const char *line), void *opaque)
 {
     char line[320];
 
-    snprintf(line, sizeof(line), "Server: %s (auth: %s%s)", s->where, !s->config.tls ? "" : s->config.tls->is_x509 ? "vencrypt+x509+" : "vencrypt+tls+",
-             !s->config.password ? "none" : s->has_password ? "vnc" : "vnc, no password is set yet");
-    print(opaque, line);
+    for (unsigned i = 0; i < MAX(s->listeners, 1u); i++) {
+        snprintf(line, sizeof(line), "Server: %s (auth: %s%s)", s->listeners ? s->listener[i].where : "nowhere", !s->config.tls ? "" : s->config.tls->is_x509 ? "vencrypt+x509+" : "vencrypt+tls+",
+                 !s->config.password ? "none" : s->has_password ? "vnc" : "vnc, no password is set yet");
+        print(opaque, line);
+    }
     if (s->web_fd >= 0) {
         snprintf(line, sizeof(line), "Websocket: %s", s->web_where);
         print(opaque, line);

@@ -63,16 +63,20 @@ static void set_encodings(struct vnc_client *c, const uint8_t *data)
     c->encoding = ENC_RAW;
     c->can_resize = c->can_resize_ext = c->can_cursor = c->can_pointer_type = c->can_ext_key = false;
     for (unsigned i = 0; i < u16(data + 2); i++) encoding_note(c, (int32_t)u32(data + 4 + 4 * i), &chosen);
+    if (c->resize_due && !c->can_resize && !c->can_resize_ext && vnc_dirty_reset(c) < 0) c->gone = true;   /* it will not be told any more */
     if (c->can_resize_ext && !had_ext_size) vnc_size_tell(c, 0, 0);
     else if (c->can_resize && (c->told_width != s->width || c->told_height != s->height)) vnc_size_tell(c, 0, 0);
 }
 
+/* Answered when all is read that came with it: thousands of requests are no reason to make thousands of pictures. */
 static void update_request(struct vnc_client *c, const uint8_t *data)
 {
     c->wants = true;
-    if (!data[1]) vnc_dirty_mark(c, u16(data + 2), u16(data + 4), u16(data + 6), u16(data + 8));
+    if (!data[1]) {
+        vnc_dirty_mark(c, u16(data + 2), u16(data + 4), u16(data + 6), u16(data + 8));
+        c->wants_whole = c->any_dirty;
+    }
     vnc_interest_update(c->server);
-    vnc_update_send(c);
 }
 
 static void key_event(struct vnc_client *c, const uint8_t *data) { vnc_key(c, data[1], u32(data + 4)); }
@@ -217,7 +221,7 @@ static void received(struct vnc_client *c, const uint8_t *data, size_t size)
     else {
         bool was_open = vnc_web_is_open(c->web);
 
-        if (vnc_web_receive(c->web, data, size, &c->in, &reply) < 0) c->closing = true;
+        if (vnc_web_receive(c->web, data, size, &c->in, &reply, bytes_size(&c->out)) < 0) c->closing = true;
         if (was_open) frame_put(c);
         if (bytes_size(&reply)) bytes_add(&c->out, reply.data + reply.at, bytes_size(&reply));
         c->framed += bytes_size(&reply);
@@ -272,7 +276,6 @@ static void socket_ready(void *opaque, int fd, unsigned events)
     } else if (events & LOOP_READ) input_read(c);
     else if (events & LOOP_HANGUP) c->gone = true;
     if (!c->gone) vnc_client_flush(c);
-    /* What had no room in the socket made the next update wait. */
     if (!c->gone && c->ready && c->wants && !bytes_size(&c->out)) vnc_update_send(c);
     vnc_clients_sweep(s);
 }
@@ -321,6 +324,7 @@ struct vnc_client *vnc_client_new(struct vnc_server *s, int fd, const char *peer
     c->skip_auth = skip_auth;
     c->since_ns = clock_host_ns();
     c->compress = 1;
+    c->out.keep = 2 << 20;             /* an update and its last rectangle: while pictures come, the pages stay */
     strncpy(c->peer, peer, sizeof(c->peer) - 1);
     vnc_format_default(&c->format);
     c->web = web;

@@ -16,9 +16,7 @@ enum { WHEEL_UP = 8, WHEEL_DOWN = 16, ABSOLUTE_MAX = 32767, RELATIVE_ZERO = 0x7f
 
 static void key_send(struct vnc_client *c, unsigned key, bool down)
 {
-    const struct display_input *input = display_input(c->server->display);
-
-    if (input->key) input->key(input->opaque, key, down);
+    vnc_key_send(c->server, key, down);
 }
 
 static bool is_down(const struct vnc_client *c, unsigned key) { return c->key_down[key / 8] >> (key % 8) & 1; }
@@ -70,8 +68,12 @@ void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t
 {
     unsigned key = scancode_key(scancode);
 
-    if (key == QKEY_UNMAPPED) vnc_key(c, down, keysym);
-    else key_change(c, key, down);
+    if (key == QKEY_UNMAPPED) {
+        vnc_key(c, down, keysym);
+        return;
+    }
+    if (down && !is_down(c, key)) vnc_locks_match(c, keysym, key);
+    key_change(c, key, down);
 }
 
 static unsigned buttons_of(unsigned mask)

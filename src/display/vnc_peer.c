@@ -27,12 +27,14 @@ static void peer_of(int fd, bool far, bool web, struct vnc_peer *p)
     peer_fill(p, &a, n, web);
 }
 
-bool vnc_listener(const struct vnc_server *s, bool web, struct vnc_peer *p)
-{
-    int fd = web ? s->web_fd : s->fd;
+void vnc_socket_name(int fd, struct vnc_peer *p) { peer_of(fd, false, false, p); }
 
-    if (fd < 0) return false;
-    peer_of(fd, false, web, p);
+bool vnc_listener(const struct vnc_server *s, unsigned i, struct vnc_peer *p)
+{
+    bool web = i == s->listeners && s->web_fd >= 0;
+
+    if (i >= s->listeners && !web) return false;
+    peer_of(web ? s->web_fd : s->listener[i].fd, false, web, p);
     return true;
 }
 

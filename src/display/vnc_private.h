@@ -31,6 +31,8 @@ struct pixel_format {
 enum { ENC_RAW = 0, ENC_TIGHT = 7, ENC_ZRLE = 16 };
 enum { VNC_STREAMS = 4 };              /* Tight's zlib streams; ZRLE's is one more */
 
+enum { VNC_KEYS_QUEUED = 512 };
+
 /* Dirty tiles of TILE_WIDTH x TILE_HEIGHT pixels. */
 enum { TILE_WIDTH = 64, TILE_HEIGHT = 16 };
 
@@ -67,7 +69,7 @@ struct vnc_client {
     enum { POINTER_UNTOLD, POINTER_MOVES, POINTER_POSITIONS } told_pointer;   /* which of them it sends now */
     uint16_t size_status;              /* reason << 8 | status, of the next ExtendedDesktopSize */
     bool has_clipboard, text_is_extended;      /* it knows the extension; the text that comes is of it */
-    bool wants;                        /* asked for an update */
+    bool wants, wants_whole;           /* asked for an update, of all that there is */
     unsigned told_width, told_height;  /* the size that the client was told */
     unsigned width, height;            /* of what it is shown: one that cannot be told another size sees a part */
     unsigned columns, rows;            /* of tiles */
@@ -84,30 +86,48 @@ struct vnc_client {
     int last_x, last_y;
 };
 
+struct vnc_listener {
+    int fd;
+    enum listen_family family;         /* that was asked for */
+    char where[128];
+    char *unix_path;                   /* NULL: TCP */
+};
+
 struct vnc_server {
     struct display *display;
     struct display_viewer viewer;
     struct clipboard_user clipboard;
     struct vnc_config config;
-    char *name, *unix_path;
-    char where[128], web_where[128];
-    int fd, web_fd;
+    char *name, web_where[128];
+    struct vnc_listener listener[VNC_LISTENERS];
+    unsigned listeners;
+    int web_fd;                        /* -1: none */
     struct timer *timer;               /* handshakes that take too long */
     struct vnc_client *clients;
     unsigned count;
     bool has_password;
     int64_t expires_s;                 /* since 1970 */
+    struct { uint8_t key; bool down; } key_queue[VNC_KEYS_QUEUED];     /* a ring */
+    unsigned key_first, keys;
+    struct timer *key_timer;           /* armed: a key was sent a moment ago */
+    unsigned leds, locks;              /* as they were last looked at; INPUT_LED_* of what the guest's keyboard has locked */
     uint8_t key[8];                    /* DES */
 };
 
 /* vnc.c */
+void vnc_accept(struct vnc_server *s, int listener, bool over_web);
 void vnc_clients_sweep(struct vnc_server *s);
 /* c takes the screen for itself. */
 void vnc_others_drop(struct vnc_client *c);
 /* Somebody wants an update, or nobody any more. */
 void vnc_interest_update(struct vnc_server *s);
 
+/* vnc_listen.c */
+int vnc_listen_begin(struct vnc_server *s, struct error *err);
+void vnc_listen_end(struct vnc_server *s);
+
 /* vnc_peer.c */
+void vnc_socket_name(int fd, struct vnc_peer *p);              /* our end of it */
 void vnc_event_tell(struct vnc_client *c, enum vnc_event event);
 
 /* vnc_client.c */
@@ -177,13 +197,19 @@ void vnc_key_extended(struct vnc_client *c, bool down, uint32_t keysym, uint32_t
 void vnc_pointer(struct vnc_client *c, unsigned mask, unsigned x, unsigned y);
 /* Lets go of all that the client held. */
 void vnc_input_release(struct vnc_client *c);
+/* vnc_keys.c: on to the guest, not faster than key-delay-ms; at the end all that still waits is sent. */
+void vnc_key_send(struct vnc_server *s, unsigned key, bool down);
+int vnc_keys_begin(struct vnc_server *s);                      /* -1: no memory */
+void vnc_keys_end(struct vnc_server *s);
+/* A key goes down of which the viewer says what it means: locks that differ from the viewer's are switched first. */
+void vnc_locks_match(struct vnc_client *c, uint32_t keysym, unsigned key);
 /* keysym.c: a key of an American keyboard, 0: none; *shift: it takes Shift (1), does not (0), does not matter (-1). */
 unsigned keysym_key(uint32_t keysym, int *shift);
 
-/* vnc_web.c: the handshake over HTTP, then frames. Both return -1 when the connection is to be closed. */
+/* vnc_web.c: the handshake over HTTP, then frames. -1: the connection is to be closed. unread bytes wait to be sent already. */
 struct vnc_web *vnc_web_new(bool is_open);                     /* is_open: the handshake was somebody else's */
 void vnc_web_free(struct vnc_web *w);
-int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply);
+int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply, size_t unread);
 bool vnc_web_is_open(const struct vnc_web *w);
 
 #endif

@@ -13,6 +13,7 @@
 
 struct vnc_tls {
     gnutls_session_t session;
+    const struct vnc_tls_source *source;
     struct bytes early;                /* came before the session was made */
     int fd;
     bool send_waits;                   /* GnuTLS has a record that the socket did not take */
@@ -49,6 +50,7 @@ struct vnc_tls *vnc_tls_new(const struct vnc_tls_source *source, int fd, const u
 
     if (!t) return NULL;
     t->fd = fd;
+    t->source = source;
     bytes_add(&t->early, early, early_bytes);
     if (t->early.broken || source->session_new(source->opaque, &t->session) < 0) {
         bytes_free(&t->early);
@@ -66,7 +68,7 @@ void vnc_tls_free(struct vnc_tls *t)
 {
     if (!t) return;
     gnutls_bye(t->session, GNUTLS_SHUT_WR);
-    gnutls_deinit(t->session);
+    t->source->session_free(t->source->opaque, t->session);
     bytes_free(&t->early);
     free(t);
 }

@@ -2,7 +2,9 @@
 /*
  * What a client has not seen yet is a bit map of tiles. An update is made only when the client asked for one and has
  * taken all bytes of the one before, from the surface as it is then: who reads slowly sees fewer pictures, not older ones, and
- * costs no memory. An update ends after a megabyte; the rest stays dirty for the next.
+ * costs no memory. An update ends after a megabyte; the rest stays dirty for the next. Only who asked for the whole picture gets all of it in one, since
+ * there are clients that look at nothing else (vncdotool) or ask once and wait for the last pixel (gvnccapture); if too much waits to be read by
+ * all clients together, it comes in several updates without being asked for again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,7 @@
 #include "base/bits.h"
 #include "display/vnc_private.h"
 
-enum { UPDATE_BYTES = 1 << 20, RECTS_MAX = 4096, RECT_COUNT_AT = 2 };
+enum { UPDATE_BYTES = 1 << 20, UNREAD_MAX = 64 << 20, RECTS_MAX = 4096, RECT_COUNT_AT = 2 };
 enum { PSEUDO_DESKTOP_SIZE = -223, PSEUDO_CURSOR = -239, PSEUDO_POINTER_TYPE = -257, PSEUDO_EXT_KEY = -258, PSEUDO_EXT_SIZE = -308 };
 
 int vnc_dirty_reset(struct vnc_client *c)
@@ -77,8 +79,17 @@ static struct rect run_take(struct vnc_client *c, unsigned column, unsigned row)
     return r;
 }
 
+static size_t update_bytes(const struct vnc_client *c)
+{
+    size_t unread = 0;
+
+    for (const struct vnc_client *o = c->server->clients; o; o = o->next) unread += bytes_size(&o->out);
+    return c->wants_whole && unread < UNREAD_MAX ? SIZE_MAX : UPDATE_BYTES;
+}
+
 static unsigned picture_put(struct vnc_client *c)
 {
+    size_t limit = update_bytes(c);
     unsigned count = 0;
 
     for (unsigned row = 0; row < c->rows; row++)
@@ -86,7 +97,7 @@ static unsigned picture_put(struct vnc_client *c)
             struct rect r;
 
             if (!is_dirty(c, column, row)) continue;
-            if (bytes_size(&c->out) > UPDATE_BYTES || count > RECTS_MAX) return count;
+            if (bytes_size(&c->out) > limit || count > RECTS_MAX) return count;
             r = run_take(c, column, row);
             count += vnc_rect_encode(c, &r);
         }
@@ -167,12 +178,12 @@ static unsigned features_put(struct vnc_client *c)
     return count;
 }
 
-void vnc_update_send(struct vnc_client *c)
+/* False: there is nothing to tell. */
+static bool update_make(struct vnc_client *c)
 {
     unsigned count;
     size_t at;
 
-    if (!c->wants || bytes_size(&c->out) || c->gone) return;
     if (c->map_due) vnc_color_map_put(&c->out);
     c->map_due = false;
     at = bytes_size(&c->out);
@@ -189,7 +200,15 @@ void vnc_update_send(struct vnc_client *c)
     } else {
         c->out.data[c->out.at + at + RECT_COUNT_AT] = (uint8_t)(count >> 8);
         c->out.data[c->out.at + at + RECT_COUNT_AT + 1] = (uint8_t)count;
-        c->wants = false;
+        c->wants = c->wants_whole = c->wants_whole && c->any_dirty;
     }
     if (!c->gone) vnc_client_flush(c);
+    return count;
+}
+
+void vnc_update_send(struct vnc_client *c)
+{
+    do
+        if (!c->wants || bytes_size(&c->out) || c->gone) return;
+    while (update_make(c) && c->wants_whole);
 }

@@ -60,7 +60,7 @@ static size_t request_take(struct vnc_web *w, const uint8_t *data, size_t size, 
     return w->request_bytes - before;
 }
 
-int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply)
+int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply, size_t unread)
 {
     int result = 0;
 
@@ -71,5 +71,5 @@ int vnc_web_receive(struct vnc_web *w, const uint8_t *data, size_t size, struct 
         data += n;
         size -= n;
     }
-    return websocket_receive(&w->socket, data, size, to, reply);
+    return websocket_receive(&w->socket, data, size, to, reply, unread);
 }

@@ -205,7 +205,7 @@ static bool is_loopback(const char *where) { return !strncmp(where, "127.", 4) |
 static int server_begin(struct web_server *s, struct display *d, struct error *err)
 {
     struct vnc_config vnc = { .is_internal = true, .share = VNC_SHARE_IGNORE, .name = s->config.name, .layout = s->config.layout };
-    struct listen_where w = { s->config.host ? s->config.host : "127.0.0.1", s->config.port, s->config.port_to, "port" };
+    struct listen_where w = { s->config.host ? s->config.host : "127.0.0.1", s->config.port, s->config.port_to, LISTEN_ANY, "port" };
     char url[256];
 
     s->timer = timer_new(TIMER_HOST, lateness_check, s);

@@ -39,6 +39,8 @@ struct web_figures {
 struct web_host {
     unsigned consoles;
     const char *(*console_name)(void *opaque, unsigned console);
+    /* In characters; 0: the page's own. */
+    void (*console_size)(void *opaque, unsigned console, unsigned *columns, unsigned *rows);
     /* Keys for a console; how many bytes it took. web_console_ready tells when to come with the rest. */
     size_t (*console_input)(void *opaque, unsigned console, const uint8_t *data, size_t size);
     /* "pause", "resume", "reset", "powerdown", "quit". -1 with *err. */

@@ -60,7 +60,7 @@ void web_console_open(struct web_connection *c, unsigned console)
 
 void web_console_receive(struct web_connection *c, const uint8_t *data, size_t size)
 {
-    if (websocket_receive(&c->socket, data, size, &c->in, &c->out) < 0) c->closing = true;
+    if (websocket_receive(&c->socket, data, size, &c->in, &c->out, 0) < 0) c->closing = true;
     keys_deliver(c);
 }
 

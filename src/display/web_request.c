@@ -100,6 +100,19 @@ static json_t *consoles_json(const struct web_server *s)
     return list;
 }
 
+static json_t *sizes_json(const struct web_server *s)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < s->host.consoles; i++) {
+        unsigned columns, rows;
+
+        s->host.console_size(s->host.opaque, i, &columns, &rows);
+        json_array_append_new(list, json_pack("[i, i]", (int)columns, (int)rows));
+    }
+    return list;
+}
+
 static void figures_send(struct web_connection *c, const struct http_request *r)
 {
     const struct web_server *s = c->server;
@@ -109,8 +122,8 @@ static void figures_send(struct web_connection *c, const struct http_request *r)
     char *text;
 
     s->host.figures(s->host.opaque, &f);
-    j = json_pack("{s:s, s:s, s:b, s:s, s:i, s:b, s:o}", "name", s->name, "state", f.state, "runs", f.runs, "engine", f.engine, "cpus", (int)f.cpus,
-                  "screen", s->vnc != NULL, "consoles", consoles_json(s));
+    j = json_pack("{s:s, s:s, s:b, s:s, s:i, s:b, s:o, s:o}", "name", s->name, "state", f.state, "runs", f.runs, "engine", f.engine, "cpus", (int)f.cpus,
+                  "screen", s->vnc != NULL, "consoles", consoles_json(s), "console_sizes", sizes_json(s));
     if (j)
         json_object_update_new(j, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "now_ns", (json_int_t)clock_host_ns(), "exits", (json_int_t)f.exits, "cpu_ns",
                                             (json_int_t)f.cpu_ns, "guest_cpu_ns", (json_int_t)f.guest_cpu_ns, "ram_bytes", (json_int_t)f.ram_bytes,

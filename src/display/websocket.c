@@ -97,10 +97,10 @@ static int head_done(struct websocket *w)
     return 0;
 }
 
-static int frame_done(struct websocket *w, struct bytes *reply)
+static int frame_done(struct websocket *w, struct bytes *reply, size_t unread)
 {
     w->in_payload = false;
-    if (w->op == OP_PING) {
+    if (w->op == OP_PING && unread + bytes_size(reply) < WEBSOCKET_UNREAD_MAX) {
         bytes_add_u8(reply, 0x80 | OP_PONG);
         bytes_add_u8(reply, w->control_bytes);
         bytes_add(reply, w->control, w->control_bytes);
@@ -122,7 +122,7 @@ static size_t payload_take(struct websocket *w, const uint8_t *data, size_t size
     return n;
 }
 
-int websocket_receive(struct websocket *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply)
+int websocket_receive(struct websocket *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply, size_t unread)
 {
     while (size) {
         if (!w->in_payload) {
@@ -136,7 +136,7 @@ int websocket_receive(struct websocket *w, const uint8_t *data, size_t size, str
             data += n;
             size -= n;
         }
-        if (!w->left && frame_done(w, reply) < 0) return -1;
+        if (!w->left && frame_done(w, reply, unread) < 0) return -1;
     }
     return 0;
 }

@@ -10,7 +10,8 @@
 struct bytes;
 struct http_request;
 
-enum { WEBSOCKET_CONTROL_MAX = 125, WEBSOCKET_HEAD_MAX = 10 };
+/* Who does not read what waits for him gets no more pongs than that: he could have us keep one for each of his pings. */
+enum { WEBSOCKET_CONTROL_MAX = 125, WEBSOCKET_HEAD_MAX = 10, WEBSOCKET_UNREAD_MAX = 64 << 10 };
 struct websocket {
     uint8_t head[14], head_bytes;      /* of the frame that comes */
     uint64_t left;                     /* of its payload */
@@ -22,8 +23,11 @@ struct websocket {
 
 /* 101 with the answer added to reply, or the status that says why not; nothing is added then. */
 int websocket_accept(const struct http_request *r, struct bytes *reply);
-/* Payload is added to to, frames that answer (pongs) to reply. -1: the connection is to be closed once reply is out. w begins zeroed. */
-int websocket_receive(struct websocket *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply);
+/*
+ * Payload is added to to, frames that answer (pongs) to reply, before which unread bytes wait to be sent elsewhere. -1: the connection is to be closed
+ * once reply is out. w begins zeroed.
+ */
+int websocket_receive(struct websocket *w, const uint8_t *data, size_t size, struct bytes *to, struct bytes *reply, size_t unread);
 /* The head of a frame with n bytes of payload: its size. */
 size_t websocket_head(uint8_t head[WEBSOCKET_HEAD_MAX], size_t n);
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/error.h"
+
 const struct machine_type machine_types[] = {
     { "pc-i440fx-7.2", "pc" }, { "pc-i440fx-7.1", NULL }, { "pc-i440fx-7.0", NULL }, { "pc-i440fx-6.2", NULL }, { "pc-i440fx-6.1", NULL },
     { "pc-i440fx-6.0", NULL }, { "pc-i440fx-5.2", NULL }, { "pc-i440fx-5.1", NULL }, { "pc-i440fx-5.0", NULL }, { "pc-i440fx-4.2", NULL },
@@ -18,6 +20,18 @@ const struct machine_type *machine_type_find(const char *name)
     for (const struct machine_type *t = machine_types; t->name; t++)
         if (!strcmp(t->name, name) || (t->alias && !strcmp(t->alias, name))) return t;
     return NULL;
+}
+
+int config_boot_letters(const char *what, const char *v, char to[8], struct error *err)
+{
+    if (!*v || strlen(v) > 7) return error_set(err, "%s wants letters of a, c, d, n; such as 'dc'", what);
+    for (const char *p = v; *p; p++) {
+        if (!strchr("acdn", *p))
+            return error_set(err, "%s: unknown boot device '%c'; known are a (floppy), c (disk), d (CD-ROM), n (network)", what, *p);
+        if (strchr(p + 1, *p)) return error_set(err, "%s: boot device '%c' was given twice", what, *p);
+    }
+    strcpy(to, v);
+    return 0;
 }
 
 void machine_config_defaults(struct machine_config *c)

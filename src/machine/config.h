@@ -41,6 +41,9 @@ struct drive_config {
     bool is_node, is_protocol;         /* a protocol's node carries others, and is a drive only for a device that is connected to it */
     const char *file_node, *backing_node;                /* names of nodes below; NULL: not given; backing "": there is none */
     const struct block_option_set *node_options;         /* its own keys */
+    bool is_filter;                    /* driver=throttle; is_protocol follows the node below */
+    const char *filter_group;
+    struct block_limits filter_limits; /* the group's, unless somebody is in it already */
     const char *drive_id;              /* of a drive that got a node for its medium: the id that it has without; NULL: none */
     enum { WRITE_CACHE_AUTO, WRITE_CACHE_ON, WRITE_CACHE_OFF } write_cache;    /* write-cache= of its device; auto: as cache= has it */
 };
@@ -73,8 +76,9 @@ struct machine_config {
     struct { const char *id; int devfn; } ahci[CONFIG_AHCI];     /* -device ahci; devfn -1: the next free slot */
     unsigned ahci_count;
     char boot_order[8], boot_once[8];
-    bool boot_menu, boot_strict;
+    bool boot_menu, boot_strict, boot_unsigned_floppies;
     int boot_menu_timeout_ms;
+    const char *boot_splash;                     /* a picture for the boot menu; NULL: none */
     int boot_retry_ms;                           /* -1: the firmware stays where it is when nothing starts */
     const char *serial[CONFIG_SERIALS]; /* chardev specs; NULL: none */
     const char *serial_id[CONFIG_SERIALS];                     /* of -device isa-serial; NULL: of -serial */
@@ -97,7 +101,7 @@ struct machine_config {
     bool has_vnc, has_web, has_curses;
     const char *layout;                /* of the keyboard, by name; NULL: American */
     enum { WINDOW_NONE, WINDOW_IF_IT_CAN, WINDOW_WANTED } window;
-    bool full_screen;
+    struct display_wish { bool given, on; } full_screen, show_cursor, window_close;    /* of -display, for a window and who asks */
     struct vnc_config vnc;
     struct web_config web;
     bool has_hpet, has_acpi;
@@ -122,6 +126,8 @@ struct machine_config {
     unsigned iothread_count;
 };
 void machine_config_defaults(struct machine_config *c);
+/* A boot order in letters. 0, or -1 with *err, which begins with what. */
+int config_boot_letters(const char *what, const char *v, char to[8], struct error *err);
 
 /* What -machine names. All are the same board; the versions are QEMU's, whose guests and managers ask for them by name. */
 struct machine_type { const char *name, *alias; };         /* alias NULL: none; the first is the default */

@@ -30,6 +30,9 @@ int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, str
 /* Limits on its I/O, those of all drives of the group: group NULL: the one that it is in, or one of its own. get: NULL: there are none. */
 int machine_throttle_set(struct machine *m, unsigned i, const char *group, const struct block_limits *l, struct error *err);
 const struct block_limits *machine_throttle_get(struct machine *m, unsigned i, const char **group);
+/* Of -object throttle-group; get: NULL: there is none. */
+const struct block_limits *machine_throttle_group(struct machine *m, const char *id);
+int machine_throttle_group_set(struct machine *m, const char *id, const struct block_limits *l, struct error *err);
 /* -blockdev. It stays when its device goes; the second is refused while a device or another node uses it. */
 int machine_blockdev_add(struct machine *m, const char *text, struct error *err);     /* {"driver":"raw","node-name":"n","file":"p"} */
 /* Other options for nodes that are there: texts as above, with all options that shall not be the default. All of them, or none. */
@@ -41,7 +44,11 @@ int machine_netdev_del(struct machine *m, const char *id, struct error *err);   
 /* -chardev, as BACKEND,id=ID,... or its JSON; *description: "pty:/dev/pts/3". It stays when its device goes; the second is refused while one uses it. */
 int machine_chardev_add(struct machine *m, const char *text, const char **description, struct error *err);
 int machine_chardev_remove(struct machine *m, const char *id, struct error *err);
-/* -object: rng-random, rng-builtin, secret. */
+/* -object filter-dump; the strings of d may go. */
+int machine_dump_add(struct machine *m, const char *netdev, const struct net_dump_config *d, struct error *err);
+bool machine_dump_exists(const struct machine *m, const char *id);
+bool machine_dump_del(struct machine *m, const char *id);
+/* -object: rng-random, rng-builtin, secret, throttle-group, filter-dump. */
 int machine_object_add(struct machine *m, const char *text, struct error *err);
 int machine_object_del(struct machine *m, const char *id, struct error *err);
 /* A port of a virtio serial bus has this id. */
@@ -65,6 +72,7 @@ struct machine_device_request {
     bool has_mac;                              /* else one is made up */
     int write_cache;                           /* as in struct drive_config */
     unsigned boot_rank;                        /* of the drive; likewise */
+    bool share_writes;                         /* with other machines */
     struct { bool has_read, has_write; enum block_error_action read, write; } on_error;    /* else the drive's */
     struct {                                   /* a drive at a SCSI adapter */
         const char *id, *bus, *serial;         /* bus NULL: the first */
@@ -85,8 +93,9 @@ struct machine_parser {
     int (*blockdev)(void *opaque, const char *text, struct drive_config *d, struct machine_memory *memory, struct error *err);
     int (*netdev)(void *opaque, const char *text, struct netdev_config *d, struct machine_memory *memory, struct error *err);
     int (*chardev)(void *opaque, const char *text, const char **id, const char **spec, struct machine_memory *memory, struct error *err);
-    int (*object_add)(void *opaque, const char *text, struct error *err);
+    int (*object_add)(void *opaque, struct machine *m, const char *text, struct error *err);
     int (*object_del)(void *opaque, struct machine *m, const char *id, struct error *err);
+    struct block_limits *(*group)(void *opaque, const char *id);       /* of -object throttle-group; NULL: there is none */
     void *opaque;
 };
 void machine_parser_set(struct machine *m, const struct machine_parser *p);

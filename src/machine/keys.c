@@ -13,6 +13,7 @@
 #include "base/nearest.h"
 #include "base/qkeycode.h"
 #include "device/display/vga.h"
+#include "display/scancode.h"
 #include "machine/machine_private.h"
 
 enum { KEYS_AT_ONCE = 16, HOLD_DEFAULT_MS = 100, HOLD_MAX_MS = 60000, QUEUE_MAX = 1024 };
@@ -43,12 +44,23 @@ struct key_event {
     bool is_down;
 };
 
+/* "0x1c", as QEMU takes it; +80h or E0h in front for those of the extended keyboard. */
+static int key_of_scancode(const char *text, size_t length, struct error *err)
+{
+    char *end;
+    unsigned long code = strtoul(text, &end, 16);
+    unsigned key = end == text + length && code <= 0xffff ? scancode_key((uint32_t)code) : QKEY_UNMAPPED;
+
+    return key == QKEY_UNMAPPED ? error_set(err, "'%.*s' is no scan code of a key", (int)MIN(length, (size_t)40), text) : (int)key;
+}
+
 static int key_find(const char *name, size_t length, struct error *err)
 {
     struct nearest near;
     char word[32];
 
     if (length == 1 && *name == '<') return key_find("less", 4, err);
+    if (length > 2 && !strncmp(name, "0x", 2)) return key_of_scancode(name, length, err);
     if (length >= sizeof(word) || !length)
         return error_set(err, "'%.*s' is no key", (int)MIN(length, (size_t)40), name);
     memcpy(word, name, length);

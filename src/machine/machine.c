@@ -80,6 +80,7 @@ static void stop_for(struct machine *m, enum run_state why, unsigned vcpu, bool 
     m->state = why;
     if (was_running) tsc_hold(m);
     if (was_running && m->runs) pc_stopped(m);
+    if (tell) pc_drives_settle(m);
     if (was_running) listeners_tell(m, why, vcpu);
     if (was_running && tell) machine_event(m, "STOP", NULL);
 }
@@ -87,6 +88,11 @@ static void stop_for(struct machine *m, enum run_state why, unsigned vcpu, bool 
 void machine_stop(struct machine *m, enum run_state why)
 {
     stop_for(m, why, 0, true);
+}
+
+void machine_settle(struct machine *m)
+{
+    pc_drives_settle(m);
 }
 
 void machine_pause(struct machine *m)

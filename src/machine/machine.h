@@ -24,6 +24,8 @@ void machine_stop(struct machine *m, enum run_state why);
 /* For a look at registers: as those, but nobody is told by an event. */
 void machine_pause(struct machine *m);
 void machine_unpause(struct machine *m);
+/* For who asks a stopped machine to stop: its disks are flushed as if it had just stopped. */
+void machine_settle(struct machine *m);
 enum run_state machine_state(const struct machine *m);
 /* Requests from devices (any thread, machine lock held) and the monitor; carried out by the main loop. */
 enum machine_cause { CAUSE_GUEST_RESET, CAUSE_GUEST_SHUTDOWN, CAUSE_MONITOR_RESET, CAUSE_MONITOR_QUIT, CAUSE_SIGNAL, CAUSE_UI };
@@ -59,6 +61,7 @@ bool machine_text_screen(struct machine *m, char *buf, size_t size);
 /* What the graphic card shows; NULL: there is none. */
 struct display;
 struct display *machine_display(struct machine *m);
+bool machine_has_window(const struct machine *m);
 struct vnc_server;
 struct vnc_server *machine_vnc(struct machine *m);     /* or NULL */
 /* Keyboards and pointers of the guest. */
@@ -77,6 +80,8 @@ struct web_server;
 struct web_server *machine_web(struct machine *m);     /* or NULL */
 /* QKeyCode names as in sendkey ("ctrl-alt-delete", "a", "ret"). 0, or -1 with *err naming the unknown key. */
 int machine_send_keys(struct machine *m, const char *keys, int hold_ms, struct error *err);
+/* -boot order= from the next reset on, with no exception for one boot any more. 0, or -1 with *err. */
+int machine_boot_order_set(struct machine *m, const char *letters, struct error *err);
 /* The PCI host's bus, for 'info pci'. */
 struct pci_bus;
 struct pci_bus *machine_pci_bus(struct machine *m);
@@ -89,6 +94,8 @@ int machine_drive_change(struct machine *m, unsigned i, const struct block_open_
 int machine_tray_move(struct machine *m, unsigned i, bool open, bool force, struct error *err);
 int machine_medium_remove(struct machine *m, unsigned i, struct error *err);
 int machine_medium_insert(struct machine *m, unsigned i, const char *node, struct error *err);
+/* Where the device that a drive is connected to stands in QMP's tree of objects; false: it is connected to none. */
+bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size);
 /* The tray of a drive whose medium can be changed; false: it has none. */
 bool machine_drive_tray(struct machine *m, unsigned i, bool *open, bool *locked);
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */
@@ -107,8 +114,15 @@ void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const c
 int machine_link_set(struct machine *m, const char *name, bool up, struct error *err);
 int machine_hostfwd_add(struct machine *m, const char *netdev, const char *rule, struct error *err);
 int machine_hostfwd_remove(struct machine *m, const char *netdev, const char *rule, struct error *err);
-/* Has every card announce itself to its network; the number that can. */
-unsigned machine_net_announce(struct machine *m);
+/* Has cards announce themselves to their networks, now and rounds - 1 times later: after initial_ms, each time step_ms later than that, at most max_ms. It
+ * takes the place of one of the same id that is under way; with 0 rounds it only ends that. */
+struct machine_announce {
+    int64_t initial_ms, max_ms, step_ms;
+    unsigned rounds, name_count;
+    const char *const *names;          /* of the cards; NULL: all */
+    const char *id;                    /* or NULL */
+};
+int machine_announce(struct machine *m, const struct machine_announce *how, struct error *err);
 /* The i-th network card's name, *name NULL: there is none at this place; false: there are no more. *v NULL: it is no virtio card. */
 bool machine_nic(struct machine *m, unsigned i, const char **name, struct virtio **v);
 /* The drive's options as configured, and whether a medium is in: machine_drive is NULL for an empty CD-ROM drive. */

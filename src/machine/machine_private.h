@@ -171,9 +171,11 @@ struct machine {
     bool io_error_stops;               /* it will be stopped for one */
     struct chardev *chardev[CONFIG_VIRTIO_PORTS];      /* pc_chardev.c; NULL: the place is free */
     unsigned chardev_count;
+    struct pc_guestfwd *guestfwd;      /* pc_guestfwd.c */
     struct device *virtio[CONFIG_VIRTIO];   /* as in config */
     struct net_backend *netdev[CONFIG_NETDEVS];
     struct net_hub *hub[CONFIG_NETDEVS];   /* NULL ends */
+    struct pc_announce *announce;      /* pc_announce.c; list */
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
     unsigned nic_count;
     /* What came while it ran. */
@@ -220,6 +222,8 @@ void pc_power_button(struct machine *m);
 /* vCPUs run again: requests that waited for space on the host are tried again. */
 void pc_started(struct machine *m);
 void pc_stopped(struct machine *m);
+/* What the guest asked of its disks is done and flushed. */
+void pc_drives_settle(struct machine *m);
 
 /* empty.c: the machine "none" in the place of pc_create. */
 int empty_create(struct machine *m, struct error *err);

@@ -15,6 +15,7 @@ struct netdev_config {
     const char *id;
     enum netdev_kind kind;
     bool has_card;                     /* or is on a hub */
+    bool goes_with_card;               /* NONE: made for a card that was added without a network */
     bool has_hub;                      /* HUBPORT: a card's place on it; else the network is on it */
     unsigned hub;
     struct net_user_config user;
@@ -39,7 +40,7 @@ struct nic_config {
 };
 
 struct net_dump_config {
-    const char *file;
+    const char *id, *file;
     unsigned netdev, most_bytes;
     enum net_dump_way way;
 };

@@ -247,8 +247,7 @@ void pc_destroy(struct machine *m)
     pc_input_destroy(m);
     if (m->pci) pci_bus_free(m->pci);
     if (m->apic_bus) apic_bus_free(m->apic_bus);
-    for (unsigned i = 0; i < m->config.drive_count; i++)
-        if (m->drive[i]) block_close(m->drive[i]);
+    pc_drives_close(m);
     pc_throttle_destroy(m);
     for (unsigned i = 0; i < CONFIG_SERIALS; i++)
         if (m->serial[i]) chardev_close(m->serial[i]);

@@ -3,6 +3,8 @@
  * Nodes of -blockdev: images put together of named pieces, as management software does it. A format's node is opened when it comes, with
  * the options of the nodes it stands on (pc_node_options.c); a protocol's node is tried, and opened only if a device wants its bytes as they
  * are. A device that goes leaves the node.
+ *
+ * A throttle node above a format's is a node of its own; one above a protocol's is like a protocol's, and its limits are those of whoever opens it.
  */
 #include <string.h>
 
@@ -10,22 +12,114 @@
 #include "base/error.h"
 #include "machine/pc_node.h"
 
-int pc_node_open(struct machine *m, unsigned n, struct error *err)
+/* A node is limited by itself, if it is a throttle, or by the throttles between it and its file. */
+static const struct drive_config *throttle_next(const struct machine *m, const struct drive_config *d, bool is_first)
+{
+    while (d) {
+        int k = d->file_node ? pc_drive_find(m, d->file_node) : -1;
+
+        if (d->is_filter && is_first) return d;
+        d = k < 0 ? NULL : &m->config.drive[k];
+        is_first = true;
+    }
+    return NULL;
+}
+
+static int group_enter(struct machine *m, unsigned n, unsigned place, const struct drive_config *d, struct error *err)
+{
+    const struct block_limits *l;
+    const char *group;
+
+    if (!m->throttles && !(m->throttles = block_throttles_new())) return error_set(err, "no memory for limits");
+    if (block_throttle_get(m->drive[n], place, &group) && !strcmp(group, d->filter_group)) return 0;
+    l = block_throttle_group(m->throttles, d->filter_group);
+    return block_throttle_set(m->drive[n], place, m->throttles, d->filter_group, l ? l : &d->filter_limits, err);
+}
+
+int pc_node_throttle(struct machine *m, unsigned n, struct error *err)
+{
+    const struct drive_config *d = throttle_next(m, &m->config.drive[n], true);
+    bool is_one = block_filter_below(m->drive[n]);
+
+    for (unsigned place = BLOCK_THROTTLE_NODE; place < BLOCK_THROTTLES; place++) {
+        if (!d) block_throttle_set(m->drive[n], place, NULL, NULL, NULL, NULL);
+        else if (group_enter(m, n, place, d, err) < 0) return -1;
+        d = !d || is_one ? NULL : throttle_next(m, d, false);
+    }
+    return d ? error_set(err, "more than %d throttle nodes on top of each other", BLOCK_THROTTLE_NODES) : 0;
+}
+
+int pc_node_filter_place(const struct machine *m, struct drive_config *d, struct error *err)
+{
+    int k = d->is_filter ? pc_drive_find(m, d->file_node) : -1;
+
+    if (!d->is_filter) return 0;
+    if (k < 0 || !m->config.drive[k].is_node) return error_set(err, "Cannot find device='%s' nor node-name='%s'", d->file_node, d->file_node);
+    d->is_protocol = m->config.drive[k].is_protocol;
+    return k;
+}
+
+static int filter_open(struct machine *m, unsigned n, int k, struct error *err)
 {
     const struct drive_config *d = &m->config.drive[n];
-    bool is_trial = d->is_protocol && d->interface == DRIVE_IF_NONE;
-    struct pc_node_layer *layer = pc_node_layer_new(m, d, err);
-    struct block_node *node;
+    struct block_open_options o = { .readonly = false };
 
+    if (m->config.drive[k].interface != DRIVE_IF_NONE) return error_set(err, "node '%s': '%s' below is in use by a device", d->id, d->file_node);
+    if (!m->drive[k]) return error_set(err, "node '%s': '%s' below must come first", d->id, d->file_node);
+    if (block_filter_options(d->node_options, &o, err) < 0) return error_prefix(err, "node '%s'", d->id);
+    m->drive[n] = block_filter_new(m->drive[k], d->filter_group, &o, err);
+    if (m->drive[n] && pc_node_throttle(m, n, err) == 0) return 0;
+    block_close(m->drive[n]);
+    m->drive[n] = NULL;
+    return -1;
+}
+
+int pc_node_open(struct machine *m, unsigned n, struct error *err)
+{
+    struct drive_config *d = &m->config.drive[n];
+    struct pc_node_layer *layer;
+    struct block_node *node;
+    int below = pc_node_filter_place(m, d, err);
+    bool is_trial = d->is_protocol && d->interface == DRIVE_IF_NONE;
+
+    if (below < 0) return -1;
+    if (d->is_filter && !d->is_protocol) return filter_open(m, n, below, err);
+    layer = pc_node_layer_new(m, d, err);
     if (!layer) return error_prefix(err, "node '%s'", d->id);
     layer->open.readonly |= is_trial;
     layer->open.no_lock |= is_trial;
     node = block_open(&layer->open, err);
     pc_node_layer_free(layer);
     if (!node) return error_prefix(err, "node '%s'", d->id);
-    if (is_trial) block_close(node);
-    else m->drive[n] = node;
-    return 0;
+    if (is_trial) {
+        block_close(node);
+        return 0;
+    }
+    m->drive[n] = node;
+    if (pc_node_throttle(m, n, err) == 0) return 0;
+    block_close(node);
+    m->drive[n] = NULL;
+    return -1;
+}
+
+static bool is_below_another(const struct machine *m, const struct block_node *n)
+{
+    for (unsigned i = 0; i < m->config.drive_count; i++)
+        if (m->drive[i] && block_filter_below(m->drive[i]) == n) return true;
+    return false;
+}
+
+void pc_drives_close(struct machine *m)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (unsigned n = 0; n < m->config.drive_count; n++) {
+            if (!m->drive[n] || is_below_another(m, m->drive[n])) continue;
+            block_close(m->drive[n]);
+            m->drive[n] = NULL;
+            again = true;
+        }
+    }
 }
 
 bool pc_node_is_used(const struct machine *m, const char *name)
@@ -53,6 +147,9 @@ void pc_node_copy(struct drive_config *to, const struct drive_config *from)
     to->file_node = from->file_node;
     to->backing_node = from->backing_node;
     to->node_options = from->node_options;
+    to->is_filter = from->is_filter;
+    to->filter_group = from->filter_group;
+    to->filter_limits = from->filter_limits;
 }
 
 static void memory_move(struct machine_memory *to, struct machine_memory *from)
@@ -99,6 +196,8 @@ int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *
             return -1;
         }
     }
+    if (!node->is_protocol && block_share_set(m->drive[k], false, err) < 0) return -1;
+    node->open.share_writes = false;
     d->drive_id = *d->id ? d->id : NULL;
     pc_node_copy(d, node);
     m->drive[n] = m->drive[k];
@@ -123,6 +222,7 @@ int machine_blockdev_add(struct machine *m, const char *text, struct error *err)
     int n = -1;
 
     if (m->parser.blockdev(m->parser.opaque, text, &d, &memory, err) == 0 && node_check(m, &d, err) == 0) n = pc_drive_place(m, d.id, err);
+    d.open.share_writes = true;                          /* until a device has it, which says whether that stays so */
     if (n >= 0) {
         m->config.drive[n] = d;
         m->config.drive_count = MAX(m->config.drive_count, (unsigned)n + 1);

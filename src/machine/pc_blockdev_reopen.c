@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "block/image.h"
 #include "block/option.h"
 #include "machine/hotplug.h"
@@ -39,6 +40,21 @@ static bool is_same(const struct drive_config *a, const struct drive_config *b, 
     return x && y ? !strcmp(x, y) : x == y;
 }
 
+/* A throttle above a format's node stays above it. */
+static int filter_check(const struct machine *m, const struct change *c, struct error *err)
+{
+    const struct drive_config *d = &c->config;
+    struct block_open_options o = { .readonly = false };
+
+    if (!d->is_filter || (d->is_protocol && c->before.is_protocol)) return 0;
+    if (d->is_protocol || c->before.is_protocol || strcmp(d->file_node, c->before.file_node))
+        return error_set(err, "Cannot change the option 'file' of the throttle node '%s' above a format's; remove it and add another", d->id);
+    if (block_filter_options(d->node_options, &o, err) < 0) return -1;
+    if (o.readonly && m->config.drive[c->place].interface != DRIVE_IF_NONE && !block_is_readonly(m->drive[c->place]))
+        return error_set(err, "Read-only block node '%s' cannot support read-write users", d->id);
+    return 0;
+}
+
 static int change_check(const struct machine *m, const struct change *c, unsigned number, struct error *err)
 {
     const struct block_node *node = m->drive[c->place];
@@ -51,7 +67,7 @@ static int change_check(const struct machine *m, const struct change *c, unsigne
     if (d->backing_node && *d->backing_node && pc_drive_find(m, d->backing_node) < 0)
         return error_set(err, "Cannot find device='' nor node-name='%s'", d->backing_node);
     if (node && block_backing(node) && !d->backing_node) return error_set(err, "backing is missing for '%s'", d->id);
-    return 0;
+    return filter_check(m, c, err);
 }
 
 static int change_read(struct reopen *r, struct change *c, const char *text, struct error *err)
@@ -66,6 +82,8 @@ static int change_read(struct reopen *r, struct change *c, const char *text, str
         if (other->place == (unsigned)n) return error_set(err, "node '%s' is named twice", c->config.id);
     c->place = (unsigned)n;
     pc_node_copy(&c->before, &m->config.drive[n]);
+    c->config.open.share_writes = c->before.open.share_writes;
+    if (c->before.is_filter && pc_node_filter_place(m, &c->config, err) < 0) return -1;
     return change_check(m, c, (unsigned)(c - r->change), err);
 }
 
@@ -124,7 +142,7 @@ static int targets_find(struct reopen *r, struct error *err)
     for (unsigned n = 0; n < m->config.drive_count; n++) {
         struct target *t = &r->target[r->target_count];
 
-        if (!m->drive[n] || !m->config.drive[n].is_node || block_is_abandoned(m->drive[n]) || !stands_on(r, n, 0)) continue;
+        if (!m->drive[n] || !m->config.drive[n].is_node || block_is_abandoned(m->drive[n]) || block_filter_below(m->drive[n]) || !stands_on(r, n, 0)) continue;
         *t = (struct target){ .place = n, .before = pc_node_layer_new(m, &m->config.drive[n], err) };
         if (!t->before) return -1;
         r->target_count++;
@@ -151,6 +169,14 @@ static int unused_try(const struct reopen *r, struct error *err)
     return 0;
 }
 
+static void target_put_back(const struct reopen *r, const struct target *t)
+{
+    struct error why = { "" };
+
+    if (block_reopen(r->m->drive[t->place], &t->before->open, &t->after->open, &why) == 0 || block_is_abandoned(r->m->drive[t->place])) return;
+    log_message("node '%s' keeps the options that it was just given, for those before cannot be brought back: %s", r->m->config.drive[t->place].id, why.text);
+}
+
 static int targets_reopen(const struct reopen *r, struct error *err)
 {
     for (unsigned i = 0; i < r->target_count; i++) {
@@ -158,7 +184,7 @@ static int targets_reopen(const struct reopen *r, struct error *err)
 
         if (block_reopen(r->m->drive[t->place], &t->after->open, &t->before->open, err) == 0) continue;
         error_prefix(err, "node '%s'", r->m->config.drive[t->place].id);
-        while (i--) block_reopen(r->m->drive[r->target[i].place], &r->target[i].before->open, &r->target[i].after->open, NULL);
+        while (i--) target_put_back(r, &r->target[i]);
         return -1;
     }
     return 0;
@@ -176,6 +202,23 @@ static int all_read(struct reopen *r, const char *const *text, struct error *err
     return targets_find(r, err);
 }
 
+/* Throttles may have other groups, and what is below another size of its own. */
+static void throttles_change(struct machine *m)
+{
+    struct error why = { "" };
+
+    for (unsigned n = 0; n < m->config.drive_count; n++) {
+        const struct drive_config *d = &m->config.drive[n];
+        struct block_open_options o = { .readonly = false };
+
+        if (!m->drive[n] || !d->is_node || block_is_abandoned(m->drive[n])) continue;
+        if (block_filter_below(m->drive[n]) && block_filter_options(d->node_options, &o, &why) == 0) block_filter_update(m->drive[n], d->filter_group, &o);
+        if (pc_node_throttle(m, n, &why) < 0) log_message("node '%s': %s", d->id, why.text);
+    }
+    for (unsigned n = 0; n < m->config.drive_count; n++)
+        if (m->drive[n] && block_filter_below(m->drive[n])) block_filter_update(m->drive[n], NULL, NULL);
+}
+
 static int all_change(struct reopen *r, struct error *err)
 {
     struct machine *m = r->m;
@@ -184,6 +227,7 @@ static int all_change(struct reopen *r, struct error *err)
     for (unsigned i = 0; i < r->count; i++) pc_node_copy(&m->config.drive[r->change[i].place], &r->change[i].config);
     result = files_check(m, err) < 0 || targets_prepare(r, err) < 0 || unused_try(r, err) < 0 || targets_reopen(r, err) < 0 ? -1 : 0;
     for (unsigned i = 0; i < r->count && result < 0; i++) pc_node_copy(&m->config.drive[r->change[i].place], &r->change[i].before);
+    if (result == 0) throttles_change(m);
     return result;
 }
 

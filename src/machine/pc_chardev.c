@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Character devices that no device of the board owns: those behind virtio ports, and what chardev-add made. They outlive their frontends and are
+ * Character devices that no device of the board owns: those behind virtio ports and guestfwd rules, and what chardev-add made. They outlive their frontends and are
  * found by their labels.
  */
 #include <stdio.h>
@@ -50,6 +50,16 @@ struct chardev *pc_chardev_open(struct machine *m, const char *what, const char 
     return c;
 }
 
+void pc_chardev_drop(struct machine *m, struct chardev *c)
+{
+    for (unsigned i = 0; i < m->chardev_count; i++) {
+        if (m->chardev[i] != c) continue;
+        pc_clipboard_disconnect(m, c);
+        chardev_close(c);
+        m->chardev[i] = NULL;
+    }
+}
+
 void pc_chardevs_close(struct machine *m)
 {
     for (unsigned i = 0; i < m->chardev_count; i++)
@@ -78,9 +88,7 @@ int machine_chardev_remove(struct machine *m, const char *id, struct error *err)
     if (!c) return error_set(err, "Chardev '%s' not found", id);
     for (unsigned i = 0; i < m->chardev_count && !chardev_has_frontend(c); i++) {
         if (m->chardev[i] != c) continue;
-        pc_clipboard_disconnect(m, c);
-        chardev_close(c);
-        m->chardev[i] = NULL;
+        pc_chardev_drop(m, c);
         return 0;
     }
     return error_set(err, "Chardev '%s' is busy", id);

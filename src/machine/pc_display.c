@@ -18,6 +18,14 @@ _Static_assert((int)POINTER_LEFT == (int)MOUSE_LEFT && (int)POINTER_RIGHT == (in
 
 static void ps2_key(void *opaque, unsigned qkeycode, bool down) { keyboard_send_key(((struct machine *)opaque)->keyboard, qkeycode, down); }
 
+static unsigned ps2_leds(void *opaque)
+{
+    enum { PS2_SCROLL = 1, PS2_NUM = 2, PS2_CAPS = 4 };
+    unsigned leds = keyboard_leds(((struct machine *)opaque)->keyboard);
+
+    return (leds & PS2_NUM ? INPUT_LED_NUM : 0) | (leds & PS2_CAPS ? INPUT_LED_CAPS : 0) | (leds & PS2_SCROLL ? INPUT_LED_SCROLL : 0);
+}
+
 static void ps2_pointer(void *opaque, int dx, int dy, int wheel, unsigned buttons)
 {
     struct machine *m = opaque;
@@ -30,7 +38,7 @@ int pc_input_create(struct machine *m, struct error *err)
 {
     m->input = input_new();
     if (!m->input) return error_set(err, "no memory for the keyboard");
-    m->ps2_keyboard = (struct input_device){ .name = "QEMU PS/2 Keyboard", .kind = INPUT_KEYBOARD, .key = ps2_key, .opaque = m };
+    m->ps2_keyboard = (struct input_device){ .name = "QEMU PS/2 Keyboard", .kind = INPUT_KEYBOARD, .key = ps2_key, .leds = ps2_leds, .opaque = m };
     m->ps2_mouse = (struct input_device){ .name = "QEMU PS/2 Mouse", .kind = INPUT_RELATIVE, .relative = ps2_pointer, .opaque = m };
     input_add(m->input, &m->ps2_keyboard);
     input_add(m->input, &m->ps2_mouse);
@@ -40,6 +48,8 @@ int pc_input_create(struct machine *m, struct error *err)
 /* ---- those who look ---- */
 
 static void key(void *opaque, unsigned qkeycode, bool down) { input_key(((struct machine *)opaque)->input, qkeycode, down); }
+
+static unsigned leds(void *opaque) { return input_leds(((struct machine *)opaque)->input); }
 
 static void pointer_relative(void *opaque, int dx, int dy, int wheel, unsigned buttons)
 {
@@ -60,6 +70,7 @@ static void input_offer(void *opaque)
     struct display_input input = *display_input(m->display);
 
     input.key = key;
+    input.leds = leds;
     input.pointer_relative = pointer_relative;
     input.pointer_absolute = input_is_absolute(m->input) ? pointer_absolute : NULL;
     input.size_wish = m->gpu ? size_wish : NULL;
@@ -94,11 +105,17 @@ static void vnc_event(void *opaque, enum vnc_event event, const struct vnc_peer 
     machine_event(m, names[event], json_pack("{s:o, s:o}", "server", server, "client", peer_pack(far)));
 }
 
-static void window_closed(void *opaque) { machine_request_quit(opaque, 0, CAUSE_UI); }
+static void window_closed(void *opaque)
+{
+    const struct display_wish *close = &((struct machine *)opaque)->config.window_close;
+
+    if (!close->given || close->on) machine_request_quit(opaque, 0, CAUSE_UI);
+}
 
 static int window_create(struct machine *m, struct error *err)
 {
-    struct sdl_config c = { .name = m->config.name, .full_screen = m->config.full_screen, .closed = window_closed, .opaque = m };
+    struct sdl_config c = { .name = m->config.name, .full_screen = m->config.full_screen.on,
+                            .hides_cursor = m->config.show_cursor.given && !m->config.show_cursor.on, .closed = window_closed, .opaque = m };
     struct error why;
 
     if (!m->display && m->config.window == WINDOW_WANTED) return error_set(err, "-display sdl: this machine has no graphic card; start it with -vga std");
@@ -141,6 +158,7 @@ int pc_display_create(struct machine *m, struct error *err)
     return m->vnc ? 0 : error_prefix(err, "-vnc");
 }
 
+bool machine_has_window(const struct machine *m) { return m->window; }
 struct display *machine_display(struct machine *m) { return m->display; }
 struct vnc_server *machine_vnc(struct machine *m) { return m->vnc; }
 struct input *machine_input(struct machine *m) { return m->input; }

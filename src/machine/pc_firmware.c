@@ -122,6 +122,34 @@ static int e820_set(struct machine *m, struct error *err)
     return fw_cfg_set_file(m->fw_cfg, "etc/e820", table, m->e820_count * sizeof(table[0]), err);
 }
 
+static bool is_jpeg(const uint8_t *data, size_t size) { return size > 2 && data[0] == 0xff && data[1] == 0xd8; }
+
+static bool is_bmp24(const uint8_t *data, size_t size)
+{
+    enum { BITS_AT = 28 };
+
+    return size > BITS_AT + 2 && data[0] == 'B' && data[1] == 'M' && data[BITS_AT] == 24 && data[BITS_AT + 1] == 0;
+}
+
+/* SeaBIOS shows it while it waits for the key of its boot menu. */
+static int splash_set(struct machine *m, struct error *err)
+{
+    enum { FILE_MAX = 16 << 20 };
+    const char *path = m->config.boot_splash;
+    uint8_t *data;
+    size_t size;
+    int result;
+
+    if (!path) return 0;
+    if (!m->config.boot_menu) log_message("warning: -boot splash=%s is shown with the boot menu only: add menu=on", path);
+    if (!(data = pc_file_read("-boot splash", path, FILE_MAX, &size, err))) return -1;
+    if (is_jpeg(data, size)) result = fw_cfg_set_file(m->fw_cfg, "bootsplash.jpg", data, size, err);
+    else if (is_bmp24(data, size)) result = fw_cfg_set_file(m->fw_cfg, "bootsplash.bmp", data, size, err);
+    else result = error_set(err, "-boot splash: '%s' is no picture that the firmware knows; JPEG or BMP of 24 bits is wanted", path);
+    free(data);
+    return result;
+}
+
 static int boot_files_set(struct machine *m, struct error *err)
 {
     /* One byte a sleep state: 80h it is there; low bits its SLP_TYP. S3 and S4 are not. */
@@ -132,11 +160,11 @@ static int boot_files_set(struct machine *m, struct error *err)
     if (fw_cfg_set_file(m->fw_cfg, "etc/system-states", states, sizeof(states), err) < 0) return -1;
     if (fw_cfg_set_file(m->fw_cfg, "etc/boot-fail-wait", &retry, sizeof(retry), err) < 0) return -1;
     if (fw_cfg_set_file(m->fw_cfg, "etc/show-boot-menu", &show, 1, err) < 0) return -1;
+    if (splash_set(m, err) < 0) return -1;
     if (m->config.boot_menu_timeout_ms >= 0 && m->config.boot_menu) {
         le16 wait = le16_make((uint16_t)MIN(m->config.boot_menu_timeout_ms, 0xffff));
 
-        if (m->config.boot_menu_timeout_ms &&
-            fw_cfg_set_file(m->fw_cfg, "etc/boot-menu-wait", &wait, sizeof(wait), err) < 0) return -1;
+        if (fw_cfg_set_file(m->fw_cfg, "etc/boot-menu-wait", &wait, sizeof(wait), err) < 0) return -1;
     }
     return 0;
 }
@@ -220,7 +248,16 @@ static void boot_order_set(struct machine *m)
     if (m->config.boot_once[0] && !m->boot_once_used) order = m->config.boot_once;
     for (unsigned i = 0; i < 3 && order[i]; i++) code[i] = boot_code(order[i]);
     mc146818_cmos_set(m->rtc, 0x3d, (uint8_t)(code[1] << 4 | code[0]));
-    mc146818_cmos_set(m->rtc, 0x38, (uint8_t)(code[2] << 4 | 1));   /* bit 0: no signature check on floppies */
+    mc146818_cmos_set(m->rtc, 0x38, (uint8_t)(code[2] << 4 | m->config.boot_unsigned_floppies));
+}
+
+int machine_boot_order_set(struct machine *m, const char *letters, struct error *err)
+{
+    if (m->config.is_empty) return error_set(err, "this machine has no board");
+    if (config_boot_letters("boot_set", letters, m->config.boot_order, err) < 0) return -1;
+    m->config.boot_once[0] = 0;
+    boot_order_set(m);
+    return 0;
 }
 
 /* Heads of the geometry that the partition table was made with: those of an end CHS address; 0: it does not

@@ -30,7 +30,7 @@ void machine_memory_free(struct machine_memory *memory)
 
 void machine_parser_set(struct machine *m, const struct machine_parser *p) { m->parser = *p; }
 
-int machine_object_add(struct machine *m, const char *text, struct error *err) { return m->parser.object_add(m->parser.opaque, text, err); }
+int machine_object_add(struct machine *m, const char *text, struct error *err) { return m->parser.object_add(m->parser.opaque, m, text, err); }
 int machine_object_del(struct machine *m, const char *id, struct error *err) { return m->parser.object_del(m->parser.opaque, m, id, err); }
 
 /* ---- which ---- */
@@ -113,6 +113,8 @@ void pc_device_deleted(struct machine *m, const char *id, bool is_virtio)
     machine_event(m, "DEVICE_DELETED", json_pack("{s:s, s:s}", "path", path, "device", id));
 }
 
+static void no_networks_tidy(struct machine *m);
+
 static void unit_release(struct machine *m, unsigned drive)
 {
     char *id = m->config.drive[drive].device_id ? strdup(m->config.drive[drive].device_id) : NULL;
@@ -125,6 +127,7 @@ static void unit_release(struct machine *m, unsigned drive)
 static void backends_release(struct machine *m, int virtio, struct machine_nic *nic)
 {
     if (nic) pc_nic_forget(m, nic);
+    if (nic) no_networks_tidy(m);
     if (virtio < 0) return;
     if (m->config.virtio[virtio].kind == VIRTIO_KIND_BLK) pc_drive_release(m, m->config.virtio[virtio].drive);
     for (unsigned i = 0; m->config.virtio[virtio].kind == VIRTIO_KIND_SCSI && i < m->config.virtio[virtio].scsi.unit_count; i++)
@@ -294,11 +297,37 @@ static void mac_make(const struct machine *m, uint8_t mac[MAC_BYTES])
     }
 }
 
+/* No cable, for a card that names no network. */
+static int no_network_make(struct machine *m, struct error *err)
+{
+    unsigned n = 0;
+    char id[24];
+
+    while (n < m->config.netdev_count && m->netdev[n]) n++;
+    if (n == CONFIG_NETDEVS) return error_set(err, "more than %d networks", CONFIG_NETDEVS);
+    snprintf(id, sizeof(id), "#none%u", n);
+    m->netdev[n] = net_none_new(id, err);
+    if (!m->netdev[n]) return -1;
+    m->config.netdev[n] = (struct netdev_config){ .id = net_id(m->netdev[n]), .kind = NETDEV_NONE, .goes_with_card = true };
+    m->config.netdev_count = MAX(m->config.netdev_count, n + 1);
+    return (int)n;
+}
+
+static void no_networks_tidy(struct machine *m)
+{
+    for (unsigned n = 0; n < m->config.netdev_count; n++) {
+        if (!m->netdev[n] || !m->config.netdev[n].goes_with_card || net_is_attached(m->netdev[n])) continue;
+        net_free(m->netdev[n]);
+        m->netdev[n] = NULL;
+        m->config.netdev[n] = (struct netdev_config){ .id = NULL };
+    }
+}
+
 static int network_take(struct machine *m, const struct machine_device_request *r, struct nic_common *c, struct error *err)
 {
-    int n = r->netdev ? pc_netdev_find(m, r->netdev) : -1;
+    int n = r->netdev ? pc_netdev_find(m, r->netdev) : no_network_make(m, err);
 
-    if (!r->netdev) return error_set(err, "a card that is added needs netdev=ID; netdev_add makes one");
+    if (n < 0 && !r->netdev) return -1;
     if (n < 0) return error_set(err, "there is no network '%s'; 'info network' lists them", r->netdev);
     if (net_is_attached(m->netdev[n])) return error_set(err, "network '%s' is in use already", r->netdev);
     c->netdev = (unsigned)n;
@@ -328,6 +357,7 @@ static void nics_tidy(struct machine *m)
 {
     for (unsigned i = 0; i < m->nic_count; i++)
         if (m->nic[i].backend && !m->nic[i].device) pc_nic_forget(m, &m->nic[i]);
+    no_networks_tidy(m);
 }
 
 static int virtio_free_place(struct machine *m, struct error *err)
@@ -438,14 +468,15 @@ static int unit_add(struct machine *m, struct machine_device_request *r, struct 
     struct virtio_scsi_unit_config u;
 
     if (i < 0 || unit_place(c, r, err) < 0) return -1;
-    n = pc_drive_take(m, r, DRIVE_IF_SCSI, r->scsi.id, err);
+    n = (r->drive ? pc_drive_take : pc_drive_empty)(m, r, DRIVE_IF_SCSI, r->scsi.id, err);
     if (n < 0) return -1;
     m->config.drive[n].media = r->scsi.is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
     m->config.drive[n].identity = r->scsi.identity;
     u = (struct virtio_scsi_unit_config){ (uint8_t)r->scsi.target, (uint16_t)r->scsi.lun, { .serial = r->scsi.serial } };
     pc_scsi_unit_fill(m, (unsigned)n, &u.unit);
     if (virtio_scsi_unit_add(virtio_pci_device(m->virtio[i]), &u, err) < 0) {
-        pc_drive_untake(m, (unsigned)n);
+        if (r->drive) pc_drive_untake(m, (unsigned)n);
+        else pc_drive_remove(m, (unsigned)n);
         return -1;
     }
     c->scsi_drive[c->scsi.unit_count] = (unsigned)n;

@@ -36,7 +36,9 @@ int pc_drive_take(struct machine *m, const struct machine_device_request *r, enu
     if (d->is_node && pc_node_is_used(m, r->drive)) return error_set(err, "node '%s' is in use by another", r->drive);
     if (!d->is_protocol && !m->drive[n]) return error_set(err, "drive '%s' has no medium", r->drive);
     d->interface = interface;
-    if (d->is_protocol && pc_node_open(m, (unsigned)n, err) < 0) {
+    d->open.share_writes = r->share_writes;
+    if (d->is_protocol ? pc_node_open(m, (unsigned)n, err) < 0 : block_share_set(m->drive[n], r->share_writes, err) < 0) {
+        d->open.share_writes = true;
         d->interface = DRIVE_IF_NONE;
         return -1;
     }
@@ -49,6 +51,21 @@ int pc_drive_take(struct machine *m, const struct machine_device_request *r, enu
     return n;
 }
 
+int pc_drive_empty(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err)
+{
+    const char *id = device_id && pc_drive_find(m, device_id) < 0 ? device_id : "";
+    int n = pc_drive_place(m, id, err);
+
+    if (n < 0) return -1;
+    m->config.drive[n] = (struct drive_config){
+        .id = id, .interface = interface, .media = MEDIA_CDROM, .index = -1, .device_id = device_id, .open.readonly = true, .boot_rank = r->boot_rank,
+        .write_cache = r->write_cache, .on_read_error = r->on_error.has_read ? r->on_error.read : BLOCK_ERROR_REPORT,
+        .on_write_error = r->on_error.has_write ? r->on_error.write : BLOCK_ERROR_ENOSPC,
+    };
+    m->config.drive_count = MAX(m->config.drive_count, (unsigned)n + 1);
+    return n;
+}
+
 void pc_drive_untake(struct machine *m, unsigned n)
 {
     struct drive_config *d = &m->config.drive[n];
@@ -56,7 +73,11 @@ void pc_drive_untake(struct machine *m, unsigned n)
     d->interface = DRIVE_IF_NONE;
     d->device_id = NULL;
     d->boot_rank = 0;
-    if (!d->is_protocol) return;
+    d->open.share_writes = true;
+    if (!d->is_protocol) {
+        block_share_set(m->drive[n], true, NULL);
+        return;
+    }
     block_close(m->drive[n]);
     m->drive[n] = NULL;
 }
@@ -79,7 +100,11 @@ static void node_release(struct machine *m, unsigned n)
         m->node_memory[n] = (struct machine_memory){ NULL, NULL };
     }
     d->drive_id = NULL;
-    if (!d->is_protocol) return;
+    d->open.share_writes = true;
+    if (!d->is_protocol) {
+        block_share_set(m->drive[n], true, NULL);
+        return;
+    }
     block_close(m->drive[n]);
     m->drive[n] = NULL;
 }
@@ -109,6 +134,7 @@ static int drive_open(struct machine *m, struct drive_config *d, struct machine_
     if (!d->open.filename && !d->open.options) return error_set(err, "drive '%s' has no file=", d->id);
     n = pc_drive_place(m, d->id, err);
     if (n < 0) return -1;
+    d->open.share_writes = true;                         /* until a device has it, which says whether that stays so */
     m->drive[n] = block_open(&d->open, err);
     if (!m->drive[n]) return error_prefix(err, "%s", d->id);
     m->config.drive[n] = *d;
@@ -158,6 +184,18 @@ static void size_tell(struct machine *m, unsigned n)
     }
 }
 
+/* A throttle has the size of what is below. */
+static void filters_resize(struct machine *m, const struct block_node *below)
+{
+    for (unsigned n = 0; n < m->config.drive_count; n++) {
+        if (!m->drive[n] || block_filter_below(m->drive[n]) != below) continue;
+        block_drain(m->drive[n]);
+        block_filter_update(m->drive[n], NULL, NULL);
+        size_tell(m, n);
+        filters_resize(m, m->drive[n]);
+    }
+}
+
 int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err)
 {
     struct block_node *node = machine_drive(m, i);
@@ -166,6 +204,7 @@ int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, str
     block_drain(node);
     if (block_resize(node, size_bytes, BLOCK_PREALLOCATION_OFF, err) < 0) return -1;
     size_tell(m, (unsigned)machine_drive_place(m, i));
+    filters_resize(m, node);
     return 0;
 }
 
@@ -210,8 +249,9 @@ int machine_netdev_del(struct machine *m, const char *id, struct error *err)
     if (n < 0) return error_set(err, "there is no network '%s'; 'info network' lists them", id);
     if (m->config.netdev[n].has_hub && m->config.netdev[n].kind != NETDEV_HUBPORT) return error_set(err, "network '%s' is on hub %u and stays there", id, m->config.netdev[n].hub);
     if (net_is_attached(m->netdev[n])) return error_set(err, "network '%s' is in use; device_del removes its card", id);
-    net_free(m->netdev[n]);
+    pc_network_free(m, m->netdev[n]);
     m->netdev[n] = NULL;
+    m->config.netdev[n] = (struct netdev_config){ .id = NULL };      /* its strings go */
     machine_memory_free(&m->netdev_memory[n]);
     return 0;
 }

@@ -3,6 +3,8 @@
  * Media that are changed while the machine runs: discs of CD-ROM drives at IDE, Serial ATA, SCSI and USB, floppy disks. A new image is opened
  * before the old one goes, so what cannot be opened changes nothing. A drive's medium is an image of its own, or a node (pc_blockdev.c).
  */
+#include <stdio.h>
+
 #include "base/bits.h"
 #include "base/error.h"
 #include "device/storage/ahci.h"
@@ -89,15 +91,36 @@ static int medium_put(struct machine *m, const struct drive_config *d, unsigned 
     }
 }
 
+/* ---- names ---- */
+
+static void drive_path(const struct drive_config *d, unsigned n, char *path, size_t size)
+{
+    if (d->interface == DRIVE_IF_PFLASH) snprintf(path, size, "/machine/system.flash%d", d->index);      /* of the board: libvirt wants a name of every drive */
+    else if (d->device_id) snprintf(path, size, "/machine/peripheral/%s%s", d->device_id, d->interface == DRIVE_IF_VIRTIO ? "/virtio-backend" : "");
+    else snprintf(path, size, "/machine/unattached/drive[%u]", n);
+}
+
+bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size)
+{
+    const struct drive_config *d = machine_drive_config(m, i);
+
+    if (!d || d->interface == DRIVE_IF_NONE) return false;
+    drive_path(d, (unsigned)machine_drive_place(m, i), path, size);
+    return true;
+}
+
 /* ---- trays ---- */
 
+/* As in QEMU: a drive that was made as a node has no name, and a device without an id is known by its path. */
 static void moved_tell(void *opaque, bool open)
 {
     struct drive_owner *o = opaque;
     const struct drive_config *d = &o->m->config.drive[o->drive];
     const char *id = d->is_node ? d->drive_id : d->id;
+    char path[160];
 
-    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", d->device_id ? d->device_id : "", "tray-open", open));
+    drive_path(d, o->drive, path, sizeof(path));
+    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", d->device_id ? d->device_id : path, "tray-open", open));
 }
 
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive)

@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -57,13 +59,59 @@ static int hubs_join(struct machine *m, struct error *err)
     return 0;
 }
 
+static struct net_backend *user_network_create(struct machine *m, const struct netdev_config *d, struct error *err)
+{
+    struct net_backend *b = net_user_new(d->id, &d->user, err);
+
+    if (!b || pc_guestfwds_create(m, b, &d->user, err) == 0) return b;
+    net_free(b);
+    return NULL;
+}
+
+/* As QEMU's SocketAddress. */
+static json_t *address_describe(const struct sockaddr_storage *a)
+{
+    const struct sockaddr_un *u = (const struct sockaddr_un *)a;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (a->ss_family == AF_UNIX) {
+        json_t *path = json_string(u->sun_path);       /* NULL: it is no UTF-8 */
+
+        return json_pack("{s:s, s:o}", "type", "unix", "path", path ? path : json_string(""));
+    }
+    if (getnameinfo((const struct sockaddr *)a, sizeof(*a), host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+        return json_pack("{s:s, s:s}", "type", "fd", "str", "");
+    return json_pack("{s:s, s:s, s:s, s:b}", "type", "inet", "host", host, "port", port, a->ss_family == AF_INET6 ? "ipv6" : "ipv4", 1);
+}
+
+static void peer_changed(void *opaque, const char *id, const struct sockaddr_storage *peer)
+{
+    if (peer) machine_event(opaque, "NETDEV_STREAM_CONNECTED", json_pack("{s:s, s:o}", "netdev-id", id, "addr", address_describe(peer)));
+    else machine_event(opaque, "NETDEV_STREAM_DISCONNECTED", json_pack("{s:s}", "netdev-id", id));
+}
+
+static struct net_backend *socket_network_create(struct machine *m, const struct netdev_config *d, struct error *err)
+{
+    struct net_socket_config c = d->socket;
+
+    c.event = peer_changed;
+    c.opaque = m;
+    return net_socket_new(d->id, &c, err);
+}
+
+void pc_network_free(struct machine *m, struct net_backend *b)
+{
+    if (b) pc_guestfwds_close(m, b);
+    net_free(b);
+}
+
 struct net_backend *pc_network_create(struct machine *m, const struct netdev_config *d, struct error *err)
 {
     switch (d->kind) {
     case NETDEV_NONE: return net_none_new(d->id, err);
     case NETDEV_TAP: return net_tap_new(d->id, &d->tap, err);
-    case NETDEV_STREAM: case NETDEV_DGRAM: return net_socket_new(d->id, &d->socket, err);
-    case NETDEV_USER: return net_user_new(d->id, &d->user, err);
+    case NETDEV_STREAM: case NETDEV_DGRAM: return socket_network_create(m, d, err);
+    case NETDEV_USER: return user_network_create(m, d, err);
     case NETDEV_HUBPORT: return hub_port_create(m, d, err);
     }
     return NULL;
@@ -78,9 +126,31 @@ int pc_networks_create(struct machine *m, struct error *err)
     for (unsigned i = 0; i < m->config.dump_count; i++) {
         const struct net_dump_config *d = &m->config.dump[i];
 
-        if (net_dump_start(m->netdev[d->netdev], d->file, d->most_bytes, d->way, err) < 0) return error_prefix(err, "filter-dump");
+        if (net_dump_start(m->netdev[d->netdev], d->id, d->file, d->most_bytes, d->way, err) < 0) return error_prefix(err, "filter-dump");
     }
     return hubs_join(m, err);
+}
+
+int machine_dump_add(struct machine *m, const char *netdev, const struct net_dump_config *d, struct error *err)
+{
+    int n = pc_netdev_find(m, netdev);
+
+    if (n < 0) return error_set(err, "there is no network '%s'; 'info network' lists them", netdev);
+    return net_dump_start(m->netdev[n], d->id, d->file, d->most_bytes, d->way, err);
+}
+
+bool machine_dump_exists(const struct machine *m, const char *id)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->netdev[i] && net_dump_exists(m->netdev[i], id)) return true;
+    return false;
+}
+
+bool machine_dump_del(struct machine *m, const char *id)
+{
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->netdev[i] && net_dump_stop(m->netdev[i], id)) return true;
+    return false;
 }
 
 static bool has_network(const struct machine *m, const struct net_hub *h)
@@ -115,9 +185,10 @@ void pc_networks_stopped(struct machine *m)
 
 void pc_networks_destroy(struct machine *m)
 {
+    pc_announces_end(m);
     for (unsigned i = 0; i < m->nic_count; i++) free(m->nic[i].rom);
     for (unsigned i = 0; i < CONFIG_NETDEVS; i++) net_hub_free(m->hub[i]);
-    for (unsigned i = 0; i < m->config.netdev_count; i++) net_free(m->netdev[i]);
+    for (unsigned i = 0; i < m->config.netdev_count; i++) pc_network_free(m, m->netdev[i]);
 }
 
 /* ---- cards ---- */
@@ -345,18 +416,6 @@ int machine_hostfwd_remove(struct machine *m, const char *netdev, const char *ru
     struct net_backend *b = user_network(m, netdev, err);
 
     return b ? net_user_forward_remove(b, rule, err) : -1;
-}
-
-unsigned machine_net_announce(struct machine *m)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < m->nic_count; i++) {
-        if (!m->nic[i].v) continue;
-        virtio_net_announce(m->nic[i].v);
-        count++;
-    }
-    return count;
 }
 
 bool machine_nic(struct machine *m, unsigned i, const char **name, struct virtio **v)

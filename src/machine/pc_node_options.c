@@ -39,8 +39,8 @@ static int options_gather(const struct machine *m, const struct drive_config *d,
     if (d->file_node && n < 0) return error_set(err, "there is no node '%s'; it must come first", d->file_node);
     if (depth == DEPTH_MAX) return error_set(err, "more than %d nodes on top of each other", DEPTH_MAX);
     for (unsigned i = 0; d->node_options && i < d->node_options->count; i++)
-        if (item_add(l, prefix, &d->node_options->item[i]) < 0) return error_set(err, "no memory for the options of node '%s'", d->id);
-    snprintf(below, sizeof(below), "%sfile.", prefix);
+        if (!(d->is_filter && !strcmp(d->node_options->item[i].key, "driver")) && item_add(l, prefix, &d->node_options->item[i]) < 0) return error_set(err, "no memory for the options of node '%s'", d->id);
+    snprintf(below, sizeof(below), "%s%s", prefix, d->is_filter ? "" : "file.");
     return n < 0 ? 0 : options_gather(m, &m->config.drive[n], below, depth + 1, l, err);
 }
 
@@ -81,6 +81,7 @@ static int layer_fill(const struct machine *m, const struct drive_config *d, uns
     l->open.no_backing = d->backing_node && !*d->backing_node;
     if (!d->backing_node || !*d->backing_node) return 0;
     if (n < 0 || !m->config.drive[n].is_node) return error_set(err, "there is no node '%s'; it must come first", d->backing_node);
+    if (m->config.drive[n].is_filter) return error_set(err, "node '%s' is a throttle; it can stand above a disk or below a format, and not be a backing file", d->backing_node);
     if (depth == CONFIG_DRIVES || &m->config.drive[n] == d) return error_set(err, "Making '%s' a backing child of '%s' would create a cycle", d->backing_node, d->id);
     l->backing = layer_make(m, &m->config.drive[n], depth + 1, err);
     if (l->backing) l->open.backing = &l->backing->open;

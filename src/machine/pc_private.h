@@ -77,6 +77,8 @@ int pc_drive_find(const struct machine *m, const char *id);
 int pc_netdev_find(const struct machine *m, const char *id);
 /* Takes the drive that r names for a device of this id, if it is free; its errors are what the device says, if it says. Its place, or -1 with *err. */
 int pc_drive_take(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err);
+/* A CD-ROM drive without a medium, for a device that names none; likewise. */
+int pc_drive_empty(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err);
 /* There is no such device after all. */
 void pc_drive_untake(struct machine *m, unsigned n);
 /* The device that used it is gone. */
@@ -93,6 +95,13 @@ void pc_ports_forget(struct machine *m, unsigned bus);
 /* pc_chardev.c: NULL: there is none of this label; NULL with *err. what names who wants it, for messages. */
 struct chardev *pc_chardev_find(const struct machine *m, const char *label);
 struct chardev *pc_chardev_open(struct machine *m, const char *what, const char *spec, struct error *err);
+/* One that pc_chardev_open made. */
+void pc_chardev_drop(struct machine *m, struct chardev *c);
+/* Character devices behind addresses of a user network; they are let go before the network is. 0, or -1 with *err. */
+int pc_guestfwds_create(struct machine *m, struct net_backend *b, const struct net_user_config *c, struct error *err);
+/* pc_announce.c: no more rounds. */
+void pc_announces_end(struct machine *m);
+void pc_guestfwds_close(struct machine *m, const struct net_backend *b);
 void pc_chardevs_close(struct machine *m);
 /* pc_blockdev.c */
 int pc_node_open(struct machine *m, unsigned n, struct error *err);
@@ -104,6 +113,8 @@ int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive);
 
 /* pc_throttle.c: drive n has a new image; it goes to another drive or to none; it is free of its device. */
+/* All of them, those on top first. */
+void pc_drives_close(struct machine *m);
 int pc_throttle_apply(struct machine *m, unsigned n, struct error *err);
 void pc_throttle_lift(struct machine *m, unsigned n);
 void pc_throttle_forget(struct machine *m, unsigned n);
@@ -171,6 +182,7 @@ void pc_networks_destroy(struct machine *m);
 /* The device that an option ROM says it is for. */
 void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);
 struct net_backend *pc_network_create(struct machine *m, const struct netdev_config *d, struct error *err);
+void pc_network_free(struct machine *m, struct net_backend *b);        /* NULL is fine */
 /* One card; NULL with *err. What was noted of it is then still to be forgotten. */
 struct device *pc_nic_create(struct machine *m, const struct nic_config *c, struct error *err);
 /* The place is free again, its device is gone. */

@@ -20,12 +20,12 @@ int pc_throttle_apply(struct machine *m, unsigned n, struct error *err)
 
     if (!m->drive[n]) return 0;
     if (any && !m->throttles && !(m->throttles = block_throttles_new())) return error_set(err, "no memory for limits");
-    return block_throttle_set(m->drive[n], m->throttles, any ? group_of(d) : NULL, &d->limits, err);
+    return block_throttle_set(m->drive[n], BLOCK_THROTTLE_DEVICE, m->throttles, any ? group_of(d) : NULL, &d->limits, err);
 }
 
 void pc_throttle_lift(struct machine *m, unsigned n)
 {
-    if (m->drive[n]) block_throttle_set(m->drive[n], NULL, NULL, NULL, NULL);
+    if (m->drive[n]) block_throttle_set(m->drive[n], BLOCK_THROTTLE_DEVICE, NULL, NULL, NULL, NULL);
 }
 
 void pc_throttle_forget(struct machine *m, unsigned n)
@@ -42,6 +42,7 @@ static void group_limits_note(struct machine *m, const char *group, const struct
         struct drive_config *d = &m->config.drive[n];
 
         if (d->interface != DRIVE_IF_GONE && block_limits_any(&d->limits) && !strcmp(group_of(d), group)) d->limits = *l;
+        if (d->filter_group && !strcmp(d->filter_group, group)) d->filter_limits = *l;
     }
 }
 
@@ -69,7 +70,27 @@ const struct block_limits *machine_throttle_get(struct machine *m, unsigned i, c
 {
     int n = machine_drive_place(m, i);
 
-    return n < 0 || !m->drive[n] ? NULL : block_throttle_get(m->drive[n], group);
+    return n < 0 || !m->drive[n] ? NULL : block_throttle_get(m->drive[n], BLOCK_THROTTLE_DEVICE, group);
+}
+
+const struct block_limits *machine_throttle_group(struct machine *m, const char *id)
+{
+    const struct block_limits *own = m->parser.group ? m->parser.group(m->parser.opaque, id) : NULL;
+    const struct block_limits *now = own && m->throttles ? block_throttle_group(m->throttles, id) : NULL;
+
+    return now ? now : own;
+}
+
+int machine_throttle_group_set(struct machine *m, const char *id, const struct block_limits *l, struct error *err)
+{
+    struct block_limits *own = m->parser.group ? m->parser.group(m->parser.opaque, id) : NULL;
+
+    if (!own) return error_set(err, "there is no throttle-group '%s'", id);
+    if (block_limits_check(l, err) < 0) return -1;
+    *own = *l;
+    group_limits_note(m, id, l);
+    if (m->throttles) block_throttle_group_set(m->throttles, id, l);
+    return 0;
 }
 
 void pc_throttle_destroy(struct machine *m)

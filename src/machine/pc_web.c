@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "chardev/chardev.h"
 #include "display/web.h"
 #include "machine/pc_console.h"
 #include "machine/pc_private.h"
@@ -45,6 +46,11 @@ static size_t console_input(void *opaque, unsigned console, const uint8_t *data,
 }
 
 static const char *console_name(void *opaque, unsigned console) { return ((struct pc_web *)opaque)->console[console].name; }
+
+static void console_size(void *opaque, unsigned console, unsigned *columns, unsigned *rows)
+{
+    chardev_text_size(((struct pc_web *)opaque)->console[console].port.port, columns, rows);
+}
 
 static void consoles_find(struct pc_web *w)
 {
@@ -176,7 +182,7 @@ static void figures(void *opaque, struct web_figures *f)
 int pc_web_create(struct machine *m, struct error *err)
 {
     struct pc_web *w = calloc(1, sizeof(*w));
-    struct web_host host = { .console_name = console_name, .console_input = console_input, .command = command, .figures = figures, .opaque = w };
+    struct web_host host = { .console_name = console_name, .console_size = console_size, .console_input = console_input, .command = command, .figures = figures, .opaque = w };
 
     if (!w) return error_set(err, "no memory");
     m->web = w;

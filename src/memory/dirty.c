@@ -3,7 +3,8 @@
  * Dirty pages by the kernel's own page tables: an asynchronous userfaultfd write-protects them, the first write to each
  * takes a short fault that the kernel mends by itself, and PAGEMAP_SCAN tells and protects them again in one call. Neither
  * engine nor device has to report anything. Measured: 8 us to look at 16 MiB of which nothing changed, 2 us for each
- * page that did.
+ * page that did. Where nearly all pages are written between two looks (a film, a text that scrolls), the faults cost more than
+ * looking at what lies there: such a block counts as written for some looks without being protected.
  *
  * Kernels before 6.7 lack that: there each page is compared with a copy made when it was last reported.
  * Sources: Linux Documentation/admin-guide/mm/pagemap.rst (PAGEMAP_SCAN), userfaultfd.rst. The structures are those of
@@ -24,6 +25,8 @@
 #include "base/bits.h"
 
 enum { PAGE = 4096, REGIONS = 128 };
+/* A block is hot for HOT_LOOKS when at so many looks in a row so many of its pages had been written. */
+enum { BLOCK_PAGES = 64, BLOCK = BLOCK_PAGES * PAGE, HOT_PAGES = 48, HOT_STREAK = 4, HOT_LOOKS = 14 };
 enum { FEATURE_WP_UNPOPULATED = 1 << 13, FEATURE_WP_ASYNC = 1 << 15 };
 enum { SCAN_WP_MATCHING = 1, SCAN_CHECK_WPASYNC = 2, IS_WRITTEN = 2 };
 
@@ -36,10 +39,16 @@ struct scan_arg {
 };
 #define SCAN_PAGEMAP _IOWR('f', 16, struct scan_arg)
 
+struct block {
+    uint8_t written;                   /* pages, at this look */
+    uint8_t streak, hot;               /* looks; hot ones are still to come */
+};
+
 struct dirty_tracker {
     uint8_t *hva;
     uint64_t size;
     int uffd, pagemap;                 /* -1: not used */
+    struct block *block;
     uint8_t *copy;                     /* instead */
     bool *known;                       /* by page: copy holds what was reported */
 };
@@ -86,7 +95,10 @@ struct dirty_tracker *dirty_tracker_new(void *hva, uint64_t size_bytes)
     t->hva = hva;
     t->size = size_bytes;
     t->known = calloc(size_bytes / PAGE, sizeof(*t->known));
-    if (!t->known) {
+    t->block = calloc(size_bytes / BLOCK + 1, sizeof(*t->block));
+    if (!t->known || !t->block) {
+        free(t->known);
+        free(t->block);
         free(t);
         return NULL;
     }
@@ -97,6 +109,7 @@ struct dirty_tracker *dirty_tracker_new(void *hva, uint64_t size_bytes)
     t->copy = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (t->copy != MAP_FAILED) return t;
     free(t->known);
+    free(t->block);
     free(t);
     return NULL;
 }
@@ -108,6 +121,7 @@ void dirty_tracker_free(struct dirty_tracker *t)
     if (t->pagemap >= 0) close(t->pagemap);
     if (t->copy) munmap(t->copy, t->size);
     free(t->known);
+    free(t->block);
     free(t);
 }
 
@@ -145,7 +159,13 @@ static void take_unknown(struct dirty_tracker *t, uint64_t at, uint64_t end, dir
     }
 }
 
-static void take_by_scan(struct dirty_tracker *t, uint64_t at, uint64_t end, dirty_run_fn *fn, void *opaque)
+/* What was written, by block. */
+static void written_count(struct dirty_tracker *t, uint64_t at, uint64_t end)
+{
+    for (; at < end; at += PAGE) t->block[at / BLOCK].written++;
+}
+
+static void scan_part(struct dirty_tracker *t, uint64_t at, uint64_t end, dirty_run_fn *fn, void *opaque)
 {
     struct page_region region[REGIONS];
     struct scan_arg arg;
@@ -157,11 +177,51 @@ static void take_by_scan(struct dirty_tracker *t, uint64_t at, uint64_t end, dir
             fn(opaque, at, end - at);
             return;
         }
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
+            written_count(t, region[i].start - (uintptr_t)t->hva, region[i].end - (uintptr_t)t->hva);
             fn(opaque, region[i].start - (uintptr_t)t->hva, region[i].end - region[i].start);
+        }
         if (arg.walk_end - (uintptr_t)t->hva <= at) return;
         at = arg.walk_end - (uintptr_t)t->hva;
     }
+}
+
+static bool is_hot(const struct dirty_tracker *t, uint64_t n, uint64_t first, uint64_t past) { return n >= first && n < past && t->block[n].hot; }
+
+/* Pages that were not protected have been written, as far as the first look after it knows: a second one must say so too. */
+static void block_judge(struct block *b)
+{
+    b->streak = b->written < HOT_PAGES ? 0 : b->streak + 1;
+    b->written = 0;
+    if (b->streak < HOT_STREAK) return;
+    b->hot = HOT_LOOKS;
+    b->streak = HOT_STREAK - 2;
+}
+
+static void blocks_judge(struct dirty_tracker *t, uint64_t at, uint64_t end, uint64_t first, uint64_t past)
+{
+    for (uint64_t n = at / BLOCK; n * BLOCK < end; n++) {
+        struct block *b = &t->block[n];
+
+        if (n < first || n >= past) b->written = 0;
+        else if (b->hot) b->hot--;
+        else block_judge(b);
+    }
+}
+
+static void take_by_scan(struct dirty_tracker *t, uint64_t at, uint64_t end, dirty_run_fn *fn, void *opaque)
+{
+    /* Of a block that is looked at in part, nothing is learned. */
+    uint64_t first = ALIGN_UP(at, (uint64_t)BLOCK) / BLOCK, past = end / BLOCK;
+
+    for (uint64_t from = at, stop; from < end; from = stop) {
+        bool hot = is_hot(t, from / BLOCK, first, past);
+
+        for (stop = from; stop < end && is_hot(t, stop / BLOCK, first, past) == hot;) stop = MIN(end, ALIGN_DOWN(stop, (uint64_t)BLOCK) + BLOCK);
+        if (hot) fn(opaque, from, stop - from);
+        else scan_part(t, from, stop, fn, opaque);
+    }
+    blocks_judge(t, at, end, first, past);
 }
 
 void dirty_tracker_take(struct dirty_tracker *t, uint64_t offset, uint64_t size, dirty_run_fn *fn, void *opaque)

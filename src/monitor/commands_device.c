@@ -20,6 +20,7 @@ static int cmd_sendkey(struct monitor *mon, const struct command_line *c, struct
     uint64_t hold = HOLD_MS;
 
     if (c->argc < 2) return error_set(err, "which keys? for example ctrl-alt-delete");
+    if (words_most(c, 2, err) < 0) return -1;
     if (c->argc > 2 && expression_value(mon, c->argv[2], NULL, &hold, err) < 0) return -1;
     if (hold > 60000) return error_set(err, "keys are held at most 60000 ms");
     return machine_send_keys(mon->m, c->argv[1], (int)hold, err);
@@ -189,11 +190,6 @@ static int cmd_hostfwd_remove(struct monitor *mon, const struct command_line *c,
     return 0;
 }
 
-static int cmd_announce(struct monitor *mon, const struct command_line *c, struct error *err)
-{
-    return machine_net_announce(mon->m) ? 0 : error_set(err, "there is no virtio network card");
-}
-
 static int cmd_mouse_set(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     uint64_t n;
@@ -203,13 +199,58 @@ static int cmd_mouse_set(struct monitor *mon, const struct command_line *c, stru
     return input_mouse_choose(machine_input(mon->m), (unsigned)MIN(n, (uint64_t)UINT32_MAX), err);
 }
 
+static int number_small(struct monitor *mon, const char *text, int limit, int *to, struct error *err)
+{
+    uint64_t n;
+
+    if (expression_value(mon, text, NULL, &n, err) < 0) return -1;
+    if ((int64_t)n < -limit || (int64_t)n > limit) return error_set(err, "%s: from %d to %d", text, -limit, limit);
+    *to = (int)(int64_t)n;
+    return 0;
+}
+
+static int cmd_mouse_move(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    int by[3] = { 0 };
+
+    if (c->argc < 3 || c->argc > 4) return error_set(err, "DX DY [DZ] is wanted");
+    for (unsigned i = 1; i < c->argc; i++)
+        if (number_small(mon, c->argv[i], 32767, &by[i - 1], err) < 0) return -1;
+    if (machine_state(mon->m) == RUN_RUNNING) input_relative(machine_input(mon->m), by[0], by[1], by[2], mon->buttons);
+    return 0;
+}
+
+/* The numbers are those of a PS/2 mouse, QEMU's, and POINTER_*. */
+static int cmd_mouse_button(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    int state = 0;
+
+    if (c->argc != 2) return error_set(err, "the buttons that are down are wanted: 1 (left) + 2 (right) + 4 (middle), 0 for none");
+    if (number_small(mon, c->argv[1], 32767, &state, err) < 0) return -1;
+    if (state < 0 || state > 7) return error_set(err, "%s: from 0 to 7", c->argv[1]);
+    if (machine_state(mon->m) != RUN_RUNNING) return 0;
+    mon->buttons = (unsigned)state;
+    input_relative(machine_input(mon->m), 0, 0, 0, mon->buttons);
+    return 0;
+}
+
+static int cmd_boot_set(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    if (c->argc != 2) return error_set(err, "letters are wanted, as in 'boot_set dc': a (floppy), c (disk), d (CD-ROM), n (network)");
+    if (machine_boot_order_set(mon->m, c->argv[1], err) < 0) return -1;
+    monitor_print(mon, "boot device list now set to %s\n", c->argv[1]);
+    return 0;
+}
+
 const struct command device_commands[] = {
     { "set_link", "NAME on|off", "plug in or pull out a network card's cable", cmd_set_link, NULL },
     { "hostfwd_add", "[NETDEV] RULE", "forward a port of the host: tcp:127.0.0.1:2222-:22", cmd_hostfwd_add, NULL },
     { "hostfwd_remove", "[NETDEV] RULE", "forward it no more: tcp:127.0.0.1:2222", cmd_hostfwd_remove, NULL },
-    { "announce_self", "", "have virtio network cards announce their addresses", cmd_announce, NULL },
     { "balloon", "MIB", "memory the guest shall keep; it gives up the rest", cmd_balloon, NULL },
     { "mouse_set", "NUMBER", "the pointer that viewers move ('info mice')", cmd_mouse_set, NULL },
+    { "mouse_move", "DX DY [DZ]", "move the mouse, turn its wheel", cmd_mouse_move, NULL },
+    { "mouse_button", "STATE", "its buttons that are down: 1 (left) + 2 (right) + 4 (middle)", cmd_mouse_button, NULL },
+    { "boot_set", "LETTERS", "what to start from at the next reset, as -boot order=", cmd_boot_set, NULL },
     { "sendkey", "KEYS [HOLD_MS]", "press keys together: ctrl-alt-delete, a, ret", cmd_sendkey, NULL },
     { "screen", "", "print the guest's text screen", cmd_screen, NULL },
     { "screendump", "FILE [ppm|png]", "write the screen's picture to a file", cmd_screendump, NULL },

@@ -113,7 +113,7 @@ const struct command hotplug_commands[] = {
       cmd_block_set_io_throttle, NULL },
     { "netdev_add", "TYPE,id=ID[,PROP=V...]", "add a network for device_add, as -netdev does", cmd_netdev_add, NULL },
     { "netdev_del", "ID", "remove a network that no card uses", cmd_netdev_del, NULL },
-    { "object_add", "TYPE,id=ID[,PROP=V...]", "add an object, as -object does: rng-random, rng-builtin, secret", cmd_object_add, NULL },
+    { "object_add", "TYPE,id=ID[,PROP=V...]", "add an object, as -object does: rng-random, rng-builtin, secret, filter-dump", cmd_object_add, NULL },
     { "object_del", "ID", "remove one that no device uses", cmd_object_del, NULL },
     { "chardev-add", "BACKEND,id=ID[,PROP=V...]", "add a character device for device_add virtserialport, as -chardev does", cmd_chardev_add, NULL },
     { "chardev-remove", "ID", "close one that no device uses", cmd_chardev_remove, NULL },

@@ -102,9 +102,8 @@ static int info_profile(struct monitor *mon, const struct command_line *c, struc
 
 static int info_mtree(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    monitor_print(mon, "address-space: memory\n");
     memory_map_print(machine_memory(mon->m), monitor_print_line, mon);
-    monitor_print(mon, "\naddress-space: I/O\n");
+    monitor_print(mon, "\n");
     memory_map_print(machine_ports(mon->m), monitor_print_line, mon);
     return 0;
 }
@@ -124,12 +123,17 @@ static int info_chardev(struct monitor *mon, const struct command_line *c, struc
 
 static int info_registers(struct monitor *mon, const struct command_line *c, struct error *err)
 {
-    bool all = c->argc > 2 && !strcmp(c->argv[2], "-a"), ran = peek_begin(mon->m);
+    bool all = c->argc > 2 && !strcmp(c->argv[2], "-a"), ran;
+    uint64_t one = mon->vcpu;
 
+    if (words_most(c, 2, err) < 0) return -1;
+    if (c->argc > 2 && !all && expression_value(mon, c->argv[2], NULL, &one, err) < 0) return -1;
+    if (!all && one >= MAX(machine_vcpu_count(mon->m), 1u)) return error_set(err, "CPU#%llu not available", (unsigned long long)one);
+    ran = peek_begin(mon->m);
     for (unsigned i = 0; i < machine_vcpu_count(mon->m); i++) {
         struct x86_state s;
 
-        if (i != mon->vcpu && !all) continue;
+        if (i != one && !all) continue;
         machine_vcpu_get(mon->m, i, &s);
         monitor_print(mon, "\nCPU#%u\n", i);
         registers_print(mon, &s, machine_a20(mon->m));
@@ -247,10 +251,14 @@ static int info_lapic(struct monitor *mon, const struct command_line *c, struct 
 
 static int info_qtree(struct monitor *mon, const struct command_line *c, struct error *err)
 {
+    bool verbose = c->argc > 2;
+
+    if (words_most(c, 2, err) < 0) return -1;
+    if (verbose && strcmp(c->argv[2], "-v")) return error_set(err, "'%s' is none of its options; -v shows the state of devices", c->argv[2]);
     for (struct device *d = machine_devices(mon->m); d; d = d->next) {
         monitor_print(mon, "%s%s%s -- %s\n", d->ops->name, d->id ? " id " : "", d->id ? d->id : "",
                       d->ops->description ? d->ops->description : "");
-        if (d->ops->info && c->argc > 2 && !strcmp(c->argv[2], "-v")) d->ops->info(d, monitor_print_line, mon);
+        if (d->ops->info && verbose) d->ops->info(d, monitor_print_line, mon);
     }
     return 0;
 }
@@ -384,7 +392,7 @@ static int info_usernet(struct monitor *mon, const struct command_line *c, struc
 
 const struct command info_commands[] = {
     { "status", "", "whether the machine runs", info_status, NULL },
-    { "registers", "[-a]", "registers of the CPU (-a: of all)", info_registers, NULL },
+    { "registers", "[-a|CPU]", "registers of the CPU (-a: of all)", info_registers, NULL },
     { "cpus", "", "the CPUs", info_cpus, NULL },
     { "mem", "", "mapped virtual memory, by rights", info_mem, NULL },
     { "tlb", "", "every mapped page", info_tlb, NULL },
@@ -413,17 +421,41 @@ const struct command info_commands[] = {
     { NULL, NULL, NULL, NULL, NULL },
 };
 
-int command_info(struct monitor *mon, const struct command_line *c, struct error *err)
+static const struct command *const tables[] = { info_commands, list_commands };
+
+const struct command *info_find(const char *name, struct error *err)
 {
     struct nearest near;
 
-    nearest_begin(&near, c->argc > 1 ? c->argv[1] : "");
-    for (const struct command *k = info_commands; k->name; k++) {
-        if (c->argc < 2) monitor_print(mon, "info %s%s%s -- %s\n", k->name, *k->args ? " " : "", k->args, k->help);
-        else if (command_is(k, c->argv[1])) return k->fn(mon, c, err);
-        else nearest_offer(&near, k->name);
-    }
-    if (c->argc < 2) return 0;
-    if (nearest_result(&near)) return error_set(err, "unknown: 'info %s'; did you mean '%s'?", c->argv[1], near.best);
-    return error_set(err, "unknown: 'info %s'; 'info' alone lists what there is", c->argv[1]);
+    nearest_begin(&near, name);
+    for (unsigned t = 0; t < ARRAY_SIZE(tables); t++)
+        for (const struct command *k = tables[t]; k->name; k++) {
+            if (command_is(k, name)) return k;
+            nearest_offer(&near, k->name);
+        }
+    if (info_absent(name)) error_set(err, "'info %s' is not in this version: %s", name, info_absent(name));
+    else if (nearest_result(&near)) error_set(err, "unknown: 'info %s'; did you mean '%s'?", name, near.best);
+    else error_set(err, "unknown: 'info %s'; 'info' alone lists what there is", name);
+    return NULL;
+}
+
+int info_help(struct monitor *mon, const char *name, struct error *err)
+{
+    const struct command *one = name ? info_find(name, err) : NULL;
+
+    if (one) command_help_print(mon, "info ", one);
+    if (name) return one ? 0 : -1;
+    for (unsigned t = 0; t < ARRAY_SIZE(tables); t++)
+        for (const struct command *k = tables[t]; k->name; k++) command_help_print(mon, "info ", k);
+    return 0;
+}
+
+int command_info(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    const struct command *k;
+
+    if (c->argc < 2) return info_help(mon, NULL, err);
+    k = info_find(c->argv[1], err);
+    if (!k || (!*k->args && words_most(c, 1, err) < 0)) return -1;
+    return k->fn(mon, c, err);
 }

@@ -219,6 +219,31 @@ static int save(struct monitor *mon, const struct command_line *c, int cpu, stru
     return memory_save(mon->m, cpu, address, size, c->argv[3], err);
 }
 
+/* The checksum of 'sum' (BSD), of physical memory, as in QEMU. What is not there counts nothing. */
+static int cmd_sum(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    enum { BYTES_MOST = 256 << 20, PIECE = 4096 };
+    uint64_t address, size;
+    uint8_t data[PIECE];
+    uint16_t sum = 0;
+    bool ran;
+
+    if (c->argc != 3) return error_set(err, "ADDRESS SIZE is wanted");
+    if (expression_value(mon, c->argv[1], NULL, &address, err) < 0 || expression_value(mon, c->argv[2], NULL, &size, err) < 0) return -1;
+    if (size > BYTES_MOST) return error_set(err, "at most %d MiB at a time", BYTES_MOST >> 20);
+    ran = peek_begin(mon->m);
+    for (uint64_t done = 0; done < size;) {
+        size_t want = (size_t)MIN(size - done, (uint64_t)PIECE - (address + done) % PIECE), got = memory_get(mon, true, address + done, data, want);
+
+        memset(data + got, 0, want - got);
+        for (size_t i = 0; i < want; i++) sum = (uint16_t)((uint16_t)(sum >> 1 | sum << 15) + data[i]);
+        done += want;
+    }
+    peek_end(mon->m, ran);
+    monitor_print(mon, "%05u\n", sum);
+    return 0;
+}
+
 static int cmd_memsave(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     return save(mon, c, (int)mon->vcpu, err);
@@ -272,6 +297,7 @@ const struct command memory_commands[] = {
     { "xp", "/FMT ADDRESS", "guest-physical memory", cmd_xp, NULL },
     { "print", "/FMT EXPRESSION", "the value of an expression; $rip and so on are registers", cmd_print, "p" },
     { "gva2gpa", "ADDRESS", "where a virtual address lies", cmd_gva2gpa, NULL },
+    { "sum", "ADDRESS SIZE", "a checksum of guest-physical memory", cmd_sum, NULL },
     { "memsave", "ADDRESS SIZE FILE", "save guest-virtual memory", cmd_memsave, NULL },
     { "pmemsave", "ADDRESS SIZE FILE", "save guest-physical memory", cmd_pmemsave, NULL },
     { "i", "/FMT PORT", "read a port", cmd_in, NULL },

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "monitor/gdbstub.h"
@@ -12,6 +13,7 @@
 static int cmd_stop(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     if (machine_state(mon->m) == RUN_RUNNING) machine_stop(mon->m, RUN_PAUSED);
+    else machine_settle(mon->m);
     return 0;
 }
 
@@ -30,6 +32,11 @@ static int cmd_powerdown(struct monitor *mon, const struct command_line *c, stru
 {
     machine_request_powerdown(mon->m);
     return 0;
+}
+
+static int cmd_wakeup(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    return run_wakeup(err);
 }
 
 static int cmd_quit(struct monitor *mon, const struct command_line *c, struct error *err)
@@ -65,6 +72,17 @@ static int cmd_profile(struct monitor *mon, const struct command_line *c, struct
     return result;
 }
 
+/* There is none; what QMP's watchdog-set-action takes. */
+static int cmd_watchdog_action(struct monitor *mon, const struct command_line *c, struct error *err)
+{
+    static const char *const actions[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi" };
+
+    if (c->argc != 2) return error_set(err, "one of reset, shutdown, poweroff, pause, debug, none, inject-nmi is wanted");
+    for (unsigned i = 0; i < ARRAY_SIZE(actions); i++)
+        if (!strcmp(actions[i], c->argv[1])) return 0;
+    return error_set(err, "'%s' is no action; known are reset, shutdown, poweroff, pause, debug, none, inject-nmi", c->argv[1]);
+}
+
 static int cmd_cpu(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     uint64_t n;
@@ -79,12 +97,17 @@ static int cmd_cpu(struct monitor *mon, const struct command_line *c, struct err
 static int cmd_log(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     if (c->argc < 2) return error_set(err, "log what? 'none' ends it; ospite -d help lists the categories");
-    return log_trace_enable(c->argv[1], err);
+    if (words_most(c, 1, err) < 0) return -1;
+    bool ran = peek_begin(mon->m);                     /* a vCPU that turns in a loop looks when it is stopped */
+    int result = log_trace_enable(c->argv[1], err);
+    peek_end(mon->m, ran);
+    return result;
 }
 
 static int cmd_logfile(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     if (c->argc < 2) return error_set(err, "which file?");
+    if (words_most(c, 1, err) < 0) return -1;
     return log_trace_file(c->argv[1], err);
 }
 
@@ -92,6 +115,7 @@ static int cmd_gdbserver(struct monitor *mon, const struct command_line *c, stru
 {
     const char *spec = c->argc > 1 ? c->argv[1] : "tcp::1234";
 
+    if (words_most(c, 1, err) < 0) return -1;
     if (!strcmp(spec, "none")) {
         gdbstub_free(mon->gdb);
         mon->gdb = NULL;
@@ -110,8 +134,10 @@ const struct command run_commands[] = {
     { "cont", "", "let it go on", cmd_cont, "c" },
     { "system_reset", "", "the reset button", cmd_reset, NULL },
     { "system_powerdown", "", "the power button", cmd_powerdown, NULL },
+    { "system_wakeup", "", "wake a guest up that sleeps; none does in this version", cmd_wakeup, NULL },
     { "quit", "[STATUS]", "end ospite", cmd_quit, "q" },
     { "nmi", "", "inject a non-maskable interrupt", cmd_nmi, NULL },
+    { "watchdog_action", "ACTION", "what a watchdog does; there is none in this version", cmd_watchdog_action, NULL },
     { "cpu", "N", "the CPU that registers mean", cmd_cpu, NULL },
     { "log", "CATEGORIES|none", "trace to the log file or stderr", cmd_log, NULL },
     { "logfile", "FILE", "where traces go", cmd_logfile, NULL },

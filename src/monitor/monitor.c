@@ -22,11 +22,12 @@ enum { LINE_BYTES = 4096, TEXT_MAX = 4 << 20 };
 
 static command_fn command_help;
 static const struct command own_commands[] = {
-    { "help", "[COMMAND]", "show the commands, or one of them", command_help, "?" },
+    { "help", "[COMMAND|info [WHAT]]", "show the commands, or one of them; 'help info': what info shows", command_help, "?" },
     { "info", "WHAT", "show state; 'info' alone lists what", command_info, NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };
-static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands, hotplug_commands, dump_commands };
+static const struct command *const tables[] = { own_commands, run_commands, memory_commands, device_commands, hotplug_commands, dump_commands,
+                                               chardev_commands, announce_commands };
 
 static void keep_text(struct monitor *mon, const char *text, size_t size)
 {
@@ -121,24 +122,34 @@ static const struct command *command_find(const char *name, struct error *err)
         if (command_is(c, name)) return c;
         nearest_offer(&near, c->name);
     }
-    if (nearest_result(&near))
+    if (command_absent(name)) error_set(err, "'%s' is not in this version: %s", name, command_absent(name));
+    else if (nearest_result(&near))
         error_set(err, "unknown command: '%s'; did you mean '%s'?", name, near.best);
     else error_set(err, "unknown command: '%s'; 'help' lists them", name);
     return NULL;
+}
+
+void command_help_print(struct monitor *mon, const char *prefix, const struct command *k)
+{
+    monitor_print(mon, "%s%s%s%s%s%s -- %s\n", prefix, k->name, k->alias ? "|" : "", k->alias ? k->alias : "", *k->args ? " " : "", k->args, k->help);
+}
+
+int words_most(const struct command_line *c, unsigned last, struct error *err)
+{
+    bool is_info = last && c->argc > 1 && !strcmp(c->argv[0], "info");
+
+    if (c->argc <= last + 1) return 0;
+    return error_set(err, "'%s%s%s' takes nothing more: '%s'", c->argv[0], is_info ? " " : "", is_info ? c->argv[1] : "", c->rest[last + 1]);
 }
 
 static int command_help(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     const struct command *one = NULL;
 
-    if (c->argc > 1 && !(one = command_find(c->argv[1], err))) return -1;
-    for (unsigned i = 0; one || command_number(i); i++) {
-        const struct command *k = one ? one : command_number(i);
-
-        monitor_print(mon, "%s%s%s%s%s -- %s\n", k->name, k->alias ? "|" : "", k->alias ? k->alias : "",
-                      *k->args ? " " : "", k->args, k->help);
-        if (one) break;
-    }
+    if (c->argc > 1 && !strcmp(c->argv[1], "info")) return words_most(c, 2, err) < 0 ? -1 : info_help(mon, c->argc > 2 ? c->argv[2] : NULL, err);
+    if (words_most(c, 1, err) < 0 || (c->argc > 1 && !(one = command_find(c->argv[1], err)))) return -1;
+    for (unsigned i = 0; !one && command_number(i); i++) command_help_print(mon, "", command_number(i));
+    if (one) command_help_print(mon, "", one);
     return 0;
 }
 
@@ -178,7 +189,9 @@ static void line_carry_out(struct monitor *mon, const char *line)
     result = line_split(line, words, &c, &err);
     if (!result && c.argc) {
         k = command_find(c.argv[0], &err);
-        result = k ? k->fn(mon, &c, &err) : -1;
+        if (!k) result = -1;
+        else if (!*k->args && words_most(&c, 0, &err) < 0) result = -1;
+        else result = k->fn(mon, &c, &err);
     }
     if (result < 0) monitor_print(mon, "Error: %s\n", err.text);
 }

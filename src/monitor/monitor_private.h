@@ -23,6 +23,7 @@ struct monitor {
     bool newline_is_crlf, shown;       /* shown: a prompt stands on the screen */
     uint8_t dump_size;                 /* of the last x, xp or print, which the next one keeps; 0: none yet */
     char dump_letter;
+    unsigned buttons;                  /* of the mouse, that 'mouse_button' holds down */
     unsigned vcpu;                     /* whose registers 'info registers' and '$rip' mean */
 };
 
@@ -56,6 +57,7 @@ const char *run_state_name(enum run_state s);
 void uuid_format(char text[37], const uint8_t *uuid);
 /* 0, or -1 with *err. */
 int run_continue(struct machine *m, struct error *err);
+int run_wakeup(struct error *err);
 
 /* qmp_vnc.c: when the password of VNC ends. 0, or -1 with *err. */
 int password_expire(struct machine *m, const char *text, struct error *err);
@@ -68,8 +70,18 @@ const char *pci_class_name(unsigned class);
 int cmd_block_set_io_throttle(struct monitor *mon, const struct command_line *c, struct error *err);
 void throttle_print(struct monitor *mon, unsigned drive);
 
-extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], dump_commands[], info_commands[];
+extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], dump_commands[], chardev_commands[], announce_commands[],
+    info_commands[], list_commands[];
 command_fn command_info;
+/* The command 'info NAME'; NULL with *err. help: all or one of them. */
+const struct command *info_find(const char *name, struct error *err);
+int info_help(struct monitor *mon, const char *name, struct error *err);
+void command_help_print(struct monitor *mon, const char *prefix, const struct command *c);
+/* Why QEMU has a command of this name and we have not; NULL: it has none either. */
+const char *command_absent(const char *name);
+const char *info_absent(const char *name);
+/* -1 with *err: there are words behind the one with this number. */
+int words_most(const struct command_line *c, unsigned last, struct error *err);
 
 /* Numbers, $registers, + - * / % & | ^ << >> ~ ( ). 0, or -1 with *err. *end (if not NULL) is where it stopped;
  * otherwise everything must be used up. */

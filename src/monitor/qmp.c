@@ -35,6 +35,7 @@ struct qmp {
     struct qmp_frame frame;
     struct qmp_pointer pointer;
     struct qmp_descriptor *descriptors;
+    json_t *late;                      /* events that wait for the answer; NULL: no command is being carried out */
     bool pretty, negotiated, posted, events_lost, migration_events;
     uint8_t in[IN_BYTES];
     size_t in_at, in_end;
@@ -109,11 +110,24 @@ static void event_send(void *opaque, const char *name, json_t *data)
     send(q, e);
 }
 
+/* A device that goes at once is gone before device_del is answered; clients expect the news after the answer, as from QEMU. */
 static void on_event(void *opaque, const char *name, json_t *data)
 {
     struct qmp *q = opaque;
 
-    if (q->negotiated) qmp_throttle_event(q->throttle, name, data);
+    if (!q->negotiated) return;
+    if (q->late && !strcmp(name, "DEVICE_DELETED")) json_array_append(q->late, data);
+    else qmp_throttle_event(q->throttle, name, data);
+}
+
+static void late_send(struct qmp *q)
+{
+    json_t *late = q->late, *data;
+    size_t i;
+
+    q->late = NULL;
+    json_array_foreach(late, i, data) on_event(q, "DEVICE_DELETED", data);
+    json_decref(late);
 }
 
 /* ---- commands ---- */
@@ -224,8 +238,11 @@ static void carry_on(void *opaque)
         enum qmp_frame_result r = qmp_frame_push(&q->frame, (char)q->in[q->in_at++], &why);
 
         if (r == QMP_FRAME_MORE) continue;
-        if (r == QMP_FRAME_TEXT) send(q, answer(q, q->frame.text));
-        else {
+        if (r == QMP_FRAME_TEXT) {
+            q->late = json_array();
+            send(q, answer(q, q->frame.text));
+            late_send(q);
+        } else {
             struct qmp_error err = { QMP_GENERIC, { "" } };
 
             qmp_fail(&err, QMP_GENERIC, "JSON parse error, %s", why);

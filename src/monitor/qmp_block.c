@@ -55,6 +55,12 @@ static void image_details(json_t *image, struct block_node *n)
     json_decref(info.data);
 }
 
+/* What QEMU shows as such: a filter's image, too. */
+static struct block_node *shown_below(const struct block_node *n)
+{
+    return block_filter_below(n) ? block_filter_below(n) : block_backing(n);
+}
+
 static json_t *image_info(struct block_node *n, unsigned depth)
 {
     const char *name = block_filename(n);
@@ -62,7 +68,7 @@ static json_t *image_info(struct block_node *n, unsigned depth)
                               (json_int_t)block_size_bytes(n));
 
     image_details(image, n);
-    if (block_backing(n) && depth < CHAIN_MAX) json_object_set_new(image, "backing-image", image_info(block_backing(n), depth + 1));
+    if (shown_below(n) && depth < CHAIN_MAX) json_object_set_new(image, "backing-image", image_info(shown_below(n), depth + 1));
     return image;
 }
 
@@ -70,7 +76,7 @@ static unsigned chain_depth(const struct block_node *n)
 {
     unsigned depth = 0;
 
-    while (depth < CHAIN_MAX && (n = block_backing(n))) depth++;
+    while (depth < CHAIN_MAX && (n = shown_below(n))) depth++;
     return depth;
 }
 
@@ -81,6 +87,50 @@ static json_t *node_name(struct machine *m, unsigned drive, unsigned layer)
 
     if (layer) return json_sprintf("#block%u-%u", drive, layer);
     return d->is_node ? qmp_text(d->id, strlen(d->id)) : json_sprintf("#block%u", drive);
+}
+
+static const struct drive_config *node_by_name(struct machine *m, const char *name)
+{
+    for (unsigned i = 0; i < machine_drive_count(m); i++) {
+        const struct drive_config *d = machine_drive_config(m, i);
+
+        if (d->is_node && !strcmp(d->id, name)) return d;
+    }
+    return NULL;
+}
+
+/* Of a throttle above a protocol's node. */
+static json_t *filter_name(const char *group, const char *driver, const char *name)
+{
+    json_t *all = json_pack("{s:s, s:s, s:{s:s, s:o}}", "throttle-group", group, "driver", "throttle", "file", "driver", driver, "filename", qmp_text(name, strlen(name)));
+    char *text = json_dumps(all, 0);
+    json_t *out = json_sprintf("json:%s", text ? text : "{}");
+
+    free(text);
+    json_decref(all);
+    return out;
+}
+
+/* An open node of a protocol is a raw image to the block layer, and a throttle above it is that image's limits. */
+static void protocol_show(json_t *info, struct machine *m, const struct drive_config *top)
+{
+    const struct drive_config *d = top;
+    json_t *image = json_object_get(info, "image"), *name;
+    const char *driver;
+
+    while (d && d->is_filter) d = node_by_name(m, d->file_node);
+    driver = d ? block_option_get(d->node_options, "driver") : NULL;
+    if (!driver) return;
+    json_object_set_new(image, "format", json_string(driver));
+    json_object_set_new(info, "drv", json_string(driver));
+    if (!top->is_filter) return;
+    name = filter_name(top->filter_group, driver, json_string_value(json_object_get(info, "file")));
+    json_object_set_new(image, "backing-image", json_copy(image));
+    json_object_set(image, "filename", name);
+    json_object_set_new(image, "format", json_string("throttle"));
+    json_object_set_new(info, "file", name);
+    json_object_set_new(info, "drv", json_string("throttle"));
+    json_object_set_new(info, "backing_file_depth", json_integer(1));
 }
 
 static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n, unsigned layer)
@@ -98,6 +148,7 @@ static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n
         node_name(m, drive, layer));
 
     if (!layer) qmp_throttle_fill(info, m, drive);
+    if (!layer && machine_drive_config(m, drive)->is_protocol) protocol_show(info, m, machine_drive_config(m, drive));
     if (backing) json_object_set_new(info, "backing_file", qmp_text(block_filename(backing), strlen(block_filename(backing))));
     return info;
 }
@@ -108,7 +159,7 @@ static void qdev_set(json_t *b, struct machine *m, unsigned drive)
 {
     char path[160];
 
-    if (qmp_drive_path(m, drive, path, sizeof(path)) == 0) json_object_set_new(b, "qdev", qmp_text(path, strlen(path)));
+    if (machine_drive_path(m, drive, path, sizeof(path))) json_object_set_new(b, "qdev", qmp_text(path, strlen(path)));
 }
 
 /* What a node is connected to has no name of its own; a node that is connected to nothing is no drive. */
@@ -144,13 +195,16 @@ json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
 }
 
 /* A node of a protocol is not open by itself; of a file its size and name tell enough. */
-static json_t *file_node_info(const struct drive_config *d)
+static json_t *file_node_info(struct machine *m, const struct drive_config *d)
 {
+    const char *id = d->id, *group = d->filter_group;
     bool readonly = d->open.readonly, direct = false, no_flush = false;
     const char *driver = NULL, *name = NULL;
+    json_t *shown;
     struct stat s;
 
-    for (unsigned i = 0; i < d->node_options->count; i++) {
+    while (d && d->is_filter) d = node_by_name(m, d->file_node);
+    for (unsigned i = 0; d && i < d->node_options->count; i++) {
         const struct block_option_value *o = &d->node_options->item[i];
 
         if (!strcmp(o->key, "driver")) driver = o->value;
@@ -160,11 +214,13 @@ static json_t *file_node_info(const struct drive_config *d)
         if (!strcmp(o->key, "cache.no-flush")) no_flush = !strcmp(o->value, "on");
     }
     if (!driver || !name || strcmp(driver, "file") || stat(name, &s) < 0) return NULL;
-    return json_pack("{s:o, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:{s:o, s:s, s:I, s:I, s:b}, s:{s:b, s:b, s:b}, s:i, s:o}", "file",
-                     qmp_text(name, strlen(name)), "ro", readonly, "drv", driver, "backing_file_depth", 0, "encrypted", false, "detect_zeroes", "off",
-                     "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", "filename", qmp_text(name, strlen(name)),
+    shown = group ? filter_name(group, driver, name) : qmp_text(name, strlen(name));
+    if (group) driver = "throttle";
+    return json_pack("{s:O, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:{s:o, s:s, s:I, s:I, s:b}, s:{s:b, s:b, s:b}, s:i, s:o}", "file",
+                     shown, "ro", readonly, "drv", driver, "backing_file_depth", 0, "encrypted", false, "detect_zeroes", "off",
+                     "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", "filename", shown,
                      "format", driver, "virtual-size", (json_int_t)s.st_size, "actual-size", (json_int_t)s.st_blocks * 512, "dirty-flag", false, "cache",
-                     "writeback", true, "direct", direct, "no-flush", no_flush, "write_threshold", 0, "node-name", qmp_text(d->id, strlen(d->id)));
+                     "writeback", true, "direct", direct, "no-flush", no_flush, "write_threshold", 0, "node-name", qmp_text(id, strlen(id)));
 }
 
 json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -176,14 +232,17 @@ json_t *qmp_query_named_block_nodes(struct qmp *q, json_t *args, struct qmp_erro
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
         const struct drive_config *d = machine_drive_config(m, i);
         struct block_node *n = machine_drive(m, i);
-        json_t *file = d->is_protocol && !n ? file_node_info(d) : NULL;
+        json_t *file = d->is_protocol && !n ? file_node_info(m, d) : NULL;
         unsigned layers = d->backing_node ? 1 : CHAIN_MAX;       /* a node below has an entry of its own */
 
         if (file) json_array_append_new(all, file);
         for (unsigned layer = 0; n && layer < layers; n = block_backing(n), layer++) {
             json_t *info = node_info(m, i, n, layer);
 
-            if (flat) json_object_del(json_object_get(info, "image"), "backing-image");
+            if (flat) {
+                json_object_del(json_object_get(info, "image"), "backing-image");
+                json_object_set_new(info, "backing_file_depth", json_integer(0));
+            }
             json_array_append_new(all, info);
         }
     }
@@ -246,7 +305,7 @@ int qmp_drive_find(struct machine *m, json_t *args, struct qmp_error *err)
         char path[160];
 
         if (have && *have && !strcmp(have, name)) return (int)i;
-        if (id && qmp_drive_path(m, i, path, sizeof(path)) == 0 && !strcmp(path, id)) return (int)i;
+        if (id && machine_drive_path(m, i, path, sizeof(path)) && !strcmp(path, id)) return (int)i;
     }
     qmp_no_device(err, name);
     return -1;

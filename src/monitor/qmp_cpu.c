@@ -142,6 +142,16 @@ json_t *qmp_query_memory_size_summary(struct qmp *q, json_t *args, struct qmp_er
     return json_pack("{s:I, s:i}", "base-memory", (json_int_t)machine_configuration(qmp_machine(q))->ram_bytes, "plugged-memory", 0);
 }
 
+json_t *qmp_query_memdev(struct qmp *q, json_t *args, struct qmp_error *err)
+{
+    const struct machine_config *c = machine_configuration(qmp_machine(q));
+    const struct ram_config *ram = &c->ram;
+
+    return json_pack("[{s:s, s:I, s:b, s:b, s:b, s:b, s:b, s:[], s:s}]", "id", ram->id ? ram->id : "pc.ram", "size", (json_int_t)c->ram_bytes,
+                     "merge", ram->mergeable && c->mem_merge, "dump", ram->dump, "prealloc", ram->prealloc, "share", ram->share, "reserve", !ram->no_reserve,
+                     "host-nodes", "policy", "default");
+}
+
 json_t *qmp_query_memory_devices(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }
 
 /* All have the work of the main thread, which ends requests; the process has its number. */

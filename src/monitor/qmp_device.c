@@ -25,7 +25,7 @@ json_t *qmp_query_chardev(struct qmp *q, json_t *args, struct qmp_error *err)
 
 json_t *qmp_query_chardev_backends(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    static const char *const names[] = { "file", "null", "pty", "qemu-vdagent", "socket", "stdio", "udp", "vc" };
+    static const char *const names[] = { "file", "memory", "null", "pty", "qemu-vdagent", "ringbuf", "socket", "stdio", "udp", "vc" };
     json_t *all = json_array();
 
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++) json_array_append_new(all, json_pack("{s:s}", "name", names[i]));

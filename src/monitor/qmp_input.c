@@ -142,6 +142,7 @@ json_t *qmp_input_send_event(struct qmp *q, json_t *args, struct qmp_error *err)
     json_t *events = json_object_get(args, "events"), *v;
     size_t i;
 
+    if (json_object_get(args, "device") && !is_screen(q, args, err)) return NULL;
     if (machine_state(qmp_machine(q)) != RUN_RUNNING) return qmp_fail(err, QMP_GENERIC, "VM not running");
     json_array_foreach(events, i, v) {
         if (strcmp(qmp_string(v, "type"), "abs") || input_is_absolute(p.input)) continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * QMP: the tree of objects, as far as its clients walk it. Devices that have an id are in /machine/peripheral, processors and all other devices in
- * /machine/unattached: device[0] is the first processor. Each object is a row of properties made when it is asked for.
+ * /machine/unattached: device[0] is the first processor, drive[0] the first drive. Each object is a row of properties made when it is asked for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,9 @@ static const char *drive_type(const struct drive_config *d)
 {
     bool cdrom = d->media == MEDIA_CDROM;
 
-    if (d->interface == DRIVE_IF_SCSI) return cdrom ? "scsi-cd" : "scsi-hd";
+    if (d->interface == DRIVE_IF_FLOPPY) return "floppy";
+    if (d->interface == DRIVE_IF_VIRTIO) return "virtio-blk-device";
+    if (d->interface == DRIVE_IF_SCSI || d->interface == DRIVE_IF_USB) return cdrom ? "scsi-cd" : "scsi-hd";
     return cdrom ? "ide-cd" : "ide-hd";
 }
 
@@ -70,8 +72,15 @@ static struct object with_id(struct machine *m, const char *id, size_t length)
     return (struct object){ OBJECT_NONE };
 }
 
+/* A drive whose device has no id. */
+static bool unattached_drive(struct machine *m, unsigned i, char *path, size_t size)
+{
+    return machine_drive_path(m, i, path, size) && !strncmp(path, UNATTACHED "/", sizeof(UNATTACHED));
+}
+
 static struct object find(struct machine *m, const char *path)
 {
+    char name[160];
     unsigned number;
     int used = 0;
 
@@ -90,22 +99,11 @@ static struct object find(struct machine *m, const char *path)
         d = unattached(m, number - machine_vcpu_count(m));
         if (d) return (struct object){ OBJECT_DEVICE, 0, d };
     }
+    for (unsigned i = 0; i < machine_drive_count(m); i++)
+        if (unattached_drive(m, i, name, sizeof(name)) && !strcmp(name, path)) return (struct object){ OBJECT_DRIVE, i };
     return (struct object){ OBJECT_NONE };
 }
 
-int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size)
-{
-    const struct drive_config *d = machine_drive_config(m, drive);
-    bool virtio = d->interface == DRIVE_IF_VIRTIO;
-
-    if (d->interface == DRIVE_IF_PFLASH) {                         /* of the board: libvirt wants a name of every drive */
-        snprintf(path, size, "/machine/system.flash%d", d->index);
-        return 0;
-    }
-    if (!d->device_id) return -1;
-    snprintf(path, size, PERIPHERAL "/%s%s", d->device_id, virtio ? "/virtio-backend" : "");
-    return 0;
-}
 
 /* ---- properties ---- */
 
@@ -132,16 +130,18 @@ static void list_peripheral(struct machine *m, json_t *all)
 
 static void list_unattached(struct machine *m, json_t *all)
 {
-    char name[32], type[64];
+    char name[160], type[64];
 
     snprintf(type, sizeof(type), "%s-x86_64-cpu", machine_cpu_model(m));
     for (unsigned i = 0;; i++) {
         const struct device *d = i < machine_vcpu_count(m) ? NULL : unattached(m, i - machine_vcpu_count(m));
 
-        if (i >= machine_vcpu_count(m) && !d) return;
+        if (i >= machine_vcpu_count(m) && !d) break;
         snprintf(name, sizeof(name), "device[%u]", i);
         json_array_append_new(all, child(name, d ? d->ops->name : type));
     }
+    for (unsigned i = 0; i < machine_drive_count(m); i++)
+        if (unattached_drive(m, i, name, sizeof(name))) json_array_append_new(all, child(name + sizeof(UNATTACHED), drive_type(machine_drive_config(m, i))));
 }
 
 static bool is_balloon(const struct object *o)
@@ -210,9 +210,11 @@ json_t *qmp_qom_get(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     const char *path = qmp_string(args, "path"), *name = qmp_string(args, "property");
     struct machine *m = qmp_machine(q);
+    const char *group = qmp_throttle_group_of(m, path);
     struct object o = find(m, path);
     json_t *type;
 
+    if (group) return qmp_throttle_group_get(m, group, name, err);
     if (o.kind == OBJECT_NONE) return qmp_no_device(err, path);
     type = type_get(m, &o);
     if (!strcmp(name, "type")) return type;
@@ -234,7 +236,9 @@ json_t *qmp_qom_set(struct qmp *q, json_t *args, struct qmp_error *err)
     const char *path = qmp_string(args, "path"), *name = qmp_string(args, "property");
     struct object o = find(qmp_machine(q), path);
     json_t *value = json_object_get(args, "value"), *type;
+    const char *group = qmp_throttle_group_of(qmp_machine(q), path);
 
+    if (group) return qmp_throttle_group_set(qmp_machine(q), group, name, value, err);
     if (o.kind == OBJECT_NONE) return qmp_no_device(err, path);
     if (is_balloon(&o) && !strcmp(name, "guest-stats-polling-interval")) {
         if (!json_is_integer(value)) return qmp_fail(err, QMP_GENERIC, "Invalid parameter type for 'guest-stats-polling-interval', expected: integer");

@@ -39,6 +39,8 @@ bool *qmp_migration_events(struct qmp *q);
 struct monitor *qmp_human(struct qmp *q);
 /* A string of bytes that may be no UTF-8: what is not becomes '?'. */
 json_t *qmp_text(const char *text, size_t size);
+/* The same of what may be anything: U+FFFD stands for it, as in QEMU. */
+json_t *qmp_bytes(const uint8_t *data, size_t size);
 /* Members of args; absent: NULL, the value given. */
 const char *qmp_string(json_t *args, const char *name);
 int64_t qmp_int(json_t *args, const char *name, int64_t absent);
@@ -56,12 +58,14 @@ struct chardev *qmp_chardev(struct qmp *q);
 /* qmp_hotplug.c: does a device have this id? */
 bool qmp_is_device(struct machine *m, const char *id);
 
-/* qmp_object.c: the path of what a drive is connected to. -1: it has no name. */
 /* qmp_block.c: the drive that 'device' or 'id' of args means; -1 with *err. */
 int qmp_drive_find(struct machine *m, json_t *args, struct qmp_error *err);
 /* qmp_throttle.c: the limits in what is told of an image. */
 void qmp_throttle_fill(json_t *info, struct machine *m, unsigned drive);
-int qmp_drive_path(struct machine *m, unsigned drive, char *path, size_t size);
+/* Of an object path: the id of a throttle-group; NULL: it is none. */
+const char *qmp_throttle_group_of(struct machine *m, const char *path);
+json_t *qmp_throttle_group_get(struct machine *m, const char *id, const char *name, struct qmp_error *err);
+json_t *qmp_throttle_group_set(struct machine *m, const char *id, const char *name, json_t *value, struct qmp_error *err);
 /* qmp_catalog.c: flags of the machine's CPU model that the guest does not get. */
 json_t *qmp_cpu_missing(struct machine *m);
 /* qmp_cpu.c: whose flags guests get. */

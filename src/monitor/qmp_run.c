@@ -61,6 +61,7 @@ json_t *qmp_query_target(struct qmp *q, json_t *args, struct qmp_error *err)
 json_t *qmp_stop(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     if (machine_state(qmp_machine(q)) == RUN_RUNNING) machine_stop(qmp_machine(q), RUN_PAUSED);
+    else machine_settle(qmp_machine(q));
     return json_object();
 }
 
@@ -99,9 +100,14 @@ json_t *qmp_system_powerdown(struct qmp *q, json_t *args, struct qmp_error *err)
     return json_object();
 }
 
+int run_wakeup(struct error *err)
+{
+    return error_set(err, "Unable to wake up: guest is not in suspended state");
+}
+
 json_t *qmp_system_wakeup(struct qmp *q, json_t *args, struct qmp_error *err)
 {
-    return qmp_fail(err, QMP_GENERIC, "Unable to wake up: guest is not in suspended state");
+    return qmp_result(run_wakeup(&err->error));
 }
 
 json_t *qmp_set_action(struct qmp *q, json_t *args, struct qmp_error *err)
@@ -141,3 +147,6 @@ json_t *qmp_human_monitor_command(struct qmp *q, json_t *args, struct qmp_error 
     free(text);
     return result;
 }
+
+json_t *qmp_watchdog_set_action(struct qmp *q, json_t *args, struct qmp_error *err) { return json_object(); }
+json_t *qmp_query_acpi_ospm_status(struct qmp *q, json_t *args, struct qmp_error *err) { return json_array(); }

@@ -17,7 +17,7 @@ class Item:
     def __init__(self, kind, name, where):
         self.kind, self.name, self.where = kind, name, where
         self.members, self.values, self.variants, self.doc, self.features = [], [], [], [], []
-        self.tag = self.ret = None
+        self.tag = self.ret = self.args = None
         self.throttled = self.open = False
 
 
@@ -32,8 +32,11 @@ def head(kind, rest, where):
         item.values = words[1:]
     elif kind == 'union':
         item.tag = words[1]
-    elif kind == 'command' and len(words) == 3 and words[1] == '->':
-        item.ret = words[2]
+    elif kind == 'command':
+        named = re.fullmatch(r'\S+(?: = (\S+))?(?: -> (\S+))?', rest)
+        if not named:
+            fail(where, f'not understood: {rest!r}')
+        item.args, item.ret = named.groups()
     elif kind == 'event' and words[1:] == ['throttled']:
         item.throttled = True
     elif kind != 'section' and len(words) > 1:
@@ -159,7 +162,7 @@ def tables(items, f):
         if i.features:
             features = f'{c_name(i.name)}_features'
             out.append(f'static const char *const {features}[] = {{ ' + ', '.join(f'"{v}"' for v in i.features) + ', NULL };')
-        commands.append((i, f'{{ "{i.name}", qmp_{c_name(i.name)}, {types.anonymous(i)}, {ret}, {features} }},'))
+        commands.append((i, f'{{ "{i.name}", qmp_{c_name(i.name)}, {types.number(i.args, i.where) if i.args else types.anonymous(i)}, {ret}, {features} }},'))
     for i in items:
         if i.kind == 'event':
             events.append(f'{{ "{i.name}", {types.anonymous(i)}, {"true" if i.throttled else "false"} }},')
@@ -208,6 +211,8 @@ def manual(items, f, version):
             if i.throttled:
                 f.write('At most once a second.\n')
             described(named, i, f)
+            if i.args:
+                f.write(f'.br\nIts members are those of {roff(i.args)}.\n')
             if i.ret:
                 f.write(f'.br\nReturns {roff(i.ret)}.\n')
     f.write('.SH TYPES\n')

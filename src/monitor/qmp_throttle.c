@@ -62,6 +62,80 @@ void qmp_throttle_fill(json_t *info, struct machine *m, unsigned drive)
     if (l) json_object_set_new(info, "group", qmp_text(group, strlen(group)));
 }
 
+/* ---- groups as objects ---- */
+
+static const char *const group_names[LIMITS] = { "bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write" };
+
+/* The number that a member of 'limits' is; NULL: there is no such. */
+static uint64_t *group_number(struct block_limits *l, const char *key)
+{
+    for (unsigned n = 0; n < LIMITS; n++) {
+        size_t length = strlen(group_names[n]);
+
+        if (strncmp(key, group_names[n], length)) continue;
+        if (!key[length]) return &l->limit[n].average;
+        if (!strcmp(key + length, "-max")) return &l->limit[n].maximum;
+        if (!strcmp(key + length, "-max-length")) return &l->limit[n].burst_s;
+    }
+    return strcmp(key, "iops-size") ? NULL : &l->op_bytes;
+}
+
+static json_t *group_limits(const struct block_limits *l)
+{
+    json_t *all = json_pack("{s:I}", "iops-size", (json_int_t)l->op_bytes);
+
+    for (unsigned n = 0; n < LIMITS; n++) {
+        const struct { const char *end; uint64_t value; } rows[] = { { "", l->limit[n].average }, { "-max", l->limit[n].maximum }, { "-max-length", l->limit[n].burst_s } };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+            char key[40];
+
+            snprintf(key, sizeof(key), "%s%s", group_names[n], rows[i].end);
+            json_object_set_new(all, key, json_integer((json_int_t)rows[i].value));
+        }
+    }
+    return all;
+}
+
+const char *qmp_throttle_group_of(struct machine *m, const char *path)
+{
+    static const char folder[] = "/objects/";
+    const char *id = strncmp(path, folder, sizeof(folder) - 1) ? path : path + sizeof(folder) - 1;
+
+    return machine_throttle_group(m, id) ? id : NULL;
+}
+
+json_t *qmp_throttle_group_get(struct machine *m, const char *id, const char *name, struct qmp_error *err)
+{
+    struct block_limits l = *machine_throttle_group(m, id);
+    const uint64_t *number = strncmp(name, "x-", 2) ? NULL : group_number(&l, name + 2);
+
+    if (!strcmp(name, "type")) return json_string("throttle-group");
+    if (!strcmp(name, "limits")) return group_limits(&l);
+    if (number) return json_integer((json_int_t)*number);
+    return qmp_fail(err, QMP_GENERIC, "Property 'throttle-group.%.200s' not found", name);
+}
+
+json_t *qmp_throttle_group_set(struct machine *m, const char *id, const char *name, json_t *value, struct qmp_error *err)
+{
+    struct block_limits l = *machine_throttle_group(m, id);
+    const char *key;
+    json_t *v;
+
+    if (!strncmp(name, "x-", 2) && group_number(&l, name + 2)) return qmp_fail(err, QMP_GENERIC, "Property cannot be set after initialization");
+    if (strcmp(name, "limits")) return qmp_fail(err, QMP_GENERIC, "Property 'throttle-group.%.200s' not found", name);
+    if (!json_is_object(value)) return qmp_fail(err, QMP_GENERIC, "Invalid parameter type for 'limits', expected: object");
+    json_object_foreach(value, key, v) {
+        uint64_t *number = group_number(&l, key);
+
+        if (!number) return qmp_fail(err, QMP_GENERIC, "Parameter 'limits.%.200s' is unexpected", key);
+        if (!json_is_integer(v)) return qmp_fail(err, QMP_GENERIC, "Invalid parameter type for '%.200s', expected: integer", key);
+        if (json_integer_value(v) < 0) return qmp_fail(err, QMP_GENERIC, "bps/iops/max values must be within [0, %llu]", 1000000000000000ull);
+        *number = (uint64_t)json_integer_value(v);
+    }
+    return qmp_result(machine_throttle_group_set(m, id, &l, &err->error));
+}
+
 /* ---- for people ---- */
 
 static int drive_of(struct machine *m, const char *id)

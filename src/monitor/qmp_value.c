@@ -49,22 +49,26 @@ static size_t sequence(const unsigned char *s, size_t left)
     return 0;
 }
 
-json_t *qmp_text(const char *text, size_t size)
+static json_t *text_with(const char *text, size_t size, const char *bad)
 {
-    char *copy = malloc(size + 1);
+    size_t bad_bytes = strlen(bad), used = 0;
+    char *copy = malloc(size * bad_bytes + 1);
     json_t *v;
 
     if (!copy) return NULL;
     for (size_t at = 0, n; at < size; at += n) {
-        n = sequence((const unsigned char *)text + at, size - at);
-        if (n) memcpy(copy + at, text + at, n);
-        else copy[at] = '?', n = 1;
-        if (!copy[at]) copy[at] = '?';
+        n = text[at] ? sequence((const unsigned char *)text + at, size - at) : 0;
+        memcpy(copy + used, n ? text + at : bad, n ? n : bad_bytes);
+        used += n ? n : bad_bytes;
+        if (!n) n = 1;
     }
-    v = json_stringn(copy, size);
+    v = json_stringn(copy, used);
     free(copy);
     return v;
 }
+
+json_t *qmp_text(const char *text, size_t size) { return text_with(text, size, "?"); }
+json_t *qmp_bytes(const uint8_t *data, size_t size) { return text_with((const char *)data, size, "\xef\xbf\xbd"); }
 
 const char *qmp_string(json_t *args, const char *name)
 {

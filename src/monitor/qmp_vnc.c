@@ -33,17 +33,14 @@ json_t *qmp_query_vnc(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     const struct vnc_server *s = machine_vnc(qmp_machine(q));
     struct vnc_peer p;
-    json_t *info;
+    json_t *info, *where;
 
-    if (!s) return json_pack("{s:b}", "enabled", false);
+    if (!s || !vnc_listener(s, 0, &p) || p.is_web) return json_pack("{s:b}", "enabled", false);
     info = json_pack("{s:b, s:s, s:o}", "enabled", true, "auth", vnc_auth_name(s), "clients", clients_of(s));
-    if (vnc_listener(s, false, &p)) {
-        json_t *where = peer_pack(&p);
-
-        json_object_del(where, "websocket");
-        json_object_update(info, where);
-        json_decref(where);
-    }
+    where = peer_pack(&p);
+    json_object_del(where, "websocket");
+    json_object_update(info, where);
+    json_decref(where);
     return info;
 }
 
@@ -54,11 +51,9 @@ json_t *qmp_query_vnc_servers(struct qmp *q, json_t *args, struct qmp_error *err
     struct vnc_peer p;
 
     if (!s) return servers;
-    for (int web = 0; web < 2; web++) {
-        json_t *one;
+    for (unsigned i = 0; vnc_listener(s, i, &p); i++) {
+        json_t *one = peer_pack(&p);
 
-        if (!vnc_listener(s, web, &p)) continue;
-        one = peer_pack(&p);
         json_object_set_new(one, "auth", json_string(vnc_auth_name(s)));
         json_array_append_new(servers, one);
     }

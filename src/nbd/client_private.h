@@ -46,7 +46,9 @@ enum nbd_context { NBD_CONTEXT_ALLOCATION = 1, NBD_CONTEXT_BITMAP = 2, NBD_CONTE
 bool nbd_context_is_shown(const struct nbd_export *x, enum nbd_context which);
 #define NBD_CONTEXT_BITMAP_PREFIX "qemu:dirty-bitmap:"
 
-/* negotiate.c: 0 with c->export set, or -1 when the connection is to end; *err says why, empty: the client went. */
+/* negotiate.c: the greeting, the first that goes over a connection; it never waits. 0 or -errno. */
+int nbd_client_greet(struct nbd_client *c);
+/* 0 with c->export set, or -1 when the connection is to end; *err says why, empty: the client went. */
 int nbd_client_negotiate(struct nbd_client *c, struct error *err);
 uint16_t nbd_client_flags(const struct nbd_client *c, const struct nbd_export *x);
 

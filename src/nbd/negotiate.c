@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -17,14 +16,16 @@
 #include "block/nbd_wire.h"
 #include "nbd/client_private.h"
 
-enum { OPTION_MAX = 16384, OPTIONS = 1000 };
+enum { OPTION_MAX = 16384, OPTIONS = 1000, HELD = 512 };
 enum step { STEP_ON, STEP_SERVE, STEP_END };
 
 struct option {
     struct nbd_client *c;
     uint32_t number, length;
-    uint8_t *data;                  /* length bytes and a NUL */
     struct error *err;
+    size_t held_length;
+    uint8_t held[HELD];             /* replies that others follow */
+    uint8_t data[OPTION_MAX + 1];   /* length bytes and a NUL */
 };
 
 static enum step io_failed(struct option *o, int r)
@@ -36,12 +37,26 @@ static enum step io_failed(struct option *o, int r)
     return STEP_END;
 }
 
+/* After these the option's answer is not complete. */
+static bool goes_on(uint32_t type)
+{
+    return type == NBD_REP_SERVER || type == NBD_REP_INFO || type == NBD_REP_META_CONTEXT;
+}
+
+/* Small replies wait for the last one, so that one call sends them all and wakes the client once. */
 static enum step reply(struct option *o, uint32_t type, const void *data, size_t length)
 {
     struct nbd_wire_option_reply head = { be64_make(NBD_MAGIC_OPTION_REPLY), be32_make(o->number), be32_make(type),
                                           be32_make((uint32_t)length) };
-    struct iovec iov[2] = { { &head, sizeof(head) }, { (void *)(uintptr_t)data, length } };
-    int r = nbd_stream_sendv(&o->c->stream, iov, length ? 2 : 1);
+    if (goes_on(type) && sizeof(head) + length <= HELD - o->held_length) {
+        memcpy(o->held + o->held_length, &head, sizeof(head));
+        memcpy(o->held + o->held_length + sizeof(head), data, length);
+        o->held_length += sizeof(head) + length;
+        return STEP_ON;
+    }
+    struct iovec iov[3] = { { o->held, o->held_length }, { &head, sizeof(head) }, { (void *)(uintptr_t)data, length } };
+    int r = nbd_stream_sendv(&o->c->stream, iov, length ? 3 : 2);
+    o->held_length = 0;
     return r ? io_failed(o, r) : STEP_ON;
 }
 
@@ -344,16 +359,22 @@ static enum step option_receive(struct option *o)
     return option_run(o);
 }
 
-int nbd_client_negotiate(struct nbd_client *c, struct error *err)
+int nbd_client_greet(struct nbd_client *c)
 {
     const struct nbd_wire_greeting hello = { be64_make(NBD_MAGIC_INIT), be64_make(NBD_MAGIC_OPTION),
                                              be16_make(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES) };
-    struct option o = { .c = c, .data = malloc(OPTION_MAX + 1), .err = err };
+    return nbd_stream_send(&c->stream, &hello, sizeof(hello));
+}
+
+int nbd_client_negotiate(struct nbd_client *c, struct error *err)
+{
+    struct option o;                /* large: what is not set here is not looked at */
     be32 flags;
-    int r = o.data ? nbd_stream_send(&c->stream, &hello, sizeof(hello)) : -ENOMEM;
+    o.c = c;
+    o.err = err;
+    o.held_length = 0;
     err->text[0] = 0;
-    if (!r)
-        r = nbd_stream_recv(&c->stream, &flags, sizeof(flags));
+    int r = nbd_stream_recv(&c->stream, &flags, sizeof(flags));
     if (r) {
         io_failed(&o, r);
     } else if (be32_get(flags) & ~(uint32_t)(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) {
@@ -367,6 +388,5 @@ int nbd_client_negotiate(struct nbd_client *c, struct error *err)
             error_set(err, "a client went on negotiating");
         r = step == STEP_SERVE ? 0 : -1;
     }
-    free(o.data);
     return r ? -1 : 0;
 }

@@ -2,11 +2,12 @@
 /*
  * The transmission phase of one connection. Its threads take turns: who holds the receive lock reads requests.
  *
- * A small request that is likely to be quick (small requests of this connection took less than QUICK_NS of late: the
- * data lie in the page cache) is done at once by its reader, and its reply waits until no further whole request has
- * been received: a burst of eight costs one receive, eight copies, one send, and no other thread wakes. Before anything
- * else (large, flushing, or on a disk that makes us wait) the reader sends the replies it holds and hands the lock on,
- * so that up to THREADS requests are with the disk at a time. What was measured decides, request by request.
+ * A small request that is likely to be quick (small requests of this connection took less than QUICK_NS of late, larger
+ * ones less than that for each QUICK_BYTES: the data lie in the page cache) is done at once by its reader, and its reply
+ * waits until no further whole request has been received: a burst of eight costs one receive, eight copies, one send,
+ * and no other thread wakes. Before anything else (large, flushing, or on a disk that makes us wait) the reader sends
+ * the replies it holds and hands the lock on, so that up to THREADS requests are with the disk at a time. What was measured decides, request by request. A request
+ * that was slow because others had the processor is no sign of a slow disk; the thread's own count of waits tells.
  *
  * Payloads go through PIECE bytes of memory a thread however large the request is. Replies larger than that are sent in
  * pieces (structured replies: as chunks). An error in a later piece of a simple reply cannot be told any more, so the
@@ -15,9 +16,9 @@
  * Source: proto.md, "Transmission phase", "Reads", "Block status".
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -25,7 +26,8 @@
 #include "block/nbd_wire.h"
 #include "nbd/client_private.h"
 
-enum { THREADS = 16, PIECE = 1 << 20, SMALL = 32 << 10, BATCH = 32, QUICK_NS = 50000 };
+enum { THREADS = 16, PIECE = 1 << 20, SMALL = 256 << 10, BATCH = 32, QUICK_NS = 50000, QUICK_BYTES = 32 << 10,
+       WATCH = 16 };
 
 struct request {
     unsigned flags, command;
@@ -48,7 +50,11 @@ struct worker {
     union reply_head head[BATCH];
     struct iovec iov[2 * BATCH];
     int iovcnt;
+    unsigned watch;                 /* so many small requests have their waits counted */
 };
+
+/* When a small request of so many bytes began. */
+struct service { uint64_t began_ns; long waits; uint64_t length; };
 
 static uint64_t now_ns(void)
 {
@@ -289,9 +295,31 @@ static void request_run(struct worker *w, const struct request *q)
     reply(w, q, r);
 }
 
-static void service_note(struct nbd_client *c, uint64_t took_ns)
+static long waits_count(void)
 {
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) ? 0 : u.ru_nvcsw;
+}
+
+static struct service service_begin(const struct worker *w, uint64_t length)
+{
+    return (struct service){ now_ns(), w->watch ? waits_count() : 0, length };
+}
+
+/* The system call that counts waits is only made for a while after something was slow. */
+static void service_end(struct worker *w, const struct service *s)
+{
+    struct nbd_client *c = w->c;
+    uint64_t took_ns = (now_ns() - s->began_ns) * QUICK_BYTES / MAX(s->length, (uint64_t)QUICK_BYTES);
     uint64_t before = __atomic_load_n(&c->service_ns, __ATOMIC_RELAXED);
+    if (took_ns > QUICK_NS) {
+        bool known = w->watch;
+        w->watch = WATCH;
+        if (!known || waits_count() == s->waits)
+            return;
+    } else if (w->watch) {
+        w->watch--;
+    }
     __atomic_store_n(&c->service_ns, before - before / 8 + MIN(took_ns, (uint64_t)100000000) / 8, __ATOMIC_RELAXED);
 }
 
@@ -305,10 +333,10 @@ static void quick_run(struct worker *w, const struct request *q)
 {
     struct nbd_client *c = w->c;
     uint8_t *data = w->memory + w->used;
-    uint64_t began = now_ns();
+    struct service service = service_begin(w, q->length);
     int r = q->command == NBD_CMD_READ ? nbd_export_read(c->export, q->offset, data, q->length) :
             nbd_export_write(c->export, q->offset, data, q->length);
-    service_note(c, now_ns() - began);
+    service_end(w, &service);
     union reply_head *h = &w->head[w->waiting++];
     bool sends_data = q->command == NBD_CMD_READ && !r;
     w->iov[w->iovcnt++] = (struct iovec){ h, sends_data ? data_head_fill(c, h, q, q->offset, q->length, true) :
@@ -374,6 +402,8 @@ static int request_serve(struct worker *w, struct request *q)
     if (has_payload && q->length > PIECE)
         return large_write(w, q);
     if (has_payload && q->length) {
+        if (!nbd_stream_has(&c->stream, q->length))
+            replies_send(w);
         int r = nbd_stream_recv(&c->stream, w->memory + w->used, q->length);
         if (r)
             return r;
@@ -389,10 +419,10 @@ static int request_serve(struct worker *w, struct request *q)
             memmove(w->memory, w->memory + payload, q->length);
     }
     hand_on(w);
-    uint64_t began = now_ns();
+    struct service service = service_begin(w, q->length);
     request_run(w, q);
     if (small)
-        service_note(c, now_ns() - began);
+        service_end(w, &service);
     take_turn(c);
     return 0;
 }
@@ -417,28 +447,29 @@ static int request_receive(struct worker *w, struct request *q)
 
 void nbd_client_serve(struct nbd_client *c)
 {
-    struct worker *w = calloc(1, sizeof(*w));
+    struct worker w;
     void *memory = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!w || memory == MAP_FAILED) {
+    if (memory == MAP_FAILED) {
         /* Others may go on; the last one finds nobody to serve its peer. */
         if (__atomic_load_n(&c->threads, __ATOMIC_RELAXED) == 1)
             end(c, true);
-    } else {
-        w->c = c;
-        w->memory = memory;
-        take_turn(c);
-        while (!has_ended(c)) {
-            struct request q;
-            int r = request_receive(w, &q);
-            if (r || q.command == NBD_CMD_DISC)
-                end(c, r && r != -ESHUTDOWN);
-            else if ((r = request_serve(w, &q)))
-                end(c, true);
-        }
-        replies_send(w);
-        pthread_mutex_unlock(&c->receive);
+        return;
     }
-    if (memory != MAP_FAILED)
-        munmap(memory, PIECE);
-    free(w);
+    w.c = c;
+    w.memory = memory;
+    w.used = 0;
+    w.waiting = w.watch = 0;
+    w.iovcnt = 0;
+    take_turn(c);
+    while (!has_ended(c)) {
+        struct request q;
+        int r = request_receive(&w, &q);
+        if (r || q.command == NBD_CMD_DISC)
+            end(c, r && r != -ESHUTDOWN);
+        else if ((r = request_serve(&w, &q)))
+            end(c, true);
+    }
+    replies_send(&w);
+    pthread_mutex_unlock(&c->receive);
+    munmap(memory, PIECE);
 }

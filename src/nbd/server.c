@@ -5,7 +5,7 @@
  * The thread in nbd_server_run accepts and watches the clock of those that negotiate; each connection is a detached
  * thread that negotiates and then serves, and that starts helpers when the disk makes it wait (serve.c). The last
  * thread of a connection takes it off the list, closes its socket and says that it is gone. A client that is over the
- * limit waits in the socket's backlog.
+ * limit waits in the socket's backlog. The accepting thread is only told of an end that it waits for.
  */
 #include "nbd/server.h"
 
@@ -33,7 +33,7 @@
 #include "nbd/client_private.h"
 
 enum { CLIENTS_MAX = 1024, LISTEN_MAX = 64, EXPORTS_MAX = 1024, HANDSHAKE_MS = 10000, FINISH_MS = 2000,
-       STACK_BYTES = 256 << 10 };
+       STACK_BYTES = 256 << 10, SEND_BUFFER = 512 << 10 };
 
 static int64_t now_ns(void)
 {
@@ -167,6 +167,11 @@ static void client_unlink(struct nbd_client *c)
     pthread_mutex_unlock(&s->lock);
 }
 
+static unsigned clients_limit(const struct nbd_server *s)
+{
+    return s->options.clients_max ? MIN(s->options.clients_max, (unsigned)CLIENTS_MAX) : CLIENTS_MAX;
+}
+
 /* The last thread's last deed. The server may be freed as soon as the lock is open again. */
 static void client_end(struct nbd_client *c)
 {
@@ -179,11 +184,11 @@ static void client_end(struct nbd_client *c)
     free(c);
     const uint64_t one = 1;
     pthread_mutex_lock(&s->lock);
-    s->client_count--;
+    bool was_full = s->client_count-- >= clients_limit(s);
     s->left |= had_export && !s->client_count;
     pthread_cond_broadcast(&s->gone);
-    ssize_t told = write(s->wake_fd, &one, sizeof(one));    /* full is as good */
-    (void)told;
+    ssize_t told = was_full || !s->options.persistent ? write(s->wake_fd, &one, sizeof(one)) : 0;
+    (void)told;                                             /* full is as good */
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -264,6 +269,8 @@ static bool client_start(struct nbd_server *s, int fd, struct nbd_export *x)
     s->clients = c;
     s->client_count++;
     pthread_mutex_unlock(&s->lock);
+    if (!x)
+        nbd_client_greet(c);        /* the client can go on before the thread runs; if it fails, so does what follows */
     if (thread_start(c, client_first_thread))
         return true;
     c->export = NULL;
@@ -281,6 +288,17 @@ int nbd_server_attach(struct nbd_server *s, int fd, const char *export_name, str
     return client_start(s, fd, x) ? 0 : error_set(err, "cannot start a thread for the connection");
 }
 
+/* So that the reply to a large read goes to a unix socket whole, and the client does not wake us for each piece of it.
+ * TCP finds the best size itself. */
+static void send_buffer_grow(int fd)
+{
+    const int bytes = SEND_BUFFER;
+    struct sockaddr_storage own;
+    socklen_t length = sizeof(own);
+    if (!getsockname(fd, (struct sockaddr *)&own, &length) && own.ss_family == AF_UNIX)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));       /* as much of it as the system allows */
+}
+
 /* False when there is no room for another connection for the moment. */
 static bool client_accept(struct nbd_server *s, int listen_fd)
 {
@@ -290,6 +308,7 @@ static bool client_accept(struct nbd_server *s, int listen_fd)
         return errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));      /* fails on unix sockets, which need neither */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    send_buffer_grow(fd);
     return client_start(s, fd, NULL);
 }
 
@@ -310,7 +329,7 @@ static int clock_watch(struct nbd_server *s)
 void nbd_server_run(struct nbd_server *s, int stop_fd)
 {
     struct pollfd p[LISTEN_MAX + 2] = { { stop_fd, POLLIN, 0 }, { s->wake_fd, POLLIN, 0 } };
-    unsigned limit = s->options.clients_max ? MIN(s->options.clients_max, (unsigned)CLIENTS_MAX) : CLIENTS_MAX;
+    unsigned limit = clients_limit(s);
     bool pause = false;
     uint64_t scrap;
     for (unsigned i = 0; i < s->listen_count; i++) {

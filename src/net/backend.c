@@ -46,6 +46,7 @@ void net_attach(struct net_backend *b, const struct net_frontend *f)
     b->frontend = f ? *f : (struct net_frontend){ .name = NULL };
     b->frontend_offloads = 0;
     b->queues_used = 1;
+    b->given.pieces = 0;
     if (b->ops->changed) b->ops->changed(b);
     if (!f) net_resume(b);                               /* what waits for the old card's room goes to nobody, and others may follow */
 }
@@ -59,6 +60,7 @@ void net_link_set(struct net_backend *b, bool up)
 {
     if (b->link_down == !up) return;
     b->link_down = !up;
+    b->given.pieces = 0;
     if (b->has_frontend && b->frontend.link_changed) b->frontend.link_changed(b->frontend.opaque, up);
     if (up) net_resume(b);
 }
@@ -87,6 +89,22 @@ void net_resume(struct net_backend *b)
     for (unsigned q = 0; q < b->queues; q++) net_receive_ready(b, q);
 }
 
+/* A reverse ARP request (RFC 903): bridges learn from whom it comes. */
+void net_announce(struct net_backend *b, const uint8_t mac[6])
+{
+    static const uint8_t kind[] = { 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3 };
+    uint8_t frame[60] = { 0 };
+    struct iovec iov = { frame, sizeof(frame) };
+
+    memset(frame, 0xff, 6);
+    memcpy(frame + 6, mac, 6);
+    memcpy(frame + 12, kind, sizeof(kind));
+    memcpy(frame + 22, mac, 6);
+    memcpy(frame + 32, mac, 6);
+    net_send(b, 0, &(struct net_frame){ .iov = &iov, .count = 1, .bytes = sizeof(frame) });
+    net_send_end(b, 0);
+}
+
 void net_runs_changed(struct net_backend *b)
 {
     if (b->has_frontend && b->frontend.runs_changed) b->frontend.runs_changed(b->frontend.opaque);
@@ -99,7 +117,7 @@ void net_send_ready(struct net_backend *b, unsigned queue)
 
 void net_describe(const struct net_backend *b, char *text, size_t size)
 {
-    int n = snprintf(text, size, "%s: type=%s%s", b->id, b->ops->type, b->link_down ? ",link=off" : "");
+    int n = snprintf(text, size, "%s: index=0,type=%s%s", b->id, b->ops->type, b->link_down ? ",link=off" : "");
 
     if (n > 0 && (size_t)n < size && b->ops->describe) b->ops->describe(b, text + n, size - (size_t)n);
 }
@@ -125,6 +143,7 @@ static unsigned offloads_needed(const struct net_header *h)
     unsigned type = h->gso_type & ~NET_GSO_ECN;
 
     if (type == NET_GSO_NONE) return h->flags & NET_NEEDS_CSUM ? NET_CSUM : 0;
+    if (h->gso_bytes < NET_GSO_LEAST) return ~0u;        /* thousands of frames for one */
     if (type >= ARRAY_SIZE(gso) || !gso[type]) return ~0u;   /* nobody takes it */
     return gso[type] | NET_CSUM | (h->gso_type & NET_GSO_ECN ? NET_ECN : 0);
 }
@@ -180,6 +199,13 @@ bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
     b->sent_bytes += f->bytes;
     if (b->dump) net_dump_frame(b->dump, f, false);
     return true;
+}
+
+unsigned net_send_pieces(const struct net_backend *b, const struct net_frame *f)
+{
+    unsigned needed = offloads_needed(&f->header);
+
+    return needed != ~0u && needed & ~b->offloads && f->header.gso_type ? (unsigned)(f->bytes / f->header.gso_bytes) + 1 : 1;
 }
 
 void net_send_end(struct net_backend *b, unsigned queue)

@@ -27,7 +27,7 @@ enum { NET_NEEDS_CSUM = 1, NET_DATA_VALID = 2 };
 enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_UDP = 3, NET_GSO_TCPV6 = 4, NET_GSO_ECN = 0x80 };
 /* What a side can take: frames without checksum, TCP frames that want cutting, the same with ECN. */
 enum { NET_CSUM = 1, NET_TSO4 = 2, NET_TSO6 = 4, NET_ECN = 8, NET_ALL_OFFLOADS = 15 };
-enum { NET_FRAME_MAX = 65550 + 20, NET_PIECES_MAX = 1026, NET_MTU_FRAME = 1518 };
+enum { NET_GSO_LEAST = 32 /* bytes of a piece; no connection has less */, NET_FRAME_MAX = 65550 + 20, NET_PIECES_MAX = 1026, NET_MTU_FRAME = 1518 };
 
 struct net_frame {
     struct net_header header;
@@ -56,6 +56,8 @@ struct net_backend;
 /* NULL detaches. A backend has one frontend at a time. */
 void net_attach(struct net_backend *b, const struct net_frontend *f);
 bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f);
+/* Into how many frames net_send cuts f: what it costs. */
+unsigned net_send_pieces(const struct net_backend *b, const struct net_frame *f);
 /* The end of a batch of net_send. */
 void net_send_end(struct net_backend *b, unsigned queue);
 /* There is room again after receive returned false. */
@@ -70,6 +72,8 @@ bool net_link_is_up(const struct net_backend *b);
 /* ---- for who made it ---- */
 
 bool net_is_attached(const struct net_backend *b);
+/* Tells the network where this address is, in the name of its card. */
+void net_announce(struct net_backend *b, const uint8_t mac[6]);
 void net_link_set(struct net_backend *b, bool up);
 const char *net_id(const struct net_backend *b);
 /* One line: "n0: index=0,type=user,...". */
@@ -88,7 +92,9 @@ void net_bytes(const struct net_backend *b, uint64_t *sent, uint64_t *received);
 struct net_backend *net_none_new(const char *id, struct error *err);
 
 enum net_dump_way { NET_DUMP_ALL, NET_DUMP_TO_GUEST, NET_DUMP_FROM_GUEST };
-/* Writes all frames into a pcap file, at most most_bytes of each. 0, or -1 with *err. */
-int net_dump_start(struct net_backend *b, const char *file, unsigned most_bytes, enum net_dump_way way, struct error *err);
+/* Writes all frames into a pcap file, at most most_bytes of each, until the dump of that id is stopped or the network goes. 0, or -1 with *err. */
+int net_dump_start(struct net_backend *b, const char *id, const char *file, unsigned most_bytes, enum net_dump_way way, struct error *err);
+bool net_dump_exists(struct net_backend *b, const char *id);
+bool net_dump_stop(struct net_backend *b, const char *id);                             /* false: there is none */
 
 #endif

@@ -51,7 +51,7 @@ void net_delivered(struct net_backend *b, unsigned queue);
 /* send has room again. */
 void net_send_ready(struct net_backend *b, unsigned queue);
 
-/* dump.c */
+/* dump.c: all of a network, the first of which d is. */
 void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest);
 void net_dump_free(struct net_dump *d);
 

@@ -23,34 +23,62 @@ struct file_header { uint32_t magic; uint16_t major, minor; uint32_t zone, accur
 struct record { uint32_t seconds, microseconds, stored, bytes; };
 
 struct net_dump {
+    struct net_dump *next;
+    char *id;
     int fd;
     unsigned most_bytes;
     enum net_dump_way way;
 };
 
-int net_dump_start(struct net_backend *b, const char *file, unsigned most_bytes, enum net_dump_way way, struct error *err)
+static void dump_free(struct net_dump *d)
+{
+    if (d->fd >= 0) close(d->fd);
+    free(d->id);
+    free(d);
+}
+
+int net_dump_start(struct net_backend *b, const char *id, const char *file, unsigned most_bytes, enum net_dump_way way, struct error *err)
 {
     struct file_header h = { MAGIC, 2, 4, 0, 0, most_bytes, LINK_ETHERNET };
     struct net_dump *d;
     int fd;
 
-    if (b->dump) return error_set(err, "%s is dumped already; one filter-dump a network", b->id);
     if (b->vhost) return error_set(err, "%s: with vhost=on the frames are not seen here; use vhost=off", b->id);
     fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) return error_set(err, "cannot write '%s': %s", file, strerror(errno));
-    d = malloc(sizeof(*d));
-    if (!d || write(fd, &h, sizeof(h)) != (ssize_t)sizeof(h)) {
-        error_set(err, "cannot write '%s': %s", file, d ? strerror(errno) : "no memory");
-        close(fd);
-        free(d);
+    d = calloc(1, sizeof(*d));
+    if (d) *d = (struct net_dump){ b->dump, strdup(id), fd, most_bytes, way };
+    if (!d || !d->id || write(fd, &h, sizeof(h)) != (ssize_t)sizeof(h)) {
+        error_set(err, "cannot write '%s': %s", file, d && d->id ? strerror(errno) : "no memory");
+        if (d) dump_free(d);
+        else close(fd);
         return -1;
     }
-    *d = (struct net_dump){ fd, most_bytes, way };
     b->dump = d;
     return 0;
 }
 
-void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest)
+static struct net_dump **dump_find(struct net_backend *b, const char *id)
+{
+    struct net_dump **link = &b->dump;
+
+    while (*link && strcmp((*link)->id, id)) link = &(*link)->next;
+    return link;
+}
+
+bool net_dump_exists(struct net_backend *b, const char *id) { return *dump_find(b, id); }
+
+bool net_dump_stop(struct net_backend *b, const char *id)
+{
+    struct net_dump **link = dump_find(b, id), *d = *link;
+
+    if (!d) return false;
+    *link = d->next;
+    dump_free(d);
+    return true;
+}
+
+static void frame_write(struct net_dump *d, const struct net_frame *f, bool to_guest)
 {
     int64_t now = clock_wall_ns();
     struct record r = { (uint32_t)(now / NS_PER_SECOND), (uint32_t)(now % NS_PER_SECOND / 1000),
@@ -68,6 +96,7 @@ void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest
     for (int at = 0; at < n;) {
         ssize_t done = writev(d->fd, iov + at, MIN(n - at, 1024));
 
+        if (done < 0 && errno == EINTR) continue;
         if (done < 0) {
             log_message("filter-dump: %s; it ends here", strerror(errno));
             close(d->fd);
@@ -81,8 +110,15 @@ void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest
     }
 }
 
+void net_dump_frame(struct net_dump *d, const struct net_frame *f, bool to_guest)
+{
+    for (; d; d = d->next) frame_write(d, f, to_guest);
+}
+
 void net_dump_free(struct net_dump *d)
 {
-    if (d->fd >= 0) close(d->fd);
-    free(d);
+    for (struct net_dump *next; d; d = next) {
+        next = d->next;
+        dump_free(d);
+    }
 }

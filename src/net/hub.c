@@ -184,15 +184,6 @@ int net_hub_join(struct net_hub *h, struct net_backend *network, struct error *e
     return 0;
 }
 
-void net_hub_leave(struct net_hub *h, const struct net_backend *network)
-{
-    for (unsigned i = 0; i < MEMBERS; i++)
-        if (h->member[i] && h->member[i]->network == network) {
-            member_remove(h->member[i]);
-            return;
-        }
-}
-
 bool net_hub_has(const struct net_hub *h, const struct net_backend *b)
 {
     for (unsigned i = 0; i < MEMBERS; i++)

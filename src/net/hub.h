@@ -14,9 +14,8 @@ void net_hub_free(struct net_hub *h);
 unsigned net_hub_number(const struct net_hub *h);
 /* A place for a card: what the card has for its network. */
 struct net_backend *net_hub_port_new(struct net_hub *h, const char *id, struct error *err);
-/* A network comes onto the hub, instead of a card; net_hub_leave before it is freed. 0, or -1 with *err. */
+/* A network comes onto the hub, instead of a card, and stays as long as the hub. 0, or -1 with *err. */
 int net_hub_join(struct net_hub *h, struct net_backend *network, struct error *err);
-void net_hub_leave(struct net_hub *h, const struct net_backend *network);
 bool net_hub_has(const struct net_hub *h, const struct net_backend *b);
 
 #endif

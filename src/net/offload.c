@@ -177,7 +177,7 @@ bool net_gso_cut(uint8_t *frame, size_t size, const struct net_header *h, bool (
     unsigned type = h->gso_type & ~NET_GSO_ECN, n = 0;
     struct net_packet p;
 
-    if (!h->gso_bytes || !net_packet_find(frame, size, &p) || !p.is_tcp || p.payload > HEADERS_MAX) return false;
+    if (h->gso_bytes < NET_GSO_LEAST || !net_packet_find(frame, size, &p) || !p.is_tcp || p.payload > HEADERS_MAX) return false;
     if (type != (p.is_ipv6 ? NET_GSO_TCPV6 : NET_GSO_TCPV4)) return false;
     for (size_t at = 0; at < size - p.payload || !n; n++) {
         size_t bytes = MIN((size_t)h->gso_bytes, size - p.payload - at);

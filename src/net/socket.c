@@ -10,47 +10,40 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "net/backend_private.h"
+#include "net/socket_private.h"
 
 enum { LENGTH_BYTES = 4, OUT_LIMIT = 256 << 10, OUT_BYTES = OUT_LIMIT + NET_FRAME_MAX + LENGTH_BYTES, IN_BYTES = 256 << 10, FRAMES_A_ROUND = 64 };
-
-struct net_socket {
-    struct net_backend base;
-    struct net_socket_config config;
-    char *unlink_path;
-    int listener, fd;
-    struct sockaddr_storage to;                          /* datagrams: where they go */
-    socklen_t to_bytes;
-    uint8_t *out, *in;
-    size_t out_at, out_bytes, in_at, in_bytes;           /* what is in them */
-    bool waiting, refused;                               /* the guest has no room for the first of in; a send was refused */
-};
 
 static struct net_socket *of(struct net_backend *b) { return container_of(b, struct net_socket, base); }
 static void fd_event(void *opaque, int fd, unsigned events);
 
-static void watch(struct net_socket *s)
+void net_socket_watch(struct net_socket *s)
 {
     if (s->fd >= 0) loop_fd_watch(s->fd, (s->waiting ? 0u : LOOP_READ) | (s->out_bytes ? LOOP_WRITE : 0u), fd_event, s);
 }
 
 /* ---- peers ---- */
 
-static void peer_ready(void *opaque, int fd, unsigned events);
+static void tell(struct net_socket *s, bool is_there)
+{
+    struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
+    socklen_t bytes = sizeof(peer);
+
+    if (!s->config.event || s->config.datagrams) return;
+    /* Who connects to a Unix socket has no name: the socket's own stands for it. */
+    if (is_there) (s->listener >= 0 && s->config.path ? getsockname : getpeername)(s->fd, (struct sockaddr *)&peer, &bytes);
+    s->config.event(s->config.opaque, s->base.id, is_there ? &peer : NULL);
+}
 
 static void peer_gone(struct net_socket *s)
 {
@@ -59,29 +52,23 @@ static void peer_gone(struct net_socket *s)
     s->fd = -1;
     s->out_at = s->out_bytes = s->in_at = s->in_bytes = 0;
     s->waiting = false;
-    if (s->listener >= 0) loop_fd_watch(s->listener, LOOP_READ, peer_ready, s);
-    else log_message("network %s: the other end has gone", s->base.id);
+    if (s->listener < 0) log_message("network %s: the other end has gone", s->base.id);
+    tell(s, false);
+    net_socket_wait(s);
     if (s->refused) s->refused = false, net_send_ready(&s->base, 0);
 }
 
-static void peer_take(struct net_socket *s, int fd)
+void net_socket_peer_take(struct net_socket *s, int fd)
 {
     int on = 1;
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (s->config.keep_alive) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     s->fd = fd;
-    watch(s);
-}
-
-static void peer_ready(void *opaque, int fd, unsigned events)
-{
-    int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-    if (peer < 0) return;
-    loop_fd_unwatch(fd);
-    peer_take(opaque, peer);
+    net_socket_watch(s);
+    tell(s, true);
 }
 
 /* ---- from the guest ---- */
@@ -97,7 +84,7 @@ static void out_keep(struct net_socket *s, const struct iovec *iov, int count, s
         memcpy(s->out + s->out_bytes, (const uint8_t *)iov[i].iov_base + part, iov[i].iov_len - part);
         s->out_bytes += iov[i].iov_len - part;
     }
-    watch(s);
+    net_socket_watch(s);
 }
 
 static bool stream_busy(struct net_backend *b, unsigned queue)
@@ -122,7 +109,10 @@ static bool stream_send(struct net_backend *b, unsigned queue, const struct net_
     }
     memcpy(iov + 1, f->iov, f->count * sizeof(*iov));
     if (!s->out_bytes) n = sendmsg(s->fd, &m, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) return true;   /* the reader sees that the peer has gone */
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        b->dropped++;                                    /* if the peer has gone, the reader sees it */
+        return true;
+    }
     if ((size_t)MAX(n, (ssize_t)0) < f->bytes + LENGTH_BYTES) out_keep(s, iov, (int)f->count + 1, (size_t)MAX(n, (ssize_t)0));
     return true;
 }
@@ -130,10 +120,11 @@ static bool stream_send(struct net_backend *b, unsigned queue, const struct net_
 static bool datagram_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
     struct net_socket *s = of(b);
+    int fd = s->group_fd >= 0 ? s->group_fd : s->fd;
     struct msghdr m = { .msg_name = s->to_bytes ? &s->to : NULL, .msg_namelen = s->to_bytes, .msg_iov = (struct iovec *)(uintptr_t)f->iov,
                         .msg_iovlen = MIN(f->count, 1024u) };
 
-    if (sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) b->dropped++;
+    if (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) b->dropped++;
     return true;
 }
 
@@ -141,6 +132,10 @@ static void out_flush(struct net_socket *s)
 {
     ssize_t n = send(s->fd, s->out + s->out_at, s->out_bytes, MSG_NOSIGNAL);
 
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {    /* nobody reads there any more, though they may go on writing */
+        peer_gone(s);
+        return;
+    }
     if (n <= 0) return;
     s->out_at += (size_t)n;
     s->out_bytes -= (size_t)n;
@@ -197,16 +192,25 @@ static void stream_take(struct net_socket *s)
         return;
     }
     net_delivered(&s->base, 0);
-    watch(s);
+    net_socket_watch(s);
+}
+
+/* What a member of a group sends it gets itself, too. */
+static bool is_own(const struct net_socket *s, const struct sockaddr_storage *from, socklen_t bytes)
+{
+    return s->own_bytes && bytes == s->own_bytes && !memcmp(from, &s->own, bytes);
 }
 
 static void datagrams_take(struct net_socket *s)
 {
     for (unsigned i = 0; i < FRAMES_A_ROUND; i++) {
         if (!s->waiting) {
-            ssize_t n = recv(s->fd, s->in, NET_FRAME_MAX, MSG_DONTWAIT | MSG_TRUNC);
+            struct sockaddr_storage from;
+            socklen_t bytes = sizeof(from);
+            ssize_t n = recvfrom(s->fd, s->in, NET_FRAME_MAX, MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&from, &bytes);
 
             if (n <= 0) break;
+            if (is_own(s, &from, bytes)) continue;
             if (n > NET_FRAME_MAX) {                     /* only a part of it is there */
                 s->base.dropped++;
                 continue;
@@ -218,7 +222,7 @@ static void datagrams_take(struct net_socket *s)
         if (s->waiting) break;
     }
     net_delivered(&s->base, 0);
-    watch(s);
+    net_socket_watch(s);
 }
 
 static void fd_event(void *opaque, int fd, unsigned events)
@@ -227,7 +231,7 @@ static void fd_event(void *opaque, int fd, unsigned events)
 
     if (events & LOOP_WRITE && s->out_bytes) out_flush(s);
     if (s->fd != fd) return;
-    watch(s);
+    net_socket_watch(s);
     if (s->waiting) {
         if (events & LOOP_HANGUP && !s->config.datagrams) peer_gone(s);
     } else if (events & (LOOP_READ | LOOP_HANGUP)) (s->config.datagrams ? datagrams_take : stream_take)(s);
@@ -247,6 +251,10 @@ static void socket_describe(const struct net_backend *b, char *text, size_t size
     const struct net_socket *s = container_of(b, const struct net_socket, base);
     const struct net_socket_config *c = &s->config;
 
+    if (c->fd >= 0) {
+        snprintf(text, size, ",fd=%d%s", c->fd, s->fd >= 0 ? "" : ",disconnected");
+        return;
+    }
     snprintf(text, size, ",%s%s%s%s%s%s", c->path ? "path=" : c->host ? "addr=" : "", c->path ? c->path : c->host ? c->host : "", c->path || !c->port ? "" : ":",
              c->path || !c->port ? "" : c->port, c->server ? ",server=on" : "", c->datagrams || s->fd >= 0 ? "" : ",disconnected");
 }
@@ -255,8 +263,11 @@ static void socket_destroy(struct net_backend *b)
 {
     struct net_socket *s = of(b);
 
-    if (s->fd >= 0) loop_fd_unwatch(s->fd), close(s->fd);
-    if (s->listener >= 0) loop_fd_unwatch(s->listener), close(s->listener);
+    const int fds[] = { s->fd, s->listener, s->connecting, s->group_fd };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+        if (fds[i] >= 0) loop_fd_unwatch(fds[i]), close(fds[i]);
+    timer_free(s->again);
     if (s->unlink_path) unlink(s->unlink_path);
     free(s->unlink_path);
     free(s->out);
@@ -268,105 +279,25 @@ static void socket_destroy(struct net_backend *b)
 static const struct net_backend_ops stream_ops = {
     .type = "stream", .send = stream_send, .is_busy = stream_busy, .ready = socket_ready, .describe = socket_describe, .destroy = socket_destroy,
 };
-static const struct net_backend_ops datagram_ops = {
+const struct net_backend_ops net_datagram_ops = {
     .type = "dgram", .send = datagram_send, .ready = socket_ready, .describe = socket_describe, .destroy = socket_destroy,
 };
-
-static int unix_address(const char *path, struct sockaddr_storage *a, socklen_t *bytes, struct error *err)
-{
-    struct sockaddr_un *u = (struct sockaddr_un *)a;
-
-    *u = (struct sockaddr_un){ .sun_family = AF_UNIX };
-    if (!*path || strlen(path) >= sizeof(u->sun_path)) return error_set(err, "path=%s: a socket's path has 1 to %zu bytes", path, sizeof(u->sun_path) - 1);
-    strcpy(u->sun_path, path);
-    *bytes = sizeof(*u);
-    return 0;
-}
-
-static int inet_address(const char *host, const char *port, int type, bool here, struct sockaddr_storage *a, socklen_t *bytes, struct error *err)
-{
-    struct addrinfo hints = { .ai_socktype = type, .ai_flags = here ? AI_PASSIVE : 0 }, *list;
-    int why = getaddrinfo(host && *host ? host : NULL, port, &hints, &list);
-
-    if (why) return error_set(err, "'%s:%s': %s", host ? host : "", port, gai_strerror(why));
-    memcpy(a, list->ai_addr, list->ai_addrlen);
-    *bytes = list->ai_addrlen;
-    freeaddrinfo(list);
-    return 0;
-}
-
-static int address(const struct net_socket_config *c, bool local, struct sockaddr_storage *a, socklen_t *bytes, struct error *err)
-{
-    const char *path = local ? c->local_path : c->path, *host = local ? c->local_host : c->host, *port = local ? c->local_port : c->port;
-
-    if (path) return unix_address(path, a, bytes, err);
-    return inet_address(host, port, c->datagrams ? SOCK_DGRAM : SOCK_STREAM, local || c->server, a, bytes, err);
-}
-
-static int failed(const char *what, const struct net_socket_config *c, bool local, struct error *err)
-{
-    const char *path = local ? c->local_path : c->path, *host = local ? c->local_host : c->host, *port = local ? c->local_port : c->port;
-
-    return error_set(err, "cannot %s '%s%s%s': %s", what, path ? path : host ? host : "", path ? "" : ":", path ? "" : port ? port : "", strerror(errno));
-}
-
-static int stream_start(struct net_socket *s, struct error *err)
-{
-    struct sockaddr_storage a;
-    socklen_t bytes;
-    int fd, on = 1;
-
-    if (address(&s->config, false, &a, &bytes, err) < 0) return -1;
-    fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return failed("make a socket for", &s->config, false, err);
-    if (!s->config.server) {
-        s->fd = fd;
-        if (connect(fd, (struct sockaddr *)&a, bytes) < 0) return failed("connect to", &s->config, false, err);
-        peer_take(s, fd);
-        return 0;
-    }
-    s->listener = fd;
-    if (s->config.path) unlink(s->config.path);
-    else setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&a, bytes) < 0 || listen(fd, 1) < 0) return failed("listen on", &s->config, false, err);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    s->unlink_path = s->config.path ? strdup(s->config.path) : NULL;
-    loop_fd_watch(fd, LOOP_READ, peer_ready, s);
-    return 0;
-}
-
-static int datagram_start(struct net_socket *s, struct error *err)
-{
-    struct sockaddr_storage a;
-    socklen_t bytes;
-
-    if (address(&s->config, false, &s->to, &s->to_bytes, err) < 0 || address(&s->config, true, &a, &bytes, err) < 0) return -1;
-    s->fd = socket(a.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->config.local_path) unlink(s->config.local_path);
-    if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, bytes) < 0) return failed("listen on", &s->config, true, err);
-    s->unlink_path = s->config.local_path ? strdup(s->config.local_path) : NULL;
-    watch(s);
-    return 0;
-}
 
 struct net_backend *net_socket_new(const char *id, const struct net_socket_config *c, struct error *err)
 {
     struct net_socket *s = calloc(1, sizeof(*s));
 
-    if (!s || net_backend_init(&s->base, c->datagrams ? &datagram_ops : &stream_ops, id, err) < 0) {
+    if (!s || net_backend_init(&s->base, c->datagrams ? &net_datagram_ops : &stream_ops, id, err) < 0) {
         if (!s) error_set(err, "no memory for a network");
         free(s);
         return NULL;
     }
     s->config = *c;
-    s->fd = s->listener = -1;
+    s->fd = s->listener = s->connecting = s->group_fd = -1;
     s->in = malloc(IN_BYTES);
     s->out = malloc(OUT_BYTES);
     if (!s->in || !s->out) error_set(err, "no memory for a network");
-    else if (c->fd >= 0) {
-        peer_take(s, c->fd);
-        return &s->base;
-    } else if ((c->datagrams ? datagram_start : stream_start)(s, err) == 0) return &s->base;
+    else if (net_socket_start(s, err) == 0) return &s->base;
     socket_destroy(&s->base);
     return NULL;
 }

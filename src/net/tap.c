@@ -44,6 +44,7 @@ struct tap_queue {
     unsigned number;
     bool has_header, full, waiting;                      /* full: a write was refused; waiting: the guest has no room for data */
     bool carried;                                        /* by the kernel */
+    bool gone;                                           /* the interface was removed */
     struct long_header header;
     size_t bytes;
     uint8_t data[NET_FRAME_MAX];
@@ -85,12 +86,21 @@ static bool tap_send(struct net_backend *b, unsigned queue, const struct net_fra
     return true;
 }
 
+/* Whoever removes the interface leaves a descriptor that is always ready. */
+static void read_failed(struct tap_queue *q)
+{
+    if (errno != EBADFD && errno != EIO) return;
+    q->gone = true;
+    if (!q->number) log_message("network %s: the interface '%s' is gone: %s", q->t->base.id, q->t->name, strerror(errno));
+}
+
 static bool frame_read(struct tap_queue *q)
 {
     struct iovec iov[2] = { { &q->header, q->t->header_bytes }, { q->data, sizeof(q->data) } };
     unsigned skip = q->has_header ? 0 : 1;
     ssize_t n = readv(q->fd, iov + skip, (int)(2 - skip));
 
+    if (n < 0) read_failed(q);
     if (n <= (ssize_t)(q->has_header ? q->t->header_bytes : 0)) return false;
     q->bytes = (size_t)n - (q->has_header ? q->t->header_bytes : 0);
     if (!q->has_header) q->header.h = (struct net_header){ .flags = 0 };
@@ -124,7 +134,7 @@ static void queue_event(void *opaque, int fd, unsigned events)
 
 static void queue_watch(struct tap_queue *q)
 {
-    if (q->carried) loop_fd_unwatch(q->fd);
+    if (q->carried || q->gone) loop_fd_unwatch(q->fd);
     else loop_fd_watch(q->fd, (q->waiting ? 0u : LOOP_READ) | (q->full ? LOOP_WRITE : 0u), queue_event, q);
 }
 
@@ -213,9 +223,9 @@ static const struct net_backend_ops tap_ops = {
     .type = "tap", .send = tap_send, .ready = tap_ready, .changed = tap_changed, .carried = tap_carried, .describe = tap_describe, .destroy = tap_destroy,
 };
 
-static int queue_open(struct tap *t, bool several, struct error *err)
+static int queue_open(struct tap *t, const struct net_tap_config *c, bool several, struct error *err)
 {
-    struct ifreq r = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (several ? IFF_MULTI_QUEUE : 0)) };
+    struct ifreq r = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (c->no_header ? 0 : IFF_VNET_HDR) | (several ? IFF_MULTI_QUEUE : 0)) };
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0) return error_set(err, "cannot open /dev/net/tun: %s; -netdev user needs no privileges", strerror(errno));
@@ -254,7 +264,7 @@ static int queue_by_helper(struct tap *t, const struct net_tap_config *c, struct
 
 static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned count, struct error *err)
 {
-    int header_bytes = sizeof(struct net_header);
+    int header_bytes = sizeof(struct net_header), sndbuf = c->sndbuf ? (int)MIN(c->sndbuf, (uint64_t)INT32_MAX) : INT32_MAX;
     struct ifreq r;
 
     t->header_bytes = sizeof(struct net_header);
@@ -262,7 +272,7 @@ static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned c
     for (unsigned i = 0; i < count; i++) {
         struct tap_queue *q = &t->queue[i];
 
-        q->fd = t->bridge ? queue_by_helper(t, c, err) : c->fd_count ? queue_inherit(t, c->fd[i], err) : queue_open(t, count > 1, err);
+        q->fd = t->bridge ? queue_by_helper(t, c, err) : c->fd_count ? queue_inherit(t, c->fd[i], err) : queue_open(t, c, count > 1, err);
         if (q->fd < 0) return -1;
         t->count++;
         q->t = t;
@@ -270,6 +280,8 @@ static int queues_make(struct tap *t, const struct net_tap_config *c, unsigned c
         memset(&r, 0, sizeof(r));
         q->has_header = ioctl(q->fd, TUNGETIFF, &r) == 0 && r.ifr_flags & IFF_VNET_HDR;
         if (q->has_header) ioctl(q->fd, TUNSETVNETHDRSZ, &header_bytes);
+        if (c->has_sndbuf && ioctl(q->fd, TUNSETSNDBUF, &sndbuf) < 0)
+            return error_set(err, "sndbuf=%llu: the kernel does not limit '%s': %s", (unsigned long long)c->sndbuf, t->name, strerror(errno));
     }
     t->base.queues = count;
     t->base.offloads = t->queue[0].has_header ? NET_ALL_OFFLOADS : 0;

@@ -13,6 +13,9 @@ struct net_tap_config {
     const char *script, *downscript;                     /* NULL: /etc/qemu-ifup, -ifdown; "no" or "": none */
     int fd[NET_TAP_QUEUES];                              /* open already; fd_count of them */
     unsigned fd_count, queues;
+    bool no_header;                                      /* interfaces that are made here do not tell of checksums and segments */
+    uint64_t sndbuf;                                     /* bytes on their way to the host, until the guest waits; 0: as many as it likes */
+    bool has_sndbuf;
     bool vhost, vhost_off, vhost_force;                  /* the kernel serves virtio cards (net/vhost.h); if it cannot, that is an error only if forced */
     int vhost_fd[NET_TAP_QUEUES];                        /* likewise open already */
     unsigned vhost_fd_count;

@@ -45,7 +45,6 @@ struct user_timer {
 };
 
 static struct user *of(struct net_backend *b) { return container_of(b, struct user, base); }
-static void user_sync(struct user *u);
 
 /* ---- frames ---- */
 
@@ -100,10 +99,13 @@ static bool user_send(struct net_backend *b, unsigned queue, const struct net_fr
 
     size_t size = f->bytes <= NET_FRAME_MAX ? net_frame_copy(f, u->frame) : 0;
 
+    if (size && user_is_fragment(u->frame, size) && !(size = user_fragment_take(u, size))) return true;
     if (!size || !user_frame_from_guest(u, size, &f->header)) b->dropped++;
     else slirp_input(u->slirp, u->frame, (int)size);
     return true;
 }
+
+static bool user_busy(struct net_backend *b, unsigned queue) { return of(b)->full_pipes; }
 
 static void user_sent(struct net_backend *b, unsigned queue)
 {
@@ -252,7 +254,7 @@ static void timer_set(struct user *u, uint32_t timeout_ms)
 static void events_take(void *opaque, int fd, unsigned events);
 
 /* After each call into libslirp: what it waits for now. */
-static void user_sync(struct user *u)
+void user_sync(struct user *u)
 {
     uint32_t timeout = UINT32_MAX;
     bool hold = u->first != NULL;
@@ -264,10 +266,12 @@ static void user_sync(struct user *u)
     for (unsigned fd = 0; fd < u->watch_count; fd++)
         if (u->watch[fd].events && u->watch[fd].round != u->round) cb_fd_changed((int)fd, u);
     timer_set(u, timeout);
-    if (hold == u->holds_back) return;
-    u->holds_back = hold;
-    if (hold) loop_fd_unwatch(u->epoll);
-    else loop_fd_watch(u->epoll, LOOP_READ, events_take, u);
+    if (hold != u->holds_back) {
+        u->holds_back = hold;
+        if (hold) loop_fd_unwatch(u->epoll);
+        else loop_fd_watch(u->epoll, LOOP_READ, events_take, u);
+    }
+    if (!hold) user_pipes_resume(u);
 }
 
 static int ready_get(int index, void *opaque)
@@ -324,8 +328,12 @@ static void user_describe(const struct net_backend *b, char *text, size_t size)
     const struct user *u = container_of(b, const struct user, base);
     char net[INET_ADDRSTRLEN];
 
+    if (u->no_ipv4) {
+        snprintf(text, size, ",ipv4=off,restrict=%s", u->restricted ? "on" : "off");
+        return;
+    }
     inet_ntop(AF_INET, &u->network, net, sizeof(net));
-    snprintf(text, size, ",net=%s/%d,restrict=%s", net, __builtin_popcount(u->mask.s_addr), u->restricted ? "on" : "off");
+    snprintf(text, size, ",net=%s,restrict=%s", net, u->restricted ? "on" : "off");
 }
 
 static void user_destroy(struct net_backend *b)
@@ -334,18 +342,21 @@ static void user_destroy(struct net_backend *b)
 
     loop_fd_unwatch(u->epoll);
     if (u->slirp) slirp_cleanup(u->slirp);
+    user_pipes_free(u);
     waiting_drop(u);
     while (u->timers) cb_timer_free(u->timers, u);
     timer_free(u->timer);
+    timer_free(u->pipes_timer);
     if (u->epoll >= 0) close(u->epoll);
     free(u->poll);
     free(u->watch);
+    free(u->fragments);
     net_backend_fini(b);
     free(u);
 }
 
 static const struct net_backend_ops user_ops = {
-    .type = "user", .send = user_send, .sent = user_sent, .ready = user_ready, .changed = user_changed, .describe = user_describe, .destroy = user_destroy,
+    .type = "user", .send = user_send, .is_busy = user_busy, .sent = user_sent, .ready = user_ready, .changed = user_changed, .describe = user_describe, .destroy = user_destroy,
 };
 
 static int forwards_add(struct user *u, const struct net_user_config *c, struct error *err)
@@ -353,7 +364,7 @@ static int forwards_add(struct user *u, const struct net_user_config *c, struct 
     for (unsigned i = 0; i < c->hostfwd_count; i++)
         if (net_user_forward_add(&u->base, c->hostfwd[i], err) < 0) return -1;
     for (unsigned i = 0; i < c->guestfwd_count; i++)
-        if (user_guestfwd_add(u, c->guestfwd[i], err) < 0) return -1;
+        if (!net_user_guestfwd_device(c->guestfwd[i]) && user_guestfwd_add(u, c->guestfwd[i], err) < 0) return -1;
     return 0;
 }
 
@@ -363,8 +374,8 @@ static int user_start(struct user *u, const struct net_user_config *c, struct er
 
     if (user_config_read(&s, c, err) < 0) return -1;
     u->network = s.vnetwork;
-    u->mask = s.vnetmask;
     u->restricted = c->restricted;
+    u->no_ipv4 = c->no_ipv4;
     u->slirp = slirp_new(&s, &callbacks, u);
     if (!u->slirp) return error_set(err, "libslirp does not start");
     if (forwards_add(u, c, err) < 0) return -1;
@@ -385,6 +396,7 @@ struct net_backend *net_user_new(const char *id, const struct net_user_config *c
     u->base.offloads = NET_ALL_OFFLOADS;
     u->last = &u->first;
     u->timer = timer_new(TIMER_VIRTUAL, timer_due, u);
+    u->pipes_timer = timer_new(TIMER_HOST, user_pipes_flush, u);
     u->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (u->epoll < 0) error_set(err, "no descriptor for a user network: %s", strerror(errno));
     if (u->epoll >= 0 && user_start(u, c, err) == 0) return &u->base;

@@ -78,6 +78,13 @@ static int prefix_read(SlirpConfig *s, const struct net_user_config *c, struct e
     return address6("ipv6-net", prefix, NULL, &s->vprefix_addr6, err);
 }
 
+static bool is_inside6(const SlirpConfig *s, const struct in6_addr *a)
+{
+    for (unsigned bit = 0; bit < s->vprefix_len; bit++)
+        if ((a->s6_addr[bit / 8] ^ s->vprefix_addr6.s6_addr[bit / 8]) >> (7 - bit % 8) & 1) return false;
+    return true;
+}
+
 static int ipv6_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
 {
     char host[INET6_ADDRSTRLEN], dns[INET6_ADDRSTRLEN];
@@ -91,6 +98,7 @@ static int ipv6_read(SlirpConfig *s, const struct net_user_config *c, struct err
     a.s6_addr[15] = 3;
     inet_ntop(AF_INET6, &a, dns, sizeof(dns));
     if (address6("ipv6-host", c->ipv6_host, host, &s->vhost6, err) < 0) return -1;
+    if (!is_inside6(s, &s->vhost6)) return error_set(err, "ipv6-host=%s: that is outside of the network", c->ipv6_host);
     if (address6("ipv6-dns", c->ipv6_dns, dns, &s->vnameserver6, err) < 0) return -1;
     return memcmp(&s->vhost6, &s->vnameserver6, sizeof(a)) ? 0 : error_set(err, "ipv6-host= and ipv6-dns= are the same address");
 }

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "net/user_private.h"
+
+enum { RETRY_NS = 100000000 };
 
 struct forward { bool is_udp; struct in_addr address; unsigned port; };
 
@@ -81,22 +85,170 @@ int net_user_forward_remove(struct net_backend *b, const char *text, struct erro
     return error_set(err, "there is no host forwarding rule for %s", text);
 }
 
-/* "[tcp]:ADDR:PORT-cmd:COMMAND" runs COMMAND for each connection, "...-unix:PATH" connects each to a socket of the host. */
+/* What is behind the '-' of "[tcp]:ADDR:PORT-WHERE"; NULL: it is no such rule. */
+static const char *guestfwd_read(const char *text, struct forward *f)
+{
+    char word[64];
+    const char *rest = start_read(text, f);
+
+    if (rest) rest = word_take(rest, '-', word, sizeof(word));
+    return !rest || f->is_udp || f->address.s_addr == INADDR_ANY || !port_read(word, 1, &f->port) ? NULL : rest;
+}
+
+static bool is_command(const char *where) { return !strncmp(where, "cmd:", 4); }
+static bool is_socket(const char *where) { return !strncmp(where, "unix:", 5); }
+
+static int guestfwd_failed(const char *text, struct error *err)
+{
+    return error_set(err, "guestfwd=%s: that address is outside of the network, or the host's or the DNS server's, or taken", text);
+}
+
+/* "...-cmd:COMMAND" runs COMMAND for each connection, "...-unix:PATH" connects each to a socket of the host. */
 int user_guestfwd_add(struct user *u, const char *text, struct error *err)
 {
     struct forward f;
-    char word[64];
-    const char *rest = start_read(text, &f);
+    const char *where = guestfwd_read(text, &f);
     int result = -1;
 
-    if (rest) rest = word_take(rest, '-', word, sizeof(word));
-    if (!rest || f.is_udp || f.address.s_addr == INADDR_ANY || !port_read(word, 1, &f.port))
-        return error_set(err, "guestfwd=%s: write it as tcp:10.0.2.100:80-cmd:COMMAND or tcp:10.0.2.100:80-unix:PATH", text);
-    if (!strncmp(rest, "cmd:", 4)) result = slirp_add_exec(u->slirp, rest + 4, &f.address, (int)f.port);
-    else if (!strncmp(rest, "unix:", 5)) result = slirp_add_unix(u->slirp, rest + 5, &f.address, (int)f.port);
-    else return error_set(err, "guestfwd=%s: behind the '-' there can be cmd:COMMAND or unix:PATH in this version", text);
-    if (result == 0) return 0;
-    return error_set(err, "guestfwd=%s: that address is outside of the network, or the host's or the DNS server's, or taken", text);
+    if (!where) return error_set(err, "guestfwd=%s: write it as tcp:10.0.2.100:80-cmd:COMMAND, tcp:10.0.2.100:80-unix:PATH or tcp:10.0.2.100:80-chardev:ID", text);
+    if (is_command(where)) result = slirp_add_exec(u->slirp, where + 4, &f.address, (int)f.port);
+    else if (is_socket(where)) result = slirp_add_unix(u->slirp, where + 5, &f.address, (int)f.port);
+    return result == 0 ? 0 : guestfwd_failed(text, err);
+}
+
+/* ---- pipes ---- */
+
+struct net_user_pipe {
+    struct net_user_pipe *next;
+    struct user *u;
+    struct net_user_pipe_end end;
+    struct in_addr address;
+    int port;
+    bool wants_room;
+    uint8_t *kept;                                       /* what the device had no room for */
+    size_t kept_at, kept_bytes, kept_room;
+};
+
+const char *net_user_guestfwd_device(const char *rule)
+{
+    struct forward f;
+    const char *where = guestfwd_read(rule, &f);
+
+    return !where || is_command(where) || is_socket(where) ? NULL : where;
+}
+
+/* libslirp takes no refusal. One frame's worth comes here at most: the guest is held back then. */
+static void pipe_keep(struct net_user_pipe *p, const uint8_t *data, size_t size)
+{
+    if (p->kept_at) memmove(p->kept, p->kept + p->kept_at, p->kept_bytes);
+    p->kept_at = 0;
+    if (p->kept_bytes + size > p->kept_room) {
+        uint8_t *more = realloc(p->kept, p->kept_bytes + size);
+
+        if (!more) abort();
+        p->kept = more;
+        p->kept_room = p->kept_bytes + size;
+    }
+    memcpy(p->kept + p->kept_bytes, data, size);
+    if (!p->kept_bytes) p->u->full_pipes++;
+    p->kept_bytes += size;
+    timer_arm_ns(p->u->pipes_timer, clock_host_ns() + RETRY_NS);
+}
+
+/* The device may answer at once, while libslirp is in the middle of this connection: it has to wait then. */
+static ssize_t pipe_output(const void *data, size_t size, void *opaque)
+{
+    struct net_user_pipe *p = opaque;
+    size_t done;
+
+    p->u->in_output = true;
+    done = p->kept_bytes ? 0 : p->end.output(p->end.opaque, data, size);
+    p->u->in_output = false;
+    if (done < size) pipe_keep(p, (const uint8_t *)data + done, size - done);
+    return (ssize_t)size;
+}
+
+void net_user_pipe_resume(struct net_user_pipe *p)
+{
+    size_t done = p->kept_bytes && !p->u->in_output ? p->end.output(p->end.opaque, p->kept + p->kept_at, p->kept_bytes) : 0;
+
+    if (!done) return;
+    p->kept_at += done;
+    p->kept_bytes -= done;
+    if (p->kept_bytes || --p->u->full_pipes) return;
+    net_send_ready(&p->u->base, 0);
+}
+
+/* A device whose other end goes away does not tell of room. */
+void user_pipes_flush(void *user)
+{
+    struct user *u = user;
+
+    for (struct net_user_pipe *p = u->pipes; p; p = p->next) net_user_pipe_resume(p);
+    if (u->full_pipes) timer_arm_ns(u->pipes_timer, clock_host_ns() + RETRY_NS);
+}
+
+struct net_user_pipe *net_user_pipe_new(struct net_backend *b, const char *rule, const struct net_user_pipe_end *end, struct error *err)
+{
+    struct user *u = (struct user *)b;
+    struct net_user_pipe *p = calloc(1, sizeof(*p));
+    struct forward f = { .port = 0 };
+
+    if (!p) {
+        error_set(err, "no memory for guestfwd=%s", rule);
+        return NULL;
+    }
+    guestfwd_read(rule, &f);
+    for (const struct net_user_pipe *other = u->pipes; other; other = other->next)
+        if (other->address.s_addr == f.address.s_addr && other->port == (int)f.port) {
+            guestfwd_failed(rule, err);
+            free(p);
+            return NULL;
+        }
+    *p = (struct net_user_pipe){ .next = u->pipes, .u = u, .end = *end, .address = f.address, .port = (int)f.port };
+    if (slirp_add_guestfwd(u->slirp, pipe_output, p, &f.address, p->port) < 0) {
+        guestfwd_failed(rule, err);
+        free(p);
+        return NULL;
+    }
+    p->address = f.address;
+    return u->pipes = p;
+}
+
+size_t net_user_pipe_room(struct net_user_pipe *p)
+{
+    size_t room = p->u->in_output || p->u->first ? 0 : slirp_socket_can_recv(p->u->slirp, p->address, p->port);
+
+    p->wants_room |= !room;
+    return room;
+}
+
+void net_user_pipe_give(struct net_user_pipe *p, const void *data, size_t size)
+{
+    slirp_socket_recv(p->u->slirp, p->address, p->port, data, (int)size);
+    user_sync(p->u);
+    net_delivered(&p->u->base, 0);
+}
+
+void user_pipes_resume(struct user *u)
+{
+    if (u->in_output || u->tells_room) return;           /* whoever gives data comes through here, too */
+    u->tells_room = true;
+    for (struct net_user_pipe *p = u->pipes; p; p = p->next) {
+        if (!p->wants_room || !slirp_socket_can_recv(u->slirp, p->address, p->port)) continue;
+        p->wants_room = false;
+        p->end.room(p->end.opaque);
+    }
+    u->tells_room = false;
+}
+
+void user_pipes_free(struct user *u)
+{
+    for (struct net_user_pipe *p; (p = u->pipes);) {
+        u->pipes = p->next;
+        free(p->kept);
+        free(p);
+    }
 }
 
 void net_user_info(struct net_backend *b, void (*print)(void *opaque, const char *line), void *opaque)

@@ -14,7 +14,7 @@
 #include "net/offload.h"
 #include "net/user_private.h"
 
-enum { ETHER = 14, MTU = 1500, IPV4_BYTES = 20, TCP_CSUM = 16, TCP_FLAGS = 13, FLAG_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2,
+enum { ETHER = 14, TYPE_IPV4 = 0x0800, MTU = 1500, IPV4_BYTES = 20, TCP_CSUM = 16, TCP_FLAGS = 13, FLAG_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2,
        LARGE_MSS = 65000, LEAST_MSS = 64, DEFAULT_MSS = 536, HEAD_MAX = 160, FRAGMENT_BYTES = 1480, MORE_FRAGMENTS = 0x2000 };
 
 static void put16(uint8_t *p, unsigned v)
@@ -97,19 +97,20 @@ static void segment_deliver(struct user *u, const uint8_t *frame, size_t size, c
     deliver(u, &h, head, p->payload, frame + p->payload, size - p->payload);
 }
 
-static void fragments_deliver(struct user *u, const uint8_t *frame, size_t size, const struct net_packet *p)
+static void fragments_deliver(struct user *u, const uint8_t *frame, size_t size)
 {
+    const size_t data = ETHER + IPV4_BYTES;
     struct net_header h = { .flags = 0 };
     size_t bytes;
 
-    for (size_t at = p->l4; at < size; at += bytes) {
+    for (size_t at = data; at < size; at += bytes) {
         uint8_t head[ETHER + IPV4_BYTES], *ip = head + ETHER;
         uint16_t sum;
 
         bytes = MIN(size - at, (size_t)FRAGMENT_BYTES);
         memcpy(head, frame, sizeof(head));
         put16(ip + 2, (unsigned)(IPV4_BYTES + bytes));
-        put16(ip + 6, (at + bytes < size ? MORE_FRAGMENTS : 0) | (unsigned)(at - p->l4) / 8);
+        put16(ip + 6, (at + bytes < size ? MORE_FRAGMENTS : 0) | (unsigned)(at - data) / 8);
         memset(ip + 10, 0, 2);
         sum = (uint16_t)~net_sum_fold(net_sum(0, ip, IPV4_BYTES));
         memcpy(ip + 10, &sum, 2);
@@ -117,16 +118,21 @@ static void fragments_deliver(struct user *u, const uint8_t *frame, size_t size,
     }
 }
 
+/* Without options, and no fragment. */
+static bool is_plain_ipv4(const uint8_t *frame)
+{
+    return get16(frame + ETHER - 2) == TYPE_IPV4 && frame[ETHER] == 0x45 && !(get16(frame + ETHER + 6) & 0x3fff);
+}
+
 void user_frame_to_guest(struct user *u, const uint8_t *frame, size_t size)
 {
     struct net_header h = { .flags = NET_DATA_VALID };   /* libslirp made it here and now */
-    bool known, is_ip;
+    bool known;
     struct net_packet p;
 
     known = size <= NET_FRAME_MAX && net_packet_find(frame, size, &p) && p.payload <= HEAD_MAX;
-    is_ip = known && !p.is_fragment && p.l3 == ETHER;
     if (known && p.is_tcp) segment_deliver(u, frame, size, &p);
     else if (size <= ETHER + MTU) deliver(u, &h, frame, MIN(size, (size_t)ETHER), frame + MIN(size, (size_t)ETHER), size - MIN(size, (size_t)ETHER));
-    else if (is_ip && !p.is_ipv6 && p.l4 == ETHER + IPV4_BYTES) fragments_deliver(u, frame, size, &p);
+    else if (is_plain_ipv4(frame)) fragments_deliver(u, frame, size);
     else u->base.dropped++;
 }

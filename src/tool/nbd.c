@@ -318,6 +318,8 @@ int nbd_tool_run(int argc, char **argv)
     int r = nbd_options_parse(&u->t, argc, argv, &err);
     if (!r && u->t.help)
         nbd_options_help();
+    else if (!r && u->t.trace_help)
+        log_trace_help(stdout);
     else if (!r && u->t.version)
         version_print("ospite-nbd");
     else if (!r && u->t.disconnect)

@@ -36,7 +36,8 @@ int nbd_tool_list(struct nbd_tool *t, struct error *err)
     snprintf(port, sizeof(port), "%u", (unsigned)t->port);
     int r = nbd_objects_tls(t, false, &tls, err);
     if (!r)
-        r = nbd_list_get(&l, t->socket, t->bind ? t->bind : "localhost", port, tls, t->tls_hostname, err);
+        r = nbd_list_get(&l, t->socket, t->bind ? t->bind : "localhost", port, tls, t->tls_hostname,
+                         NBD_LIST_WITHIN_MS, err);
     if (!r)
         printf("exports available: %u\n", l.count);
     for (unsigned i = 0; !r && i < l.count; i++)

@@ -154,6 +154,9 @@ static int set_trace(struct nbd_tool *t, const char *arg, struct error *err)
     if (option_list_parse(&l, t->arena, arg, "enable", err) || option_list_apply(&l, "-T", keys, NULL, err))
         return -1;
     const char *list = option_list_get(&l, "enable"), *file = option_list_get(&l, "file");
+    t->trace_help = list && !strcmp(list, "help");
+    if (t->trace_help)
+        return 0;
     if (file && log_trace_file(file, err))
         return -1;
     return list ? log_trace_enable(list, err) : 0;
@@ -243,7 +246,7 @@ static const struct row {
     { 0, "tls-creds", "ID", "TLS with the credentials of that --object, and nothing without TLS", set_tls_creds },
     { 0, "tls-authz", "ID", "only the client that the authz-simple object names", set_tls_authz },
     { 0, "tls-hostname", "NAME", "with -L: the name in the server's certificate", set_tls_hostname },
-    { 'T', "trace", "LIST[,file=F]", "trace categories (block, ...)", set_trace },
+    { 'T', "trace", "LIST[,file=F]", "trace these categories; 'help' lists them", set_trace },
     { 0, "fork", NULL, "go to the background when clients can connect", set_fork },
     { 0, "pid-file", "PATH", "write the process number to PATH", set_pid_file },
     { 0, "selinux-label", "LABEL", "with -k: SELinux' label of the socket", set_label },
@@ -397,7 +400,7 @@ int nbd_options_parse(struct nbd_tool *t, int argc, char **argv, struct error *e
     *t = (struct nbd_tool){ .arena = arena_new(), .port = 10809, .shared = 1 };
     if (options_get(t, argc, argv, err))
         return -1;
-    if (t->help || t->version)
+    if (t->help || t->version || t->trace_help)
         return 0;
     if (files_take(t, argc - optind, argv + optind, err) || together_check(t, err))
         return -1;

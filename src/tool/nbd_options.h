@@ -32,7 +32,7 @@ struct nbd_object {
 
 struct nbd_tool {
     struct arena *arena;
-    bool help, version, persistent, verbose, fork, snapshot, port_given, shared_given, list;
+    bool help, version, trace_help, persistent, verbose, fork, snapshot, port_given, shared_given, list;
     const char *bind, *socket, *connect, *disconnect, *pid_file, *tls_creds, *tls_authz, *tls_hostname, *aio, *label;
     uint64_t port;
     unsigned shared;

@@ -6,6 +6,7 @@
 #include "block/image.h"
 #include "block/option.h"
 #include "tool/vm_options_private.h"
+#include "tool/vm_throttle.h"
 
 static bool is_format(const char *driver)
 {
@@ -14,14 +15,38 @@ static bool is_format(const char *driver)
     return false;
 }
 
-/* Keys that say how nodes hang together; 1: it was one, 0: not, -1: *err. */
-static int key_take(struct drive_config *d, const char *key, const char *value, struct error *err)
+/* Keys that say how nodes hang together; false: it was none. */
+static bool key_take(struct drive_config *d, const char *key, const char *value)
 {
+    if (d->is_filter && !strcmp(key, "throttle-group")) {
+        d->filter_group = value;
+        return true;
+    }
     if (!strcmp(key, "node-name")) d->id = value;
     else if (!strcmp(key, "file")) d->file_node = value;
     else if (!strcmp(key, "backing")) d->backing_node = value;
-    else return 0;
-    return 1;
+    else return false;
+    return true;
+}
+
+static int filter_check(const struct drive_config *d, struct error *err)
+{
+    for (unsigned i = 0; i < d->node_options->count; i++)
+        if (!strncmp(d->node_options->item[i].key, "file.", 5)) return error_set(err, "-blockdev: a throttle stands on a node that is there, by its name (file=NODE)");
+    if (!d->filter_group) return error_set(err, "Parameter 'throttle-group' is missing");
+    if (!d->file_node) return error_set(err, "Parameter 'file' is missing");
+    return d->backing_node ? error_set(err, "Parameter 'backing' is unexpected") : 0;
+}
+
+/* Here, since groups that come by object_add are not in the options of the node. */
+int blockdev_filter_join(struct vm_options *o, struct drive_config *d, struct error *err)
+{
+    const struct block_limits *l = d->is_filter ? throttle_group_limits(o, d->filter_group) : NULL;
+
+    if (!d->is_filter) return 0;
+    if (!l) return error_set(err, "Throttle group '%s' does not exist", d->filter_group);
+    d->filter_limits = *l;
+    return 0;
 }
 
 int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d, struct error *err)
@@ -33,14 +58,13 @@ int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d,
     *d = (struct drive_config){ .interface = DRIVE_IF_NONE, .is_node = true, .node_options = set, .on_write_error = BLOCK_ERROR_ENOSPC };
     if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return error_prefix(err, "-blockdev");
     if (!l.count || strcmp(l.pair[0].key, "driver")) return error_set(err, "-blockdev needs driver=, a format or a protocol such as file");
+    d->is_filter = !strcmp(l.pair[0].value, "throttle");
     for (unsigned i = 0; i < l.count; i++) {
-        int taken = key_take(d, l.pair[i].key, l.pair[i].value, err);
-
-        if (taken < 0) return error_prefix(err, "-blockdev");
-        if (!taken) item[set->count++] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
+        if (!key_take(d, l.pair[i].key, l.pair[i].value)) item[set->count++] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };
     }
     set->item = item;
     if (!d->id || !*d->id) return error_set(err, "-blockdev needs node-name=, by which devices and other nodes find it");
+    if (d->is_filter) return filter_check(d, err);
     d->is_protocol = !is_format(l.pair[0].value);
     if (d->is_protocol && (d->file_node || d->backing_node)) return error_set(err, "-blockdev: '%s' is a protocol; it stands on no other node", l.pair[0].value);
     d->open.objects = secrets_objects(&o->secrets);

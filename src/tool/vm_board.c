@@ -160,27 +160,14 @@ int option_rtc(struct vm_options *o, const char *arg, struct error *err)
     return option_list_apply(&l, "-rtc", rtc_keys, o, err);
 }
 
-static int boot_letters(const char *what, const char *v, char out[8], struct error *err)
-{
-    if (!*v || strlen(v) > 7) return error_set(err, "%s wants letters of a, c, d, n; such as 'dc'", what);
-    for (const char *p = v; *p; p++) {
-        if (!strchr("acdn", *p))
-            return error_set(err, "%s: unknown boot device '%c'; known are a (floppy), c (disk), d (CD-ROM), n (network)",
-                             what, *p);
-        if (strchr(p + 1, *p)) return error_set(err, "%s: boot device '%c' was given twice", what, *p);
-    }
-    strcpy(out, v);
-    return 0;
-}
-
 static int boot_order(void *t, const char *v, struct error *err)
 {
-    return boot_letters("order", v, config_of(t)->boot_order, err);
+    return config_boot_letters("order", v, config_of(t)->boot_order, err);
 }
 
 static int boot_once(void *t, const char *v, struct error *err)
 {
-    return boot_letters("once", v, config_of(t)->boot_once, err);
+    return config_boot_letters("once", v, config_of(t)->boot_once, err);
 }
 
 static int boot_menu(void *t, const char *v, struct error *err)
@@ -199,6 +186,13 @@ static int boot_splash_time(void *t, const char *v, struct error *err)
 
     if (value_unsigned("splash-time", v, 65535, &ms, err) < 0) return -1;
     config_of(t)->boot_menu_timeout_ms = ms;
+    return 0;
+}
+
+static int boot_splash(void *t, const char *v, struct error *err)
+{
+    if (!*v) return error_set(err, "splash= wants a file, JPEG or BMP");
+    config_of(t)->boot_splash = v;
     return 0;
 }
 
@@ -221,7 +215,7 @@ const struct option_key boot_keys[] = {
     { "menu", boot_menu, NULL },
     { "strict", boot_strict, NULL },
     { "splash-time", boot_splash_time, NULL },
-    { "splash", NULL, "a boot picture is not supported in this version" },
+    { "splash", boot_splash, NULL },
     { "reboot-timeout", boot_reboot_timeout, NULL },
     { NULL, NULL, NULL },
 };

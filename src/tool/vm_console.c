@@ -21,6 +21,19 @@ const char *chardev_resolve(struct vm_options *o, const char *spec, struct error
     return NULL;
 }
 
+int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, struct error *err)
+{
+    int result = 0;
+
+    for (unsigned i = 0; i < d->user.guestfwd_count; i++) {
+        const char *device = net_user_guestfwd_device(d->user.guestfwd[i]);
+
+        d->user.guestfwd_spec[i] = device ? chardev_resolve(o, device, err) : NULL;
+        if (device && !d->user.guestfwd_spec[i]) result = error_prefix(err, "guestfwd=%s", d->user.guestfwd[i]);
+    }
+    return result;
+}
+
 static int monitor_add(struct vm_options *o, const struct monitor_config *m, struct error *err)
 {
     struct machine_config *c = &o->config;
@@ -61,25 +74,6 @@ int option_parallel(struct vm_options *o, const char *arg, struct error *err)
     return error_set(err, "-parallel %s: a parallel port is not supported in this version; use -parallel none", arg);
 }
 
-int option_display(struct vm_options *o, const char *arg, struct error *err)
-{
-    if (!strcmp(arg, "help")) {
-        printf("Available display backend types:\nnone\nsdl\ncurses\nvnc\nweb\n");
-        return VM_OPTIONS_HELP_SHOWN;
-    }
-    if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
-    o->config.window = WINDOW_NONE;    /* the last -display counts */
-    o->config.has_curses = false;
-    if (!strcmp(arg, "sdl") || !strncmp(arg, "sdl,", 4)) return option_window(o, arg, err);
-    if (!strcmp(arg, "curses") || !strncmp(arg, "curses,", 7)) return option_curses(o, arg, err);
-    if (!strcmp(arg, "web") || !strncmp(arg, "web=", 4)) return option_web(o, arg[3] ? arg + 4 : "", err);
-    if (strcmp(arg, "none"))
-        return error_set(err, "-display %s: it is not supported in this version; use -display sdl, curses, web, vnc=HOST:N, none or -nographic", arg);
-    o->config.has_web = false;
-    o->display_given = true;
-    return 0;
-}
-
 static int chardev_accept(void *t, const char *v, struct error *err) { return 0; }
 
 /* ---- -add-fd fd=N,set=N ---- */
@@ -110,19 +104,20 @@ int option_add_fd(struct vm_options *o, const char *arg, struct error *err)
 
 /* What each backend takes beside its id; how its text begins. */
 static const struct backend { const char *name, *keys[16]; } backends[] = {
-    { "stdio", { "signal" } }, { "null", { NULL } }, { "pty", { NULL } }, { "vc", { NULL } }, { "file", { "path", "append" } },
+    { "stdio", { "signal" } }, { "null", { NULL } }, { "pty", { NULL } }, { "vc", { "cols", "rows", "width", "height" } },
+    { "ringbuf", { "size" } }, { "memory", { "size" } }, { "file", { "path", "append" } },
     { "socket", { "path", "host", "port", "fd", "server", "wait", "telnet", "reconnect", "websocket", "ipv4", "ipv6", "to", "nodelay", "delay" } },
     { "udp", { "host", "port", "localaddr", "localport", "ipv4", "ipv6" } }, { "qemu-vdagent", { "clipboard", "mouse", "name" } },
 };
 /* Those that are not part of the address, and are written behind it. */
-static const char *const trailing[] = { "signal", "append", "server", "wait", "telnet", "reconnect", "websocket", "ipv4", "ipv6", "to", "nodelay", "delay",
+static const char *const trailing[] = { "cols", "rows", "width", "height", "size", "signal", "append", "server", "wait", "telnet", "reconnect", "websocket", "ipv4", "ipv6", "to", "nodelay", "delay",
                                         "clipboard", "mouse", "logfile", "logappend" };
 
 static const struct backend *backend_find(const char *name, struct error *err)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(backends); i++)
         if (!strcmp(backends[i].name, name)) return &backends[i];
-    error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, socket, udp, null, vc, qemu-vdagent", name);
+    error_set(err, "-chardev: backend '%s' is not supported in this version; known are stdio, pty, file, socket, udp, null, vc, ringbuf, qemu-vdagent", name);
     return NULL;
 }
 
@@ -146,19 +141,36 @@ static const char *address_text(struct vm_options *o, const char *host, const ch
     return arena_format(o->arena, host && strchr(host, ':') ? "[%s]:%s" : "%s:%s", host ? host : "", port);
 }
 
+/* In these texts a comma ends a word, two are one that belongs to it. */
+static const char *comma_double(struct vm_options *o, const char *text)
+{
+    const char *comma = text ? strchr(text, ',') : NULL;
+
+    return comma ? arena_format(o->arena, "%.*s,,%s", (int)(comma - text), text, comma_double(o, comma + 1)) : text;
+}
+
 static int address_begin(struct vm_options *o, const struct option_list *l, const char *kind, const char **spec, struct error *err)
 {
-    const char *path = option_list_get(l, "path"), *port = option_list_get(l, "port"), *fd = option_list_get(l, "fd"), *local = option_list_get(l, "localport");
-    const char *address = port ? address_text(o, option_list_get(l, "host"), port) : "";
+    const char *path = comma_double(o, option_list_get(l, "path")), *host = option_list_get(l, "host"), *port = option_list_get(l, "port"), *fd = option_list_get(l, "fd"), *local = option_list_get(l, "localport");
+    const char *address = port ? address_text(o, host, port) : "";
 
     if (!strcmp(kind, "file") && !path) return error_set(err, "-chardev file needs path=");
     if (!strcmp(kind, "udp") && !port) return error_set(err, "-chardev udp needs host= and port=");
     if (!strcmp(kind, "socket") && !path && !port && !fd) return error_set(err, "-chardev socket needs path=, host= and port=, or fd=");
+    if (!strcmp(kind, "socket") && !!path + !!(host || port) + !!fd > 1) return error_set(err, "-chardev socket: one of path=, host= with port=, and fd= says where; leave out the others");
     if (!strcmp(kind, "file")) *spec = arena_format(o->arena, "file:%s", path);
     else if (!strcmp(kind, "udp")) *spec = arena_format(o->arena, "udp:%s@%s", address, address_text(o, option_list_get(l, "localaddr"), local ? local : "0"));
     else if (strcmp(kind, "socket")) *spec = kind;
     else *spec = fd ? arena_format(o->arena, "fd:%s", fd) : path ? arena_format(o->arena, "unix:%s", path) : arena_format(o->arena, "tcp:%s", address);
     return 0;
+}
+
+/* With its unit, as the rest of the command line has sizes. */
+static const char *ring_size(struct vm_options *o, const char *text, struct error *err)
+{
+    uint64_t bytes;
+
+    return value_size("-chardev ringbuf: size", text, 1, &bytes, err) < 0 ? NULL : arena_format(o->arena, "%llu", (unsigned long long)bytes);
 }
 
 static int chardev_text(struct vm_options *o, const struct option_list *l, const char **spec, struct error *err)
@@ -169,7 +181,9 @@ static int chardev_text(struct vm_options *o, const struct option_list *l, const
     for (unsigned i = 0; i < ARRAY_SIZE(trailing); i++) {
         const char *value = option_list_get(l, trailing[i]);
 
-        if (value && strchr(value, ',')) return error_set(err, "-chardev %s: %s=%s: a comma is not supported there", b->name, trailing[i], value);
+        if (value && !strcmp(trailing[i], "size") && !(value = ring_size(o, value, err))) return -1;
+        if (value && !strcmp(trailing[i], "logfile")) value = comma_double(o, value);
+        else if (value && strchr(value, ',')) return error_set(err, "-chardev %s: %s=%s: a comma is not supported there", b->name, trailing[i], value);
         if (value) *spec = arena_format(o->arena, "%s,%s=%s", *spec, trailing[i], value);
     }
     return 0;
@@ -183,7 +197,8 @@ const struct option_key chardev_keys[] = {
     { "mux", chardev_accept, NULL }, { "fd", chardev_accept, NULL }, { "telnet", chardev_accept, NULL }, { "reconnect", chardev_accept, NULL },
     { "ipv4", chardev_accept, NULL }, { "ipv6", chardev_accept, NULL }, { "to", chardev_accept, NULL }, { "nodelay", chardev_accept, NULL },
     { "delay", chardev_accept, NULL }, { "localaddr", chardev_accept, NULL }, { "localport", chardev_accept, NULL },
-    { "logfile", chardev_accept, NULL }, { "logappend", chardev_accept, NULL },
+    { "logfile", chardev_accept, NULL }, { "logappend", chardev_accept, NULL }, { "cols", chardev_accept, NULL }, { "rows", chardev_accept, NULL },
+    { "width", chardev_accept, NULL }, { "height", chardev_accept, NULL }, { "size", chardev_accept, NULL },
     { "websocket", chardev_accept, NULL }, { "tls-creds", NULL, "not supported in this version; use a tunnel" },
     { "tn3270", NULL, "not supported in this version" }, { NULL, NULL, NULL },
 };
@@ -195,7 +210,7 @@ int option_chardev(struct vm_options *o, const char *arg, struct error *err)
     bool mux = false;
 
     if (!strcmp(arg, "help")) {
-        printf("Available chardev backend types:\n  file\n  null\n  pty\n  qemu-vdagent\n  socket\n  stdio\n  udp\n  vc\n");
+        printf("Available chardev backend types:\n  file\n  memory\n  null\n  pty\n  qemu-vdagent\n  ringbuf\n  socket\n  stdio\n  udp\n  vc\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "backend", err) < 0) return -1;
@@ -328,6 +343,8 @@ int console_finish(struct vm_options *o, struct error *err)
         if (!(c->monitor[i].spec = chardev_resolve(o, c->monitor[i].spec, err))) return error_prefix(err, "%s", c->monitor[i].option);
     if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
     if (c->gdb && !(c->gdb = chardev_resolve(o, c->gdb, err))) return error_prefix(err, "-gdb");
+    for (unsigned i = 0; i < c->netdev_count; i++)
+        if (guestfwds_resolve(o, &c->netdev[i], err) < 0) return error_prefix(err, "-netdev %s", c->netdev[i].id);
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "device/display/vga.h"
 #include "display/layout.h"
 #include "tool/vm_options_private.h"
@@ -221,12 +222,68 @@ static int vnc_share(void *t, const char *v, struct error *err)
     return 0;
 }
 
-static int vnc_off(void *t, const char *v, struct error *err)
+static int off_only(const char *name, const char *v, const char *why, struct error *err)
 {
     bool on = false;
 
-    if (value_bool("it", v, &on, err) < 0) return -1;
-    return on ? error_set(err, "it is not supported in this version; leave it out") : 0;
+    if (value_bool(name, v, &on, err) < 0) return -1;
+    return on ? error_set(err, "%s is not supported in this version: %s", name, why) : 0;
+}
+
+static int vnc_sasl(void *t, const char *v, struct error *err) { return off_only("sasl", v, "use password=on or client certificates (tls-creds=)", err); }
+static int vnc_reverse(void *t, const char *v, struct error *err) { return off_only("reverse", v, "have the viewer connect", err); }
+static int vnc_power(void *t, const char *v, struct error *err) { return off_only("power-control", v, "the monitor has system_powerdown and system_reset", err); }
+
+static int vnc_ip(struct vm_options *o, unsigned which, const char *name, const char *v, struct error *err)
+{
+    bool on;
+
+    if (value_bool(name, v, &on, err) < 0) return -1;
+    o->vnc_ip[which] = on ? 1 : -1;
+    return 0;
+}
+
+static int vnc_ipv4(void *t, const char *v, struct error *err) { return vnc_ip(t, 0, "ipv4", v, err); }
+static int vnc_ipv6(void *t, const char *v, struct error *err) { return vnc_ip(t, 1, "ipv6", v, err); }
+
+static int vnc_key_delay(void *t, const char *v, struct error *err)
+{
+    uint64_t ms;
+
+    if (value_unsigned("key-delay-ms", v, 1000, &ms, err) < 0) return -1;
+    vnc_of(t)->key_delay_ms = (unsigned)ms;
+    return 0;
+}
+
+static int vnc_lock_key_sync(void *t, const char *v, struct error *err) { return value_bool("lock-key-sync", v, &vnc_of(t)->lock_key_sync, err); }
+
+static int vnc_connections(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("connections", v, 1024, &n, err) < 0) return -1;
+    if (!n) return error_set(err, "connections=0: then nobody could look; from 1 to 1024");
+    vnc_of(t)->clients = (unsigned)n;
+    return 0;
+}
+
+/* There is one screen, the graphic card's; that it is the one is seen when all options are known. */
+static int vnc_display(void *t, const char *v, struct error *err) { ((struct vm_options *)t)->vnc_display = v; return 0; }
+
+static int vnc_head(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("head", v, UINT32_MAX, &n, err) < 0) return -1;
+    return n ? error_set(err, "head=%s: a graphic card has one screen, number 0", v) : 0;
+}
+
+/* Pictures are never lossy here, so that both may be wanted. */
+static int vnc_quality(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    return value_bool("lossy and non-adaptive", v, &on, err);
 }
 
 static int vnc_audio(void *t, const char *v, struct error *err) { ((struct vm_options *)t)->vnc_audio = v; return 0; }
@@ -234,9 +291,11 @@ static int vnc_accept(void *t, const char *v, struct error *err) { return 0; }
 
 const struct option_key vnc_keys[] = {
     { "vnc", vnc_accept, NULL }, { "id", vnc_accept, NULL }, { "password", vnc_password, NULL }, { "to", vnc_to, NULL },
-    { "websocket", vnc_websocket, NULL }, { "share", vnc_share, NULL }, { "lossy", vnc_off, NULL },
+    { "websocket", vnc_websocket, NULL }, { "share", vnc_share, NULL }, { "lossy", vnc_quality, NULL }, { "non-adaptive", vnc_quality, NULL },
     { "tls-creds", vnc_tls_creds, NULL },
-    { "sasl", vnc_off, NULL }, { "tls-authz", NULL, "give out client certificates of an authority of your own instead: tls-creds-x509 with verify-peer=on" }, { "reverse", vnc_off, NULL }, { "power-control", vnc_off, NULL },
+    { "sasl", vnc_sasl, NULL }, { "tls-authz", NULL, "give out client certificates of an authority of your own instead: tls-creds-x509 with verify-peer=on" }, { "reverse", vnc_reverse, NULL }, { "power-control", vnc_power, NULL },
+    { "ipv4", vnc_ipv4, NULL }, { "ipv6", vnc_ipv6, NULL }, { "key-delay-ms", vnc_key_delay, NULL }, { "lock-key-sync", vnc_lock_key_sync, NULL },
+    { "connections", vnc_connections, NULL }, { "display", vnc_display, NULL }, { "head", vnc_head, NULL },
     { "password-secret", vnc_password_secret, NULL },
     { "audiodev", vnc_audio, NULL },
     { NULL, NULL, NULL },
@@ -259,25 +318,38 @@ static int vnc_address(struct vm_options *o, const char *text, struct error *err
     return 0;
 }
 
+/* One of both that is on means the other one is not wanted; without a word all addresses are. */
+static int vnc_family(struct vm_options *o, struct error *err)
+{
+    int v4 = o->vnc_ip[0], v6 = o->vnc_ip[1];
+
+    if (v4 < 0 && v6 < 0) return error_set(err, "-vnc: ipv4=off and ipv6=off leave no address");
+    if (v4 < 0 || (v6 > 0 && !v4)) o->config.vnc.family = LISTEN_IPV6;
+    else if (v6 < 0 || (v4 > 0 && !v6)) o->config.vnc.family = LISTEN_IPV4;
+    return 0;
+}
+
 int option_vnc(struct vm_options *o, const char *arg, struct error *err)
 {
+    enum { KEY_DELAY_MS = 10 };
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, "vnc", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "vnc")) return error_set(err, "-vnc begins with an address: HOST:N or unix:PATH");
     o->display_given = true;
     o->config.has_vnc = strcmp(l.pair[0].value, "none") != 0;
-    o->config.vnc = (struct vnc_config){ 0 };
-    o->vnc_tls_creds = o->vnc_password_secret = NULL;
+    o->config.vnc = (struct vnc_config){ .key_delay_ms = KEY_DELAY_MS, .lock_key_sync = true };
+    o->vnc_tls_creds = o->vnc_password_secret = o->vnc_display = NULL;
+    o->vnc_ip[0] = o->vnc_ip[1] = 0;
     if (!o->config.has_vnc) return l.count == 1 ? 0 : error_set(err, "-vnc none takes nothing else");
     if (vnc_address(o, l.pair[0].value, err) < 0) return -1;
-    return option_list_apply(&l, "-vnc", vnc_keys, o, err);
+    return option_list_apply(&l, "-vnc", vnc_keys, o, err) < 0 ? -1 : vnc_family(o, err);
 }
 
 /* ---- -display web ---- */
 
 /* "", "PORT", "ADDR:PORT" */
-int option_web(struct vm_options *o, const char *arg, struct error *err)
+static int option_web(struct vm_options *o, const char *arg, struct error *err)
 {
     enum { MORE_PORTS = 99 };
     struct web_config *c = &o->config.web;
@@ -297,7 +369,15 @@ int option_web(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- -display sdl ---- */
 
-static int window_full_screen(void *t, const char *v, struct error *err) { return value_bool("full-screen", v, &((struct vm_options *)t)->config.full_screen, err); }
+static int wish_set(struct display_wish *w, const char *name, const char *v, struct error *err)
+{
+    w->given = true;
+    return value_bool(name, v, &w->on, err);
+}
+
+static int window_full_screen(void *t, const char *v, struct error *err) { return wish_set(&((struct vm_options *)t)->config.full_screen, "full-screen", v, err); }
+static int window_cursor(void *t, const char *v, struct error *err) { return wish_set(&((struct vm_options *)t)->config.show_cursor, "show-cursor", v, err); }
+static int window_close(void *t, const char *v, struct error *err) { return wish_set(&((struct vm_options *)t)->config.window_close, "window-close", v, err); }
 
 static int window_gl(void *t, const char *v, struct error *err)
 {
@@ -306,11 +386,16 @@ static int window_gl(void *t, const char *v, struct error *err)
 
 static const struct option_key window_keys[] = {
     { "type", vga_accept, NULL }, { "full-screen", window_full_screen, NULL }, { "gl", window_gl, NULL },
-    { "grab-mod", NULL, "Ctrl-Alt-G lets go of the mouse" }, { "window-close", NULL, "closing the window ends the machine" },
-    { "show-cursor", NULL, "the pointer is shown where the guest takes positions" }, { NULL, NULL, NULL },
+    { "grab-mod", NULL, "Ctrl-Alt-G lets go of the mouse" }, { "window-close", window_close, NULL }, { "show-cursor", window_cursor, NULL },
+    { NULL, NULL, NULL },
+};
+/* Words about a window where there is none: QEMU takes them, and tells them to who asks. */
+static const struct option_key no_window_keys[] = {
+    { "type", vga_accept, NULL }, { "full-screen", window_full_screen, NULL }, { "gl", window_gl, NULL }, { "window-close", window_close, NULL },
+    { "show-cursor", window_cursor, NULL }, { NULL, NULL, NULL },
 };
 
-int option_window(struct vm_options *o, const char *arg, struct error *err)
+static int option_window(struct vm_options *o, const char *arg, struct error *err)
 {
     struct option_list l;
 
@@ -320,6 +405,13 @@ int option_window(struct vm_options *o, const char *arg, struct error *err)
     return option_list_apply(&l, "-display sdl", window_keys, o, err);
 }
 
+static void no_window_warn(const char *type, const struct option_list *l)
+{
+    for (unsigned i = 0; i < l->count; i++)
+        if (strcmp(l->pair[i].key, "type") && strcmp(l->pair[i].key, "charset"))
+            log_message("warning: -display %s: %s= is about a window, and there is none", type, l->pair[i].key);
+}
+
 /* ---- -display curses ---- */
 
 static int curses_charset(void *t, const char *v, struct error *err)
@@ -327,13 +419,53 @@ static int curses_charset(void *t, const char *v, struct error *err)
     return strcasecmp(v, "CP437") ? error_set(err, "charset=%s: guests' fonts are taken for CP437 in this version; leave it out", v) : 0;
 }
 
-static const struct option_key curses_keys[] = { { "type", vga_accept, NULL }, { "charset", curses_charset, NULL }, { NULL, NULL, NULL } };
+static const struct option_key curses_keys[] = {
+    { "type", vga_accept, NULL }, { "charset", curses_charset, NULL }, { "full-screen", window_full_screen, NULL }, { "gl", window_gl, NULL },
+    { "window-close", window_close, NULL }, { "show-cursor", window_cursor, NULL }, { NULL, NULL, NULL },
+};
 
-int option_curses(struct vm_options *o, const char *arg, struct error *err)
+static int option_curses(struct vm_options *o, const char *arg, struct error *err)
 {
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
     o->config.has_curses = o->display_given = true;
-    return option_list_apply(&l, "-display curses", curses_keys, o, err);
+    if (option_list_apply(&l, "-display curses", curses_keys, o, err) < 0) return -1;
+    no_window_warn("curses", &l);
+    return 0;
+}
+
+/* ---- -display ---- */
+
+static int display_of_type(struct vm_options *o, const char *type, const char *arg, struct error *err)
+{
+    struct option_list l;
+    bool none = !strcmp(type, "none");
+
+    if (!strcmp(type, "sdl")) return option_window(o, arg, err);
+    if (!strcmp(type, "curses")) return option_curses(o, arg, err);
+    if (!none && strcmp(type, "default"))
+        return error_set(err, "-display %s: it is not supported in this version; use -display sdl, curses, web, vnc=HOST:N, none or -nographic", type);
+    o->config.has_web = false;
+    o->display_given = none;
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0 || option_list_apply(&l, "-display", no_window_keys, o, err) < 0) return -1;
+    if (none) no_window_warn(type, &l);
+    return 0;
+}
+
+int option_display(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct option_list l;
+
+    if (!strcmp(arg, "help")) {
+        printf("Available display backend types:\nnone\nsdl\ncurses\nvnc\nweb\n");
+        return VM_OPTIONS_HELP_SHOWN;
+    }
+    if (!strncmp(arg, "vnc=", 4)) return option_vnc(o, arg + 4, err);
+    o->config.window = WINDOW_NONE;    /* the last -display counts */
+    o->config.has_curses = false;
+    if (!strcmp(arg, "web") || !strncmp(arg, "web=", 4)) return option_web(o, arg[3] ? arg + 4 : "", err);
+    if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return error_prefix(err, "-display");
+    if (!option_list_get(&l, "type")) return error_set(err, "-display %s: it begins with a type: sdl, curses, web, vnc=HOST:N or none", arg);
+    return display_of_type(o, option_list_get(&l, "type"), arg, err);
 }

@@ -265,6 +265,7 @@ int drive_errors_set(struct vm_options *o, struct drive_config *d, const struct 
         if (value_bool("write-cache", e->write_cache, &on, err) < 0) return -1;
         r.d.write_cache = on ? WRITE_CACHE_ON : WRITE_CACHE_OFF;
     }
+    if (e->share_rw && value_bool("share-rw", e->share_rw, &r.d.open.share_writes, err) < 0) return -1;
     *d = r.d;
     return 0;
 }
@@ -430,6 +431,7 @@ static int ide_werror(void *t, const char *v, struct error *err) { ((struct ide_
 static int ide_rerror(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.read = v; return 0; }
 static int ide_boot_index(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.boot_index = v; return 0; }
 static int ide_write_cache(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.write_cache = v; return 0; }
+static int ide_share(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->errors.share_rw = v; return 0; }
 static int ide_id(void *t, const char *v, struct error *err) { ((struct ide_request *)t)->r.d.device_id = v; return 0; }
 
 static int ide_bus(void *t, const char *v, struct error *err)
@@ -462,7 +464,7 @@ static const struct option_key ide_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
     { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
     { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL }, { "write-cache", ide_write_cache, NULL },
-    { "bootindex", ide_boot_index, NULL }, { "model", ide_model, NULL }, { "ver", ide_version, NULL }, { "wwn", ide_wwn, NULL }, { NULL, NULL, NULL },
+    { "share-rw", ide_share, NULL }, { "bootindex", ide_boot_index, NULL }, { "model", ide_model, NULL }, { "ver", ide_version, NULL }, { "wwn", ide_wwn, NULL }, { NULL, NULL, NULL },
 };
 
 int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
@@ -577,6 +579,8 @@ int drives_finish(struct vm_options *o, struct error *err)
         if (ide_device_place(o, o->ide_device[i].text, o->ide_device[i].cdrom, err) < 0) return -1;
     if (floppies_finish(o, err) < 0 || virtio_finish(o, err) < 0 || usb_drives_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++) {
+        if (throttle_group_join(o, &o->config.drive[i], err) < 0) return error_prefix(err, "-drive");
+        if (blockdev_filter_join(o, &o->config.drive[i], err) < 0) return error_prefix(err, "-blockdev");
         o->config.drive[i].open.objects = secrets_objects(&o->secrets);
         if (o->config.drive[i].is_node) continue;
         if (o->snapshot && o->config.drive[i].media == MEDIA_DISK) o->config.drive[i].open.snapshot = true;

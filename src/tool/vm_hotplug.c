@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "tool/vm_throttle.h"
 #include "tool/vm_virtio_private.h"
 
 static void arena_release(void *arena) { arena_free(arena); }
@@ -18,7 +19,10 @@ static struct vm_options *begin(struct error *err)
     struct vm_options *o = calloc(1, sizeof(*o));
 
     if (!o) error_set(err, "no memory for options");
-    else o->arena = arena_new();
+    else {
+        o->arena = arena_new();
+        o->is_quiet_help = true;
+    }
     return o;
 }
 
@@ -31,10 +35,21 @@ static int end(struct vm_options *o, int result, struct machine_memory *memory)
     return result == 0 ? 0 : -1;
 }
 
-/* A handler of an option that was given 'help' has printed it, on the terminal of whoever started the machine. */
-static int not_help(int result, struct error *err)
+/* The program's standard output is not where this monitor is: it may be QMP's. */
+static int help_refuse(const char *option, struct error *err)
 {
-    return result == VM_OPTIONS_HELP_SHOWN ? error_set(err, "'help' is for the command line") : result;
+    return error_set(err, "'help' is for the command line: 'ospite -%s help' lists what there is", option);
+}
+
+typedef int option_fn(struct vm_options *o, const char *arg, struct error *err);
+
+static int option_read(struct vm_options *o, const char *option, option_fn *read, const char *text, struct error *err)
+{
+    int result;
+
+    if (!strcmp(text, "help") || !strcmp(text, "?")) return help_refuse(option, err);
+    result = read(o, text, err);
+    return result == VM_OPTIONS_HELP_SHOWN ? help_refuse(option, err) : result;
 }
 
 /* ---- devices ---- */
@@ -44,6 +59,7 @@ static int errors_read(struct vm_options *o, const struct drive_errors *e, struc
     struct drive_config d = { .id = NULL };
 
     if (drive_errors_set(o, &d, e, err) < 0) return -1;
+    r->share_writes = d.open.share_writes;
     r->on_error.has_read = e->read && strcmp(e->read, "auto");
     r->on_error.has_write = e->write && strcmp(e->write, "auto");
     r->on_error.read = d.on_read_error;
@@ -90,7 +106,8 @@ static int unit_read(struct vm_options *o, struct machine_device_request *r, str
     struct unit_request u;
 
     if (scsi_unit_parse(o, o->scsi_device[0], &u, err) < 0) return -1;
-    if (!u.drive) return error_set(err, "%s needs drive=ID; drive_add makes one", u.what);
+    if (!u.drive && !u.is_cdrom) return error_set(err, "%s needs drive=ID; drive_add makes one", u.what);
+    if (!u.drive && !u.serial && !u.identity.device_id) u.identity.device_id = "";
     r->kind = DEVICE_REQUEST_SCSI;
     r->drive = u.drive;
     r->scsi.id = u.id;
@@ -141,7 +158,7 @@ static int request_read(struct vm_options *o, struct vm_options *all, const char
     memcpy(o->global, all->global, sizeof(o->global));
     o->global_count = all->global_count;
     /* What is read later is read from a copy that lives as long as the request. */
-    if (not_help(option_device(o, arena_format(o->arena, "%s", text), err), err) < 0) return -1;
+    if (option_read(o, "device", option_device, arena_format(o->arena, "%s", text), err) < 0) return -1;
     if (o->config.virtio_count) return virtio_read(o, all, r, err);
     if (o->usb_device_count) return usb_read(o, r, err);
     if (o->config.nic_count) return nic_read(o, r);
@@ -170,6 +187,7 @@ static int drive(void *opaque, const char *text, struct drive_config *d, struct 
     if (result == 0) {
         *d = o->config.drive[0];
         d->open.objects = secrets_objects(&((struct vm_options *)opaque)->secrets);
+        result = throttle_group_join(opaque, d, err);
     }
     return end(o, result, memory);
 }
@@ -180,7 +198,7 @@ static int blockdev(void *opaque, const char *text, struct drive_config *d, stru
     int result;
 
     if (!o) return -1;
-    result = blockdev_read(o, text, d, err);
+    result = blockdev_read(o, text, d, err) < 0 || blockdev_filter_join(opaque, d, err) < 0 ? -1 : 0;
     d->open.objects = secrets_objects(&((struct vm_options *)opaque)->secrets);
     return end(o, result, memory);
 }
@@ -191,9 +209,12 @@ static int netdev(void *opaque, const char *text, struct netdev_config *d, struc
     int result;
 
     if (!o) return -1;
-    result = not_help(option_netdev(o, text, err), err);
+    result = option_read(o, "netdev", option_netdev, text, err);
     if (result == 0 && o->hub_joins) result = error_set(err, "a network joins a hub when the machine starts; leave out netdev=");
-    if (result == 0) *d = o->config.netdev[0];
+    if (result == 0) {
+        *d = o->config.netdev[0];
+        guestfwds_resolve(opaque, d, NULL);              /* what is none of -chardev may have come by chardev-add */
+    }
     return end(o, result, memory);
 }
 
@@ -203,7 +224,7 @@ static int chardev(void *opaque, const char *text, const char **id, const char *
     int result;
 
     if (!o) return -1;
-    result = not_help(option_chardev(o, text, err), err);
+    result = option_read(o, "chardev", option_chardev, text, err);
     if (result == 0) {
         *id = o->chardev[0].id;
         *spec = chardev_resolve(o, arena_format(o->arena, "chardev:%s", *id), err);
@@ -213,7 +234,9 @@ static int chardev(void *opaque, const char *text, const char **id, const char *
     return end(o, result, memory);
 }
 
+static struct block_limits *group(void *opaque, const char *id) { return throttle_group_limits(opaque, id); }
+
 void vm_hotplug_parser_set(struct machine *m, struct vm_options *o)
 {
-    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, chardev, vm_object_add, vm_object_del, o });
+    machine_parser_set(m, &(struct machine_parser){ device, drive, blockdev, netdev, chardev, vm_object_add, vm_object_del, group, o });
 }

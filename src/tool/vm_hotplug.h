@@ -11,7 +11,7 @@ struct error;
 void vm_hotplug_parser_set(struct machine *m, struct vm_options *o);
 
 /* vm_object.c: what machine_object_add and machine_object_del come to; options is a struct vm_options. */
-int vm_object_add(void *options, const char *text, struct error *err);
+int vm_object_add(void *options, struct machine *m, const char *text, struct error *err);
 int vm_object_del(void *options, struct machine *m, const char *id, struct error *err);
 
 #endif

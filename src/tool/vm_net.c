@@ -138,6 +138,14 @@ static int tap_fds(void *t, const char *v, struct error *err) { return fds_read(
 static int tap_vhost_fds(void *t, const char *v, struct error *err) { return fds_read("vhostfd", v, tap(t)->vhost_fd, &tap(t)->vhost_fd_count, err); }
 static int tap_vhost_force(void *t, const char *v, struct error *err) { return value_bool("vhostforce", v, &tap(t)->vhost_force, err); }
 
+static int tap_sndbuf(void *t, const char *v, struct error *err)
+{
+    tap(t)->has_sndbuf = true;
+    return value_size("sndbuf", v, 1, &tap(t)->sndbuf, err);
+}
+
+static int tap_header(void *t, const char *v, struct error *err) { return set_negated("vnet_hdr", v, &tap(t)->no_header, err); }
+
 static int tap_vhost(void *t, const char *v, struct error *err)
 {
     if (value_bool("vhost", v, &tap(t)->vhost, err) < 0) return -1;
@@ -150,7 +158,8 @@ static const struct option_key tap_keys[] = {
     { "downscript", tap_downscript, NULL }, { "fd", tap_fds, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_vhost, NULL },
     { "vhostforce", tap_vhost_force, NULL }, { "vhostfd", tap_vhost_fds, NULL }, { "vhostfds", tap_vhost_fds, NULL },
     { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL },
-    { "sndbuf", NULL, "not in this version" }, { NULL, NULL, NULL },
+    { "sndbuf", tap_sndbuf, NULL }, { "vnet_hdr", tap_header, NULL },
+    { "poll-us", NULL, "nothing is polled in this version; leave it out" }, { NULL, NULL, NULL },
 };
 
 static const struct option_key bridge_keys[] = {
@@ -164,6 +173,10 @@ static int tap_check(const char *what, struct netdev_config *d, struct error *er
 
     if (c->vhost_off && c->vhost_fd_count) return error_set(err, "%s: vhostfd= says vhost=on", what);
     if (!c->vhost_off && (c->vhost_fd_count || c->vhost_force)) c->vhost = true;
+    if (c->no_header && (c->fd_count || c->bridge || c->helper)) return error_set(err, "%s: vnet_hdr=off is for an interface that is opened here; leave it out", what);
+    if (c->fd_count && (c->ifname || c->script || c->downscript || c->queues))
+        return error_set(err, "%s: an interface that comes by fd= is there and set up; leave out ifname, script, downscript and queues", what);
+    if (c->no_header && c->vhost) return error_set(err, "%s: vhost=on wants vnet_hdr=on", what);
     if (!c->bridge && !c->helper) return 0;
     if (c->helper && !*c->helper) return error_set(err, "%s: helper= wants the path of a program", what);
     if (c->ifname || c->fd_count || c->queues || c->script || c->downscript)
@@ -184,24 +197,65 @@ SOCKET(local_path, local_path)
 SOCKET(local_host, local_host)
 SOCKET(local_port, local_port)
 
+static int socket_fd(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("fd", v, INT32_MAX, &n, err) < 0) return -1;
+    sock(t)->fd = (int)n;
+    return 0;
+}
+
 static int socket_server(void *t, const char *v, struct error *err) { return value_bool("server", v, &sock(t)->server, err); }
+
+#define SOCKET_FLAG(name, key, field) \
+    static int socket_##name(void *t, const char *v, struct error *err) { return value_bool(key, v, &sock(t)->field, err); }
+SOCKET_FLAG(numeric, "addr.numeric", numeric)
+SOCKET_FLAG(keep_alive, "addr.keep-alive", keep_alive)
+SOCKET_FLAG(abstract, "addr.abstract", is_abstract)
+static int socket_ipv4(void *t, const char *v, struct error *err) { return set_negated("addr.ipv4", v, &sock(t)->no_ipv4, err); }
+static int socket_ipv6(void *t, const char *v, struct error *err) { return set_negated("addr.ipv6", v, &sock(t)->no_ipv6, err); }
+
+static int socket_to(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("addr.to", v, 65535, &n, err) < 0) return -1;
+    sock(t)->port_to = (unsigned)n;
+    return 0;
+}
+
+static int reconnect_set(void *t, const char *name, const char *v, unsigned unit_ms, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned(name, v, INT32_MAX / 1000, &n, err) < 0) return -1;
+    sock(t)->reconnect_ms = (unsigned)n * unit_ms;
+    return 0;
+}
+
+static int socket_reconnect(void *t, const char *v, struct error *err) { return reconnect_set(t, "reconnect", v, 1000, err); }
+static int socket_reconnect_ms(void *t, const char *v, struct error *err) { return reconnect_set(t, "reconnect-ms", v, 1, err); }
 
 /* The keys that follow say which it is; the type only has to be one of them. */
 static int socket_type(void *t, const char *v, struct error *err)
 {
     unsigned which;
 
-    return value_choice("addr.type", v, (const char *const[]){ "unix", "inet", NULL }, &which, err);
+    return value_choice("addr.type", v, (const char *const[]){ "unix", "inet", "fd", NULL }, &which, err);
 }
 
 static const struct option_key stream_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "server", socket_server, NULL }, { "addr.type", socket_type, NULL },
-    { "addr.path", socket_path, NULL }, { "addr.host", socket_host, NULL }, { "addr.port", socket_port, NULL }, { NULL, NULL, NULL },
+    { "addr.path", socket_path, NULL }, { "addr.host", socket_host, NULL }, { "addr.port", socket_port, NULL }, { "addr.str", socket_fd, NULL },
+    { "addr.numeric", socket_numeric, NULL }, { "addr.to", socket_to, NULL }, { "addr.ipv4", socket_ipv4, NULL }, { "addr.ipv6", socket_ipv6, NULL },
+    { "addr.keep-alive", socket_keep_alive, NULL }, { "addr.abstract", socket_abstract, NULL },
+    { "reconnect", socket_reconnect, NULL }, { "reconnect-ms", socket_reconnect_ms, NULL }, { NULL, NULL, NULL },
 };
 static const struct option_key dgram_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "local.type", socket_type, NULL }, { "local.path", socket_local_path, NULL },
     { "local.host", socket_local_host, NULL }, { "local.port", socket_local_port, NULL }, { "remote.type", socket_type, NULL },
-    { "remote.path", socket_path, NULL }, { "remote.host", socket_host, NULL }, { "remote.port", socket_port, NULL }, { NULL, NULL, NULL },
+    { "remote.path", socket_path, NULL }, { "remote.host", socket_host, NULL }, { "remote.port", socket_port, NULL }, { "local.str", socket_fd, NULL }, { NULL, NULL, NULL },
 };
 
 /* The older way to write the same: an address is HOST:PORT. */
@@ -209,8 +263,8 @@ static int socket_listen(void *t, const char *v, struct error *err) { sock(t)->s
 
 static const struct option_key socket_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "listen", socket_listen, NULL }, { "connect", socket_host, NULL }, { "udp", socket_host, NULL },
-    { "localaddr", socket_local_host, NULL }, { "mcast", NULL, "multicast is not in this version; use listen= and connect=, or a bridge" },
-    { "fd", NULL, "not in this version; use listen=, connect= or udp=" }, { NULL, NULL, NULL },
+    { "localaddr", socket_local_host, NULL }, { "mcast", socket_host, NULL },
+    { "fd", socket_fd, NULL }, { NULL, NULL, NULL },
 };
 
 static int address_split(struct vm_options *o, const char **host, const char **port, const char *what, struct error *err)
@@ -224,13 +278,27 @@ static int address_split(struct vm_options *o, const char **host, const char **p
     return 0;
 }
 
+/* All in the group; localaddr= is an address alone. */
+static int group_take(struct vm_options *o, const char *what, struct netdev_config *d, struct error *err)
+{
+    d->kind = NETDEV_DGRAM;
+    if (address_split(o, &d->socket.host, &d->socket.port, what, err) < 0) return -1;
+    return net_socket_is_group(d->socket.host) ? 0 : error_set(err, "%s: mcast=%s: that is no multicast address; those are 224.0.0.0 to 239.255.255.255", what, d->socket.host);
+}
+
 static int socket_take(struct vm_options *o, const struct option_list *l, const char *what, struct netdev_config *d, struct error *err)
 {
-    bool is_udp = option_list_get(l, "udp") != NULL;
+    bool is_udp = option_list_get(l, "udp") != NULL, is_group = option_list_get(l, "mcast") != NULL;
 
-    if (!!option_list_get(l, "listen") + !!option_list_get(l, "connect") + is_udp != 1) return error_set(err, "%s needs one of listen=[HOST]:PORT, connect=HOST:PORT and udp=HOST:PORT", what);
+    if (!!option_list_get(l, "listen") + !!option_list_get(l, "connect") + !!option_list_get(l, "fd") + is_udp + is_group != 1)
+        return error_set(err, "%s needs one of listen=[HOST]:PORT, connect=HOST:PORT, mcast=GROUP:PORT, udp=HOST:PORT and fd=NUMBER", what);
+    if (is_group) return group_take(o, what, d, err);
     if (is_udp != (d->socket.local_host != NULL)) return error_set(err, "%s: udp=HOST:PORT and localaddr=[HOST]:PORT belong together", what);
     d->kind = is_udp ? NETDEV_DGRAM : NETDEV_STREAM;
+    if (d->socket.fd >= 0) {
+        d->socket.fd_of_any_kind = true;
+        return 0;
+    }
     return address_split(o, &d->socket.host, &d->socket.port, what, err) < 0 ? -1 : address_split(o, &d->socket.local_host, &d->socket.local_port, what, err);
 }
 
@@ -239,9 +307,16 @@ static int socket_check(const char *what, const struct netdev_config *d, struct 
     const struct net_socket_config *s = &d->socket;
 
     if (d->kind != NETDEV_STREAM && d->kind != NETDEV_DGRAM) return 0;
+    if (s->reconnect_ms && (s->server || s->fd >= 0)) return error_set(err, "%s: reconnect= is for a client; a server takes the next peer by itself", what);
+    if (s->no_ipv4 && s->no_ipv6) return error_set(err, "%s: addr.ipv4=off and addr.ipv6=off: nothing is left", what);
+    if (s->port_to && !s->server) return error_set(err, "%s: addr.to= is for a server", what);
+    if (s->path ? s->numeric || s->port_to || s->no_ipv4 || s->no_ipv6 || s->keep_alive : s->is_abstract)
+        return error_set(err, "%s: abstract is for addresses of unix, numeric, to, ipv4, ipv6 and keep-alive for those of inet", what);
+    if (s->fd >= 0) return s->path || s->port || s->local_path || s->local_port || s->server ? error_set(err, "%s: a descriptor is a connection; leave out addresses and server=", what) : 0;
     if (!s->path && !s->port)
-        return error_set(err, d->kind == NETDEV_STREAM ? "%s needs addr.type=unix,addr.path=PATH or addr.type=inet,addr.host=HOST,addr.port=PORT" :
+        return error_set(err, d->kind == NETDEV_STREAM ? "%s needs addr.type=unix,addr.path=PATH, addr.type=inet,addr.host=HOST,addr.port=PORT or addr.type=fd,addr.str=NUMBER" :
                          "%s needs local. and remote. addresses: type=unix,path=PATH or type=inet,host=HOST,port=PORT", what);
+    if (d->kind == NETDEV_DGRAM && !s->path && net_socket_is_group(s->host)) return 0;
     if (d->kind == NETDEV_DGRAM && (s->path ? !s->local_path : !s->local_port))
         return error_set(err, "%s needs a local.%s of the same kind as the remote one", what, s->path ? "path" : "port");
     return 0;
@@ -349,10 +424,10 @@ int option_netdev(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- filter-dump ---- */
 
-struct dump_request { struct net_dump_config d; const char *id, *netdev; bool off; };
+struct dump_request { struct net_dump_config d; const char *netdev; bool off; };
 
 static struct dump_request *dump(void *t) { return t; }
-static int dump_id(void *t, const char *v, struct error *err) { dump(t)->id = v; return 0; }
+static int dump_id(void *t, const char *v, struct error *err) { dump(t)->d.id = v; return 0; }
 static int dump_netdev(void *t, const char *v, struct error *err) { dump(t)->netdev = v; return 0; }
 static int dump_file(void *t, const char *v, struct error *err) { dump(t)->d.file = v; return 0; }
 
@@ -368,11 +443,11 @@ static int dump_maxlen(void *t, const char *v, struct error *err)
 
 static int dump_queue(void *t, const char *v, struct error *err)
 {
-    static const char *const names[] = { "all", "rx", "tx", NULL };   /* as the network sees it: rx comes from the guest */
+    static const char *const names[] = { "all", "rx", "tx", NULL };   /* as the network sees it: what it receives comes from the guest */
     unsigned which;
 
     if (value_choice("queue", v, names, &which, err) < 0) return -1;
-    dump(t)->d.way = which == 0 ? NET_DUMP_ALL : which == 1 ? NET_DUMP_TO_GUEST : NET_DUMP_FROM_GUEST;
+    dump(t)->d.way = which == 0 ? NET_DUMP_ALL : which == 1 ? NET_DUMP_FROM_GUEST : NET_DUMP_TO_GUEST;
     return 0;
 }
 
@@ -390,19 +465,34 @@ static const struct option_key dump_keys[] = {
     { "maxlen", dump_maxlen, NULL }, { "queue", dump_queue, NULL }, { "status", dump_status, NULL }, { NULL, NULL, NULL },
 };
 
-int option_filter_dump(struct vm_options *o, const char *arg, struct error *err)
+int filter_dump_read(const struct option_list *l, struct net_dump_config *d, const char **netdev, bool *off, struct error *err)
 {
     struct dump_request r = { .d = { .most_bytes = 65536 } };
+
+    if (option_list_apply(l, "-object filter-dump", dump_keys, &r, err) < 0) return -1;
+    if (!r.d.id || !r.netdev || !r.d.file) return error_set(err, "-object filter-dump needs id=, netdev= and file=");
+    *d = r.d;
+    *netdev = r.netdev;
+    *off = r.off;
+    return 0;
+}
+
+int option_filter_dump(struct vm_options *o, const char *arg, struct error *err)
+{
     struct machine_config *c = &o->config;
+    struct net_dump_config d;
     struct option_list l;
+    const char *netdev;
+    bool off;
 
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (option_list_wants_help(&l)) return keys_show(o, "filter-dump", dump_keys);
-    if (option_list_apply(&l, "-object filter-dump", dump_keys, &r, err) < 0) return -1;
-    if (!r.id || !r.netdev || !r.d.file) return error_set(err, "-object filter-dump needs id=, netdev= and file=");
-    if (r.off) return 0;
+    if (filter_dump_read(&l, &d, &netdev, &off, err) < 0) return -1;
+    for (unsigned i = 0; i < c->dump_count; i++)
+        if (!strcmp(c->dump[i].id, d.id)) return error_set(err, "-object filter-dump: two have the id '%s'", d.id);
+    if (off) return 0;
     if (c->dump_count == CONFIG_DUMPS) return error_set(err, "-object filter-dump: more than %d", CONFIG_DUMPS);
-    o->dump_netdev[c->dump_count] = r.netdev;
-    c->dump[c->dump_count++] = r.d;
+    o->dump_netdev[c->dump_count] = netdev;
+    c->dump[c->dump_count++] = d;
     return 0;
 }

@@ -105,6 +105,7 @@ static int virtio_speed(void *t, const char *v, struct error *err)
 {
     uint64_t n;
 
+    if (!strcmp(v, "-1")) return 0;                      /* not known */
     if (value_unsigned("speed", v, INT32_MAX, &n, err) < 0) return -1;
     of(t)->d.net.speed_mbit = (int32_t)n;
     return 0;

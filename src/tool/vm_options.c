@@ -37,6 +37,8 @@ static int option_paused(struct vm_options *o, const char *a, struct error *err)
 static int option_no_reboot(struct vm_options *o, const char *a, struct error *err) { o->config.no_reboot = true; return 0; }
 static int option_no_acpi(struct vm_options *o, const char *a, struct error *err) { o->config.has_acpi = false; return 0; }
 static int option_no_hpet(struct vm_options *o, const char *a, struct error *err) { o->config.has_hpet = false; return 0; }
+static int option_no_fd_bootchk(struct vm_options *o, const char *a, struct error *err) { o->config.boot_unsigned_floppies = true; return 0; }
+static int option_full_screen(struct vm_options *o, const char *a, struct error *err) { o->config.full_screen.given = o->config.full_screen.on = true; return 0; }
 static int option_pidfile(struct vm_options *o, const char *a, struct error *err) { o->pidfile = a; return 0; }
 static int option_daemonize(struct vm_options *o, const char *a, struct error *err) { o->daemonize = true; return 0; }
 static int option_trace_file(struct vm_options *o, const char *a, struct error *err) { o->trace_file = a; return 0; }
@@ -105,7 +107,7 @@ static const struct row rows[] = {
       "and whether missed periodic interrupts are made good", option_rtc },
     { "device", "NAME[,PROP=V...]", "add a device ('help' lists them)", option_device },
     { "object", "rng-random,id=ID[,filename=FILE]", "a source of random numbers for virtio-rng; also rng-builtin, iothread,id=ID (disks have threads of their own with and without), and "
-      "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks", option_object },
+      "filter-dump,id=ID,netdev=ID,file=FILE, which writes a network's frames to a pcap file; secret,id=ID,file=PATH (or data=TEXT) for encrypted disks; throttle-group,id=ID,x-iops-total=N, limits that drives share", option_object },
     { "global", "DRIVER.PROP=VALUE", "a property of all devices of a kind", option_global },
     { "fda", "FILE", "image of the disk in floppy drive A; FILE '' is an empty drive", option_fda },
     { "fdb", "FILE", "in drive B", option_fdb },
@@ -120,7 +122,7 @@ static const struct row rows[] = {
     { "virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,readonly=on]", "share a folder: mount -t 9p -o trans=virtio TAG /mnt in the guest", option_virtfs },
     { "fsdev", "local,id=ID,path=DIR,security_model=MODEL[,...]", "the same for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG", option_fsdev },
     { "snapshot", NULL, "write to temporary files instead of disk images", option_snapshot },
-    { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,reboot-timeout=MS]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
+    { "boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,splash=FILE][,splash-time=MS][,reboot-timeout=MS]", "boot order: a floppy, c disk, d CD-ROM, n network", option_boot },
     { "kernel", "FILE", "boot this kernel (bzImage, PVH ELF or multiboot) without firmware", option_kernel },
     { "initrd", "FILE", "initial RAM disk, or multiboot modules 'FILE ARGS,FILE ARGS'", option_initrd },
     { "append", "TEXT", "command line of the kernel", option_append },
@@ -129,14 +131,14 @@ static const struct row rows[] = {
     { "pflash", "FILE", "firmware in a flash chip; the second one keeps its variables. The same as -drive if=pflash,file=FILE", option_pflash },
     { "L", "DIR", "look for firmware here first", option_firmware_dir },
     { "nographic", NULL, "serial port and monitor on this terminal; Ctrl-A h shows the keys", option_nographic },
-    { "display", "sdl[,full-screen=on]|curses|web[=[ADDR:]PORT]|vnc=ADDRESS|none", "where the screen is shown: in a window (the default on a desktop), as text in this terminal, in a browser (the URL is printed), to VNC clients, nowhere", option_display },
+    { "display", "sdl[,full-screen=on][,show-cursor=off][,window-close=off]|curses|web[=[ADDR:]PORT]|vnc=ADDRESS|none", "where the screen is shown: in a window (the default on a desktop), as text in this terminal, in a browser (the URL is printed), to VNC clients, nowhere", option_display },
     { "vga", "std|virtio|none", "graphic card", option_vga },
-    { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
+    { "vnc", "HOST:N|unix:PATH|none[,password=on][,websocket=on|[ADDR:]PORT][,to=N][,share=POLICY][,tls-creds=ID][,password-secret=ID][,PROP=V...]", "show the screen to VNC clients, at port 5900 + N", option_vnc },
     { "usb", NULL, "USB: a UHCI controller with two ports", option_usb },
     { "usbdevice", "tablet|mouse|keyboard", "plug one of these in (-usb included); -device usb-tablet and so on say where", option_usbdevice },
     { "k", "LAYOUT", "keyboard layout of viewers that send characters, such as de ('help' lists them)", option_layout },
     { "serial", "DEV", "connect the serial port: stdio, mon:stdio, file:PATH, pty, unix:PATH[,server=on][,wait=off], "
-      "tcp:HOST:PORT[,...], telnet:HOST:PORT[,...], udp:HOST:PORT, null, none; up to four times", option_serial },
+      "tcp:HOST:PORT[,...], telnet:HOST:PORT[,...], udp:HOST:PORT, vc[:80Cx24C], null, none; up to four times", option_serial },
     { "parallel", "none", "parallel port; none in this version", option_parallel },
     { "monitor", "DEV", "connect the monitor, DEV as for -serial", option_monitor },
     { "chardev", "BACKEND,id=ID[,...]", "a character device for -serial chardev:ID, -mon, ports", option_chardev },
@@ -157,6 +159,8 @@ static const struct row rows[] = {
     { "no-shutdown", NULL, "stop, do not end, when the guest powers off", option_no_shutdown },
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause", "the same in other words", option_action },
     { "no-acpi", NULL, "no ACPI tables", option_no_acpi },
+    { "no-fd-bootchk", NULL, "start from floppies whose boot sector has no signature, too", option_no_fd_bootchk },
+    { "full-screen", NULL, "begin with full screen, if there is a window: as -display sdl,full-screen=on", option_full_screen },
     { "no-hpet", NULL, "no HPET", option_no_hpet },
     { "nodefaults", NULL, "no default serial port, monitor, CD-ROM drive, graphic and network card", option_nodefaults },
     { "no-user-config", NULL, "accepted: there are no configuration files", option_without_effect },
@@ -176,8 +180,9 @@ const char *vm_option_name(unsigned i)
 static const struct { const char *name, *why; } refused[] = {
     { "spice", "use -vnc HOST:N, or -nographic" },
     { "curses", "use -display curses" },
-    { "full-screen", "use -display sdl,full-screen=on" },
     { "g", "the guest chooses the size of its screen" },
+    { "rotate", "no PC turns its screen (in QEMU one board's LCD does); the guest can: xrandr --output NAME --rotate left" },
+    { "portrait", "no PC turns its screen (in QEMU one board's LCD does); the guest can: xrandr --output NAME --rotate left" },
     { "sdl", "use -display sdl" },
     { "audio", "there is no sound in this version" },
     { "soundhw", "there is no sound in this version" },

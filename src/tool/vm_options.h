@@ -8,10 +8,10 @@
 #include "tool/secrets.h"
 
 struct error;
-struct nbd_tls;
+struct vnc_credentials;
 
 /* What a -device says about its drive: werror=, rerror=, write-cache= (NULL: the drive's), bootindex= (NULL: none). */
-struct drive_errors { const char *read, *write, *write_cache, *boot_index; };
+struct drive_errors { const char *read, *write, *write_cache, *boot_index, *share_rw; };
 
 struct vm_options {
     struct machine_config config;
@@ -41,6 +41,8 @@ struct vm_options {
     unsigned floppy_device_count;
     const char *virtio_drive[CONFIG_VIRTIO], *virtio_rng[CONFIG_VIRTIO], *virtio_iothread[CONFIG_VIRTIO];   /* ids, resolved at the end */
     struct drive_errors virtio_errors[CONFIG_VIRTIO];         /* likewise */
+    struct { const char *id; struct block_limits limits; } throttle_group[16];   /* -object throttle-group */
+    unsigned throttle_group_count;
     struct { const char *id, *filename; } rng[8];             /* -object rng-random, rng-builtin */
     unsigned rng_count;
     struct { const char *id; struct arena *arena; } object[40];   /* those that came while the machine ran */
@@ -48,8 +50,10 @@ struct vm_options {
     struct secrets secrets;                                   /* -object secret */
     struct option_list tls_object[4];                         /* -object tls-creds-* */
     unsigned tls_object_count;
-    const char *vnc_tls_creds, *vnc_password_secret;          /* ids, resolved at the end */
-    struct nbd_tls *vnc_tls;
+    const char *vnc_tls_creds, *vnc_password_secret, *vnc_display;    /* ids, resolved at the end */
+    int vnc_ip[2];                                            /* ipv4=, ipv6=: on 1, off -1, not said 0 */
+    const char *vnc_tls_directory;                            /* of those credentials */
+    struct vnc_credentials *vnc_tls;                          /* what was read last */
     struct vnc_tls_source vnc_tls_source;
     const char *virtio_port[CONFIG_VIRTIO_PORTS];             /* -device virtserialport, virtconsole, likewise */
     unsigned virtio_port_count;

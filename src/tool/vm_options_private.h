@@ -33,7 +33,7 @@ option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
 option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
 /* vm_display.c */
-option_fn option_layout, option_vga, option_vnc, option_web, option_window, option_curses;
+option_fn option_display, option_layout, option_vga, option_vnc;
 /* vm_tls.c */
 int object_tls(struct vm_options *o, const struct option_list *l, struct error *err);
 int vnc_finish(struct vm_options *o, struct error *err);
@@ -91,6 +91,8 @@ int firmware_finish(struct vm_options *o, struct error *err);
 /* vm_blockdev.c */
 option_fn option_blockdev;
 int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d, struct error *err);
+/* A throttle's group is looked for. */
+int blockdev_filter_join(struct vm_options *o, struct drive_config *d, struct error *err);
 /* vm_virtio.c */
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int device_virtio_port(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
@@ -101,6 +103,8 @@ int virtio_finish(struct vm_options *o, struct error *err);
 void vm_objects_free(struct vm_options *o);
 /* vm_net.c: networks */
 option_fn option_netdev, option_filter_dump;
+/* What a filter-dump's text says; false for off: it is none now. 0, or -1 with *err. */
+int filter_dump_read(const struct option_list *l, struct net_dump_config *d, const char **netdev, bool *off, struct error *err);
 /* One that l (all of it but its type, which is the first value) describes; NULL with *err. what names the option. */
 struct netdev_config *netdev_add(struct vm_options *o, const char *what, const struct option_list *l, struct error *err);
 /* NULL with *err: too many. The id is made up if it is NULL. */
@@ -117,9 +121,11 @@ option_fn option_serial;
 int device_isa_serial(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err);
 int serials_finish(struct vm_options *o, struct error *err);
 /* vm_console.c */
-option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_add_fd, option_mon, option_msg, option_display, option_parallel;
+option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_add_fd, option_mon, option_msg, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
 const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
+/* How the character devices of guestfwd= are opened. 0, or -1 with *err: one is none of -chardev; all others are looked up nevertheless. */
+int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);
 
 /* Engine by name, colon separated for several: "kvm:tcg". */

@@ -27,5 +27,15 @@
 
 /* What l says of limits: they are zeroes if it says nothing. *group is left as it is without one. */
 int throttle_parse(const struct option_list *l, struct block_limits *limits, const char **group, struct error *err);
+struct vm_options;
+struct drive_config;
+/* -object throttle-group. */
+int throttle_group_add(struct vm_options *o, const struct option_list *l, struct error *err);
+bool throttle_group_has(const struct vm_options *o, const char *id);
+void throttle_group_remove(struct vm_options *o, const char *id);
+/* NULL: there is no such group. */
+struct block_limits *throttle_group_limits(struct vm_options *o, const char *id);
+/* A drive that names a group and no limits has the group's. */
+int throttle_group_join(const struct vm_options *o, struct drive_config *d, struct error *err);
 
 #endif

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -object tls-creds-x509 and tls-creds-anon, and who uses them: -vnc ...,tls-creds=ID. Files are read when all options are known. */
+/*
+ * -object tls-creds-x509 and tls-creds-anon, and who uses them: -vnc ...,tls-creds=ID. Files are read when all options are known, and again when
+ * display-reload of QMP says so: sessions that began before keep what they began with.
+ */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/nbd_tls.h"
 #include "tool/vm_options_private.h"
+
+/* What was read at one time. */
+struct vnc_credentials {
+    struct nbd_tls *tls;
+    unsigned users;                    /* sessions, and the options while these are the latest */
+};
 
 static const struct option_key x509_keys[] = {
     { .name = "qom-type" }, { .name = "id" }, { .name = "dir" }, { .name = "endpoint" }, { .name = "verify-peer" }, { .name = "priority" },
@@ -35,6 +45,16 @@ static const struct option_list *object_find(const struct vm_options *o, const c
     return NULL;
 }
 
+/* The background is in another directory, where they shall be found again. */
+static const char *directory_absolute(struct vm_options *o, const char *path)
+{
+    char *whole = path ? realpath(path, NULL) : NULL;
+
+    if (whole) path = arena_copy(o->arena, whole, strlen(whole));
+    free(whole);
+    return path;
+}
+
 static int settings_read(struct vm_options *o, const struct option_list *l, struct nbd_tls_options *t, struct error *err)
 {
     static const char *const endpoints[] = { "client", "server", NULL };
@@ -50,29 +70,84 @@ static int settings_read(struct vm_options *o, const struct option_list *l, stru
     return !password || (t->password = (const char *)secrets_get(&o->secrets, password, &length, err)) ? 0 : -1;
 }
 
-static int session_new(void *opaque, gnutls_session_t *session) { return nbd_tls_session_new(opaque, session); }
+static struct vnc_credentials *credentials_read(struct vm_options *o, struct error *err)
+{
+    struct vnc_credentials *c = calloc(1, sizeof(*c));
+    struct nbd_tls_options t;
+
+    if (!c) error_set(err, "no memory for certificates");
+    else if (settings_read(o, object_find(o, o->vnc_tls_creds), &t, err) == 0) {
+        if (!o->vnc_tls_directory) o->vnc_tls_directory = directory_absolute(o, t.directory);
+        t.directory = o->vnc_tls_directory;
+        o->vnc_tls_source.is_x509 = t.kind == NBD_TLS_X509;
+        c->tls = nbd_tls_new(&t, err);
+    }
+    if (c && c->tls) {
+        c->users = 1;
+        return c;
+    }
+    free(c);
+    return NULL;
+}
+
+static void credentials_release(struct vnc_credentials *c)
+{
+    if (!c || --c->users) return;
+    nbd_tls_free(c->tls);
+    free(c);
+}
+
+static int session_new(void *opaque, gnutls_session_t *session)
+{
+    struct vm_options *o = opaque;
+
+    if (nbd_tls_session_new(o->vnc_tls->tls, session) < 0) return -1;
+    gnutls_session_set_ptr(*session, o->vnc_tls);
+    o->vnc_tls->users++;
+    return 0;
+}
+
+static void session_free(void *opaque, gnutls_session_t session)
+{
+    struct vnc_credentials *c = gnutls_session_get_ptr(session);
+
+    gnutls_deinit(session);
+    credentials_release(c);
+}
+
+static int reload(void *opaque, struct error *err)
+{
+    struct vm_options *o = opaque;
+    struct vnc_credentials *c = credentials_read(o, err);
+
+    if (!c) return -1;
+    credentials_release(o->vnc_tls);
+    o->vnc_tls = c;
+    return 0;
+}
 
 int vnc_finish(struct vm_options *o, struct error *err)
 {
     const struct option_list *l = o->vnc_tls_creds ? object_find(o, o->vnc_tls_creds) : NULL;
     struct vnc_config *c = &o->config.vnc;
-    struct nbd_tls_options t;
     size_t length;
 
     if (!o->config.has_vnc) return 0;
+    if (o->vnc_display && (!o->config.vga.id || strcmp(o->config.vga.id, o->vnc_display)))
+        return error_set(err, "-vnc: display=%s: no graphic card has this id; -device VGA,id=%s would be one", o->vnc_display, o->vnc_display);
     if (o->vnc_password_secret && !(c->first_password = (const char *)secrets_get(&o->secrets, o->vnc_password_secret, &length, err)))
         return error_prefix(err, "-vnc password-secret=%s", o->vnc_password_secret);
     if (!o->vnc_tls_creds) return 0;
     if (!l) return error_set(err, "-vnc: no -object tls-creds-x509 or tls-creds-anon has the id '%s'", o->vnc_tls_creds);
-    if (settings_read(o, l, &t, err) < 0 || !(o->vnc_tls = nbd_tls_new(&t, err))) return error_prefix(err, "-vnc tls-creds=%s", o->vnc_tls_creds);
-    if (c->web_port && t.kind == NBD_TLS_ANONYMOUS) return error_set(err, "-vnc: browsers want a certificate: with websocket= use tls-creds-x509");
-    o->vnc_tls_source = (struct vnc_tls_source){ session_new, t.kind == NBD_TLS_X509, o->vnc_tls };
+    o->vnc_tls_source = (struct vnc_tls_source){ .session_new = session_new, .session_free = session_free, .reload = reload, .opaque = o };
+    if (!(o->vnc_tls = credentials_read(o, err))) return error_prefix(err, "-vnc tls-creds=%s", o->vnc_tls_creds);
+    if (c->web_port && !o->vnc_tls_source.is_x509) return error_set(err, "-vnc: browsers want a certificate: with websocket= use tls-creds-x509");
     c->tls = &o->vnc_tls_source;
     return 0;
 }
 
 void vm_tls_free(struct vm_options *o)
 {
-    nbd_tls_free(o->vnc_tls);
+    credentials_release(o->vnc_tls);
     o->vnc_tls = NULL;
 }

@@ -58,6 +58,7 @@ static int set_version(void *t, const char *v, struct error *err)
 static int set_drive(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->drive = v; return 0; }
 static int set_werror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.write = v; return 0; }
 static int set_boot_index(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.boot_index = v; return 0; }
+static int set_share_rw(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.share_rw = v; return 0; }
 static int set_rerror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.read = v; return 0; }
 
 #define COMMON_KEYS { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "port", set_port, NULL }, { "serial", set_serial, NULL }
@@ -65,7 +66,7 @@ static const struct option_key hid_keys[] = { COMMON_KEYS, { "usb_version", set_
 
 static const struct option_key hub_keys[] = { COMMON_KEYS, { NULL, NULL, NULL } };
 static const struct option_key storage_keys[] = {
-    COMMON_KEYS, { "drive", set_drive, NULL }, { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
+    COMMON_KEYS, { "drive", set_drive, NULL }, { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL }, { "share-rw", set_share_rw, NULL },
     { "removable", NULL, "the stick's medium cannot be taken out in this version; leave it out" },
     { "bootindex", set_boot_index, NULL }, { NULL, NULL, NULL },
 };

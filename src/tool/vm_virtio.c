@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "tool/vm_throttle.h"
 #include "tool/vm_virtio_private.h"
 
 static struct virtio_request *of(void *t) { return t; }
@@ -20,6 +21,7 @@ static int set_drive(void *t, const char *v, struct error *err) { of(t)->drive =
 static int set_werror(void *t, const char *v, struct error *err) { of(t)->errors.write = v; return 0; }
 static int set_rerror(void *t, const char *v, struct error *err) { of(t)->errors.read = v; return 0; }
 
+static int set_share_rw(void *t, const char *v, struct error *err) { of(t)->errors.share_rw = v; return 0; }
 static int set_write_cache(void *t, const char *v, struct error *err) { of(t)->errors.write_cache = v; return 0; }
 
 static int set_serial(void *t, const char *v, struct error *err)
@@ -106,7 +108,7 @@ static const struct option_key blk_keys[] = {
     { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
     { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
     { "bootindex", set_boot_index, NULL }, { "iothread", virtio_set_iothread, NULL },
-    { "write-cache", set_write_cache, NULL }, { "share-rw", virtio_set_off_only, NULL },
+    { "write-cache", set_write_cache, NULL }, { "share-rw", set_share_rw, NULL },
     VIRTIO_COMMON_KEYS,
 };
 
@@ -161,7 +163,7 @@ static const struct option_key builtin_keys[] = { { "qom-type", virtio_set_accep
 
 /* -object has these types. */
 const char *const vm_object_names[] = {
-    "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd", "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", "iothread", NULL,
+    "rng-random", "rng-builtin", "filter-dump", "memory-backend-ram", "memory-backend-memfd", "memory-backend-file", "secret", "tls-creds-x509", "tls-creds-anon", "iothread", "throttle-group", NULL,
 };
 
 int option_object(struct vm_options *o, const char *arg, struct error *err)
@@ -172,13 +174,14 @@ int option_object(struct vm_options *o, const char *arg, struct error *err)
 
     if (!strcmp(arg, "help")) {
         printf("List of user creatable objects:\n  filter-dump\n  iothread\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n  rng-builtin\n  rng-random\n  secret\n"
-               "  tls-creds-anon\n  tls-creds-x509\n");
+               "  throttle-group\n  tls-creds-anon\n  tls-creds-x509\n");
         return VM_OPTIONS_HELP_SHOWN;
     }
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
     if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
     if (!strcmp(l.pair[0].value, "iothread")) return object_iothread(o, &l, err);
+    if (!strcmp(l.pair[0].value, "throttle-group")) return throttle_group_add(o, &l, err);
     if (value_choice("-object", l.pair[0].value, names, &which, err) < 0) return -1;
     if (option_list_wants_help(&l) && which < 2) return keys_show(o, names[which], which == 0 ? random_keys : builtin_keys);
     if (option_list_wants_help(&l) && which == 6) return keys_show(o, names[which], secret_keys);
@@ -340,6 +343,7 @@ static int unit_werror(void *t, const char *v, struct error *err) { unit_of(t)->
 static int unit_boot_index(void *t, const char *v, struct error *err) { unit_of(t)->errors.boot_index = v; return 0; }
 static int unit_rerror(void *t, const char *v, struct error *err) { unit_of(t)->errors.read = v; return 0; }
 
+static int unit_share_rw(void *t, const char *v, struct error *err) { unit_of(t)->errors.share_rw = v; return 0; }
 static int unit_write_cache(void *t, const char *v, struct error *err) { unit_of(t)->errors.write_cache = v; return 0; }
 
 static int unit_serial(void *t, const char *v, struct error *err)
@@ -392,7 +396,7 @@ static int unit_port_index(void *t, const char *v, struct error *err)
 static const struct option_key unit_keys[] = {
     { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
     { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
-    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL },
+    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL }, { "share-rw", unit_share_rw, NULL },
     { "bootindex", unit_boot_index, NULL }, { "vendor", unit_vendor, NULL }, { "product", unit_product, NULL }, { "ver", unit_version, NULL },
     { "device_id", unit_device_id, NULL }, { "wwn", unit_wwn, NULL }, { "port_wwn", unit_port_wwn, NULL }, { "port_index", unit_port_index, NULL },
     { NULL, NULL, NULL },

@@ -30,6 +30,8 @@ static const struct kind { const char *name, *format, *base, *image; unsigned by
     { "larger qcow2 over qcow2", "qcow2", "qemu-img create -q -f qcow2 base.x 3M", "qemu-img create -q -f qcow2 -b base.x -F qcow2 image.x 6M", 6 << 20 },
     { "extended L2 over 512-byte clusters", "qcow2", "qemu-img create -q -f qcow2 -o cluster_size=512 base.x 6M",
       "qemu-img create -q -f qcow2 -b base.x -F qcow2 -o extended_l2=on,cluster_size=128k image.x", 6 << 20 },
+    { "data in a file of their own", "qcow2", "qemu-img create -q -f qcow2 base.x 6M",
+      "qemu-img create -q -f qcow2 -b base.x -F qcow2 -o data_file=data.x image.x", 6 << 20 },
 };
 
 static void change(struct block_node *n, uint8_t *copy, uint64_t size, uint64_t *seed)

@@ -90,6 +90,14 @@ static int amend(struct block_node *n)
     return block_amend(n, &set, false, NULL, &err);
 }
 
+static int narrow(struct block_node *n)
+{
+    const struct block_option_value bits = { "refcount_bits", "32" };
+    const struct block_option_set set = { &bits, 1 };
+    struct error err;
+    return block_amend(n, &set, false, NULL, &err);
+}
+
 static int rename_base(struct block_node *n)
 {
     struct error err;
@@ -112,6 +120,7 @@ static const struct operation {
     { "a snapshot is deleted", snapshot_make, snapshot_delete }, { "a second snapshot", snapshot_make, snapshot_make },
     { "a bitmap is added", NULL, bitmap_add }, { "a bitmap is removed", bitmap_add, bitmap_remove }, { "it grows", NULL, grow },
     { "it grows with a bitmap", bitmap_add, grow }, { "it shrinks", NULL, shrink }, { "it is amended", NULL, amend },
+    { "its counts become narrower", NULL, narrow },
     { "the backing file's name", NULL, rename_base }, { "it is filled", NULL, fill },
 };
 
@@ -191,6 +200,168 @@ static bool failing_test(const struct operation *o, bool flush, unsigned number,
     return hit;
 }
 
+/* ---- A disk with some data, on which something else fails. ---- */
+
+static struct block_node *disk_make(uint64_t limit, struct block_protocol **p)
+{
+    static const struct operation none = { "nothing", NULL, NULL };
+    static uint8_t data[OLD];
+    size_t length = 0;
+    void *image = image_make(&none, data, &length);
+    *p = block_fault_open(image, length, limit ? length + limit : LIMIT);
+    free(image);
+    return node_over(*p, false, NULL);
+}
+
+/* Closes it; what is on the disk then has neither errors nor leaks. */
+static void clean_judge(struct block_protocol *p, struct block_node *n, const char *what)
+{
+    struct block_check c = { 0 };
+    struct error err = { "" };
+    void *after = NULL;
+    size_t size = 0;
+    check(!block_fault_image(p, 0, &after, &size), "%s: image", what);
+    block_close(n);
+    n = node_over(block_fault_open(after, size, LIMIT), true, NULL);
+    bool checked = n && !block_check(n, &c, &err);
+    check(checked && !c.corruptions && !c.leaks, "%s: %d errors, %d leaks %s", what, (int)c.corruptions, (int)c.leaks, err.text);
+    block_close(n);
+    free(after);
+}
+
+static int write_much(struct block_node *n)
+{
+    static uint8_t data[128 << 10];
+    return block_pwrite(n, OLD, data, sizeof(data));
+}
+
+/* A write that fails gives its clusters back. False: it has no such write. */
+static bool giving_back_test(unsigned number)
+{
+    char what[80];
+    struct block_protocol *p;
+    struct block_node *n = disk_make(0, &p);
+    snprintf(what, sizeof(what), "write %u of a write fails", number);
+    block_fault_fail_at(p, number, EIO);
+    int r = write_much(n);
+    if (block_flush_sync(n))        /* the header was to name another refcount table: nothing is written any more */
+        block_close(n);
+    else
+        clean_judge(p, n, what);
+    return r;
+}
+
+/*
+ * Growing with preallocation fails at one write, or because the disk has room for so many bytes and no more: the disk is as it was, and
+ * nothing has leaked. False: it has not failed.
+ */
+static bool growing_test(enum block_preallocation mode, unsigned number, uint64_t room)
+{
+    char what[80];
+    static uint8_t found[OLD], zeroes[OLD];
+    struct block_protocol *p;
+    struct error err = { "" };
+    struct block_node *n = disk_make(room, &p);
+    snprintf(what, sizeof(what), "growing, preallocation %d, write %u fails, room %u", mode, number, (unsigned)room);
+    if (!room)
+        block_fault_fail_at(p, number, ENOSPC);
+    int r = block_resize(n, 2 * DISK, mode, &err);
+    bool hit = room ? r : block_fault_writes(p) > number;
+    check(block_size_bytes(n) == (r ? DISK : 2 * DISK), "%s: %llu bytes", what, (unsigned long long)block_size_bytes(n));
+    check(!r || strstr(err.text, "No space left"), "%s: '%s'", what, err.text);
+    check(!block_pread(n, 0, found, OLD) && !memcmp(found, zeroes, OLD), "%s: old data", what);
+    if (block_flush_sync(n))
+        block_close(n);
+    else
+        clean_judge(p, n, what);
+    return hit;
+}
+
+/* ---- One read fails, and the disk is well again. ---- */
+
+static struct {
+    const struct block_protocol_ops *ops;
+    unsigned until;
+} reads;
+
+static int read_or_fail(struct block_protocol *p, uint64_t offset, const struct iovec *iov, int iovcnt)
+{
+    return reads.until-- ? reads.ops->preadv(p, offset, iov, iovcnt) : -EIO;
+}
+
+/* False: writing takes no more reads. */
+static bool reading_test(unsigned number)
+{
+    char what[80];
+    static uint8_t data[OLD];
+    struct block_protocol *p;
+    struct block_node *n = disk_make(0, &p);
+    snprintf(what, sizeof(what), "read %u of a write fails", number);
+    reads.ops = p->ops;
+    reads.until = number;
+    struct block_protocol_ops failing = *p->ops;
+    failing.preadv = read_or_fail;
+    p->ops = &failing;
+    int r = write_much(n);
+    bool hit = reads.until > number;
+    p->ops = reads.ops;
+    check(hit == !!r, "%s: it gives %d", what, r);
+    check(!block_pwrite(n, LATER_AT, data, LATER) && !block_flush_sync(n), "%s: later writes", what);
+    clean_judge(p, n, what);
+    return hit;
+}
+
+/* ---- How often a disk is flushed that is written to and closed. ---- */
+
+static unsigned flushes;
+static const struct block_protocol_ops *flushed_ops;
+
+static int flush_counted(struct block_protocol *p)
+{
+    flushes++;
+    return flushed_ops->flush(p);
+}
+
+/* Data before the tables that lead to them, and these at the end; one more for a new L2 table, and for counts that go down. */
+static void closing_test(const char *what, uint64_t at, bool zeroes, unsigned most)
+{
+    static uint8_t data[4096];
+    struct block_protocol *p;
+    struct block_node *n = disk_make(0, &p);
+    flushed_ops = p->ops;
+    struct block_protocol_ops counting = *p->ops;
+    counting.flush = flush_counted;
+    p->ops = &counting;
+    flushes = 0;
+    check(!(zeroes ? block_write_zeroes_sync(n, at, sizeof(data), true) : block_pwrite(n, at, data, sizeof(data))), "%s: a write", what);
+    block_close(n);
+    check(flushes <= most, "%s: %u flushes, at most %u are needed", what, flushes, most);
+}
+
+/* What a disk cannot store when it is closed is told: nobody is left who could ask. */
+static void last_words_test(const char *format)
+{
+    const struct block_create_options c = { .filename = "memory", .format = format, .size_bytes = 8 << 20,
+                                            .options = &(const struct block_option_set){ NULL, 0 } };
+    const struct block_open_options o = { .filename = "memory", .format = format };
+    static uint8_t data[65536] = { 1 };
+    struct block_protocol *p = block_fault_open(NULL, 0, LIMIT);
+    struct error err = { "" };
+    FILE *own = stderr;
+    char *said = NULL;
+    size_t length;
+    check(!block_format_find(format)->create(p, &c, &err), "%s: %s", format, err.text);
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    check(n && !block_pwrite(n, 0, data, sizeof(data)), "%s: a write: %s", format, err.text);
+    block_fault_fail_at(p, block_fault_writes(p), ENOSPC);
+    stderr = open_memstream(&said, &length);
+    block_close(n);
+    fclose(stderr);
+    stderr = own;
+    check(strstr(said, "last changes could not be written: No space left"), "%s: closed with '%s'", format, said);
+    free(said);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1212, rng = seed;
@@ -206,6 +377,22 @@ int main(int argc, char **argv)
                 failed++;
         free(image);
     }
+    for (unsigned k = 0; giving_back_test(k); k++)
+        failed++;
+    for (unsigned k = 0; reading_test(k); k++)
+        failed++;
+    for (enum block_preallocation mode = BLOCK_PREALLOCATION_METADATA; mode <= BLOCK_PREALLOCATION_FULL; mode++) {
+        for (unsigned k = 0; growing_test(mode, k, 0); k++)
+            failed++;
+        for (uint64_t room = 512; growing_test(mode, 0, room); room += 512 * 61)
+            failed++;
+    }
+    last_words_test("vdi");
+    last_words_test("vmdk");
+    last_words_test("qcow2");
+    closing_test("an old cluster", 0, false, 1);
+    closing_test("a new cluster", OLD, false, 3);
+    closing_test("a cluster given up", 4096, true, 2);
     printf("%zu operations, %u failures\n", ARRAY_SIZE(operations), failed);
     return report("block/failing", seed) || !failed;
 }

@@ -198,6 +198,111 @@ static void descriptor_test(const char *extent, const char *message)
     block_close(n);
 }
 
+static void word_put(uint8_t *at, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* A count of used blocks that is too low (one place for two blocks), and one that a power cut left too high (no place for any). */
+static void vdi_count_test(void)
+{
+    const struct image vdi = { .format = "vdi" };
+    const struct block_open_options o = { .filename = "memory", .format = "vdi" };
+    for (unsigned high = 0; high < 2; high++) {
+        struct error err = { { 0 } };
+        uint8_t a[512], b[512], got[512];
+        size_t length;
+        uint8_t *data = image_make(&vdi, &length);
+        memset(a, 'a', sizeof(a));
+        memset(b, 'b', sizeof(b));
+        word_put(data + 388, high ? 8 : 0, 4);
+        if (!high)
+            word_put(data + 512, 0, 4);     /* block 0 is at place 0 all the same */
+        struct block_protocol *p = block_fault_open(data, length, LIMIT);
+        struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+        if (check(n != NULL, "vdi, a wrong count: %s", err.text)) {
+            check(!block_pwrite(n, 0, a, sizeof(a)) && !block_pwrite(n, 1 << 20, b, sizeof(b)), "vdi, a wrong count: cannot be written");
+            check(!block_pread(n, 0, got, sizeof(got)) && !memcmp(a, got, sizeof(a)), "vdi: two blocks at one place");
+        }
+        block_close(n);
+        free(data);
+    }
+}
+
+/* A stream's header is at its end, and has to be found when something was appended. */
+static void vmdk_footer_test(void)
+{
+    const struct image vmdk = { .format = "vmdk", .key = "subformat", .value = "streamOptimized" };
+    const struct block_open_options o = { .filename = "memory", .format = "vmdk" };
+    struct error err = { { 0 } };
+    uint8_t a[512], got[512];
+    size_t length, after;
+    void *image = NULL;
+    uint8_t *data = image_make(&vmdk, &length), *stream = calloc(1, length + 4 * 512);
+    memset(a, 'a', sizeof(a));
+    length = ALIGN_UP(length, (size_t)512);
+    memcpy(stream, data, length);
+    word_put(stream + length, 1, 8);
+    word_put(stream + length + 12, 3, 4);               /* the marker of a footer */
+    memcpy(stream + length + 512, data, 512);
+    word_put(stream + 56, UINT64_MAX, 8);               /* the directory is at the end */
+    struct block_protocol *p = block_fault_open(stream, length + 3 * 512, LIMIT);
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    if (check(n != NULL, "vmdk with a footer: %s", err.text)) {
+        check(!block_pwrite(n, 65536, a, sizeof(a)) && !block_flush_sync(n), "vmdk with a footer: cannot be written");
+        check(!block_fault_image(p, 0, &image, &after), "out of memory");
+    }
+    block_close(n);
+    n = image ? block_node_open_over(block_fault_open(image, after, LIMIT), &o, NULL, &err) : NULL;
+    check(n && !block_pread(n, 65536, got, sizeof(got)) && !memcmp(a, got, sizeof(a)), "vmdk with a footer, written to: '%s'", err.text);
+    block_close(n);
+    free(image);
+    free(stream);
+    free(data);
+}
+
+/*
+ * A file that lost its end, and with it the place of its second block: what is written to others must not come to lie where the
+ * table looks for that one.
+ */
+static void cut_short_test(const struct image *i, uint64_t unit)
+{
+    const struct block_open_options o = { .filename = "memory", .format = i->format };
+    struct error err = { { 0 } };
+    uint8_t *unmade = malloc(unit), *got = malloc(unit), kept[512];
+    size_t length, before = 0, after = 0;
+    void *one = NULL, *two = NULL;
+    uint8_t *data = image_make(i, &length);
+    for (uint64_t k = 0; k < unit; k++)
+        unmade[k] = (uint8_t)(k * 2654435761u >> 13);           /* what does not pack well */
+    memset(kept, 'k', sizeof(kept));
+    struct block_protocol *p = block_fault_open(data, length, LIMIT);
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    check(n && !block_pwrite(n, 0, kept, sizeof(kept)) && !block_flush_sync(n) && !block_fault_image(p, 0, &one, &before), "%s: %s",
+          i->format, err.text);
+    check(n && !block_pwrite(n, unit, unmade, unit) && !block_flush_sync(n) && !(n->format->rest && n->format->rest(n)) &&
+          !block_fault_image(p, 0, &two, &after), "%s: %s", i->format, err.text);
+    block_close(n);
+    n = block_node_open_over(block_fault_open(two, MIN(before, after), LIMIT), &o, NULL, &err);
+    if (check(n != NULL, "%s, cut short: %s", i->format, err.text)) {
+        check(block_pread(n, unit, got, 512) == -EIO, "%s, cut short: what is lost can be read", i->format);
+        memset(unmade, 'n', unit);
+        for (uint64_t at = 2 * unit; at < 4 * unit; at += unit)
+            check(block_pwrite(n, at, unmade, unit) == -EIO, "%s, cut short: a new block was put there", i->format);
+        check(block_pread(n, unit, got, 512) == -EIO, "%s, cut short: what is lost can be read after writing", i->format);
+        check(!block_pread(n, 0, got, 512) && !memcmp(got, kept, 512), "%s, cut short: what is there cannot be read", i->format);
+        check(!strcmp(i->value ? i->value : "", "streamOptimized") || (!block_pwrite(n, 512, kept, 512) && !block_flush_sync(n)),
+              "%s, cut short: what is there cannot be written", i->format);
+    }
+    block_close(n);
+    free(one);
+    free(two);
+    free(data);
+    free(unmade);
+    free(got);
+}
+
 /* Files of a few bytes that stand for disks whose blocks nobody can go through one by one. */
 static const struct giant {
     const char *format;
@@ -246,6 +351,12 @@ int main(void)
     test_directory_enter();
     for (size_t i = 0; i < ARRAY_SIZE(giants); i++)
         giant_test(&giants[i]);
+    vdi_count_test();
+    vmdk_footer_test();
+    cut_short_test(&images[VPC], 2 << 20);
+    cut_short_test(&images[VMDK], 64 << 10);
+    cut_short_test(&images[STREAM], 64 << 10);
+    cut_short_test(&images[VHDX], 1 << 20);
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
         field_test(&fields[i]);
     run("truncate -s 1M e");

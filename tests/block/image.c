@@ -244,6 +244,48 @@ static void damage_test(uint64_t *rng, const char *make, unsigned rounds)
     printf("  damage:    %-72.72s %u of %u the same figures  %s\n", make, same, rounds, failures == failed ? "ok" : "FAILED");
 }
 
+/* Sizes up and down, with data in a file of their own: what lies behind the end is gone, and what lies before it stays. */
+static void data_file_test(uint64_t *rng, const char *options)
+{
+    unsigned failed = failures;
+    uint64_t size = 2 << 20;
+    uint8_t *copy = calloc(1, size);
+    check(run("rm -f *.x; qemu-img create -q -f qcow2 -o data_file=data.x,%s image.x 2M", options) == 0, "making the image");
+    for (unsigned i = 0; i < 12 && failures == failed; i++) {
+        uint64_t next = 512 * (1 + rng_below(rng, 4096)), kept = MIN(next, size);
+        struct error err = { "" };
+        struct block_node *n = open_as(NULL, false, false);
+        writes(rng, n, copy, 20);
+        check(!block_resize(n, next, BLOCK_PREALLOCATION_OFF, &err), "%s: from %d to %d: %s", options, (int)size, (int)next, err.text);
+        block_close(n);
+        copy = realloc(copy, next);
+        memset(copy + kept, 0, next - kept);
+        size = next;
+        qemu_judge("resize", copy, size);
+    }
+    free(copy);
+    printf("  data file: %-72.72s %s\n", options, failures == failed ? "ok" : "FAILED");
+}
+
+/* Clusters that were given up are placed anew without being written to: what they held must not be seen. */
+static void reused_test(const char *options)
+{
+    enum { OLD = 1 << 20, NEW = 3 << 20 };
+    uint8_t *copy = calloc(1, NEW);
+    struct error err = { "" };
+    const struct block_open_options o = { .filename = "image.x", .format = "qcow2" };
+    check(run("rm -f *.x; qemu-img create -q -f qcow2 -o %s image.x 1M", options) == 0, "making the image");
+    struct block_node *n = open_image(&o);
+    memset(copy, 'o', OLD);
+    check(!block_pwrite(n, 0, copy, OLD) && !block_flush_sync(n) && !block_write_zeroes_sync(n, 0, OLD, true) && !block_flush_sync(n), "%s",
+          options);
+    memset(copy, 0, OLD);
+    check(!block_resize(n, NEW, BLOCK_PREALLOCATION_METADATA, &err), "%s: %s", options, err.text);
+    block_close(n);
+    qemu_judge(options, copy, NEW);
+    free(copy);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 60660, rng = seed;
@@ -254,5 +296,10 @@ int main(int argc, char **argv)
         snapshots_test(&rng, kinds[i], rounds);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         damage_test(&rng, kinds[i], rounds);
+    reused_test("cluster_size=4k");
+    reused_test("extended_l2=on,cluster_size=16k");
+    data_file_test(&rng, "cluster_size=512");
+    data_file_test(&rng, "cluster_size=512,data_file_raw=on");
+    data_file_test(&rng, "cluster_size=64k");
     return report("block/image", seed);
 }

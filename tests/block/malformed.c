@@ -187,6 +187,151 @@ static void bad_entry(const uint8_t *image, size_t length, const char *what, uin
     free(bad);
 }
 
+/* A snapshot's table entry, and how often the cluster that it leads to is counted then (0: as before). */
+struct astray {
+    const char *what;
+    bool in_l1;
+    uint64_t entry;
+    unsigned count;
+    const char *message;
+};
+
+/* Going back to it, or deleting it, is refused before anything is written. */
+static void astray_test(const uint8_t *image, size_t length, uint64_t at, const struct astray *a, bool applies)
+{
+    struct error err = { 0 };
+    uint8_t *bad = malloc(length), *after = malloc(length), data[CLUSTER];
+    const char *what = applies ? "going back to" : "deleting";
+    uint64_t table = be64_get(*(be64 *)(image + 48)), block = be64_get(*(be64 *)(image + table));
+    memcpy(bad, image, length);
+    put(bad + at, 8, a->entry);
+    if (a->count)
+        put(bad + block + (a->entry & (BIT(56) - 512)) / CLUSTER * 2, 2, a->count);
+    struct block_protocol *p = block_fault_open(bad, length, LIMIT);
+    const struct block_open_options o = { .filename = "memory", .format = "qcow2", .discard = true };
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    if (check(n, "a snapshot over the %s: %s", a->what, err.text)) {
+        int r = applies ? block_snapshot_apply(n, "s", &err) : block_snapshot_delete(n, "s", &err);
+        check(r && strstr(err.text, a->message), "%s a snapshot over the %s: %d '%s'", what, a->what, r, err.text);
+        check(!block_protocol_pread(p, 0, after, length) && !memcmp(after, bad, length) && p->ops->size(p) == (int64_t)length,
+              "%s a snapshot over the %s has changed the image", what, a->what);
+        for (uint64_t disk = 0; disk < 68 << 10; disk += CLUSTER)
+            check(!block_pread(n, disk, data, CLUSTER) && data[0] == 0xcd && !memcmp(data, data + 1, CLUSTER - 1),
+                  "%s a snapshot over the %s spoils the disk at %d", what, a->what, (int)disk);
+        block_close(n);
+    }
+    free(bad);
+    free(after);
+}
+
+/* A snapshot's tables that lead to the disk's metadata, to its data, or nowhere. */
+static void snapshot_astray(void)
+{
+    size_t length;
+    run("rm -f x; qemu-img create -q -f qcow2 -o cluster_size=4k x 4M && qemu-io -f qcow2 -c 'write 0 64k' x && "
+        "qemu-img snapshot -c s x && qemu-io -f qcow2 -c 'write 4k 64k' x");
+    uint8_t *image = file_read("x", &length);
+    uint64_t l1 = be64_get(*(be64 *)(image + 40)), table = be64_get(*(be64 *)(image + 48)), list = be64_get(*(be64 *)(image + 64));
+    uint64_t snapshot_l1 = be64_get(*(be64 *)(image + list)), mask = BIT(56) - 512, block = be64_get(*(be64 *)(image + table));
+    uint64_t snapshot_l2 = be64_get(*(be64 *)(image + snapshot_l1)) & mask, l2 = be64_get(*(be64 *)(image + l1)) & mask;
+    uint64_t data = be64_get(*(be64 *)(image + l2 + 8)) & mask, shared = be64_get(*(be64 *)(image + l2)) & mask;
+    static const char low[] = "counted less often", over[] = "L1 table leads to", wrong[] = "is malformed";
+    const struct astray rows[] = {
+        { "L1 table", true, l1, 0, over }, { "L1 table, as data", false, l1, 0, low }, { "L1 table, counted twice", true, l1, 2, over },
+        { "refcount table", true, table, 0, over }, { "refcount table, as data", false, table, 0, low },
+        { "refcount block", true, block, 0, over }, { "refcount block, as data", false, block, 0, low },
+        { "L2 table", true, l2, 0, low }, { "L2 table, as data", false, l2, 0, low }, { "snapshot table", true, list, 0, over },
+        { "snapshot table, as data", false, list, 0, low }, { "snapshot's L1 table", true, snapshot_l1, 0, over },
+        { "snapshot's L1 table, as data", false, snapshot_l1, 0, low }, { "L1 table, with a flag", true, 1ull << 63 | l1, 0, over },
+        { "disk's data", true, data, 0, over }, { "disk's data, counted twice", true, data, 2, over },
+        { "disk's data, as data", false, data, 0, low }, { "data of both", true, shared, 3, over },
+        { "end of the file", true, 1 << 30, 0, "past the end" }, { "end of the file, as data", false, 1 << 30, 0, wrong },
+        { "middle of a cluster", true, snapshot_l2 + 512, 0, "not the start of a cluster" },
+        { "middle of a cluster, as data", false, data + 512, 0, wrong },
+    };
+    check(snapshot_l2 != l2, "the snapshot has an L2 table of its own");
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++)
+        astray_test(image, length, rows[i / 2].in_l1 ? snapshot_l1 : snapshot_l2 + 8, &rows[i / 2], i % 2);
+    free(image);
+}
+
+/* A bitmap's entry that lies in the L1 table: to mark it as in use would change where the disk's tables are. */
+static void directory_over_l1(void)
+{
+    size_t length;
+    struct error err = { 0 };
+    uint8_t data[CLUSTER] = { 1 }, after[CLUSTER];
+    run("rm -f x; qemu-img create -q -f qcow2 -o cluster_size=4k x 8M && qemu-io -f qcow2 -c 'write 0 64k' x");
+    uint8_t *image = file_read("x", &length);
+    uint64_t l1 = be64_get(*(be64 *)(image + 40));
+    put(image + l1, 8, be64_get(*(be64 *)(image + l1)) & ~(1ull << 63));    /* its table */
+    put(image + l1 + 8, 4, 1);                                              /* entries */
+    put(image + l1 + 12, 4, 2);                                             /* it records */
+    put(image + l1 + 16, 8, 0x0110000100000000);                            /* type, granularity, length of the name */
+    put(image + 95, 1, 1);
+    memset(image + 112, 0, 64);
+    put(image + 112, 4, 0x23852875);
+    put(image + 116, 4, 24);
+    put(image + 120, 4, 1);
+    put(image + 128, 8, 32);
+    put(image + 136, 8, l1);
+    struct block_node *n = open_bytes(image, length, false, &err);
+    if (check(n, "a bitmap in the L1 table: %s", err.text)) {
+        check(!block_pwrite(n, 8192, data, sizeof(data)) && !block_flush_sync(n), "a bitmap in the L1 table: a write");
+        check(!block_protocol_pread(n->file, l1, after, CLUSTER) && !memcmp(after + 8, image + l1 + 8, CLUSTER - 8),
+              "a bitmap in the L1 table: entry 1 became %#llx", (unsigned long long)be64_get(*(be64 *)(after + 8)));
+        block_close(n);
+    }
+    free(image);
+}
+
+/* Counts of another width are made from what the tables say: not when they are malformed. */
+static void amended(const uint8_t *image, size_t length)
+{
+    const struct block_option_value bits = { "refcount_bits", "64" };
+    const struct block_option_set set = { &bits, 1 };
+    struct error err = { 0 };
+    uint8_t *bad = malloc(length), after[CLUSTER];
+    memcpy(bad, image, length);
+    put(bad + 4 * CLUSTER, 8, 1ull << 63 | (6 * CLUSTER + 512));
+    struct block_protocol *p = block_fault_open(bad, length, LIMIT);
+    const struct block_open_options o = { .filename = "memory", .format = "qcow2" };
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    check(n && block_amend(n, &set, false, NULL, &err) && strstr(err.text, "malformed"), "amending a malformed image: %s", err.text);
+    check(!block_protocol_pread(p, 0, after, CLUSTER) && !memcmp(after, bad, 104), "amending a malformed image: the header was changed");
+    block_close(n);
+    free(bad);
+}
+
+/* An L2 table where the refcount table ends: a larger table would be written over it. */
+static void growth_over_metadata(void)
+{
+    enum { SMALL = 512, END = 8 << 20, PER_BLOCK = SMALL / 2 };
+    struct error err = { 0 };
+    size_t length;
+    run("rm -f x; qemu-img create -q -f qcow2 -o cluster_size=512 x 64k");
+    uint8_t *made = file_read("x", &length), *bad = calloc(1, END + SMALL), data[SMALL] = { 1 }, after[SMALL];
+    uint64_t table = be64_get(*(be64 *)(made + 48)), l1 = be64_get(*(be64 *)(made + 40));
+    memcpy(bad, made, length);
+    for (uint64_t i = 0; i < SMALL / 8; i++) {
+        uint64_t block = i ? i * PER_BLOCK * SMALL : be64_get(*(be64 *)(made + table));
+        put(bad + table + i * 8, 8, block);
+        for (unsigned k = 0; k < PER_BLOCK; k++)
+            put(bad + block + k * 2, 2, 1);
+    }
+    put(bad + l1, 8, 1ull << 63 | END);
+    struct block_protocol *p = block_fault_open(bad, END + SMALL, LIMIT);
+    const struct block_open_options o = { .filename = "memory", .format = "qcow2" };
+    struct block_node *n = block_node_open_over(p, &o, NULL, &err);
+    if (check(n && be32_get(*(be32 *)(made + 56)) == 1, "an L2 table behind the refcount table's end: %s", err.text)) {
+        check(block_pwrite(n, 0, data, sizeof(data)) == -EIO, "the refcount table grew over an L2 table");
+        check(!block_protocol_pread(p, END, after, SMALL) && !memcmp(after, bad + END, SMALL), "an L2 table was overwritten");
+    }
+    block_close(n);
+    free(made);
+    free(bad);
+}
+
 /* Random damage, anywhere in the metadata; then reads and writes everywhere. */
 static void damage(uint64_t *rng, const uint8_t *image, size_t length, unsigned times, unsigned *opened)
 {
@@ -246,6 +391,12 @@ int main(int argc, char **argv)
     bad_entry(image, length, "data in the refcount table", 1ull << 63 | CLUSTER);
     bad_entry(image, length, "data in an L2 table", 1ull << 63 | 4 * CLUSTER);
     bad_entry(image, length, "data that are not aligned", 1ull << 63 | (6 * CLUSTER + 512));
+    bad_entry(image, length, "the refcount block's cluster given up", 2 * CLUSTER);
+    bad_entry(image, length, "the L1 table's cluster given up", 3 * CLUSTER);
+    directory_over_l1();
+    amended(image, length);
+    growth_over_metadata();
+    snapshot_astray();
     files();
     free(image);
     for (size_t i = 0; i < ARRAY_SIZE(makes); i++) {

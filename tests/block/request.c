@@ -17,9 +17,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MIB = 1 << 20 };
 
@@ -170,6 +172,52 @@ static void drains(const char *name, const char *format)
     static uint8_t back[32][4096];
     check(!block_pread(n, 0, back, sizeof(back)) && !memcmp(back, data, sizeof(back)), "%s: written before closing", name);
     block_close(n);
+}
+
+struct place {
+    pthread_t thread;
+    atomic_uint count;
+};
+
+static void placed_reply(void *opaque, int result)
+{
+    struct place *p = opaque;
+    check(!result && machine_is_locked(), "called back with %d", result);
+    p->thread = pthread_self();
+    p->count++;
+}
+
+/* Who says that its callbacks may come from any thread has them without the main loop, unless the machine is locked. */
+static void anywhere(const char *name)
+{
+    static uint8_t data[4096];
+    const struct block_open_options o = { .filename = name };
+    struct block_node *n = open_image(&o);
+    struct iovec iov = { data, sizeof(data) };
+    struct place p = { .count = 0 };
+    block_done_anywhere(n);
+    for (unsigned i = 1; i <= 200; i++) {
+        if (i % 2)
+            block_write(n, i * 4096, &iov, 1, placed_reply, &p);
+        else
+            block_read(n, i * 4096, &iov, 1, placed_reply, &p);
+        for (unsigned ms = 0; p.count < i && ms < 10000; ms++)
+            usleep(1000);
+        check(p.count == i && !pthread_equal(p.thread, pthread_self()), "%s: request %u was not called back by who made it", name, i);
+    }
+    machine_lock();
+    block_write(n, 0, &iov, 1, placed_reply, &p);
+    usleep(20000);
+    check(p.count == 200, "%s: a callback ran in a locked machine", name);
+    machine_unlock();
+    while (p.count < 201)
+        loop_step(1000);
+    check(pthread_equal(p.thread, pthread_self()), "%s: not in the main thread", name);
+    for (unsigned i = 0; i < 64; i++)
+        block_write(n, i * 4096, &iov, 1, placed_reply, &p);
+    block_close(n);
+    check(p.count == 265, "%s: %u callbacks after closing", name, p.count);
+    loop_step(0);
 }
 
 static void snapshot(const char *name)
@@ -334,6 +382,23 @@ static void places(void)
     free(flat);
 }
 
+/* A compressed cluster lies where another one lay that was read before. */
+static void unpacked_is_forgotten(void)
+{
+    static uint8_t data[65536], found[65536];
+    const struct block_open_options o = { .filename = "image.packed", .format = "qcow2" };
+    struct error err = { "" };
+    run("qemu-img create -q -f qcow2 image.packed 8M");
+    struct block_node *n = open_image(&o);
+    for (unsigned i = 1; i < 4; i++) {
+        memset(data, (int)i, sizeof(data));
+        check(!block_write_compressed(n, 0, data, sizeof(data)) && !block_pread(n, 0, found, sizeof(found)), "compressed");
+        check(!memcmp(data, found, sizeof(data)), "a compressed cluster reads as %u, not as %u", found[0], i);
+        check(!block_make_empty(n, &err), "%s", err.text);
+    }
+    block_close(n);
+}
+
 int main(void)
 {
     test_directory_enter();
@@ -348,6 +413,8 @@ int main(void)
         drains("image.raw", "raw");
         drains("image.raw", NULL);
         drains("image.qcow2", NULL);
+        anywhere("image.qcow2");
+        anywhere("image.raw");
         snapshot("image.qcow2");
         snapshot("image.raw");
         guard();
@@ -365,5 +432,6 @@ int main(void)
     cache_modes();
     threads();
     places();
+    unpacked_is_forgotten();
     return report("block/request", 0);
 }

@@ -167,7 +167,7 @@ static void limit(struct block_throttles *t, unsigned n, const char *group, stru
 {
     struct error err = { "" };
 
-    check(block_throttle_set(node[n], t, group, &l, &err) == 0, "limits are taken: %s", err.text);
+    check(block_throttle_set(node[n], BLOCK_THROTTLE_DEVICE, t, group, &l, &err) == 0, "limits are taken: %s", err.text);
 }
 
 /* At 200 a second 100 more than the bucket holds take half a second; a slow machine takes longer, a wrong one less. */
@@ -226,7 +226,7 @@ static void ends(struct block_throttles *t)
         for (unsigned i = 0; i < 3; i++) turn();
         check(all_done() < 5, "%u requests ran at 1 a second", all_done());
         if (way == 0) block_drain(node[0]);
-        if (way == 1) block_throttle_set(node[0], NULL, NULL, NULL, &err);
+        if (way == 1) block_throttle_set(node[0], BLOCK_THROTTLE_DEVICE, NULL, NULL, NULL, &err);
         if (way == 2) limit(t, 1, "a", limits(LIMIT_OPS, 1000000));
         if (way == 3) limit(t, 0, "b", limits(LIMIT_OPS, 1));
         if (way == 4) block_abandon(node[0]);
@@ -268,12 +268,84 @@ static void reopened(struct block_throttles *t)
 
     check(fd >= 0 && ftruncate(fd, IMAGE) == 0, "a file");
     n = open_image(&o);
-    check(block_throttle_set(n, t, "r", &l, &err) == 0 && block_reopen(n, &o, &o, &err) == 0, "opened again: %s", err.text);
-    now = block_throttle_get(n, &group);
+    check(block_throttle_set(n, BLOCK_THROTTLE_DEVICE, t, "r", &l, &err) == 0 && block_reopen(n, &o, &o, &err) == 0, "opened again: %s", err.text);
+    now = block_throttle_get(n, BLOCK_THROTTLE_DEVICE, &group);
     check(now && now->limit[LIMIT_OPS].average == 77 && !strcmp(group, "r"), "the limits are still there");
     block_close(n);
     close(fd);
     unlink(name);
+}
+
+/* A filter over a node: both have limits, what is slower counts; what it does to the node below, and what a change below does to it. */
+static void filtered(struct block_throttles *t)
+{
+    const struct block_open_options plain = { .discard = true }, dull = { .discard = false };
+    struct block_node *below, *top;
+    struct block_limits few = limits(LIMIT_OPS_WRITE, 200), many = limits(LIMIT_OPS, 1000000);
+    struct error err = { "" };
+    int64_t start;
+    uint8_t sector[512];
+
+    begin();
+    below = node[0];
+    top = node[0] = block_filter_new(below, "f", &plain, &err);
+    check(top && block_filter_below(top) == below && block_size_bytes(top) == IMAGE, "a filter");
+    check(!strcmp(block_format_name(top), "throttle") && strstr(block_filename(top), "\"throttle-group\": \"f\""), "its name is %s", block_filename(top));
+    check(block_throttle_set(top, BLOCK_THROTTLE_NODE, t, "f", &few, &err) == 0, "limits of a node");
+    check(block_throttle_set(top, BLOCK_THROTTLE_DEVICE, t, "d", &many, &err) == 0, "limits of its device");
+    check(block_throttle_set(below, BLOCK_THROTTLE_NODE + 1, t, "f", &few, &err) == 0, "limits below of the same group");
+    memset(buffer, 0x5a, sizeof(buffer));
+    start = clock_host_ns();
+    for (unsigned i = 0; i < 60; i++) ask(0, i, true, 512);                 /* each counts twice in the group */
+    while (all_done() < 60) turn();
+    check((double)(clock_host_ns() - start) / NS_PER_SECOND >= 99 / 200.0, "120 writes of a group came before their time");
+    check(block_pread(below, 0, sector, sizeof(sector)) == 0 && sector[7] == 0x5a, "the node below has what was written");
+    check(block_stats_get(top).writes == 60 && block_stats_get(below).writes == 60 && block_stats_get(top).written_bytes == 60 * 512, "both count");
+    for (unsigned i = 0; i < 500; i++) ask(0, 60 + i, true, 512);
+    block_drain(top);
+    check(all_done() == 560, "a drain lets %u of 560 through", all_done());
+    few = limits(LIMIT_OPS, 1);
+    block_throttle_group_set(t, "f", &few);
+    check(block_throttle_group(t, "f")->limit[LIMIT_OPS].average == 1 && !block_throttle_group(t, "g"), "a group by its name");
+    for (unsigned i = 0; i < 50; i++) ask(0, 560 + i, false, 512);
+    for (unsigned i = 0; i < 3; i++) turn();
+    check(all_done() < 570, "%u requests ran at 1 a second", all_done());
+    block_throttle_group_set(t, "f", &many);
+    while (all_done() < 610) turn();
+    check(block_resize(top, IMAGE / 2, BLOCK_PREALLOCATION_OFF, &err) < 0 || block_size_bytes(below) == IMAGE / 2, "a filter's size is that below");
+    check(block_write_zeroes_sync(top, 0, 512, true) == 0 && block_pread(top, 0, sector, sizeof(sector)) == 0 && !sector[0], "zeroes go through");
+    block_filter_update(top, NULL, &dull);
+    check(block_discard_sync(top, 0, 512) == 0 && block_flush_sync(top) == 0, "discards may be dropped");
+    block_filter_update(top, NULL, &(struct block_open_options){ .readonly = true });
+    check(block_pwrite(top, 0, sector, sizeof(sector)) < 0 && block_pwrite(below, 0, sector, sizeof(sector)) == 0, "read-only is the filter's own");
+    ask(0, 610, false, 512);
+    block_close(top);
+    check(all_done() == 611 && block_pread(below, 0, sector, sizeof(sector)) == 0, "the node below stays");
+    node[0] = below;
+    end();
+}
+
+/* At a node of a throttle discards count, at a device they do not. */
+static void discards(struct block_throttles *t)
+{
+    const struct block_limits one = limits(LIMIT_OPS, 1);
+    struct error err;
+
+    for (unsigned place = BLOCK_THROTTLE_DEVICE; place <= BLOCK_THROTTLE_NODE; place++) {
+        begin();
+        check(block_throttle_set(node[0], place, t, "x", &one, &err) == 0, "limits");
+        for (unsigned i = 0; i < 10; i++) {
+            struct note *note = malloc(sizeof(*note));
+
+            *note = (struct note){ 0, i, true };
+            block_discard(node[0], 0, 512, finished, note);
+        }
+        for (unsigned i = 0; i < 3 || (place == BLOCK_THROTTLE_DEVICE && all_done() < 10); i++) turn();
+        check(place == BLOCK_THROTTLE_DEVICE || all_done() < 8, "%u discards ran at one a second", all_done());
+        block_drain(node[0]);
+        check(all_done() == 10, "%u of 10 discards", all_done());
+        end();
+    }
 }
 
 int main(void)
@@ -295,6 +367,8 @@ int main(void)
     ends(t);
     sooner(t);
     reopened(t);
+    filtered(t);
+    discards(t);
     block_throttles_free(t);
     machine_unlock();
     printf("requests that came back in another order: %u\n", disorder);

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 
 class Failure(Exception):
@@ -39,6 +41,7 @@ class Machine:
         self.process = subprocess.Popen(command + args, stdin=subprocess.DEVNULL, stderr=self.errors, stdout=self.errors)
         self.line = self.connect('ser') if serial else None
         self.monitor = None
+        self.bad = None                        # what it must never say, for serial() that is not told
 
     def __enter__(self):
         return self
@@ -90,14 +93,16 @@ class Machine:
         return bool(data)
 
     def serial(self, pattern, bad=None):
-        """Waits for pattern behind what was matched last; returns the match."""
+        """Waits for pattern behind what was matched last; returns the match. Fails if what matches bad comes before it."""
+        bad = bad or self.bad
         while True:
             m = re.search(pattern, self.text[self.seen:], re.S)
+            wrong = bad and re.search(f'(?:{bad})[^\r\n]*', self.text[self.seen:self.seen + m.start()] if m else self.text[self.seen:])
+            if wrong:
+                self.fail(f'the serial port says {wrong.group(0)!r}')
             if m:
                 self.seen += m.end()
                 return m
-            if bad and re.search(bad, self.text[self.seen:]):
-                self.fail(f'the serial port says {re.search(bad, self.text[self.seen:]).group(0)!r}')
             if not self.pump():
                 self.fail(f'the machine ended before {pattern!r}')
             if time.time() > self.deadline:

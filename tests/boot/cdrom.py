@@ -7,18 +7,16 @@ torito    SeaBIOS starts CDs of each kind that El Torito has: without emulation,
 change    Linux and three CD-ROM drives (IDE, Serial ATA, SCSI): locked trays, ejected discs, other discs while the machine runs
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import hashlib
 import os
 import random
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from boot import Failure, Machine                             # noqa: E402
+import frame                                                  # noqa: E402
+from boot import Machine                                      # noqa: E402
 from cpio import Skip                                         # noqa: E402
 from virtio import BAD, Guest                                 # noqa: E402
 
@@ -132,29 +130,5 @@ dmesg -c > /dev/null'''
 TESTS = {'torito': torito, 'change': change}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        a.log = f'cdrom-{name}.log'
-        with tempfile.TemporaryDirectory(prefix='ospite-cdrom-') as a.dir:
-            try:
-                print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-            except Skip as why:
-                skipped += 1
-                print(f'SKIP {name}: {why}', flush=True)
-            except (Failure, subprocess.CalledProcessError) as why:
-                failed += 1
-                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
-    print(f'cdrom: {len(a.names)} tests, {failed} failed, {skipped} skipped')
-    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS)

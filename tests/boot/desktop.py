@@ -5,38 +5,24 @@
 The X server, IceWM, xterm and xeyes on the driver bochs-drm (--vga virtio: on virtio-gpu). Seen through VNC: the picture is what X's own xwd tells, the pointer of a USB
 tablet lands where the viewer clicked, keys arrive in xterm, a window follows when it is dragged; what is copied in the guest is pasted by viewers
 and the other way round, by spice-vdagent. Pictures are left in --bin."""
-import argparse
+import contextlib
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from boot import Failure, Machine                          # noqa: E402
-from cpio import Skip                                      # noqa: E402
+import frame                                               # noqa: E402
+from boot import Machine                                   # noqa: E402
 from clipboard import NOTIFY, TEXT, ASK, Viewer            # noqa: E402
-from guests import SOURCE, login, power_off, shell         # noqa: E402
+from guests import login, power_off, shell                 # noqa: E402
+from made import programs_disk                             # noqa: E402
 from viewer import Screen                                  # noqa: E402
 
-PACKAGES = ('xserver-xorg-core,xserver-xorg-input-evdev,xserver-xorg-input-libinput,xinit,icewm,xterm,x11-apps,x11-xserver-utils,xdotool,'
-            'xfonts-base,fonts-dejavu-core,spice-vdagent,xclip,weston')     # the last three for clipboard.py and wayland.py
 ENVIRONMENT = 'export DISPLAY=:0 HOME=/root'
 BOTTOM = 64                                    # rows not compared: the pointer is parked there, and IceWM's clock ticks
-
-
-def disk_made(a):
-    disk = os.path.join(a.guests, 'graphical.qcow2')
-    if not os.path.exists(disk):
-        for tool in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
-            if not shutil.which(tool):
-                raise Skip(f'{tool} is missing; tools/setup guest installs it')
-        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), disk, 'amd64', PACKAGES], check=True)
-    return disk
 
 
 def position(m):
@@ -90,9 +76,7 @@ def pointer_check(s, m):
 def typing_check(s, m):
     x, y, w, h = window(m, 'terminal')
     s.click(x + w // 2, y + h // 2)
-    for c in 'echo $((6*7)) "Seen_by: X" > /tmp/typed; seq 40\n':
-        s.key(0xff0d if c == '\n' else ord(c))
-        s.look(0.02)
+    s.type('echo $((6*7)) "Seen_by: X" > /tmp/typed; seq 40\n')
     until(m, 'what was typed', lambda: '42 Seen_by: X' in shell(m, 'cat /tmp/typed'))
 
 
@@ -150,14 +134,21 @@ def clipboard_check(s, m, vnc):
     return len(text) + len(other)
 
 
-def x_test(a):
-    with tempfile.TemporaryDirectory() as where, \
-            Machine(a.vmm, ['-m', '512', '-snapshot', '-hda', disk_made(a), '-vga', a.vga, '-usb', '-usbdevice', 'tablet', '-no-reboot',
-                            '-vnc', f'unix:{where}/vnc', '-device', 'virtio-serial-pci', '-chardev', 'qemu-vdagent,id=agent,clipboard=on',
-                            '-device', 'virtserialport,chardev=agent,name=com.redhat.spice.0'], 400 * a.scale, log=a.log) as m:
+@contextlib.contextmanager
+def session(a, name, memory, start, *more):
+    """Debian with what start() starts there, and a viewer; powered off at the end."""
+    line = ['-m', memory, '-drive', f'file={programs_disk(a.guests)},snapshot=on', '-vga', a.vga, '-usb', '-usbdevice', 'tablet', '-no-reboot',
+            '-vnc', f'unix:{a.dir}/vnc', *more]
+    with Machine(a.vmm, line, 400 * a.scale, log=a.log) as m:
         login(m)
-        desktop_start(m)
-        s = Screen(a, m, f'{where}/vnc', 'desktop')
+        start(m)
+        yield m, Screen(a, m, f'{a.dir}/vnc', name)
+        power_off(m)
+
+
+def x_test(a):
+    agent = ['-device', 'virtio-serial-pci', '-chardev', 'qemu-vdagent,id=agent,clipboard=on', '-device', 'virtserialport,chardev=agent,name=com.redhat.spice.0']
+    with session(a, 'desktop', '512', desktop_start, *agent) as (m, s):
         s.look(3)
         s.keep('start')
         worst = pointer_check(s, m)
@@ -165,31 +156,10 @@ def x_test(a):
         pixels = picture_check(s, m)
         drag_check(s, m)
         picture_check(s, m)
-        characters = clipboard_check(s, m, f'{where}/vnc')
+        characters = clipboard_check(s, m, f'{a.dir}/vnc')
         seconds = m.seconds()
-        power_off(m)
     return f'nine places within {worst} pixels, keys, a dragged window, {pixels} pixels as xwd has them, twice; {characters} characters through the clipboard; {seconds:.0f} s'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--bin', required=True)
-    p.add_argument('--vga', default='std', help='virtio: the driver virtio-gpu')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    os.makedirs(a.guests, exist_ok=True)
-    a.log = os.path.join(a.bin, 'desktop.log')
-    try:
-        print(f'PASS x {x_test(a)}')
-    except Skip as why:
-        print(f'SKIP x: {why}')
-        sys.exit(77)
-    except Failure as why:
-        print(f'FAIL x: {why}')
-        sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, x_test, bin=None, vga='std')

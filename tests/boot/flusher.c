@@ -2,6 +2,7 @@
 /*
  * flusher write DEVICE SEED   in the guest: four workers write their parts of a disk, past the page cache, and flush; each says
  *                             "<worker GENERATION>" after a flush that covers all its writes up to GENERATION.
+ * flusher tell DEVICE SEED    the same without flushes; each says "[SEED WORKER GENERATION]" after a write that was done.
  * flusher verify IMAGE SEED GENERATION...   on the host: whether every sector holds the newest write that was flushed, or a later one.
  *
  * A worker's writes follow from its seed, so both sides know them; each sector tells which write it is from.
@@ -41,7 +42,7 @@ static void sector_fill(struct sector *s, uint64_t seed, uint64_t number, uint64
     for (unsigned i = 0; i < 60; i++) s->fill[i] = mix(seed + number * 61 + generation * 3607 + i);
 }
 
-static void work(const char *device, uint64_t seed, unsigned worker)
+static void work(const char *device, uint64_t seed, unsigned worker, int tells)
 {
     struct sector *data = aligned_alloc(4096, SECTORS_MOST * SECTOR);
     int fd = open(device, O_RDWR | O_DIRECT);
@@ -53,11 +54,15 @@ static void work(const char *device, uint64_t seed, unsigned worker)
 
         for (uint64_t i = 0; i < w.count; i++) sector_fill(data + i, seed, w.first + i, generation);
         if (pwrite(fd, data, w.count * SECTOR, (off_t)(w.first * SECTOR)) != (ssize_t)(w.count * SECTOR)) break;
-        if (--left) continue;
-        left = w.until_flush;
-        if (fsync(fd)) break;
-        snprintf(line, sizeof(line), "<%u %" PRIu64 ">\n", worker, generation);
+        snprintf(line, sizeof(line), "[%" PRIu64 " %u %" PRIu64 "]\n", seed, worker, generation);
+        if (!tells) {
+            if (--left) continue;
+            left = w.until_flush;
+            if (fsync(fd)) break;
+            snprintf(line, sizeof(line), "<%u %" PRIu64 ">\n", worker, generation);
+        }
         if (write(1, line, strlen(line)) < 0) break;
+        if (tells) usleep(1000 * (unsigned)(generation % 4));        /* the line is slow */
     }
     perror("WRONG flusher");
     exit(1);
@@ -95,9 +100,9 @@ int main(int argc, char **argv)
     unsigned wrong = 0;
     int fd;
 
-    if (argc == 4 && !strcmp(argv[1], "write")) {
+    if (argc == 4 && (!strcmp(argv[1], "write") || !strcmp(argv[1], "tell"))) {
         for (unsigned n = 0; n < WORKERS; n++)
-            if (!fork()) work(argv[2], seed, n);
+            if (!fork()) work(argv[2], seed, n, !strcmp(argv[1], "tell"));
         wait(NULL);
         return 1;
     }

@@ -16,20 +16,18 @@ kinds       serial ports and character devices, entropy source, balloon, shared 
 refused     what cannot be added or removed, in one line, and nothing has changed
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import hashlib
 import json
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                            # noqa: E402
 from boot import Failure, Machine                       # noqa: E402
 from cpio import Skip                          # noqa: E402
 from net import DHCP                           # noqa: E402
@@ -37,10 +35,11 @@ from qmp import Client                         # noqa: E402
 from virtio import BAD, Guest                  # noqa: E402
 
 MIB = 1 << 20
-# Lines that come over the serial port are run; each answer ends in a mark.
+# Lines that come over the serial port are run; each answer ends in a mark. A disk's node is there a moment before it can be opened.
 SHELL = '''dmesg -n 7; stty -F /dev/console -echo 2>/dev/null
-until_there() { i=0; while [ ! -e $1 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] || echo WRONG $1 did not come; }
-until_gone() { i=0; while [ -e $1 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] && echo WRONG $1 did not go; }
+opens() { [ -e $1 ] && { [ ! -b $1 ] || (: < $1) 2>/dev/null; }; }
+until_there() { i=0; while ! opens $1 && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; opens $1 || echo WRONG $1 did not come; }
+until_gone() { i=0; while [ -e $1 ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] && echo WRONG $1 did not go; }
 echo READY
 while read -r line; do [ "$line" = end ] && break; eval "$line"; echo "DONE-$((lines+=1))"; done'''
 MODULES = ['virtio_blk', 'virtio_net', 'virtio_scsi', 'sd_mod', 'sr_mod']
@@ -247,7 +246,7 @@ def busy(a):
 
 REFUSED = (
     ('device_add', 'is wanted'), ('device_add virtio-blk-pci', 'needs drive='), ('device_add virtio-blk-pci,drive=nothing', "no drive 'nothing'"),
-    ('device_add virtio-blk-pci,drive=used', 'in use already'), ('device_add virtio-net-pci', 'netdev='), ('device_add virtio-net-pci,netdev=x', "no network 'x'"),
+    ('device_add virtio-blk-pci,drive=used', 'in use already'), ('device_add virtio-net-pci,netdev=x', "no network 'x'"),
     ('device_add virtio-net-pci,netdev=n', 'in use already'), ('device_add virtio-blk-pci,drive=free,id=card', 'Duplicate device ID'),
     ('device_add virtio-blk-pci,drive=free,addr=1', 'taken'), ('device_add virtio-blk-pci,drive=free,addr=1.6', 'taken'), ('device_add virtio-blk-pci,drive=free,bus=pci.9', 'not there'),
     ('device_add VGA', "'VGA' cannot be added"), ('device_add ide-hd,drive=free', "'ide-hd' cannot be added"), ('device_add isa-debug-exit', "'isa-debug-exit' cannot be added"),
@@ -418,7 +417,7 @@ def live(a):
             ok(m, f'block_resize b {size}b')
             c.run('block_resize', device='h', size=size)
             shell.run(f'until_size vda {size // 512}; until_size sda {size // 512}')
-        shell.run('wait; for d in vda sda; do echo end of $d | dd of=/dev/$d bs=512 seek=131071 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG; done; sync')
+        shell.run('wait; for d in vda sda; do echo end of $d | dd of=/dev/$d bs=512 seek=131071 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG $d cannot be written; done; sync')
         if os.path.getsize(blk) != 64 * MIB or c.run('query-block')[0]['inserted']['image']['virtual-size'] != 64 * MIB:
             m.fail(f'the image has {os.path.getsize(blk)} bytes')
         if 'Error' not in m.command('drive_del nothing'):
@@ -456,13 +455,13 @@ def usb_input(m, c, shell, bus):
     for device, name in (('usb-tablet', 'QEMU USB Tablet'), ('usb-kbd', 'QEMU USB Keyboard'), ('usb-mouse', 'QEMU USB Mouse')):
         mice = m.command('info mice')
         ok(m, f'device_add {device},bus={bus},id=in')
-        shell.run(f'i=0; while ! grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices || echo WRONG')
+        shell.run(f'i=0; while ! grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices || echo WRONG {name} did not come')
         if 'ID: in' not in m.command('info usb') or (device != 'usb-kbd') == (m.command('info mice') == mice):
             m.fail(f'{device}: {m.command("info usb")}{m.command("info mice")}')
         ok(m, 'device_del in')
         if c.wait('DEVICE_DELETED') != {'device': 'in', 'path': '/machine/peripheral/in'}:
             m.fail(f'{device} went, but nobody was told')
-        shell.run(f'i=0; while grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices && echo WRONG')
+        shell.run(f'i=0; while grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices && echo WRONG {name} did not go')
         if 'ID: in' in m.command('info usb') or m.command('info mice') != mice:
             m.fail(f'{device} is not gone: {m.command("info usb")}')
 
@@ -507,7 +506,7 @@ def usb_controller(a, m, c, shell, kind):
     ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
     ok(m, 'device_add usb-storage,bus=more.0,drive=d,id=stick')
     shell.run('i=0; while ! grep -q "QEMU USB Tablet" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; until_there /dev/sda; '
-              'echo there | dd of=/dev/sda bs=512 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG; '
+              'echo there | dd of=/dev/sda bs=512 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG the stick cannot be written; '
               '(while dd if=/dev/zero of=/dev/sda bs=64k count=16 seek=1 oflag=direct 2>/dev/null; do :; done) & sleep 0.2')
     ok(m, 'device_del more')
     if [c.wait('DEVICE_DELETED')['device'] for _ in range(3)] != ['in', 'stick', 'more']:
@@ -796,33 +795,5 @@ def kinds(a):
 TESTS = {'trays': trays, 'live': live, 'kinds': kinds, 'order': order, 'usb': usb, 'qmp': qmp, 'nodes': nodes, 'rounds': rounds, 'rounds-long': rounds_long, 'busy': busy, 'refused': refused}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', default='build/ospite -accel bt')
-    p.add_argument('--guests', default='guests')
-    p.add_argument('--scale', type=float, default=1, help='more time for slow builds')
-    p.add_argument('--port', default='build/tests/boot/port', help='port.c, for the guest')
-    p.add_argument('--log')
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    a = p.parse_args()
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        a.dir = tempfile.mkdtemp(prefix='ospite-hotplug-')
-        try:
-            result = TESTS[name](a)
-            print(f'PASS {name} [{time.time() - start:.1f} s]: {result}', flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f'SKIP {name}: {why}', flush=True)
-        except Failure as why:
-            failed += 1
-            print(f'FAIL {name}: {why}', flush=True)
-        finally:
-            shutil.rmtree(a.dir, ignore_errors=True)
-    print(f'hotplug: {len(a.names)} tests, {failed} failed, {skipped} skipped')
-    return 1 if failed else 77 if skipped == len(a.names) else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    frame.main(__doc__, TESTS, port='build/tests/boot/port')

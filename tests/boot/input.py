@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [here, os.path.join(os.path.dirname(here), 'display')]
 import qmp                                                     # noqa: E402
+import frame                                                   # noqa: E402
 from boot import Failure                                       # noqa: E402
 from cpio import Skip                                          # noqa: E402
 from rfb import RAW, Client                                    # noqa: E402
@@ -161,26 +161,5 @@ def run(a):
     return f'{len(names)} keys, five buttons, wheels, positions, movements: {len(ours)} lines as in QEMU; VNC, LEDs'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--evdev', required=True)
-    p.add_argument('--qemu', default='qemu-system-x86_64')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    a.log = None
-    start = time.time()
-    with tempfile.TemporaryDirectory(prefix='ospite-input-') as a.dir:
-        try:
-            print(f'PASS virtio input: {run(a)} [{time.time() - start:.1f} s]')
-        except Skip as why:
-            print(f'SKIP virtio input: {why}')
-            sys.exit(77)
-        except Failure as why:
-            print(f'FAIL virtio input [{time.time() - start:.1f} s]: {why}')
-            sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, run, evdev=None, qemu='qemu-system-x86_64')

@@ -7,11 +7,9 @@
 text and gtk answer by preseed (installer.cfg), from a mirror on this host's loopback, which the guest sees at 10.0.2.2; the disk
 must then boot to its login prompt and be in order. hand goes through the first screens of the graphical installer by keys and
 mouse over VNC. Pictures of each stage are left in --bin. What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import functools
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,9 +18,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import frame                                                                   # noqa: E402
 from boot import Failure, Machine                                              # noqa: E402
-from cpio import Skip                                                          # noqa: E402
-from guests import PANIC, SOURCE, image_check, kernel_errors, login, power_off, shell  # noqa: E402
+from guests import PANIC, image_check, kernel_errors, login, power_off, shell  # noqa: E402
+from made import installer_cd                                                   # noqa: E402
 from viewer import Screen                                                       # noqa: E402
 
 PLACE = b'10.0.2.2:@PORT'                       # in the boot menu of the CD, for an address of the same length
@@ -31,18 +30,7 @@ MEMORY = {'text': '512', 'gtk': '1G'}           # the graphical one wants 800 Mi
 
 
 def media(a, kind, preseed):
-    """The CD, made on first use."""
-    folder, name = os.path.join(a.guests, 'installer'), 'auto' if preseed else 'hand'
-    iso = os.path.join(folder, f'{name}-{kind}.iso')
-    recipe = [os.path.join(SOURCE, 'tools/mk-installer'), os.path.join(HERE, 'installer.cfg')]
-    if os.path.exists(iso) and os.path.getmtime(iso) > max(os.path.getmtime(r) for r in recipe):
-        return iso
-    for tool in ('xorriso', 'cpio', '/sbin/depmod'):
-        if not shutil.which(tool):
-            raise Skip(f'{tool} is missing; tools/setup test installs it')
-    more = ['--preseed', recipe[1], '--append', f'mirror/http/hostname={PLACE.decode()}'] if preseed else []
-    subprocess.run([recipe[0], folder, kind, '--name', name, *more], check=True)
-    return iso
+    return installer_cd(a.guests, kind, (os.path.join(HERE, 'installer.cfg'), f'mirror/http/hostname={PLACE.decode()}') if preseed else None)
 
 
 class Mirror:
@@ -126,7 +114,7 @@ def unattended(kind):
             with open(image, 'wb') as f:
                 f.write(data.replace(PLACE, mirror.address.encode()))
             subprocess.run([a.vmm.split()[0], 'img', 'create', '-q', '-f', 'qcow2', disk, '4G'], check=True)
-            a.timeout = 2400 * a.scale
+            a.timeout = 5400 * a.scale                # 8 minutes of the processor, which may have other things to do
             m, vnc = started(a, disk, image, MEMORY[kind], a.log, ['-no-reboot'])
             with m:
                 times = installs(Screen(a, m, vnc, f'installer-{kind}'), mirror, kind)
@@ -221,14 +209,18 @@ def answers(s):
             s.c.key(key, down)
     s.look(4)                                    # its cursor blinks, so it never settles
     s.key(ENTER)
-    s.look(2)
+    while 'ready' not in s.m.text:               # what comes before its prompt, the shell reads wrong
+        s.type('echo ready > /dev/ttyS0\n', 0.03)
+        s.look(2)
+        if time.time() > s.m.deadline:
+            s.m.fail('no shell on the second console')
     line = 'for q in debian-installer/language debian-installer/country keyboard-configuration/xkb-keymap; do debconf-get $q; done > /dev/ttyS0; hostname > /dev/ttyS0'
-    for c in line:
-        s.key(ord(c))
-        s.look(0.03)
-    s.key(ENTER)
-    wait_for(s, 'answers', lambda: s.m.text.count('\n') >= 4)
-    return s.m.text.split()
+    s.type(line + '\n', 0.03)
+
+    def said():
+        return [word for word in s.m.text.split() if word != 'ready']
+    wait_for(s, 'answers', lambda: len(said()) >= 4 and s.m.text.endswith('\n'))
+    return said()
 
 
 def hand_test(a):
@@ -260,9 +252,7 @@ def hand_test(a):
             s.settled(1)
             go_on(s)
             asked = dialogue(s, asked, 'hostname')
-            for c in 'ospite':
-                s.key(ord(c))
-                s.look(0.1)
+            s.type('ospite', 0.1)
             s.look(2)
             s.keep('hostname')
             go_on(s)
@@ -278,29 +268,5 @@ def hand_test(a):
 TESTS = {'text': unattended('text'), 'gtk': unattended('gtk'), 'hand': hand_test}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--bin', required=True, help='for pictures and logs')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    os.makedirs(a.guests, exist_ok=True)
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        a.log = os.path.join(a.bin, f'installer-{name}.log')
-        try:
-            print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f'SKIP {name}: {why}', flush=True)
-        except (Failure, subprocess.CalledProcessError) as why:
-            failed += 1
-            print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
-    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS, bin=None)

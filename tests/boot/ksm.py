@@ -10,7 +10,8 @@ import argparse, json, os, subprocess, sys, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from boot import Failure, Machine                        # noqa: E402
 from cpio import Skip                                    # noqa: E402
-from guests import debian_disk, login, shell             # noqa: E402
+from guests import login, shell                          # noqa: E402
+from made import debian_disk                             # noqa: E402
 
 KSM = '/sys/kernel/mm/ksm/'
 SAVED = ('run', 'pages_to_scan', 'sleep_millisecs')
@@ -48,7 +49,7 @@ def counted_anew(a):
 
 
 def run(a):
-    disk = debian_disk(a)
+    disk = debian_disk(a.guests)
     machine = ['-m', '512', '-snapshot', '-hda', disk, '-no-reboot']
     ksm(a, 'tune', 'pages=20000', 'sleep=10')
     ksm(a, 'on')

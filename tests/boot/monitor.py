@@ -3,14 +3,18 @@
 """What the monitor shows of a guest, against QEMU's: monitor.py --vmm CMD [SEED]
 
 The guest is a multiboot kernel made here. It switches paging on, with random tables in each of the three ways (32-bit, PAE, 4-level),
-and halts; memory holds a random pattern. Both machines get the same commands about memory, page tables, numbers and registers."""
+and halts; memory holds a random pattern. Both machines get the same commands about memory, page tables, numbers and registers.
+Another guest turns in a loop that nothing interrupts: 'log' begins and ends all the same. A third one halts, and its
+i8042 is read: what comes of sendkey, mouse_move and mouse_button."""
 import argparse
+import os
 import random
 import re
 import shutil
 import struct
 import sys
 import tempfile
+import time
 
 from boot import Failure, Machine
 
@@ -204,6 +208,83 @@ def compare(vmm, mode, tables, seed, folder):
     return checked, lines, len(wrong)
 
 
+def log_begins(vmm, folder):
+    """Blocks are traced from 'log exec' on, and no more after 'log none', where no interrupt ever comes."""
+    code = b'\xfa\xb0\xff\xe6\x21\xe6\xa1\xba\xf8\x03\0\0\xb0!\xee\xeb\xfe'       # cli, the 8259s masked, the serial port: ready, jmp .
+    end = LOAD + 32 + len(code)
+    head = struct.pack('<8I', 0x1badb002, 0x10000, 0x100000000 - 0x1badb002 - 0x10000, LOAD, LOAD, end, end, LOAD + 32)
+    path, log = os.path.join(folder, 'loop'), os.path.join(folder, 'log')
+    with open(path, 'wb') as f:
+        f.write(head + code)
+    with Machine(vmm, ['-m', '64', '-kernel', path, '-D', log], 60) as m:
+        m.serial('!')
+        time.sleep(0.5)
+        m.command('log exec')
+        while not os.path.getsize(log):
+            if time.time() > m.deadline:
+                raise Failure("nothing is traced after 'log exec'")
+            time.sleep(0.1)
+        m.command('log none')
+        size = os.path.getsize(log)
+        time.sleep(0.3)
+        if size != os.path.getsize(log):
+            raise Failure("traced after 'log none'")
+
+
+def received(m):
+    """What the i8042 has to say, in bytes."""
+    got = []
+    while len(got) < 64 and int(ask(m, 'i /b 0x64').split('=')[1].split()[0], 0) & 1:
+        got.append(int(ask(m, 'i /b 0x60').split('=')[1].split()[0], 0))
+    return got
+
+
+def typed(vmm, folder):
+    """Keys, movements and buttons as a guest's i8042 gets them, the boot order in CMOS, and refusals."""
+    code = b'\xfa\xba\xf8\x03\0\0\xb0!\xee\xf4\xeb\xfd'                          # cli; the serial port: ready; hlt
+    end = LOAD + 32 + len(code)
+    head = struct.pack('<8I', 0x1badb002, 0x10000, 0x100000000 - 0x1badb002 - 0x10000, LOAD, LOAD, end, end, LOAD + 32)
+    path = os.path.join(folder, 'halt')
+    with open(path, 'wb') as f:
+        f.write(head + code)
+    args, results = ['-m', '64', '-kernel', path, '-net', 'none', '-boot', 'once=n'], []
+    mouse = ('mouse_move 5 3', 'mouse_move -7 2', 'mouse_button 1', 'mouse_button 2', 'mouse_move 1 1', 'mouse_button 4', 'mouse_button 0')
+    keys = ('sendkey 0x1e 50', 'sendkey shift-0x10 50', 'sendkey 0xd3 50')
+    order = ('boot_set dca', 'o /b 0x70 0x3d', 'i /b 0x71', 'o /b 0x70 0x38', 'i /b 0x71', 'system_wakeup')
+    for which in (vmm, QEMU):
+        with Machine(which, args, 60) as m:
+            m.serial('!')
+            for port, value in ((0x64, 0xad), (0x64, 0xa8)):
+                m.command(f'o /b {port:#x} {value:#x}')
+            received(m)
+            for port, value in ((0x64, 0xd4), (0x60, 0xf4)):                        # the mouse: begin
+                m.command(f'o /b {port:#x} {value:#x}')
+            got = [received(m)]
+            for line in mouse:
+                got.append((line, ask(m, line), received(m)))
+            m.command('o /b 0x64 0xae')
+            for port in (0x64, 0x60):                                               # scan codes as they are, the mouse is silent
+                m.command(f'o /b {port:#x} ' + ('0x60' if port == 0x64 else '0x20'))
+            received(m)
+            for line in keys:
+                text = ask(m, line)
+                time.sleep(0.5)
+                got.append((line, text, received(m)))
+            got += [(line, ask(m, line).strip()) for line in order]
+            results.append(got)
+            if which == vmm:
+                for line, word in (('sendkey 0x', 'unknown key'), ('sendkey 0x100', 'no scan code'), ('sendkey 0xfffff', 'no scan code'), ('stop now', "nothing more: 'now'"),
+                                   ('mouse_button 8', 'from 0 to 7'), ('mouse_button -1', 'from 0 to 7'), ('mouse_move 1', 'DX DY'), ('mouse_move 40000 1', 'from -32767'),
+                                   ('boot_set z', "unknown boot device 'z'"), ('boot_set cc', 'twice'), ('boot_set', 'letters')):
+                    if word not in ask(m, line):
+                        raise Failure(f'{line}: {ask(m, line)!r}')
+                if 'running' not in ask(m, 'info status'):
+                    raise Failure("'stop now' stopped it")
+    for a, b in zip(*results):
+        if a != b:
+            raise Failure(f'typed: ours {a}, theirs {b}')
+
+
 def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument('--vmm', default='build/ospite -accel bt')
@@ -220,6 +301,12 @@ def main():
                 total = [x + y for x, y in zip(total, compare(a.vmm, mode, tables, a.seed, folder))]
             except Failure as why:
                 print('FAIL', mode, why)
+                total[2] += 1
+        for test in (log_begins, typed):
+            try:
+                test(a.vmm, folder)
+            except Failure as why:
+                print('FAIL', why)
                 total[2] += 1
     print(f'monitor: {total[0]} commands, {total[1]} lines compared with QEMU, {total[2]} differ')
     return total[2] != 0

@@ -20,17 +20,18 @@ import hashlib
 import http.server
 import os
 import random
-import re
 import shutil
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                   # noqa: E402
 from boot import Failure, Machine              # noqa: E402
 from qmp import Client                          # noqa: E402
 from cpio import Skip                          # noqa: E402
@@ -88,6 +89,13 @@ class Sink(threading.Thread):
                 self.sums.append(h.hexdigest())
                 s.close()
 
+    def wait(self, count, seconds=30):
+        """The sums, of so many connections: the guest has sent before the last byte was read here."""
+        end = time.time() + seconds
+        while len(self.sums) < count and time.time() < end:
+            time.sleep(0.02)
+        return self.sums
+
 
 @contextlib.contextmanager
 def servers():
@@ -141,7 +149,7 @@ echo errors $(cat /sys/class/net/eth0/statistics/rx_errors) $(cat /sys/class/net
             m.serial(', 0% packet loss', BAD)
             m.serial('sum ' + digest, BAD)
             m.serial('sent', BAD)
-            if sink.sums != [digest]:
+            if sink.wait(1) != [digest]:
                 m.fail(f'what the guest sent came as {sink.sums}, not {digest}')
             if fetch(m, forward) != data or fetch(m, forward) != data:
                 m.fail('what came through hostfwd is something else')
@@ -234,7 +242,7 @@ echo errors $(cat /sys/class/net/eth?/statistics/rx_errors)"""
             m.serial('both on one wire', BAD)
             m.serial('errors 0 0', BAD)
             finish(m)
-        if sink.sums != [SUM, SUM]:
+        if sink.wait(2) != [SUM, SUM]:
             raise Failure(f'what the guest sent came as {sink.sums}')
     return 'DHCP and 20 MB each way by either of two cards of -net'
 
@@ -257,6 +265,34 @@ def dump_check(path):
     return frames, large
 
 
+def dump_sources(path):
+    """The addresses that frames of a pcap file come from."""
+    data, at, found = open(path, 'rb').read(), 24, set()
+    while at + 28 <= len(data):
+        found.add(data[at + 22:at + 28].hex(':'))
+        at += 16 + struct.unpack_from('<I', data, at + 8)[0]
+    return found
+
+
+def echo_server():
+    """A service on the host's loopback that greets and gives back what it gets; its port, and how many came."""
+    listener = socket.create_server(('127.0.0.1', 0))
+    came = []
+
+    def one(s):
+        with contextlib.suppress(OSError):
+            s.sendall(b'welcome: ')
+            while data := s.recv(65536):
+                s.sendall(data)
+
+    def serve():
+        while True:
+            came.append(listener.accept()[0])
+            threading.Thread(target=one, args=(came[-1],), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    return listener.getsockname()[1], came
+
+
 def user(a):
     dump = os.path.join(a.dir, 'dump.pcap')
     path = os.path.join(a.dir, 'service')
@@ -272,16 +308,20 @@ def user(a):
                 s.close()
     threading.Thread(target=serve, daemon=True).start()
     with servers() as (web, sink):
-        open_args = ['-object', f'filter-dump,id=f,netdev=n,file={dump},maxlen=100', '-netdev',
+        open_args = ['-object', f'filter-dump,id=f,netdev=n,file={dump},maxlen=100', '-object', f'filter-dump,id=r,netdev=n,file={dump}.rx,queue=rx', '-netdev',
                      'user,id=n,net=192.168.7.0/24,host=192.168.7.1,dhcpstart=192.168.7.40,dns=192.168.7.9,domainname=example.org,hostname=anna', '-device', 'virtio-net-pci,netdev=n']
         script = DHCP + f'''
 wget -q -O /tmp/got http://192.168.7.1:{web}/; echo sum $(md5sum < /tmp/got)
+ping -c 3 -i 0.05 -q -W 5 -s 5000 192.168.7.1 | grep loss; ping -c 3 -i 0.05 -q -W 5 -s 60000 192.168.7.1 | grep loss
 (nc -l -p 80 < /tmp/dhcp) & echo listening; wait; echo fetched
 i=0; while [ $i -lt 40 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 0.1; i=$((i+1)); done; ip -6 addr show dev eth0 | grep fec0 | grep -q 5054 && echo ipv6'''
         with Guest(a, ['virtio_net'], script, open_args) as m:
             m.serial('bound 192.168.7.40 192.168.7.1 192.168.7.9 example.org anna', BAD)
             m.serial('sum ' + SUM, BAD)
+            m.serial(', 0% packet loss.*?, 0% packet loss', BAD)
             m.serial('listening', BAD)
+            if m.command(f'object_add filter-dump,id=t,netdev=n,file={dump}.tx,queue=tx').strip():
+                m.fail('object_add fails')
             forward = free_port()
             if m.command(f'hostfwd_add tcp:127.0.0.1:{forward}-:80').strip():
                 m.fail('hostfwd_add fails')
@@ -289,29 +329,40 @@ i=0; while [ $i -lt 40 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 
                 m.fail(f'the forward gives {got[:60]}')
             if f'127.0.0.1 {forward}' not in m.command('info usernet'):
                 m.fail('info usernet: ' + m.command('info usernet'))
+            m.command('announce_self')
+            if 'not found' in m.command('object_del t') or 'not found' not in m.command('object_del t'):
+                m.fail('object_del does not end a dump, or twice')
             m.command(f'hostfwd_remove tcp:127.0.0.1:{forward}')
             with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', forward), 2):
                 m.fail('a removed forward still listens')
             m.serial('fetched', BAD)
             m.serial('ipv6', BAD)
             finish(m)
+        if dump_sources(dump + '.rx') != {'52:54:00:12:34:56'} or not (others := dump_sources(dump + '.tx')) or '52:54:00:12:34:56' in others:
+            raise Failure(f'queue=rx has frames of {dump_sources(dump + ".rx")}, queue=tx of {others}')
         frames, large = dump_check(dump)
         if frames < 50 or not large:
             raise Failure(f'the dump has {frames} frames, {large} large')
-        for options, refused in (('host-loopback=off', True), (f'restrict=on,guestfwd=tcp:10.0.2.100:80-unix:{path},guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2))', True),
-                                 ('ipv6=off', False)):
+        echo, asked = echo_server()
+        for options, refused in (('host-loopback=off', True), (f'restrict=on,guestfwd=tcp:10.0.2.100:80-unix:{path},guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2)),'
+                                  f'guestfwd=tcp:10.0.2.102:80-chardev:gf,guestfwd=tcp:10.0.2.103:80-tcp:127.0.0.1:{echo}', True), ('ipv6=off', False)):
             script = DHCP + f'''
 echo x | nc -w 3 10.0.2.2 {sink.port} && echo reached || echo refused
 timeout 3 nc 10.0.2.100 80 </dev/null; timeout 3 nc 10.0.2.101 80 </dev/null
+forward() {{ head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1; cat /tmp/$1 | timeout 20 nc $2 80 | head -c 300009 > /tmp/got$1; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1; }}
+head -c 300000 /dev/zero > /tmp/zeroes
+[ %d = 1 ] && {{ forward a 10.0.2.102; forward b 10.0.2.103; }}
 ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
             before = len(sink.sums)
-            with Guest(a, ['virtio_net'], script, ['-nic', f'user,model=virtio,{options}']) as m:
+            with Guest(a, ['virtio_net'], script % ('restrict' in options), ['-chardev', f'socket,id=gf,host=127.0.0.1,port={echo}', '-nic', f'user,model=virtio,{options}']) as m:
                 m.serial('bound', BAD)
                 m.serial('refused' if refused else 'reached', BAD)
                 if 'restrict' in options:
                     m.serial('hello from the socket', BAD)
+                    for name in 'ab':
+                        m.serial(f'welcome: .*all of {name}', BAD)
                 finish(m)
-            if len(sink.sums) - before != (not refused):
+            if len(sink.wait(before + (not refused))) - before != (not refused):
                 raise Failure(f'{options}: {len(sink.sums) - before} connections reached the host')
     service.close()
     return f'addresses, forwards, loopback open and closed, restrict; a dump of {frames} frames'
@@ -351,6 +402,16 @@ for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
     return '20 MB each way between two machines, by unix and TCP streams and by datagrams'
 
 
+def reads(pid):
+    """Calls to read of a process and its children (the machine may be started by another program)."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for child in open(f'/proc/{pid}/task/{pid}/children').read().split():
+            total += reads(int(child))
+        total += int(open(f'/proc/{pid}/io').read().split('syscr: ')[1].split()[0])
+    return total
+
+
 def tap(a):
     """In a network namespace of its own: a bridge with a DHCP server, one virtio card with two queues and an e1000."""
     for program in ('ip', 'dnsmasq'):
@@ -371,7 +432,7 @@ def tap(a):
         with open(os.path.join(a.dir, 'data'), 'wb') as f:
             f.write(DATA)
         inside = argparse.Namespace(**{**vars(a), 'vmm': ' '.join(run) + ' ' + a.vmm})
-        for modules, device, options in ((['virtio_net'], 'virtio-net-pci,mq=on', 'ifname=t0,queues=2'), (['all', 'e1000'], 'e1000', 'ifname=t1,vhost=on')):
+        for modules, device, options in ((['virtio_net'], 'virtio-net-pci,mq=on', 'ifname=t0,queues=2,sndbuf=1M'), (['all', 'e1000'], 'e1000', 'ifname=t1,vhost=on')):
             script = DHCP + '''
 echo $(ls /sys/class/net/eth0/queues)
 ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss
@@ -396,6 +457,15 @@ echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < 
                 if back != DATA:
                     m.fail(f'{len(back)} bytes come back, or others')
                 finish(m)
+        subprocess.run([*run, 'ip', 'link', 'del', 't1'], check=True)
+        with Machine(inside.vmm, ['-nodefaults', '-S', '-netdev', 'tap,id=n,ifname=t7,script=no,downscript=no', '-device', 'e1000,netdev=n,romfile='], 30 * a.scale, serial=False) as m:
+            m.command('info network')
+            subprocess.run([*run, 'ip', 'link', 'del', 't7'], check=True)
+            time.sleep(0.3)
+            before = reads(m.process.pid)
+            time.sleep(1)
+            if (calls := reads(m.process.pid) - before) > 1000 or "'t7' is gone" not in m.stderr():
+                m.fail(f'its interface was removed, and it asks {calls} times a second')
     finally:
         if server:
             server.kill()
@@ -409,7 +479,7 @@ LISTS = (
     ('ospite', '# a comment\n\nallow br0\n', None), ('qemu', 'allow all\n', None), ('ospite', 'include /etc/more\n', None),
     ('ospite', 'allow br1\n', "'br0' is not allowed"), ('ospite', 'allow all\ndeny br0\n', "'br0' is denied"), ('ospite', '', "'br0' is not allowed"),
     ('ospite', 'permit br0\n', 'neither allow, deny nor include'), ('ospite', 'allow br0 br1\n', 'neither allow, deny nor include'), ('ospite', 'allow ' + 'x' * 2000, 'neither'),
-    ('ospite', 'include /etc/ospite/bridge.conf\n', 'neither'), ('other', '', 'there is no list'),
+    ('ospite', 'include /etc/ospite/bridge.conf\n', 'neither'), ('ospite', 'include more\n', 'neither'), ('ospite', 'allow br0\ninclude /etc\n', 'neither'), ('closed', 'deny br0\n', 'ermission denied'), ('other', '', 'there is no list'),
 )
 
 
@@ -436,8 +506,9 @@ def bridge(a):
         def list_write(folder, text):
             with open(command, 'w') as f:
                 f.write(f"""#!/bin/sh
-mount -t tmpfs none /etc && mkdir -p /etc/ospite /etc/qemu /etc/other && cp {a.dir}/list /etc/{folder}/bridge.conf && echo "allow br0" > /etc/more || exit 9
-exec "$@"
+mount -t tmpfs none /etc && mkdir -p /etc/ospite /etc/qemu /etc/other /etc/closed && cp {a.dir}/list /etc/{folder}/bridge.conf && echo "allow br0" > /etc/more || exit 9
+[ {folder} = closed ] && cp /etc/more /etc/qemu/bridge.conf && mv /etc/closed/bridge.conf /etc/ospite/ && chmod 700 /etc/ospite
+cd /etc; exec "$@"
 """)
             os.chmod(command, 0o755)
             with open(os.path.join(a.dir, 'list'), 'w') as f:
@@ -501,33 +572,5 @@ def boot(a):
 TESTS = {'filters': filters, 'hub': hub, 'cable': cable, 'tap': tap, 'bridge': bridge, 'boot': boot, 'virtio': virtio, 'user': user, 'e1000': old('e1000', 'e1000'), 'rtl8139': old('rtl8139', '8139cp'), 'ne2k': old('ne2k_pci', 'ne2k-pci', 2 << 20, False)}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', default='build/ospite -accel bt')
-    p.add_argument('--guests', default='guests')
-    p.add_argument('--scale', type=float, default=1)
-    p.add_argument('--helper', default='build/ospite-bridge-helper')
-    p.add_argument('--log')
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    a = p.parse_args()
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        a.dir = tempfile.mkdtemp(prefix='ospite-net-')
-        try:
-            result = TESTS[name](a)
-            print(f'PASS {name} [{time.time() - start:.1f} s]: {result}', flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f'SKIP {name}: {why}', flush=True)
-        except Failure as why:
-            failed += 1
-            print(f'FAIL {name}: {why}', flush=True)
-        finally:
-            shutil.rmtree(a.dir, ignore_errors=True)
-    print(f'net: {len(a.names)} tests, {failed} failed, {skipped} skipped')
-    return 1 if failed else 77 if skipped == len(a.names) else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    frame.main(__doc__, TESTS, helper='build/ospite-bridge-helper')

@@ -11,21 +11,25 @@ bootstrap  the same guest installs Debian onto the second disk by debootstrap; t
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                                                  # noqa: E402
 from boot import Failure, Machine                                             # noqa: E402
 from cpio import Skip                                                         # noqa: E402
 from guests import image_check, kernel_errors, login, power_off, shell        # noqa: E402
 from installer import Mirror                                                  # noqa: E402
 from net import DHCP, free_port                                               # noqa: E402
-from virtio import BAD, SOURCE, Guest, finish, libraries                      # noqa: E402
+from made import mirror_folder, programs_disk                                 # noqa: E402
+from virtio import BAD, Guest, finish, libraries                              # noqa: E402
 
 SECONDS = 2                                     # of each iperf3
 SBIN = ':/usr/sbin:/sbin'
@@ -184,36 +188,37 @@ def fio(a):
 
 # ---- Debian ----
 
-PACKAGES = 'iproute2,iperf3,fio,debootstrap,fdisk'
 NETWORK = (r"printf '[Match]\nName=e*\n[Network]\nDHCP=ipv4\n' > /etc/systemd/network/card.network; systemctl restart systemd-networkd; "
            'i=0; until ip -4 addr | grep -q 10.0.2.15 || [ $i = 100 ]; do sleep 0.2; i=$((i+1)); done; ip -4 addr | grep -c 10.0.2.15')
 
 
-def debian_disk(a):
-    """Debian with the programs of these tests, made on first use."""
-    base = os.path.join(a.guests, 'network.qcow2')
-    if not os.path.exists(base):
-        for name in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
-            program(name, 'what tools/setup guest installs')
-        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), base, 'amd64', PACKAGES], check=True)
-    disk = os.path.join(a.dir, 'disk.qcow2')
-    shutil.copyfile(base, disk)
-    return disk
-
-
-def mirror_folder(a):
-    """The part of a Debian mirror that the installer's test has, too."""
-    folder = os.path.join(a.guests, 'installer')
-    if not os.path.exists(os.path.join(folder, 'mirror/dists/trixie/Release')):
-        program('xorriso', 'xorriso')
-        subprocess.run([os.path.join(SOURCE, 'tools/mk-installer'), folder, 'text', '--name', 'hand'], check=True)
-    return os.path.join(folder, 'mirror')
+def small_mirror(a):
+    """A Debian mirror of two packages."""
+    folder = os.path.join(a.dir, 'mirror')
+    os.makedirs(os.path.join(folder, 'pool'))
+    subprocess.run(['apt-get', '-q', '-o', 'Acquire::Retries=5', 'download', 'linux-image-amd64', 'tzdata'], cwd=folder + '/pool', check=True, capture_output=True)
+    index = ''
+    for name in sorted(os.listdir(folder + '/pool')):
+        path = f'{folder}/pool/{name}'
+        with open(path, 'rb') as f:
+            digest = hashlib.sha256(f.read()).hexdigest()
+        fields = subprocess.run(['dpkg-deb', '-f', path], check=True, capture_output=True, text=True).stdout
+        index += f'{fields.strip()}\nFilename: pool/{name}\nSize: {os.path.getsize(path)}\nSHA256: {digest}\n\n'
+    lists = os.path.join(folder, 'dists/here')
+    os.makedirs(lists + '/main/binary-amd64')
+    with open(lists + '/main/binary-amd64/Packages', 'w') as f:
+        f.write(index)
+    with open(lists + '/Release', 'w') as f:
+        f.write('Suite: here\nCodename: here\nDate: Sat, 01 Nov 2025 00:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n'
+                f' {hashlib.sha256(index.encode()).hexdigest()} {len(index.encode())} main/binary-amd64/Packages\n')
+    return folder
 
 
 @contextlib.contextmanager
 def debian_guest(a, size, seconds):
     """Debian on virtio with a second, empty disk, logged in, with an address."""
-    disk, second = debian_disk(a), os.path.join(a.dir, 'second.qcow2')
+    disk, second = os.path.join(a.dir, 'disk.qcow2'), os.path.join(a.dir, 'second.qcow2')
+    shutil.copyfile(programs_disk(a.guests), disk)
     subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', second, size], check=True)
     args = ['-m', '768', '-smp', '2', '-drive', f'file={disk},if=virtio', '-drive', f'file={second},if=virtio', '-boot', 'order=c', '-net', 'nic,model=virtio', '-net', 'user', '-no-reboot']
     with Machine(a.vmm, args, seconds * a.scale, log=a.log) as m:
@@ -228,7 +233,7 @@ def debian_guest(a, size, seconds):
 
 
 def apt(m, address):
-    shell(m, f"echo 'deb [trusted=yes] http://{address}/debian trixie main' > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*")
+    shell(m, f"echo 'deb [trusted=yes] http://{address}/debian here main' > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*")
     if 'status=0' not in shell(m, "apt-get -q update > /tmp/log 2>&1; echo status'='$?"):
         m.fail('apt-get update: ' + shell(m, 'tail -20 /tmp/log'))
     text = shell(m, "cd /tmp; apt-get -q download linux-image-amd64 tzdata > /tmp/log 2>&1; echo status'='$?; dpkg-deb -I tzdata_*.deb | grep Package")
@@ -239,7 +244,7 @@ def apt(m, address):
 def debian(a):
     port = free_port()
     program('iperf3', 'iperf3')
-    with Mirror(mirror_folder(a)) as mirror, running('iperf3', '-s', '-B', '127.0.0.1', '-p', str(port)), debian_guest(a, '256M', 300) as (m, _):
+    with Mirror(small_mirror(a)) as mirror, running('iperf3', '-s', '-B', '127.0.0.1', '-p', str(port)), debian_guest(a, '256M', 300) as (m, _):
         at_login = m.seconds()
         apt(m, mirror.address)
         m.send(iperf('10.0.2.2', port))
@@ -273,7 +278,7 @@ sync
 
 
 def bootstrap(a):
-    with Mirror(mirror_folder(a)) as mirror:
+    with Mirror(mirror_folder(a.guests)) as mirror:
         with debian_guest(a, '3G', 2400) as (m, second):
             with open(os.path.join(mirror.where.name, 'install'), 'w') as f:
                 f.write(INSTALL.replace('@MIRROR', mirror.address))
@@ -301,29 +306,5 @@ def bootstrap(a):
 TESTS = {'wires': wires, 'passt': passt, 'fio': fio, 'debian': debian, 'bootstrap': bootstrap}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--log')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        with tempfile.TemporaryDirectory(prefix='ospite-peers-') as a.dir:
-            try:
-                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-            except Skip as why:
-                skipped += 1
-                print(f'SKIP {name}: {why}', flush=True)
-            except (Failure, subprocess.SubprocessError) as why:
-                failed += 1
-                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
-    print(f'peers: {len(a.names)} tests, {failed} failed, {skipped} skipped')
-    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS)

@@ -5,7 +5,6 @@
 The same VNC client presses the same keys and moves the same mouse in both machines; what it sees must be the same in every
 pixel. grub: GRUB's graphical menu with a picture behind it, from a CD; grub-virtio: the same on virtio-vga, by SeaBIOS and by OVMF; dos: programs for DOS (dos/) in text, mode 12h, mode 13h with the
 BIOS' mouse, and the banks of VBE mode 101h. Pictures are left in --bin. Skipped, out loud, without QEMU."""
-import argparse
 import os
 import shutil
 import subprocess
@@ -15,7 +14,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from boot import Failure, Machine              # noqa: E402
+import frame                                   # noqa: E402
+from boot import Machine                       # noqa: E402
 from cpio import Skip                          # noqa: E402
 from viewer import Screen, png                 # noqa: E402
 
@@ -41,6 +41,8 @@ menuentry 'Power off' { halt }
 class Both:
     """Ours and QEMU's machine, each with a viewer."""
     def __init__(self, a, name, where, arguments, card='std', memory=64):
+        if not shutil.which(a.second.split()[0]):
+            raise Skip(f'{a.second.split()[0]} is not installed, there is nothing to compare with')
         self.screens, self.machines = [], []
         for kind, vmm in (('ours', a.vmm), ('qemu', a.second)):
             vnc = os.path.join(where, f'{name}-{kind}.vnc')
@@ -168,32 +170,5 @@ def dos_test(a):
 TESTS = {'grub': grub_test, 'grub-virtio': grub_virtio_test, 'dos': dos_test}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--second', default='qemu-system-x86_64 -machine pc -accel tcg')
-    p.add_argument('--bin', required=True, help='for pictures and logs')
-    p.add_argument('--programs', help='where the programs for DOS are')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    if not shutil.which(a.second.split()[0]):
-        print('SKIP: qemu-system-x86_64 is not installed, there is nothing to compare with')
-        sys.exit(77)
-    failed = skipped = 0
-    for name in a.names:
-        a.log = os.path.join(a.bin, f'{name}.log')
-        start = time.time()
-        try:
-            print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f'SKIP {name}: {why}', flush=True)
-        except (Failure, subprocess.CalledProcessError) as why:
-            failed += 1
-            print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
-    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS, bin=None, programs='', second='qemu-system-x86_64 -machine pc -accel tcg')

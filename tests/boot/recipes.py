@@ -10,7 +10,6 @@ tunnel    ssh from the guest to an sshd on the host's loopback, through 10.0.2.2
           a login through it, a port of the guest that leads to a service of the host
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import getpass
 import hashlib
 import os
@@ -20,55 +19,33 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                                        # noqa: E402
 from boot import Failure, Machine                                   # noqa: E402
 from cpio import Skip                                               # noqa: E402
 from net import DATA, DHCP, free_port, servers                      # noqa: E402
-from virtio import BAD, SOURCE, Guest, finish, libraries            # noqa: E402
+from guests import login, power_off, shell                          # noqa: E402
+from made import debian_disk                                        # noqa: E402
+from virtio import BAD, Guest, finish, libraries                    # noqa: E402
 
 
 # ---- from IDE to virtio ----
 
-def debian_disk(a):
-    base = os.path.join(a.guests, 'debian.qcow2')
-    if not os.path.exists(base):
-        for program in ('mmdebstrap', 'grub-mkimage', 'qemu-img'):
-            if not shutil.which(program):
-                raise Skip(f'{program} is missing; tools/setup guest installs it')
-        subprocess.run([os.path.join(SOURCE, 'tools/mk-debian-disk'), base], check=True)
+def disk_copied(a):
     disk = os.path.join(a.dir, 'windows.img')
-    shutil.copyfile(base, disk)
+    shutil.copyfile(debian_disk(a.guests), disk)
     return disk
-
-
-def login(m):
-    m.serial('ospite login: ', BAD)
-    m.send('root\n')
-    m.serial('Password: ')
-    m.send('ospite\n')
-    m.serial('root@ospite:~# ')
-
-
-def shell(m, command):
-    m.send(command + '; echo END""MARK\n')
-    m.serial('MARK')
-    return m.serial(r'(.*?)END' + 'MARK', BAD).group(1)
-
-
-def off(m):
-    m.send('poweroff\n')
-    if m.end():
-        m.fail('poweroff did not end with status 0')
 
 
 MODULES = "lsinitramfs /boot/initrd.img-* | grep -Ec 'virtio_blk|piix'"
 
 
 def move(a):
-    disk, fake = debian_disk(a), os.path.join(a.dir, 'fake.img')
+    disk, fake = disk_copied(a), os.path.join(a.dir, 'fake.img')
     subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', fake, '1G'], check=True)
 
     def machine(*args):
@@ -76,26 +53,26 @@ def move(a):
 
     ide = ['-drive', f'file={disk},if=ide,boot=on']
     with machine(*ide) as m:                               # a guest without the driver
-        login(m)
+        login(m, BAD)
         shell(m, 'sed -i /virtio/d /etc/initramfs-tools/modules; update-initramfs -u')
         if shell(m, MODULES).split()[-1] != '1':
             m.fail('the initramfs still has virtio_blk')
-        off(m)
+        power_off(m)
     with machine(*ide, '-drive', f'file={fake},if=virtio') as m:
         if 'boot=on is the old way' not in m.stderr():
             m.fail('no hint about boot=on')
-        login(m)
+        login(m, BAD)
         if not re.search(r'/dev/sda\d? on / ', shell(m, 'mount')) or '2097152' not in shell(m, 'udevadm settle; cat /sys/block/vda/size'):
             m.fail('the root is not on IDE, or the virtio disk is not found')
         shell(m, 'printf "virtio_pci\\nvirtio_blk\\n" >> /etc/initramfs-tools/modules; update-initramfs -u')
         if shell(m, MODULES).split()[-1] != '2':
             m.fail('the initramfs lacks virtio_blk')
-        off(m)
+        power_off(m)
     with machine('-drive', f'file={disk},if=virtio', '-boot', 'order=c') as m:
-        login(m)
+        login(m, BAD)
         if not re.search(r'/dev/vda\d? on / ', shell(m, 'mount')):
             m.fail('the root is not on the virtio disk')
-        off(m)
+        power_off(m)
     if subprocess.run(['qemu-img', 'check', '-q', disk]).returncode:
         raise Failure('qemu-img check')
     return 'no driver, IDE with an empty virtio disk, root on /dev/vda'
@@ -134,7 +111,7 @@ def halt(m):
 
 
 def lines(a):
-    disk = debian_disk(a)
+    disk = disk_copied(a)
     disk_short(disk)
     if not shutil.which('xorriso'):
         raise Skip('xorriso is missing; tools/setup test installs it')
@@ -146,7 +123,8 @@ def lines(a):
     with typed(a, '-drive file=windows.img,if=ide,boot=on -m 512 -drive file=fake.img,if=virtio -cdrom x.iso -vga std') as m:
         if 'boot=on is the old way' not in m.stderr():
             m.fail('no hint about boot=on')
-        m.serial('# $', BAD)
+        m.bad = BAD
+        m.serial('# $')
         text = shell(m, SEEN)
         for what, pattern in (('the IDE disk', r'HARDDISK'), ('the virtio disk', r'\n2097152\r'), ('the CD', r'the CD says hello'), ('the root on IDE', r'/dev/sda\d?\r'),
                               ('the standard VGA', r'0x030000 .*0x1234 '), ('a virtio disk, no virtio card', r'0x0002\r\n$')):
@@ -155,7 +133,8 @@ def lines(a):
         halt(m)
     os.rename(disk, os.path.join(a.dir, 'drive.img'))
     with typed(a, '-m 512 -drive file=drive.img,if=virtio -boot order=c -net nic,model=virtio -net user') as m:
-        m.serial('# $', BAD)
+        m.bad = BAD
+        m.serial('# $')
         text = shell(m, "findmnt -no SOURCE /; cat /sys/bus/virtio/devices/*/device | tr '\\n' ' '")
         if not re.search(r'/dev/vda\d?\r.*0x0001', text, re.S) or '0x0002' not in text:
             m.fail(f'the root is not on the virtio disk, or there is no virtio card: {text}')
@@ -236,26 +215,5 @@ echo sum $(md5sum < /tmp/got); until [ -f /tmp/seen ]; do sleep 0.2; done'''
 TESTS = {'move': move, 'lines': lines, 'tunnel': tunnel}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--log')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    for name in a.names:
-        start = time.time()
-        with tempfile.TemporaryDirectory(prefix='ospite-recipe-') as a.dir:
-            try:
-                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-            except Skip as why:
-                print(f'SKIP {name}: {why}')
-                sys.exit(77)
-            except (Failure, subprocess.SubprocessError) as why:
-                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}')
-                sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS)

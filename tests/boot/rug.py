@@ -8,17 +8,16 @@ kill      the monitor is killed at random moments while the guest writes and flu
           image, which is clean or has leaks
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                   # noqa: E402
 from boot import Failure                       # noqa: E402
 from cpio import Skip                          # noqa: E402
 from virtio import BAD, MIB, Guest, finish     # noqa: E402
@@ -29,7 +28,7 @@ DISKS = {                                      # name of the disk in the guest, 
     'ahci': ('sda', ['all', 'ahci', 'sd_mod'], ['-device', 'ahci,id=a', '-drive', 'file={0},if=none,id=d,format={1}', '-device', 'ide-hd,drive=d,bus=a.0{2}']),
     'scsi': ('sda', ['virtio_scsi', 'sd_mod'], ['-drive', 'file={0},if=none,id=d,format={1}', '-device', 'virtio-scsi-pci', '-device', 'scsi-hd,drive=d{2}']),
 }
-WAIT = 'i=0; while [ ! -b /dev/{0} ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n'
+WAIT = 'i=0; while ! (: < /dev/{0}) 2>/dev/null && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n'
 
 
 def image_make(path, form, size, options=''):
@@ -169,31 +168,7 @@ def kill(a):
 TESTS = {'full': full, 'kill': kill}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--flusher')
-    p.add_argument('--seed', type=int, default=5)
-    p.add_argument('--rounds', type=int, default=2)
-    p.add_argument('--log')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    if 'full' in a.names:
-        namespace_enter()
-    for name in a.names:
-        start = time.time()
-        with tempfile.TemporaryDirectory(prefix='ospite-rug-') as a.dir:
-            try:
-                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-            except Skip as why:
-                print(f'SKIP {name}: {why}')
-                sys.exit(77)
-            except (Failure, subprocess.CalledProcessError) as why:
-                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}')
-                sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    if 'full' in sys.argv:
+        namespace_enter()
+    frame.main(__doc__, TESTS, flusher=None, seed=5, rounds=2)

@@ -5,13 +5,13 @@
 Debian's big kernel (the cloud flavour has no 9p) mounts the folder and reads a big file, writes it back, maps it, makes links, nodes and
 directories; then thousands of random operations (fsops.c), whose log must be the one that the same operations leave in a plain
 directory of the host. The host looks at what is in the folder afterwards. In several security models, caches and message sizes."""
-import argparse, glob, hashlib, os, random, re, shutil, stat, subprocess, sys, tempfile
+import glob, hashlib, os, random, stat, subprocess, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../kvm'))
+import frame                                       # noqa: E402
 from boot import Failure, Machine                  # noqa: E402
 from cpio import Skip, initramfs                   # noqa: E402
-from nested import kernel_with_kvm                 # noqa: E402
+from made import debian_kernel, kernel_image       # noqa: E402
 
 BAD = r'Kernel panic|Oops:|BUG:|end trace|general protection|Unable to handle|WRONG'
 MODULES = ('virtio_ring', 'virtio', 'virtio_pci_modern_dev', 'virtio_pci_legacy_dev', 'virtio_pci', '9pnet', '9pnet_virtio', 'netfs', 'fscache', '9p')
@@ -83,33 +83,12 @@ echo OSPITE-DONE'''
 
 
 def run(a):
-    kernel = kernel_with_kvm(a.guests)[0]
-    drivers = modules(os.path.join(a.guests, 'kernel-amd64'))
+    kernel, drivers = kernel_image(a.guests), modules(debian_kernel(a.guests))
     if not any(d.endswith('/9p.ko') for d in drivers):
         raise Skip('the kernel has no 9p module')
     total = sum(way(a, kernel, drivers, *w) for w in WAYS if w[0] != 'passthrough' or os.getuid() == 0)
     return f'{len(WAYS)} ways to share, {total} random operations (seed {a.seed}), 16 MiB both ways'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', default='build/ospite -accel bt')
-    p.add_argument('--guests', default='guests')
-    p.add_argument('--fsops', required=True)
-    p.add_argument('--seed', type=int, default=7)
-    p.add_argument('--log')
-    a = p.parse_args()
-    a.dir = tempfile.mkdtemp()
-    try:
-        print('PASS share: ' + run(a))
-    except Skip as why:
-        print(f'SKIP share: {why}')
-        sys.exit(77)
-    except Failure as why:
-        print(f'FAIL share: {why}')
-        sys.exit(1)
-    finally:
-        shutil.rmtree(a.dir)
-
-
-main()
+if __name__ == '__main__':
+    frame.main(__doc__, run, fsops=None, seed=7)

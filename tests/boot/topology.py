@@ -39,10 +39,11 @@ def check(ok, what):
 
 
 def guest(a, vmm, model, smp, script, more=''):
-    initrd = initramfs(os.path.join(a.dir, 'i'), f'echo BEGIN\n{script}\necho END', {'ids': a.ids})
+    """What the script says. The kernel's console is the screen, so that no message of its cuts a line."""
+    initrd = initramfs(os.path.join(a.dir, 'i'), f'exec > /dev/ttyS0 2>&1\necho BEGIN\n{script}\necho END', {'ids': a.ids})
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
     with Machine(vmm, ['-m', '512', '-cpu', model, '-smp', smp, '-kernel', kernel, '-initrd', initrd, '-append',
-                       f'console=ttyS0 quiet panic=-1 {more}', '-no-reboot'], 300, log='topology.log') as m:
+                       f'quiet panic=-1 {more}', '-no-reboot'], 300, log='topology.log') as m:
         m.serial('BEGIN')
         return m.serial('(.*?)END').group(1).replace('\r', '').strip().split('\n')
 

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """uefi.py --vmm CMD --guests DIR NAME...   UEFI firmware (Debian's ovmf) in a ROM and in flash chips."""
-import argparse
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                   # noqa: E402
 from boot import Failure, Machine              # noqa: E402
 from cpio import Skip, initramfs, need         # noqa: E402
-from recipes import debian_disk, login, off    # noqa: E402
-from recipes import shell as shell_of_guest    # noqa: E402
+from guests import login, power_off            # noqa: E402
+from guests import shell as shell_of_guest     # noqa: E402
+from made import SOURCE, debian_disk           # noqa: E402
+from virtio import BAD                         # noqa: E402
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CODE, VARS = '/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd'
 SECURE, ROM = '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd', '/usr/share/ovmf/OVMF.fd'
 GUID = '12345678-1234-1234-1234-123456789abc'
@@ -196,10 +196,10 @@ def debian_test(a):
     programs('grub-mkimage', 'mkfs.fat', 'mcopy', 'sfdisk')
     need('/usr/lib/grub/x86_64-efi/moddep.lst', 'grub-efi-amd64-bin')
     disk = os.path.join(a.dir, 'disk.qcow2')
-    subprocess.run([os.path.join(SOURCE, 'tools/mk-uefi-disk'), debian_disk(a), disk], check=True, capture_output=True)
+    subprocess.run([os.path.join(SOURCE, 'tools/mk-uefi-disk'), debian_disk(a.guests), disk], check=True, capture_output=True)
     store = fresh(a)
     with Machine(a.vmm, ['-m', '512', '-nic', 'none', '-drive', f'file={disk},if=virtio', '-fw_cfg', 'opt/org.test/word,string=to be read'] + flash(store), 400 * a.scale, log=a.log) as m:
-        login(m)
+        login(m, BAD)
         seconds = m.seconds()
         if 'to be read' not in shell_of_guest(m, 'modprobe qemu_fw_cfg; cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.test/word/raw'):
             m.fail('-fw_cfg')
@@ -208,7 +208,7 @@ def debian_test(a):
         bars = shell_of_guest(m, 'dmesg | grep -c "can.t claim\\|no compatible bridge"; grep -c "PCI Bus" /proc/iomem')
         if bars.split()[-2:] != ['0', '3']:
             m.fail(f'PCI: {bars}')
-        off(m)
+        power_off(m)
     subprocess.run(['qemu-img', 'check', '-q', disk], check=True)
     return f'login after {seconds:.0f} s, power-off, image clean'
 
@@ -234,31 +234,5 @@ def network_test(a):
 TESTS = {'network': network_test, 'order': order_test, 'debian': debian_test, 'variables': variables_test, 'rom': rom_test, 'kernel': kernel_test, 'refused': refused_test}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    os.makedirs(a.guests, exist_ok=True)
-    failed = skipped = 0
-    for name in a.names:
-        start = time.time()
-        a.dir = tempfile.mkdtemp(prefix='ospite-uefi-')
-        a.log = f'uefi-{name}.log'
-        try:
-            print(f'PASS {name} {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f'SKIP {name}: {why}', flush=True)
-        except (Failure, subprocess.CalledProcessError) as why:
-            failed += 1
-            print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}', flush=True)
-        shutil.rmtree(a.dir)
-    print(f'uefi: {len(a.names)} tests, {failed} failed, {skipped} skipped')
-    sys.exit(1 if failed else 77 if skipped == len(a.names) else 0)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS)

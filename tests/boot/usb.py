@@ -7,21 +7,19 @@ boot      SeaBIOS starts GRUB from a USB stick, and takes keys from a USB keyboa
 disk      a stick and a CD-ROM drive behind a hub: read, written, flushed; the image afterwards
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import hashlib
 import os
 import random
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [here, os.path.join(os.path.dirname(here), 'display')]
+import frame                                                  # noqa: E402
 from boot import Failure, Machine                             # noqa: E402
-from cpio import Skip, need                                         # noqa: E402
+from cpio import need                                               # noqa: E402
 from rfb import EXT_SIZE, POINTER, RAW, Client                # noqa: E402
 from virtio import BAD, MIB, Guest                                 # noqa: E402
 
@@ -138,7 +136,7 @@ def disk_one(a, name, controller, module):
         with open(path, 'wb') as f:
             f.write(content)
     script = f'''
-i=0; while [ ! -b /dev/sda -o ! -b /dev/sdb -o ! -b /dev/sr0 ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+i=0; while ! {{ [ -b /dev/sr0 ] && (: < /dev/sda && : < /dev/sdb) 2>/dev/null; }} && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
 f=sda; s=sdb; [ "$(cat /sys/block/sda/ro)" = 1 ] || {{ f=sdb; s=sda; }}
 echo ro $(cat /sys/block/$f/ro) $(cat /sys/block/$s/ro)
 echo sum $(dd if=/dev/$f bs=1M iflag=direct 2>/dev/null | md5sum)
@@ -179,27 +177,5 @@ def disk(a):
 TESTS = {'pointer': pointer, 'boot': boot, 'disk': disk}
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('names', nargs='+', choices=sorted(TESTS))
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--evdev', required=True)
-    p.add_argument('--log')
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    for name in a.names:
-        start = time.time()
-        with tempfile.TemporaryDirectory(prefix='ospite-usb-') as a.dir:
-            try:
-                print(f'PASS {name}: {TESTS[name](a)} [{time.time() - start:.1f} s]', flush=True)
-            except Skip as why:
-                print(f'SKIP {name}: {why}')
-                sys.exit(77)
-            except (Failure, subprocess.SubprocessError) as why:
-                print(f'FAIL {name} [{time.time() - start:.1f} s]: {why}')
-                sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, TESTS, evdev=None)

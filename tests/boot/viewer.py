@@ -22,11 +22,14 @@ class Screen:
     """A VNC viewer that looks at the machine and leaves pictures."""
     def __init__(self, a, m, address, name):
         self.m, self.folder, self.name, self.count = m, a.bin, name, 0
-        while not os.path.exists(address):
-            if m.process.poll() is not None or time.time() > m.deadline:
-                m.fail('it does not open its VNC server')
-            time.sleep(0.05)
-        self.c = Client(address)
+        self.c = None
+        while not self.c:
+            try:
+                self.c = Client(address)
+            except (FileNotFoundError, ConnectionRefusedError):            # its path is there a moment before it listens
+                if m.process.poll() is not None or time.time() > m.deadline:
+                    m.fail('it does not open its VNC server')
+                time.sleep(0.05)
         self.c.set_encodings(ZRLE, EXT_SIZE)
         self.c.request(0)
 
@@ -73,6 +76,11 @@ class Screen:
     def key(self, keysym):
         self.c.key(keysym, 1)
         self.c.key(keysym, 0)
+
+    def type(self, text, pause=0.02):
+        for c in text:
+            self.key(0xff0d if c == '\n' else ord(c))
+            self.look(pause)
 
     def click(self, x, y):
         for buttons in (0, 1, 0):

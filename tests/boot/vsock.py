@@ -6,19 +6,17 @@ Megabytes from either side to the other, in connections that either begins, each
 listens; a guest that does not read; a device that is taken out, and another one. Every byte is checked on its way. In two kinds of ring.
 
 What this machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import os
 import re
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import frame                                                   # noqa: E402
 from boot import Failure                                       # noqa: E402
-from cpio import Skip                                          # noqa: E402
 from virtio import BAD, MIB, Guest, finish                     # noqa: E402
 
 # Repeats every MiB.
@@ -238,25 +236,5 @@ def run(a):
     return f'split rings, MSI-X: {session(a, "")}; packed, INTx: {session(a, ",packed=on,vectors=0,event_idx=off")}'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--program', required=True)
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    a.log = None
-    start = time.time()
-    with tempfile.TemporaryDirectory(prefix='ospite-vsock-') as a.dir:
-        try:
-            print(f'PASS vsock: {run(a)} [{time.time() - start:.1f} s]')
-        except Skip as why:
-            print(f'SKIP vsock: {why}')
-            sys.exit(77)
-        except (Failure, OSError) as why:
-            print(f'FAIL vsock [{time.time() - start:.1f} s]: {why}')
-            sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, run, program=None)

@@ -4,20 +4,16 @@
 
 Weston on the kernel's own driver (bochs-drm or virtio-gpu), seen through VNC: the picture is what weston's own
 screenshot tells, the pointer of a USB tablet is where the viewer is, by the events of a client, and keys and clicks arrive. Pictures are left in --bin."""
-import argparse
 import base64
 import os
 import re
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from boot import Failure, Machine                          # noqa: E402
-from cpio import Skip                                      # noqa: E402
-from desktop import disk_made, until                       # noqa: E402
-from guests import login, power_off, shell                 # noqa: E402
-from viewer import Screen                                  # noqa: E402
+import frame                                               # noqa: E402
+from desktop import session, until                         # noqa: E402
+from guests import shell                                   # noqa: E402
 from png import png_read                                   # noqa: E402
 
 ENVIRONMENT = 'mkdir -pm 700 /run/xdg; mkdir -p /root/.config; export XDG_RUNTIME_DIR=/run/xdg HOME=/root WAYLAND_DISPLAY=wayland-1'
@@ -99,9 +95,7 @@ def typing_check(s, m):
     empty = s.settled(2)
     shell(m, '(setsid weston-terminal --shell=/bin/sh > /tmp/terminal.out 2>&1 &)')
     s.settled(2, empty)
-    for c in 'echo $((6*7)) "Seen_by: Wayland" > /tmp/typed; seq 40\n':
-        s.key(0xff0d if c == '\n' else ord(c))
-        s.look(0.02)
+    s.type('echo $((6*7)) "Seen_by: Wayland" > /tmp/typed; seq 40\n')
     until(m, 'what was typed', lambda: '42 Seen_by: Wayland' in shell(m, 'cat /tmp/typed'))
 
 
@@ -127,44 +121,17 @@ def picture_check(s, m, paper):
 
 
 def weston_test(a):
-    with tempfile.TemporaryDirectory() as where:
-        paper = os.path.join(where, 'paper')
-        with open(paper, 'wb') as f:
-            f.truncate(PAPER_BYTES)
-        line = ['-m', '768', '-drive', f'file={disk_made(a)},snapshot=on', '-drive', f'file={paper},format=raw,index=1', '-vga', a.vga, '-usb',
-                '-usbdevice', 'tablet', '-no-reboot', '-vnc', f'unix:{where}/vnc']
-        with Machine(a.vmm, line, 400 * a.scale, log=a.log) as m:
-            login(m)
-            weston_start(m)
-            s = Screen(a, m, f'{where}/vnc', f'wayland-{a.vga}')
-            typing_check(s, m)
-            pixels = picture_check(s, m, paper)
-            worst = pointer_check(s, m)
-            pixels += picture_check(s, m, paper)
-            seconds = m.seconds()
-            power_off(m)
+    paper = os.path.join(a.dir, 'paper')
+    with open(paper, 'wb') as f:
+        f.truncate(PAPER_BYTES)
+    with session(a, f'wayland-{a.vga}', '768', weston_start, '-drive', f'file={paper},format=raw,index=1') as (m, s):
+        typing_check(s, m)
+        pixels = picture_check(s, m, paper)
+        worst = pointer_check(s, m)
+        pixels += picture_check(s, m, paper)
+        seconds = m.seconds()
     return f'keys, a click, nine places within {worst:.1f} pixels, {pixels} pixels as in weston\'s screenshots; {seconds:.0f} s'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--vmm', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('--bin', required=True)
-    p.add_argument('--vga', default='virtio', choices=['std', 'virtio'])
-    p.add_argument('--scale', type=float, default=float(os.environ.get('OSPITE_TEST_SCALE', '1')))
-    a = p.parse_args()
-    os.makedirs(a.guests, exist_ok=True)
-    a.log = os.path.join(a.bin, f'wayland-{a.vga}.log')
-    try:
-        print(f'PASS weston {a.vga} {weston_test(a)}')
-    except Skip as why:
-        print(f'SKIP weston {a.vga}: {why}')
-        sys.exit(77)
-    except Failure as why:
-        print(f'FAIL weston {a.vga}: {why}')
-        sys.exit(1)
-
-
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, weston_test, bin=None, vga='virtio')

@@ -5,6 +5,8 @@
 The picture on the page's canvas must be the screen dump, pixel by pixel, through several modes; keys and the mouse must
 arrive at the guest's keyboard controller. Skipped, out loud, where chromium or novnc is missing."""
 import base64, http.server, json, os, random, shutil, socket, subprocess, sys, tempfile, threading, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden

@@ -6,6 +6,8 @@ The terminal is pyte at the other end of a pty, of several types and sizes. What
 cell, with colours, blinking and cursor; keys it sends must arrive at the keyboard controller; monitor and serial port answer; the
 terminal's modes are as before after each kind of end; one that is not read holds nobody up. SeaBIOS' boot menu is answered. Skipped, out loud, without pyte."""
 import fcntl, os, random, re, select, signal, struct, subprocess, sys, tempfile, termios, time, shutil
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden

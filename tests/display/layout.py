@@ -60,7 +60,7 @@ def main():
     try:
         for layout in dict.fromkeys(c[0] for c in CASES):
             path = os.path.join(where, layout)
-            m = ours(ospite, image, where, ['-vnc', f'unix:{path}', '-S', '-k', layout])
+            m = ours(ospite, image, where, ['-vnc', f'unix:{path},key-delay-ms=0', '-S', '-k', layout])
             failures += strokes(m, Client(path), layout, 'VNC')
         m = WebMachine(ospite, where, ['-net', 'none', '-S', '-k', 'de'])
         failures += strokes(m, page_client(m), 'de', 'the page')

@@ -28,7 +28,7 @@ class Client:
         else:
             self.s = socket.socket()
         self.s.settimeout(timeout)
-        self.s.connect(address)
+        self.connect(address, time.time() + timeout)
         self.web, self.buffer, self.frame_left = False, b'', 0
         if web:
             self.upgrade()
@@ -57,6 +57,15 @@ class Client:
         self.server_format = struct.unpack('>BBBBHHHBBB3x', self.read(16))
         self.name = self.read(struct.unpack('>I', self.read(4))[0]).decode()
         self.pixels = bytearray(self.width * self.height * 3)
+
+    def connect(self, address, end):
+        while True:
+            try:
+                return self.s.connect(address)
+            except BlockingIOError:                            # a Unix socket's queue of those who come is full
+                if time.time() > end:
+                    raise
+                time.sleep(0.05)
 
     # ---- bytes ----
 

@@ -15,6 +15,7 @@ _start:
     movw %ax, %ss
     movw $0x7c00, %sp
     sti
+    fninit                                 /* as an operating system does */
     cld
     movb $0x42, %ah
     movw $packet, %si

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts for the boot sector script.S, and machines that carry them out: ours and QEMU."""
 import os, shutil, socket, struct, subprocess, sys, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 SECTORS = 120
 

@@ -4,13 +4,13 @@
 
 The guest is script.S: it goes from mode to mode; clients of all encodings and pixel formats must end up with the pixels
 that the monitor's screendump writes."""
-import os, random, shutil, socket, struct, sys, tempfile, threading, time
+import os, random, re, shutil, socket, struct, sys, tempfile, threading, time
 import checks
 from checks import check
 import golden
 import rfb
 from rfb import Client, Closed
-from script import Script, ours
+from script import Script, ours, theirs
 
 SEED = 20261128
 
@@ -54,11 +54,13 @@ def pictures(m, socket_path, web_port, steps):
     return compared
 
 
+def cpu_s(m):
+    f = open(f'/proc/{m.process.pid}/stat').read().rsplit(')', 1)[1].split()
+    return (int(f[11]) + int(f[12])) / os.sysconf('SC_CLK_TCK')
+
+
 def idle(m, path):
     """Nothing changes: nothing is sent, and little is done."""
-    def used():
-        f = open(f'/proc/{m.process.pid}/stat').read().rsplit(')', 1)[1].split()
-        return (int(f[11]) + int(f[12])) / os.sysconf('SC_CLK_TCK')
     c = Client(path)
     c.set_encodings(rfb.ZRLE, rfb.SIZE)
     c.settle(m.picture)
@@ -67,9 +69,9 @@ def idle(m, path):
         c.request()
     c.request()
     m.command('stop')
-    before, n, seconds = used(), c.updates, 4
+    before, n, seconds = cpu_s(m), c.updates, 4
     check(not c.waits(seconds), 'an update without a change')
-    cpu = (used() - before) / seconds * 100
+    cpu = (cpu_s(m) - before) / seconds * 100
     check(cpu < 8, f'an idle screen takes {cpu:.1f} % of a core')
     m.command('cont')
     c.close()
@@ -89,6 +91,20 @@ def rate(m, path):
     per_second = (c.updates - n) / (time.time() - start)
     check(per_second < 40, f'{per_second:.0f} pictures a second')
     m.command('o /b 0x3d5 0')
+    c.close()
+
+
+def asks_once(m, path):
+    """More than a megabyte for one request: some clients look at nothing else."""
+    c = Client(path)
+    c.set_encodings(rfb.RAW)
+    c.request(0)
+    c.message()
+    want = m.picture()[2]
+    check(bytes(c.pixels) == want and len(want) * 4 // 3 > 1 << 20, 'all of the picture in one update')
+    c.request(0, (0, 0, 0, 0))                         # and nothing of it
+    c.request(0, (c.width, c.height, 5, 5))
+    check(not c.waits(0.5) and 'running' in m.command('info status'), 'a request for nothing')
     c.close()
 
 
@@ -236,8 +252,121 @@ def typed(codes):
     return text, not shift
 
 
+def pace(ospite, image, where, path):
+    """key-delay-ms: none is lost, none comes early; and what waits when the client goes still comes."""
+    m = ours(ospite, image, where, ['-vnc', f'unix:{path},key-delay-ms=60', '-S'])
+    c = Client(path)
+    drain(m)
+    begin, seen = time.time(), []
+    for ch in 'abcd':
+        c.key(ord(ch), 1)
+        c.key(ord(ch), 0)
+    c.key(0xffe3, 1)
+    c.update(0)                                        # what was sent has been read
+    c.close()
+    while len(seen) < 10 and time.time() < begin + 20:
+        if port(m, 0x64) & 1:
+            seen.append((port(m, 0x60), time.time() - begin))
+    check([b for b, _ in seen] == [0x1e, 0x9e, 0x30, 0xb0, 0x2e, 0xae, 0x20, 0xa0, 0x1d, 0x9d], f'keys at their pace: {seen}')
+    check(all(t >= 0.059 * i for i, (_, t) in enumerate(seen)), f'no key is early: {seen}')
+    m.end()
+
+
+def halted(path):
+    """A multiboot kernel that reads no keyboard."""
+    load, code = 0x100000, b'\xfa\xb0\xff\xe6\x21\xe6\xa1\xba\xf8\x03\0\0\xb0S\xee\xf4\xeb\xfd'          # cli; 8259s masked; the serial port: ready; hlt
+    end = load + 32 + len(code)
+    with open(path, 'wb') as f:
+        f.write(struct.pack('<8I', 0x1badb002, 0x10000, 0x100000000 - 0x1badb002 - 0x10000, load, load, end, end, load + 32) + code)
+    return path
+
+
+def lights(m, c, sync):
+    """The guest says by its LEDs what is on; QEMU counts presses only."""
+    for leds in (6, 4, 2, 0, 6, 0):
+        for value in (0xed, leds):
+            port(m, 0x60, value)
+            drain(m)
+        for code, keysym, on, key in ((0x1e, ord('a'), 4, 0x3a), (0x47, 0xff95, 2, 0x45)):
+            c.scancode(code, 1, keysym)
+            c.scancode(code, 0, keysym)
+            c.update(0)
+            press = [key, key | 0x80] if sync and leds & on else []
+            check([b for b, _ in drain(m)] == press + [code, code | 0x80], f'LEDs {leds}, key {code:#x}')
+
+
+# Scan codes, and what they mean to a viewer whose locks are other than the guest's.
+MEANT = [(0x1e, ord('a')), (0x1e, ord('A')), (0x1e, ord('A')), (0x10, ord('q')), (0x02, ord('1')), (0x47, 0xffb7), (0x47, 0xff95), (0x53, 0xffae), (0x3a, 0xffe5), (0x1e, ord('A')),
+         (0x3a, 0xffe5), (0x1e, ord('a')), (0x39, ord(' '))]
+
+
+def locks(ospite, image, where, path):
+    """lock-key-sync: a viewer whose Caps Lock or Num Lock is not as the guest's, here and in QEMU."""
+    kernel, got = halted(where + '/kernel'), []
+    for start in (lambda args: ours(ospite, image, where, args), lambda args: theirs(image, where, args)):
+        for sync in ('on', 'off'):
+            m, seen = start(['-vnc', f'unix:{path},key-delay-ms=0,lock-key-sync={sync}', '-kernel', kernel]), []
+            m.sync()
+            port(m, 0x64, 0x60)
+            port(m, 0x60, 0x40)                        # scan codes of set 1
+            c = Client(path)
+            c.set_encodings(rfb.RAW, rfb.EXT_KEY)
+            c.update(0)
+            drain(m)
+            for turn in (1, 2):
+                for code, keysym in MEANT:
+                    c.scancode(code, 1, keysym)
+                    c.scancode(code, 0, keysym)
+                    c.update(0)
+                    seen.append((turn, hex(keysym), [f'{b:x}' for b, _ in drain(m)]))
+                c.scancode(0x2a, 1, 0xffe1)
+                for keysym in (ord('B'), ord('b'), ord('B')):
+                    c.scancode(0x30, 1, keysym)
+                    c.scancode(0x30, 0, keysym)
+                    c.update(0)
+                    seen.append((turn, 'Shift ' + chr(keysym), [f'{b:x}' for b, _ in drain(m)]))
+                c.scancode(0x2a, 0, 0xffe1)
+                c.update(0)
+            if m.name == 'ospite':
+                lights(m, c, sync == 'on')
+            c.close()
+            m.end()
+            got.append(seen)
+    for i in (0, 1):
+        for a, b in zip(got[i], got[2 + i]):
+            check(a == b, f'lock-key-sync={("on", "off")[i]}: ours {a}, theirs {b}')
+    check(any('3a' in b for _, _, b in got[0][:5]) and [b for _, _, b in got[1][:3]] == [['1e', '9e']] * 3, f'{got[0][:5]} {got[1][:5]}')
+
+
+def limited(ospite, image, where, path):
+    """connections=2, and addresses of one kind only."""
+    m = ours(ospite, image, where, ['-vnc', f'unix:{path},connections=2'])
+    a, b = Client(path), Client(path)
+    check(refused(path), 'a third one of two')
+    a.close()
+    for _ in range(100):
+        if m.command('info vnc').count('Client:') == 1:
+            break
+        time.sleep(0.05)
+    check(not refused(path), 'one goes, one comes')
+    b.close()
+    m.end()
+    for word, family in (('ipv4=on', socket.AF_INET), ('ipv6=off', socket.AF_INET), ('ipv6=on', socket.AF_INET6), ('ipv4=off', socket.AF_INET6)):
+        m = ours(ospite, image, where, ['-vnc', f':50,to=99,{word}'])
+        at = int(re.search(r':(59\d\d) ', m.command('info vnc'))[1])
+        for kind, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')):
+            with socket.socket(kind) as s:
+                try:
+                    s.connect((address, at))
+                    there = True
+                except ConnectionRefusedError:
+                    there = False
+            check(there == (kind == family), f'{word}: {address} is {"open" if there else "closed"}')
+        m.end()
+
+
 def keys(ospite, image, where, path):
-    m = ours(ospite, image, where, ['-vnc', f'unix:{path}', '-S'])
+    m = ours(ospite, image, where, ['-vnc', f'unix:{path},key-delay-ms=0', '-S'])
     c = Client(path)
     c.set_encodings(rfb.RAW, rfb.EXT_KEY)
     c.update(0)
@@ -461,33 +590,84 @@ def storm(m, path):
     return count, worst
 
 
+def greedy(ospite, image, where, path):
+    """Asks for a large empty screen thousands of times at once and takes all that comes: others wait for one picture of it, not for all."""
+    m = ours(ospite, image, where, ['-vnc', f'unix:{path}'])
+    m.sync()                                           # the firmware is done with the card
+    for register, value in ((1, 2048), (2, 2000), (3, 32), (4, 0x41)):
+        m.command(f'o /h 0x1ce {register}')
+        m.command(f'o /h 0x1d0 {value:#x}')
+    c = Client(path)
+    check((c.width, c.height) == (2048, 2000), f'the screen is {c.width}x{c.height}')
+    c.set_encodings(rfb.ZRLE)
+    ask = struct.pack('>BBHHHH', 3, 0, 0, 0, c.width, c.height)
+    stop, began = guest_beats(m), cpu_s(m)
+    c.send(ask * 6000)
+    while c.waits(1):
+        c.buffer = b''
+    worst, used = stop(), cpu_s(m) - began
+    check(used < 4, f'{used:.1f} s of the processor for 6000 requests at once, the main loop stood still for {worst:.1f} s')
+    m.end()
+
+
 def crowd(m, path):
-    """More than there is room for; all places are free again when they leave, and when they say nothing for ten seconds."""
-    many = []
+    """More than there is room for: who says nothing makes room for who does, and is closed after ten seconds; who is in stays in."""
+    def seen():
+        return m.command('info vnc').count('Client:')
+    first, many = Client(path), []
     for _ in range(100):
         s = socket.socket(socket.AF_UNIX)
         s.connect(path)
         many.append(s)
-    time.sleep(0.3)
-    got = 0
-    for s in many:
-        s.settimeout(0.2)
-        try:
-            got += s.recv(12) == b'RFB 003.008\n'
-        except OSError:
-            pass
-    check(32 <= got <= 64, f'{got} of 100 were let in')
-    time.sleep(11)
     c = Client(path)
-    c.set_encodings(rfb.RAW)
-    c.update(0)
-    check(c.updates == 1, 'there is room after ten seconds of silence')
+    for x in (first, c):
+        x.set_encodings(rfb.RAW)
+        x.update(0)
+    check(c.updates == 1 and first.updates == 1, 'two viewers among 100 that say nothing')
+    check(seen() == 64, f'{seen()} clients')
+    for _ in range(60):
+        time.sleep(0.5)
+        if seen() == 2:
+            break
+    check(seen() == 2, 'there is room after ten seconds of silence')
     for s in many:
         s.close()
+    full = [Client(path) for _ in range(62)]
+    check(refused(path) and seen() == 64, 'more viewers than there is room for')
+    for x in full + [first, c]:
+        x.close()
+
+
+def refused(path):
+    try:
+        Client(path)
+        return False
+    except (Closed, ConnectionError):
+        return True
+
+
+def pings(m, web_port):
+    """Pings in a websocket, whose pongs nobody reads: they are not kept."""
+    before = memory(m)
+    for _ in range(2):
+        c = Client(('127.0.0.1', web_port), web=True, begin=False)
+        c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ping = (b'\x89\xfd' + bytes(4) + bytes(125)) * 500
+        for _ in range(400):                           # 26 MB
+            c.s.sendall(ping)
+        check(memory(m) - before < 16 << 10, f'memory: {before} KiB before, {memory(m)} after pings')
+        c.close()
+    c = Client(('127.0.0.1', web_port), web=True)      # who reads gets them all
+    for i in range(50):
+        c.frame(9, b'%d' % i)
+    c.set_encodings(rfb.RAW)
+    c.update(0)
+    check(c.pong == b'49', 'pongs for one that reads')
     c.close()
 
 
 def main():
+    os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':quarantine_size_mb=1'         # memory in use is looked at
     ospite, boot = sys.argv[1:3]
     where = tempfile.mkdtemp()
     path, image = where + '/vnc', where + '/disk'
@@ -502,9 +682,14 @@ def main():
         fixed_size(ospite, image, where, path)
         passwords(ospite, image, where, path)
         keys(ospite, image, where, path)
+        pace(ospite, image, where, path)
+        locks(ospite, image, where, path)
+        limited(ospite, image, where, path)
+        greedy(ospite, image, where, path)
         m = ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{web_port}'])
         pixels = pictures(m, path, web_port, steps)
         rate(m, path)
+        asks_once(m, path)
         versions(path)
         color_map(path)
         size_wish(path)
@@ -514,6 +699,7 @@ def main():
         web_malformed(web_port, r)
         count, worst = storm(m, path)
         check(worst < 2, f'the main loop stood still for {worst:.2f} s')
+        pings(m, web_port)
         crowd(m, path)
         m.command('info status')
         check('Error' not in m.command('info vnc'), 'alive')

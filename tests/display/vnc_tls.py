@@ -3,7 +3,7 @@
 """VNC over TLS (VeNCrypt) and by secrets: vnc_tls.py OSPITE BOOT-SECTOR
 
 The client is this file's with OpenSSL's TLS; certificates are certtool's."""
-import random, shutil, socket, ssl, struct, subprocess, sys, tempfile
+import json, os, random, shutil, socket, ssl, struct, subprocess, sys, tempfile
 import checks
 from checks import check
 import golden, rfb
@@ -174,6 +174,41 @@ def main():
         picture(m, path, 260, context(where, client=True), what='a client with a certificate')
         refused('a client without a certificate', path, 260, context(where))
 
+    def reloaded(m, path):
+        """Other certificates: who is in stays in, who comes next sees them; wrong files change nothing."""
+        def reload(error=None):
+            q.sendall(b'{"execute": "display-reload", "arguments": {"type": "vnc", "tls-certs": true}}\n')
+            answer = next(a for a in map(json.loads, lines) if 'event' not in a)
+            check(error in answer['error']['desc'] if error else answer == {'return': {}}, f'display-reload: {answer}')
+
+        def shown(client):
+            return client.s.getpeercert(True)
+        q = socket.socket(socket.AF_UNIX)
+        q.connect(f'{where}/qmp')
+        lines = q.makefile()
+        q.sendall(b'{"execute": "qmp_capabilities"}\n')
+        lines.readline(), lines.readline()
+        old = context(where)
+        first = begin(path, 260, old)
+        first.set_encodings(rfb.RAW)
+        for _ in range(3):                             # also with sessions of one time alone, and of none
+            os.rename(f'{where}/server-key.pem', f'{where}/server-key.old')
+            reload('server-key.pem')
+            check(shown(begin(path, 260, old)) == shown(first), 'wrong files change nothing')
+            certificates(where)
+            reload()
+            other = begin(path, 260, context(where))
+            check(shown(other) != shown(first), 'another certificate')
+            refused('who trusts the old authority', path, 260, old)
+            first.request(0)
+            check(first.settle(m.picture) and shown(first) != shown(other), 'who was in stays in')
+            other.close()
+            first.close()
+            old = context(where)
+            first = begin(path, 260, old)
+            first.set_encodings(rfb.RAW)
+        picture(m, path, 260, context(where), what='the last certificate')
+
     def secret_alone(m, path):
         c = Client(path, password='open me')
         check(c.name == 'ospite', 'password-secret')
@@ -183,6 +218,7 @@ def main():
         run(ospite, where, 'tls-creds=t,password-secret=s', with_password, x509 + secret)
         run(ospite, where, 'tls-creds=t', anonymous, anon)
         run(ospite, where, 'tls-creds=t', verified, verify)
+        run(ospite, where, 'tls-creds=t', reloaded, [*x509, '-qmp', f'unix:{where}/qmp,server=on,wait=off'])
         run(ospite, where, 'password-secret=s', secret_alone, secret)
         for args, word in ((['-vnc', ':1,tls-creds=t'], "id 't'"), ([*anon, '-vnc', ':1,tls-creds=t,websocket=on'], 'tls-creds-x509'), (['-vnc', ':1,password-secret=s'], "'s'"),
                            (['-object', 'tls-creds-x509,id=t,dir=/nonexistent,endpoint=server', '-vnc', ':1,tls-creds=t'], '/nonexistent'),

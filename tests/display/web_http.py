@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The web server without a browser: who gets in, and hostile peers: web_http.py OSPITE BOOT-SECTOR"""
 import base64, hashlib, http.client, json, os, random, re, shutil, socket, subprocess, sys, tempfile, threading, time, zlib
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 import checks
 from checks import check
 from script import Machine, Script
@@ -300,6 +302,21 @@ def consoles(m, cookie):
     a.send(sent)                                           # into a FIFO that nobody reads yet
     time.sleep(0.3)
     check(read(300) == sent, '300 keys, in order')
+    before = m.resident()
+    for _ in range(300):                                   # 20 MB of pings, whose pongs nobody reads
+        a.s.sendall((b'\x89\xfd' + bytes(4) + bytes(125)) * 500)
+    check(m.resident() - before < 8 << 20, f'pings cost {(m.resident() - before) >> 20} MiB')
+
+
+def sizes(ospite, where):
+    """What the page is told of terminals: -serial vc:COLSCxROWSC, in pixels, by -chardev, and nothing."""
+    m = WebMachine(ospite, where, ['-S', '-net', 'none', '-serial', 'vc:132Cx43C', '-serial', 'vc:800x170', '-chardev', 'vc,id=v,cols=100,height=320', '-serial', 'chardev:v', '-serial', 'null'])
+    try:
+        cookie = ask(m.port, m.url().split(str(m.port))[1])[1]['Set-Cookie'].split(';')[0]
+        f = json.loads(ask(m.port, '/figures', cookie=cookie)[2])
+        check(f['console_sizes'] == [[132, 43], [100, 10], [100, 20], [0, 0]] and len(f['consoles']) == 4, f'sizes: {f}')
+    finally:
+        m.end()
 
 
 def main():
@@ -309,6 +326,7 @@ def main():
     with open(where + '/disk', 'wb') as f:
         f.write(Script().image(boot))
     com = ['-serial', f'unix:{where}/com,server=on,wait=off', '-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on']
+    sizes(ospite, where)
     m = WebMachine(ospite, where, com)
     try:
         m.com = m.connect(where + '/com')

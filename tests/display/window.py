@@ -4,7 +4,9 @@
 
 What the X server shows of the window must be the screen dump, pixel by pixel, through several modes; keys and the mouse that xdotool sends must
 arrive at the guest's keyboard controller. Skipped, out loud, where Xvfb, xdotool, ImageMagick or SDL is missing."""
-import ctypes.util, os, random, shutil, socket, subprocess, sys, tempfile, time
+import ctypes.util, json, os, random, shutil, socket, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden
@@ -13,11 +15,11 @@ from vnc import drain, port
 
 
 class WindowMachine(Machine):
-    def __init__(self, ospite, where, display, args=('-display', 'sdl')):
+    def __init__(self, ospite, where, display, args=('-display', 'sdl'), env={}):
         self.name, self.where, self.prompt = 'window', where, b'(ospite) '
         self.process = subprocess.Popen([ospite, '-accel', 'bt', '-m', '32', '-net', 'none', '-drive', f'file={where}/disk,format=raw,snapshot=on', '-name', 'test',
                                          *args, '-monitor', f'unix:{where}/window.mon,server=on,wait=off', '-serial', f'unix:{where}/window.com,server=on'],
-                                        stdin=subprocess.DEVNULL, env={**os.environ, 'DISPLAY': display, 'SDL_VIDEODRIVER': 'x11'})
+                                        stdin=subprocess.DEVNULL, env={**os.environ, 'DISPLAY': display, 'SDL_VIDEODRIVER': 'x11', **env})
         self.serial = self.connect(f'{where}/window.com')
         self.monitor = self.connect(f'{where}/window.mon')
         self.answer()
@@ -102,6 +104,49 @@ def wish(m, display, window):
     check('wanted size 900x650' in got, 'the size of the window: ' + ' '.join(l for l in got.split('\n') if 'wanted' in l))
 
 
+def quit_ask(display, window):
+    """What a window manager sends when somebody clicks at the window's button."""
+    class Message(ctypes.Structure):
+        _fields_ = [('type', ctypes.c_int), ('serial', ctypes.c_ulong), ('send_event', ctypes.c_int), ('display', ctypes.c_void_p), ('window', ctypes.c_ulong),
+                    ('message_type', ctypes.c_ulong), ('format', ctypes.c_int), ('data', ctypes.c_long * 5), ('room', ctypes.c_long * 24)]
+    x11 = ctypes.CDLL(ctypes.util.find_library('X11'))
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XInternAtom.restype = ctypes.c_ulong
+    x11.XInternAtom.argtypes = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    x11.XSendEvent.argtypes = ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long, ctypes.c_void_p
+    x11.XSync.argtypes = ctypes.c_void_p, ctypes.c_int
+    x11.XCloseDisplay.argtypes = (ctypes.c_void_p,)
+    d = x11.XOpenDisplay(display.encode())
+    m = Message(33, 0, 1, d, int(window), x11.XInternAtom(d, b'WM_PROTOCOLS', 0), 32)
+    m.data[0] = x11.XInternAtom(d, b'WM_DELETE_WINDOW', 0)
+    x11.XSendEvent(d, int(window), 0, 0, ctypes.byref(m))
+    x11.XSync(d, 0)
+    x11.XCloseDisplay(d)
+
+
+def closed(ospite, where, display):
+    """The window's button: it ends the machine, unless window-close=off. What SDL's libraries leave behind when they are unloaded has no name that
+    the address sanitizer could leave out, so it looks for no leaks here."""
+    env = {'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'}
+    for args, ends in (('sdl,window-close=off,show-cursor=off', False), ('sdl,window-close=on', True)):
+        m = WindowMachine(ospite, where, display, ('-display', args, '-qmp', f'unix:{where}/qmp,server=on,wait=off'), env)
+        try:
+            window = x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').decode().split()[0]
+            q = m.connect(f'{where}/qmp')
+            q.sendall(b'{"execute": "qmp_capabilities"}{"execute": "query-display-options"}')
+            lines = q.makefile()
+            told = [json.loads(lines.readline()) for _ in range(3)][2]['return']
+            check(told == {'type': 'sdl', 'window-close': ends} | ({} if ends else {'show-cursor': False}), f'query-display-options: {told}')
+            quit_ask(display, window)
+            for _ in range(100 if ends else 20):
+                if m.process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            check(m.process.poll() == (0 if ends else None), f'{args}: {m.process.poll()} after the window was closed')
+        finally:
+            m.end()
+
+
 def refusals(ospite, where):
     for env, args, word in (({}, ['-display', 'sdl'], '-display web'), ({'DISPLAY': ':1', 'SDL_VIDEODRIVER': 'nosuch'}, ['-display', 'sdl'], 'no window'),
                             ({}, ['-display', 'sdl', '-vga', 'none'], 'graphic card'), ({}, ['-display', 'sdl,gl=on'], 'gl')):
@@ -147,6 +192,8 @@ def main():
         window = x(display, 'xdotool', 'search', '--sync', '--name', 'ospite .test').decode().split()[0]
         m.sync()
         wish(m, display, window)
+        m.end()
+        closed(ospite, where, display)
         refusals(ospite, where)
     finally:
         if m:

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Fuzzing of the NBD client: an input is what a server sends. If its first byte is odd, all of it comes at once and is a
- * handshake. Else the handshake is a good one, and the rest are replies, each a struct reply and up to 255 bytes: they get the
+ * handshake, or, with the next bit, what it has to offer (nbd_list.c). Else the handshake is a good one, and the rest are replies, each a struct reply and up to 255 bytes: they get the
  * handle of the request that they follow, so that changes get past it. A server that has not sent all that the client waits for goes
  * on after a moment; at the end it hangs up.
  */
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/block_private.h"
+#include "block/nbd_list.h"
 #include "block/nbd_wire.h"
 #include "fuzz.h"
 
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 enum { SIZE = 1 << 20, INPUT_MAX = 8192, MOMENT_US = 300, PAD_MAX = 1 << 16 };
+enum { AT_ONCE = 1, LIST = 2, LIST_MS = 5000 };
 enum { SIMPLE = 1, OTHER_HANDLE = 2, MORE = 4, PADDED = 8, WITH_OFFSET = 16 };
 
 struct reply { uint8_t kind, flags; be16 type; be32 length; uint8_t bytes; } __attribute__((packed));
@@ -107,7 +109,7 @@ static void *server_thread(void *opaque)
     struct server *s = opaque;
     uint8_t scrap[4096];
     s->fd = accept(s->listener, NULL, NULL);
-    if (*s->data++ & 1) {
+    if (*s->data++ & AT_ONCE) {
         put(s->fd, s->data, --s->size);
         shutdown(s->fd, SHUT_WR);
         while (recv(s->fd, scrap, sizeof(scrap), 0) > 0)
@@ -137,6 +139,23 @@ static void use(struct block_node *n)
     block_extent_get(n, 0, SIZE, &e);
     block_node_discard(n, 0, 4096);
     block_flush_sync(n);
+}
+
+static void list_use(const char *path)
+{
+    struct nbd_list l;
+    struct error err;
+    size_t bytes = 0;
+    if (!nbd_list_get(&l, path, NULL, NULL, NULL, NULL, LIST_MS, &err) && l.bytes > NBD_LIST_BYTES_MAX)
+        abort();
+    for (unsigned i = 0; i < l.count; i++) {
+        bytes += strlen(l.export[i].name) + strlen(l.export[i].description);
+        for (unsigned k = 0; k < l.export[i].contexts; k++)
+            bytes += strlen(l.export[i].context[k]);
+    }
+    if (bytes > NBD_LIST_BYTES_MAX || l.count > NBD_LIST_MAX)
+        abort();
+    nbd_list_free(&l);
 }
 
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -172,10 +191,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     pthread_t thread;
     if (pthread_create(&thread, NULL, server_thread, &s))
         abort();
-    struct block_node *n = block_open(&o, &err);
-    if (n)
-        use(n);
-    block_close(n);
+    if ((input[0] & (AT_ONCE | LIST)) == (AT_ONCE | LIST)) {
+        list_use(address.sun_path);
+    } else {
+        struct block_node *n = block_open(&o, &err);
+        if (n)
+            use(n);
+        block_close(n);
+    }
     pthread_join(thread, NULL);
     return 0;
 }
@@ -189,7 +212,21 @@ static size_t reply_put(uint8_t *to, uint8_t kind, uint16_t type, uint32_t lengt
     return sizeof(r) + bytes;
 }
 
-/* What a good server would send to 'use'; or a handshake. */
+static size_t list_seed(uint8_t *to)
+{
+#define ANSWER(option, type, length) "\0\3\350\211\4\125\145\251\0\0\0" option "\0\0\0" type "\0\0\0" length
+    static const uint8_t seed[] = "\3NBDMAGICIHAVEOPT\0\3" ANSWER("\10", "\1", "\0")
+        ANSWER("\3", "\2", "\16") "\0\0\0\2e1" "in words" ANSWER("\3", "\2", "\4") "\0\0\0\0" ANSWER("\3", "\1", "\0")
+        ANSWER("\6", "\3", "\14") "\0\0" "\0\0\0\0\0\20\0\0" "\0\155"
+        ANSWER("\6", "\3", "\16") "\0\3" "\0\0\0\1" "\0\0\20\0" "\2\0\0\0" ANSWER("\6", "\1", "\0")
+        ANSWER("\11", "\4", "\23") "\0\0\0\0" "base:allocation" ANSWER("\11", "\1", "\0")
+        ANSWER("\6", "\1", "\0") ANSWER("\11", "\1", "\0");
+#undef ANSWER
+    memcpy(to, seed, sizeof(seed) - 1);
+    return sizeof(seed) - 1;
+}
+
+/* What a good server would send to 'use'; or a handshake; or a list. */
 static uint8_t *seed_make(unsigned i, size_t *length)
 {
     static const uint8_t extents[20] = { 0, 0, 0, 7, 0, 0, 16, 0, 0, 0, 0, 3, 0, 0, 32, 0, 0, 0, 0, 0 };
@@ -198,6 +235,10 @@ static uint8_t *seed_make(unsigned i, size_t *length)
                                       "\0\3\350\211\4\125\145\251\0\0\0\12\0\0\0\4\0\0\0\23\0\0\0\7base:allocation";
     uint8_t *out = calloc(1, INPUT_MAX);
     *length = 1;
+    if (i == 2) {
+        *length = list_seed(out);
+        return out;
+    }
     if (i) {
         memcpy(out, greeting, sizeof(greeting) - 1);
         *length = sizeof(greeting) - 1;
@@ -229,7 +270,7 @@ static size_t change(uint64_t *rng, uint8_t *input, size_t length)
 
 int main(int argc, char **argv)
 {
-    static const struct fuzz_target target = { .name = "nbd-client", .count = 4000, .input_max = INPUT_MAX, .seeds = 2,
+    static const struct fuzz_target target = { .name = "nbd-client", .count = 4000, .input_max = INPUT_MAX, .seeds = 3,
                                                .seed_make = seed_make, .change = change, .alarm_s = 150 };
     return fuzz_main(&target, argc, argv);
 }

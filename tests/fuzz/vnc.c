@@ -54,6 +54,8 @@ static int session_new(void *opaque, gnutls_session_t *session)
     return 0;
 }
 
+static void session_free(void *opaque, gnutls_session_t session) { gnutls_deinit(session); }
+
 static void server_make(struct bench *b, unsigned i)
 {
     struct vnc_config c = { .password = i & 1, .clipboard = b->clipboard };
@@ -87,7 +89,7 @@ static struct bench *bench(void)
     display_input_set(b->display, &input);
     gnutls_anon_allocate_server_credentials(&b->server_credentials);
     gnutls_anon_allocate_client_credentials(&b->client_credentials);
-    b->tls = (struct vnc_tls_source){ .session_new = session_new, .opaque = b };
+    b->tls = (struct vnc_tls_source){ .session_new = session_new, .session_free = session_free, .opaque = b };
     for (unsigned i = 0; i < SERVERS; i++) server_make(b, i);
     return b;
 }

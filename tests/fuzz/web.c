@@ -64,7 +64,7 @@ static void frames_take(const uint8_t *data, size_t size, size_t piece, struct b
     struct bytes reply = { 0 };
 
     for (size_t at = 0; at < size; at += piece)
-        if (websocket_receive(&w, data + at, MIN(piece, size - at), to, &reply) < 0) break;
+        if (websocket_receive(&w, data + at, MIN(piece, size - at), to, &reply, 0) < 0) break;
     require(bytes_size(to) <= size && bytes_size(&reply) <= size + 4, "more came out of frames than went in");
     bytes_free(&reply);
 }

@@ -5,6 +5,8 @@
 Both make, change and remove bitmaps and write in turn at random; a model says which bits are set. They are read through both
 NBD servers, described and checked by both tools. Then crashes, lies and what must be refused."""
 import json, os, random, shutil, signal, socket, struct, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 8128

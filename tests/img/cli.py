@@ -158,6 +158,33 @@ def manual_page():
         check(in_page and in_page == in_help, f'{verb}: -h and the manual page differ: {in_page ^ in_help}')
 
 
+# What the examples of -h find there.
+PLACES = """create -q -f qcow2 base.qcow2 8M; create -q -f qcow2 new-base.qcow2 8M; create -q -f qcow2 disk.qcow2 32M; create -q -f vmdk disk.vmdk 8M
+create -q -f raw disk.img 32M; create -q -f qcow2 -b base.qcow2 -F qcow2 work.qcow2"""
+
+
+def examples():
+    """The example of each verb's -h is the manual page's, and does what it says."""
+    with open(PAGE) as f:
+        page = f.read().replace('\\-', '-')
+    os.mkdir('examples')
+    os.chdir('examples')
+    for verb in VERBS:
+        line = re.search(r'^example: ospite img (.*)', run([verb, '-h'])[1], re.M)[1]
+        check(f'ospite img {line}\n' in page, f'the example of {verb} is not that of the manual page: {line}')
+        for place in re.split('[;\n] *', PLACES):
+            check(run(place.split())[0] == 0, place)
+        if verb in ('create', 'convert'):
+            os.unlink(line.split()[-1])
+        status, out, err = run(line.split())
+        check(status == 0 and ('-p' in line or not err), f'{line}: status {status}, {err}')
+        check(run(['check', '-q', 'disk.qcow2'])[0] == 0, f'disk.qcow2 after {line}')
+        for name in os.listdir('.'):
+            os.unlink(name)
+    os.chdir('..')
+    os.rmdir('examples')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='ospite-img-') as directory:
         os.chdir(directory)
@@ -179,7 +206,11 @@ def main():
         check(all(v in run(['-h'])[1] for v in VERBS), 'img -h')
         check(run(['-V'])[1].startswith('ospite-img '), 'img -V')
         check('cluster_size' in run(['create', '-f', 'qcow2', '-o', 'help'])[1], '-o help')
+        check('block' in run(['-T', 'help'])[1], 'img -T help')
+        status, out, _ = run(['-T', 'help'], [OSPITE, 'nbd'])
+        check(status == 0 and 'block' in out, 'nbd -T help')
         manual_page()
+        examples()
         old_name()
         os.chdir('/')
     print(f'img-cli: {checks} checks, {len(failures)} failed, {len(BAD)} bad command lines')

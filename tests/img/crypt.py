@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Encrypted images between 'ospite img', qemu-img and cryptsetup: crypt.py OSPITE [SEED [all]]
+"""Encrypted images between 'ospite img', qemu-img and cryptsetup: crypt.py OSPITE [SEED [all|few]]
 
 Every cipher, mode, IV generator and hash in LUKS and qcow2 images, written and read by both in turn; images that qemu-img
 made; key slots added and erased by either; chains, snapshots, other sizes; wrong passphrases. cryptsetup, which needs no
-device mapper for that, judges headers and passphrases. Without 'all' every third kind is tried: qemu-img takes seconds to
+device mapper for that, judges headers and passphrases. Without 'all' every third kind is tried (few: every ninth): qemu-img takes seconds to
 make an encrypted image, however little iter-time asks for."""
 import json, os, random, shutil, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = [os.path.abspath(sys.argv[1]), 'img']
 NBD = [os.path.abspath(sys.argv[1]), 'nbd']
 QEMU = ['qemu-img']
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 20261
-ALL = len(sys.argv) > 3
+EVERY = {'all': 1, 'few': 9}[sys.argv[3]] if len(sys.argv) > 3 else 3
 SIZE = 768 << 10
 SECRETS = ['--object', 'secret,id=s0,data=first', '--object', 'secret,id=s1,file=second.key',
            '--object', 'secret,id=s2,data=dGhpcmQ=,format=base64', '--object', 'secret,id=bad,data=wrong']
@@ -130,7 +132,7 @@ def made_by_qemu(rng):
     made = [('luks', 'cipher-mode=cbc,ivgen-alg=essiv', ''), ('qcow2', 'cipher-alg=aes-128', ',compat=0.10'),
             ('luks', 'cipher-alg=aes-256', ''), ('qcow2', 'hash-alg=sha1', ',cluster_size=512'),
             ('qcow2', 'hash-alg=sha512', ',extended_l2=on')]
-    for fmt, kind, more in made if ALL else made[:2]:
+    for fmt, kind, more in made if EVERY == 1 else made[:2]:
         if not create(QEMU, fmt, 'i', SIZE, f'{kind},key-secret=s0,iter-time=10', more):
             continue
         for writer, reader in ((QEMU, OSPITE), (OSPITE, QEMU)):
@@ -266,10 +268,10 @@ def chains(rng):
 
 def measured():
     kinds = [("qcow2", ",cipher-alg=serpent-192"), ("luks", ",cipher-alg=aes-128"), ("luks", ""), ("qcow2", "")]
-    for fmt, options in kinds if ALL else kinds[:1]:
+    for fmt, options in kinds if EVERY == 1 else kinds[:1]:
         want = prefixed(fmt, 'key-secret=s0,iter-time=10' + options)
         json_same('measure', '--output=json', *SECRETS, '-O', fmt, '-o', want, '--size', '1G')
-        if not ALL:
+        if EVERY > 1:
             continue
         json_same('measure', '--output=json', *SECRETS, '-O', fmt, '-o', want, '-f', 'raw', 'src')
 
@@ -390,7 +392,7 @@ def main():
         with open('second.key', 'w') as f:
             f.write('second')
         for i, (kind, fmt) in enumerate((k, f) for k in KINDS for f in ('luks', 'qcow2')):
-            if ALL or i % 3 == 0 or 'ripemd160' in kind:
+            if i % EVERY == 0 or 'ripemd160' in kind:
                 kind_try(fmt, kind, rng)
         made_by_qemu(rng)
         shapes(rng)

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Huge disks cost neither time nor memory: huge.py OSPITE
 
-A sparse disk of 64 TiB, a chain of five with data here and there, a VMDK image with many grain tables, and a disk with 64 MiB of L2
-tables go through the verbs; none may take more than 64 MiB (sanitizers apart) or 20 seconds of the processor, where looking at each
+A sparse disk of 64 TiB, raw and VHDX images as large as they can be, a chain of five with data here and there, a VMDK image with many grain tables, a disk with 64 MiB of L2
+tables, and 4000 snapshots with L1 tables of 32 MiB go through the verbs; none may take more than 64 MiB (sanitizers apart) or 20 seconds of the processor, where looking at each
 cluster of 64 TiB would take minutes."""
-import json, os, shutil, subprocess, sys, tempfile, time
+import json, os, shutil, struct, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 LIMIT_KIB, LIMIT_S = 64 << 10, 20
@@ -105,6 +107,74 @@ def dense():
         img(*verb)
 
 
+def snapshots():
+    """125 GiB of L1 tables, all of them holes."""
+    cluster, l1, count = 65536, 32 << 20, 4000
+    names = b''
+    for i in range(1, count + 1):
+        ident, name = b'%d' % i, b'snapshot'
+        one = struct.pack('>QIHHIIQII', 2 * cluster + (i - 1) * l1, l1 // 8, len(ident), len(name), 0, 0, 0, 0, 24)
+        names += (one + struct.pack('>QQQ', 0, 1 << 30, 0) + ident + name).ljust((len(one + ident + name) + 24 + 7) // 8 * 8, b'\0')
+    table = 2 * cluster + count * l1
+    refcounts = table + (len(names) + cluster - 1) // cluster * cluster
+    blocks = refcounts // cluster // 32768 + 1
+    used = refcounts // cluster + 1 + blocks
+    with open('many', 'wb') as f:
+        f.write(struct.pack('>4sIQIIQIIQQIIQQQQII', b'QFI\xfb', 3, 0, 0, 16, 1 << 30, 0, 2, cluster, refcounts, 1, count, table, 0, 0, 0, 4, 104))
+        f.seek(table)
+        f.write(names)
+        f.seek(refcounts)
+        f.write(b''.join(struct.pack('>Q', refcounts + (1 + i) * cluster) for i in range(blocks)).ljust(cluster, b'\0'))
+        f.write((b'\0\1' * used).ljust(blocks * cluster, b'\0'))
+    for verb in ['check'], ['snapshot', '-d', '7'], ['snapshot', '-c', 'new'], ['resize', '--shrink'], ['check', '-r', 'all']:
+        img(*verb, 'many', *(['512M'] if verb[0] == 'resize' else []))
+
+
+def refused(words, *args):
+    p = subprocess.run([OSPITE, 'img', *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    check(p.returncode == 1 and words in p.stderr and p.stderr.count('\n') == 1, f'{" ".join(map(str, args))}: status {p.returncode}: {p.stderr}')
+
+
+def file_limit():
+    """The largest sparse file that this file system has, up to 64 TiB."""
+    for shift in range(46, 30, -1):
+        try:
+            with open('largest', 'wb') as f:
+                f.truncate((1 << shift) - (65536 if shift < 46 else 0))
+            return os.path.getsize('largest')
+        except OSError:
+            pass
+        finally:
+            os.unlink('largest')
+
+
+def limits():
+    """Raw and VHDX: the largest, something at their ends, and more than that."""
+    most = file_limit()
+    if most < 64 << 40:
+        print(f'raw files of 64 TiB: SKIPPED, this file system has none above {most >> 30} GiB; with these')
+    img('create', '-q', '-f', 'raw', 'raw', most // 2)
+    img('resize', '-q', '-f', 'raw', 'raw', most)
+    img('create', '-q', '-f', 'vhdx', 'vhdx', '64T')
+    for kind, end in ('raw', most), ('vhdx', 64 << 40):
+        at = end - 65536
+        check(subprocess.run(['qemu-io', '-t', 'unsafe', '-f', kind, '-c', f'write -P 7 {at} 64k', kind], capture_output=True).returncode == 0,
+              f'qemu-io {kind}')
+        entries = json.loads(img('map', '--output=json', '-f', kind, kind))
+        check([e['start'] + e['length'] for e in entries][-1] == end and entries[-1]['data'] and len(entries) <= 3, f'{kind}: map {entries[-3:]}')
+        for verb in ['info', '-f', kind, kind], ['measure', '-f', kind, '-O', 'qcow2', kind], ['convert', '-f', kind, '-O', 'qcow2', kind, kind + '2'], \
+                ['compare', '-f', kind, '-F', 'qcow2', kind, kind + '2'], ['check', kind + '2']:
+            img(*verb)
+        found = subprocess.run(['qemu-io', '-r', '-f', 'qcow2', '-c', f'read -P 7 {at} 64k', '-c', f'read -P 0 {at - 65536} 64k', kind + '2'], capture_output=True, text=True)
+        check(found.returncode == 0 and 'failed' not in found.stdout, f'{kind}: qemu-io finds {found.stdout}')
+    refused('64 TiB', 'create', '-f', 'vhdx', 'more', (64 << 40) + 512)
+    refused('cannot change their size', 'resize', '-f', 'vhdx', 'vhdx', '65T')
+    refused('File too large' if most < 64 << 40 else 'cannot make', 'create', '-f', 'raw', 'more', (1 << 63) - 512)
+    refused('use larger clusters', 'create', '-f', 'qcow2', '-o', 'cluster_size=512', 'more', '64T')
+    refused('clusters', 'resize', 'big', '4E')
+    check(not os.path.exists('more'), 'what is refused leaves no file')
+
+
 def main():
     directory = tempfile.mkdtemp(prefix='ospite-huge-')
     here = os.getcwd()
@@ -114,10 +184,12 @@ def main():
     os.chdir(directory)
     try:
         sparse()
+        limits()
         zeroed()
         scattered()
         grains()
         dense()
+        snapshots()
     finally:
         os.chdir(here)
         shutil.rmtree(directory)

@@ -7,20 +7,17 @@ interfaces with vhost=on: ping, a file both ways; then, on the first, the machin
 restarted, the card unplugged and another plugged. That the kernel carries the frames is told by ospite's counters, which stay at 0; with KVM it
 also hears of notifications and interrupts by itself: ospite hears of none but those while the kernel does not serve the card.
 What the machine lacks is skipped out loud (exit status 77)."""
-import argparse
 import hashlib
 import os
 import random
 import re
 import sys
-import tempfile
-import time
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(SOURCE, 'tests', 'boot'))
-from boot import Failure, Machine                                  # noqa: E402
-from cpio import Skip, initramfs, need                             # noqa: E402
-from virtio import BAD, debian_kernel, drivers, libraries          # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'boot'))
+import frame                                                       # noqa: E402
+from cpio import need                                              # noqa: E402
+from outer import inner_guest, outer_machine                       # noqa: E402
+from virtio import BAD                                             # noqa: E402
 
 MAX_RUNG = 60                # notifications that come to ospite while a card is set up, stopped and without cable
 DATA = random.Random(12).randbytes(1 << 20)
@@ -31,9 +28,6 @@ CARDS = [(',mq=on', ',queues=2', '1110'), (',disable-modern=on,mrg_rxbuf=off,eve
 
 # In the guest in the guest; what happens meanwhile is told by echo on the serial line.
 INNER = r'''
-until umount /proc 2> /dev/null; do :; done         # below KVM in QEMU, /proc/self/exe reads wrong at times, and the C library asserts
-mount -t sysfs sys /sys 2> /dev/null; mount -t devtmpfs dev /dev 2> /dev/null
-LOAD
 up() { ip link set eth$1 up; ip addr add 10.9.$1.2/24 dev eth$1; }
 pings() { ping -c $2 -i 0.1 -q -W 10 10.9.$1.1 | grep loss || echo WRONG ping; }
 until_is() { i=0; while [ "$($2)" != "$1" ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; echo "$3 $($2)"; }
@@ -94,23 +88,10 @@ done
 '''
 
 
-def outer(a, path, root, kernel):
-    load, files = drivers(kernel, 'vhost_net', 'kvm-amd', root=root)
-    inner_kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
-    inner_load, inner_files = drivers(inner_kernel, 'virtio_pci', 'virtio_net')
-    inner = initramfs(os.path.join(a.dir, 'inner.cpio'), f'export PATH=/bin:/sbin\n{INNER.replace("LOAD", inner_load)}', inner_files)
-    data = os.path.join(a.dir, 'data')
-    with open(data, 'wb') as f:
-        f.write(DATA)
-    files = {**files, **libraries(a.ospite), 'ospite': a.ospite, 'inner.cpio': inner, 'inner.kernel': inner_kernel, 'data': data}
-    files = {name: os.path.realpath(source) for name, source in files.items() if name != a.ospite.lstrip('/')}
-    for name in ('bios-256k.bin', 'vgabios-stdvga.bin'):
-        files[f'usr/share/seabios/{name}'] = need(f'/usr/share/seabios/{name}', 'seabios')
-    files['usr/lib/ipxe/qemu/efi-virtio.rom'] = need('/usr/lib/ipxe/qemu/efi-virtio.rom', 'ipxe-qemu')
-    cpus = '2' if a.engine == 'bt' else '1'                            # QEMU's SVM and a second processor do not get on
+def outer_script(engine, cpus):
     cards = ' '.join(f'-netdev tap,id=n{n},ifname=t{n},script=/up,downscript=no,vhost=on{net} -device virtio-net-pci,id=c{n},netdev=n{n}{card}'
                      for n, (card, net, _) in enumerate(CARDS))
-    return initramfs(path, f'export PATH=/bin:/sbin\nip link set lo up\n{load}ls -l /dev/vhost-net /dev/net/tun /dev/kvm\n{OUTER.replace("ENGINE", a.engine).replace("CARDS", cards).replace("CPUS", cpus)}echo OUTER-DONE', files)
+    return 'ls -l /dev/vhost-net /dev/net/tun /dev/kvm\n' + OUTER.replace('ENGINE', engine).replace('CARDS', cards).replace('CPUS', str(cpus))
 
 
 # Pattern, and how often.
@@ -140,34 +121,20 @@ def check(m, engine):
     return f'{rung} notifications heard, {direct.group(1) if direct else 0} interrupts by descriptors'
 
 
-def main():
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--ospite', required=True)
-    p.add_argument('--guests', required=True)
-    p.add_argument('engine', choices=('kvm', 'bt'))
-    a = p.parse_args()
-    start, scale = time.time(), float(os.environ.get('OSPITE_TEST_SCALE', '1'))
-    try:
-        if not os.path.exists('/usr/bin/qemu-system-x86_64'):
-            raise Skip('qemu-system-x86_64 is missing; install qemu-system-x86')
-        with tempfile.TemporaryDirectory(prefix='ospite-vhost-') as a.dir:
-            root = debian_kernel(a)
-            kernel, initrd = need(root + '/boot/vmlinuz-*', 'linux-image-amd64'), os.path.join(a.dir, 'outer.cpio')
-            outer(a, initrd, root, kernel)
-            with Machine('qemu-system-x86_64 -accel tcg -cpu max', ['-m', '1536', '-smp', '2' if a.engine == 'bt' else '1', '-kernel', kernel, '-initrd', initrd, '-append',
-                         'console=ttyS0 panic=-1 quiet', '-no-reboot'], 600 * scale, log=os.environ.get('OSPITE_TEST_LOG')) as m:
-                m.serial('OUTER-DONE', BAD)
-                heard = check(m, a.engine)
-                m.end()
-        print(f'PASS vhost-net on {a.engine}: three cards, a file each way through each, two at once with 6 stops, cable, driver and card out and in; {heard} '
-              f'[{time.time() - start:.1f} s]')
-    except Skip as why:
-        print(f'SKIP vhost: {why}')
-        sys.exit(77)
-    except Failure as why:
-        print(f'FAIL vhost [{time.time() - start:.1f} s]: {why}')
-        sys.exit(1)
+def on(engine):
+    def test(a):
+        data = os.path.join(a.dir, 'data')
+        with open(data, 'wb') as f:
+            f.write(DATA)
+        files = {**inner_guest(a, ['virtio_net'], INNER), 'data': data, 'usr/lib/ipxe/qemu/efi-virtio.rom': need('/usr/lib/ipxe/qemu/efi-virtio.rom', 'ipxe-qemu')}
+        cpus = 2 if engine == 'bt' else 1                              # QEMU's SVM and a second processor do not get on
+        with outer_machine(a, ['vhost_net'], outer_script(engine, cpus), files, cpus, memory=1536) as m:
+            m.serial('OUTER-DONE', BAD)
+            heard = check(m, engine)
+            m.end()
+        return f'three cards, a file each way through each, two at once with 6 stops, cable, driver and card out and in; {heard}'
+    return test
 
 
 if __name__ == '__main__':
-    main()
+    frame.main(__doc__, {engine: on(engine) for engine in ('kvm', 'bt')}, ospite=None)

@@ -5,6 +5,8 @@
 File systems are made and filled through the mounted files, checked by fsck, and read again out of what qemu-img convert
 makes of the image. Fixed seeds."""
 import ctypes, errno, hashlib, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SEED = 30

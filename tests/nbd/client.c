@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "block/block.h"
+#include "block/nbd_list.h"
 #include "block/nbd_wire.h"
 
 #include <errno.h>
@@ -405,6 +406,41 @@ static void liars(uint64_t *rng, unsigned times)
     check(opened > times / 4, "hardly any liar was opened");
 }
 
+/* A list that comes a byte at a time: no single wait is long, the whole is. It ends by itself after 15 seconds. */
+static void *dribble(void *opaque)
+{
+    const int *listener = opaque;
+    struct nbd_wire_greeting g = { be64_make(NBD_MAGIC_INIT), be64_make(NBD_MAGIC_OPTION), be16_make(3) };
+    struct liar l = { .fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC) };
+    struct nbd_wire_option_reply h = { be64_make(NBD_MAGIC_OPTION_REPLY), be32_make(NBD_OPT_LIST), be32_make(NBD_REP_SERVER), be32_make(8000) };
+    put(l.fd, &g, sizeof(g));
+    option_reply(&l, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL, 0);
+    put(l.fd, &h, sizeof(h));
+    for (unsigned i = 0; i < 300 && send(l.fd, "", 1, MSG_NOSIGNAL) == 1; i++)
+        usleep(50000);
+    close(l.fd);
+    return NULL;
+}
+
+static void list_deadline(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "dribble" };
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct nbd_list list;
+    struct error err = { { 0 } };
+    pthread_t thread;
+    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 1)) {
+        check(false, "listen: %s", strerror(errno));
+        return;
+    }
+    pthread_create(&thread, NULL, dribble, &listener);
+    check(nbd_list_get(&list, "dribble", NULL, NULL, NULL, NULL, 1000, &err) && strstr(err.text, "within 1 s"),
+          "a list that comes a byte at a time: '%s'", err.text);
+    nbd_list_free(&list);
+    pthread_join(thread, NULL);
+    close(listener);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1009, rng = seed;
@@ -425,6 +461,7 @@ int main(int argc, char **argv)
     format_test(&rng);
     tls_test(nbd);
     refusals();
+    list_deadline();
     stderr = fopen("messages", "w");    /* what the client says of them; the sanitizers' words still come through */
     liars(&rng, HOSTILE);
     return report("nbd/client", seed);

@@ -4,6 +4,8 @@
 
 Images are made by qemu-img, written through our server and read by qemu-img, and the other way round. Fixed seeds."""
 import json, os, random, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-nbd.1')
@@ -207,7 +209,7 @@ def model():
             c = Raw(s.sock)
             check(c.size == size and c.flags & 0x100, f'size {c.size}, flags {c.flags:x}')
             for _ in range(1500):
-                at, n = rng.randrange(size), rng.choice((1, 3, 511, 512, 700, 4096, 65536, 300000))
+                at, n = rng.randrange(size), rng.choice((1, 3, 511, 512, 700, 4096, 65536, 262144, 262145, 300000))
                 n, kind = min(n, size - at), rng.randrange(10)
                 if rng.random() < .5:
                     at, n = at & ~511, n + 511 & ~511
@@ -226,7 +228,8 @@ def model():
                     check(error == 0 and data == have[at:at + n], f'{fmt}: read {at} {n}')
                 count += 1
             # A burst: many handles at once, each answered once.
-            places = {h: (rng.randrange(size - 70000), rng.choice((512, 4096, 70000))) for h in range(100, 400)}
+            sizes = 512, 4096, 70000, 262144, 262145
+            places = {h: (rng.randrange(size - sizes[-1]), rng.choice(sizes)) for h in range(100, 400)}
             burst = b''.join(struct.pack('>IHHQQI', 0x25609513, 0, 0, h, at, n) for h, (at, n) in places.items())
             c.s.sendall(burst)
             seen = set()
@@ -269,6 +272,12 @@ def bad_requests():
         check(head[2] == 5 and sum(lengths) == 1 << 20, f'block status: {lengths}')
         c.send(7, 0, 0)
         check(struct.unpack('>IHHQI', c.take(20))[1:3] == (1, 0x8001), 'block status of nothing')
+        c = Raw(s.sock)
+        ask = [struct.pack('>IHHQQI', 0x25609513, 0, command, 7 + command, 0, 512) for command in (0, 1)]
+        c.s.sendall(ask[0] + ask[1] + b'x' * 100)
+        check(c.simple(512)[0] == 0, 'an answer does not wait for the rest of the next request')
+        c.s.sendall(b'x' * 412)
+        check(c.simple()[0] == 0 and c.ask(0, 0, 512, size=512)[2] == b'x' * 512, 'the rest came')
         # Gone in the middle of a payload, and with replies not read.
         for _ in range(20):
             c = Raw(s.sock)
@@ -465,11 +474,14 @@ def listing():
         check('exports available: 2' in text and 'words' in text and 'qemu:dirty-bitmap:b0' in text, f'-L of two: {text}')
     for command in (['qemu-nbd', '-k', os.path.abspath('q4'), '-t', '-e', '4', '-B', 'b0', '-f', 'qcow2', 'l.qcow2'],
                     ['nbdkit', '-f', '-U', os.path.abspath('q4'), 'memory', '1M']):
-        p = subprocess.Popen(command)
+        p = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         for _ in range(1000):
-            if os.path.exists('q4'):
+            try:                        # the name is there before the socket listens
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect('q4')
                 break
-            time.sleep(.01)
+            except OSError:
+                time.sleep(.01)
         both('-k', os.path.abspath('q4'))
         p.terminate()
         p.wait()

@@ -4,7 +4,9 @@
 
 Bad input gets one line that says what, why and what to do, and status 1, and no image changes; help and lists print and
 end with 0. Each row below is run; images and kernels are made here."""
-import fcntl, hashlib, os, re, shutil, signal, struct, subprocess, sys, tempfile, time
+import fcntl, hashlib, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 BT = ['-accel', 'bt']
@@ -57,6 +59,16 @@ BAD = [
     ('-drive file=x,throttling.iops-total=5,throttling.iops-total-max-length=2', 'burst length set without burst rate'),
     ('-drive file=x,iops_size=512', 'requires an iops value'),
     ('-drive file=x,group=g', 'there is none here'),
+    ('-object throttle-group,id=g,x-iops-totl=5', "did you mean 'x-iops-total'"),
+    ('-object throttle-group,id=g,x-iops-total-max=5', 'require corresponding bps/iops'),
+    ('-object throttle-group,x-iops-total=5', 'needs id='),
+    ('-object throttle-group,id=g -object throttle-group,id=g', "two objects have the id 'g'"),
+    ('-blockdev driver=throttle,node-name=t,throttle-group=g,file=x', "Throttle group 'g' does not exist"),
+    ('-blockdev driver=throttle,node-name=t,file=x', "Parameter 'throttle-group' is missing"),
+    ('-object throttle-group,id=g -blockdev driver=throttle,node-name=t,throttle-group=g', "Parameter 'file' is missing"),
+    ('-object throttle-group,id=g -blockdev driver=throttle,node-name=t,throttle-group=g,file=x', "nor node-name='x'"),
+    ('-object throttle-group,id=g -blockdev driver=throttle,node-name=t,throttle-group=g,file.driver=file', 'by its name'),
+    ('-drive if=none,id=a,file=raw.img,format=raw -device ide-hd,drive=a,share-rw=maybe', 'share-rw wants on or off'),
     ('-drive file=x,iops_rdd=5', "did you mean 'iops_rd'"),
     ('-drive file=x,detect-zeroes=maybe', 'detect-zeroes'),
     ('-blockdev driver=raw,file=p,node-name=n -blockdev driver=raw,file=p,node-name=m', "node 'p' is in use already"),
@@ -98,6 +110,44 @@ BAD = [
     ('-device virtio-keyboard-pci,wheel-axis=on', "wheel-axis"),
     ('-device virtio-mouse-pci,disable-modern=on', 'has no legacy interface'),
     ('-device virtio-input-host-pci,evdev=/dev/input/event0', 'use virtio-keyboard-pci'),
+    ('-vnc :90,sasl=on', 'sasl is not supported in this version: use password=on'),
+    ('-vnc :90,power-control=on', 'power-control is not supported'),
+    ('-vnc :90,reverse=on', 'reverse is not supported'),
+    ('-vnc :90,lossy=maybe', 'lossy'),
+    ('-vnc localhost:90,ipv4=off,ipv6=off', 'leave no address'),
+    ('-vnc 127.0.0.1:90,ipv6=on', 'no IPv6 address for'),
+    ('-vnc [::1]:90,ipv4=on', 'no IPv4 address for'),
+    ('-vnc :90,ipv4=maybe', 'ipv4 wants on or off'),
+    ('-vnc :90,display=v', 'no graphic card has this id'),
+    ('-device VGA,id=w -vnc :90,display=v', 'no graphic card has this id'),
+    ('-vnc :90,head=1', 'one screen, number 0'),
+    ('-vnc :90,key-delay-ms=-1', 'key-delay-ms'),
+    ('-vnc :90,key-delay-ms=5000', 'key-delay-ms'),
+    ('-vnc :90,lock-key-sync=maybe', 'lock-key-sync wants on or off'),
+    ('-vnc :90,connections=0', 'nobody could look'),
+    ('-display none,show-cursor=maybe', 'show-cursor wants on or off'),
+    ('-display none,show-curser=on', "did you mean 'show-cursor'"),
+    ('-display none,gl=on', 'gl=on is not supported'),
+    ('-display {"type":"gtk"}', '-display gtk: it is not supported'),
+    ('-display {"show-cursor":true}', "begins with"),
+    ('-rotate 90', 'no PC turns its screen'),
+    ('-portrait', 'no PC turns its screen'),
+    ('-boot splash=/nonexistent/x,menu=on', "/nonexistent/x"),
+    ('-boot menu=on,splash=raw.img', 'is no picture that the firmware knows'),
+    ('-boot splash=,menu=on', 'splash= wants a file'),
+    ('-boot splash-time=65536', 'splash-time'),
+    ('-serial vc:80', "is no size: 80Cx24C"),
+    ('-serial vc:80Cx24Cx', "is no size: 80Cx24C"),
+    ('-serial vc:x24', "is no size: 80Cx24C"),
+    ('-serial vc:-1Cx24C', "is no size: 80Cx24C"),
+    ('-serial vc:9999Cx24C', 'at most 1000'),
+    ('-serial vc:80Cx24C,foo=1', "'vc' has no option 'foo'"),
+    ('-chardev vc,id=v,cols=x -serial chardev:v', 'a number up to 1000'),
+    ('-chardev ringbuf,id=r,size=5 -serial chardev:r', 'must be power of two'),
+    ('-chardev ringbuf,id=r,size=0 -serial chardev:r', 'must be power of two'),
+    ('-chardev ringbuf,id=r,size=1G -serial chardev:r', 'a number up to'),
+    ('-chardev ringbuf,id=r,size=many -serial chardev:r', 'size'),
+    ('-chardev ringbuf,id=r,path=x -serial chardev:r', "-chardev ringbuf has no 'path'"),
     ('-k dee', "there is no layout 'dee'; did you mean 'de'?"),
     ('-usbdevice tablte', "did you mean 'tablet'?"),
     ('-usbdevice disk:x.img', '-device usb-storage,drive='),
@@ -262,6 +312,12 @@ BAD = [
     ('-netdev tap,id=n,vhostfds=3:x', 'a descriptor'),
     ('-netdev tap,id=n,ifname=much-too-long-a-name', 'at most 15 characters'),
     ('-netdev tap,id=n,fd=77', 'is no tap interface'),
+    ('-netdev tap,id=n,fd=77,script=no', 'leave out ifname, script, downscript and queues'),
+    ('-netdev tap,id=n,ifname=x,vnet_hdr=off,vhost=on', 'vhost=on wants vnet_hdr=on'),
+    ('-netdev tap,id=n,fd=77,vnet_hdr=off', 'for an interface that is opened here'),
+    ('-netdev tap,id=n,poll-us=5', 'nothing is polled'),
+    ('-netdev socket,id=n,fd=77', 'is no socket that was handed over'),
+    ('-netdev socket,id=n,fd=77,listen=:1', 'needs one of'),
     ('-netdev stream,id=n', 'needs addr.type=unix'),
     ('-netdev stream,id=n,addr.type=unix,addr.path=/nonexistent/s', "cannot connect to '/nonexistent/s'"),
     ('-netdev dgram,id=n,remote.type=unix,remote.path=x', 'needs a local.path'),
@@ -269,13 +325,24 @@ BAD = [
     ('-netdev socket,id=n,connect=127.0.0.1', 'no HOST:PORT'),
     ('-netdev socket,id=n,listen=:1,connect=127.0.0.1:1', 'needs one of listen='),
     ('-netdev socket,id=n,udp=127.0.0.1:1', 'belong together'),
-    ('-netdev socket,id=n,mcast=230.0.0.1:1', 'multicast is not'),
+    ('-netdev socket,id=n,mcast=127.0.0.1:1', 'no multicast address'),
+    ('-netdev socket,id=n,mcast=230.0.0.1', 'no HOST:PORT'),
+    ('-netdev socket,id=n,mcast=230.0.0.1:1,localaddr=here', 'an IPv4 address of this host'),
+    ('-netdev stream,id=n,server=on,addr.type=unix,addr.path=x,reconnect=1', 'is for a client'),
+    ('-netdev stream,id=n,addr.type=unix,addr.path=x,addr.numeric=on', 'for those of inet'),
+    ('-netdev stream,id=n,addr.type=inet,addr.port=1,addr.to=2', 'is for a server'),
+    ('-netdev stream,id=n,addr.type=inet,addr.port=1,addr.ipv4=off,addr.ipv6=off', 'nothing is left'),
+    ('-netdev user,id=n -object filter-dump,id=f,netdev=n,file=/dev/null -object filter-dump,id=f,netdev=n,file=/dev/null', "two have the id 'f'"),
     ('-netdev socket,id=n,connect=127.0.0.1:1', "cannot connect"),
     ('-netdev user,id=n -netdev user,id=n', "two networks have the id 'n'"),
     ('-netdev user,id=n,hostfw=x', "did you mean 'hostfwd'"),
     ('-netdev user,id=n,hostfwd=tcp:22', 'write it as tcp:127.0.0.1:2222-:22'),
     ('-netdev user,id=n,hostfwd=tcp:192.0.2.1:2222-:22', 'cannot listen there'),
-    ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-file:x', 'there can be cmd:COMMAND or unix:PATH'),
+    ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-nothing:x', "guestfwd: nothing:x"),
+    ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-chardev:x', "no -chardev has the id 'x'"),
+    ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80', 'chardev:ID'),
+    ('-chardev null,id=x -netdev user,id=n,guestfwd=tcp:10.0.2.100:80-chardev:x,guestfwd=tcp:10.0.2.101:80-chardev:x', "Chardev 'x' is busy"),
+    ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-null,guestfwd=tcp:10.0.2.100:80-null', 'or taken'),
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.2:80-cmd:x', 'outside of the network'),
     ('-netdev user,id=n,net=10.0.2.0/40', 'write it as 10.0.2.0/24'),
     ('-netdev user,id=n,host=10.0.3.2', 'outside of the network'),
@@ -297,6 +364,7 @@ BAD = [
     ('-chardev socket,id=x,path=y,wait=off -serial chardev:x', 'who waits'),
     ('-chardev socket,id=x,host=localhost,port=1,ipv4=off,ipv6=off -serial chardev:x', 'leave no address'),
     ('-chardev null,id=x,path=y', "-chardev null has no 'path'"),
+    ('-chardev socket,id=x,path=y,host=h,port=1 -serial chardev:x', 'leave out the others'),
     ('-chardev udp,id=x,host=127.0.0.1 -serial chardev:x', 'needs host= and port='),
     ('-chardev socket,id=x,host=127.0.0.1,port=1,server=on,reconnect=1 -serial chardev:x', "incompatible with 'server=on'"),
     ('-chardev socket,id=x,path=y,websocket=on,server=on -serial chardev:x', 'use telnet=on'),
@@ -332,6 +400,11 @@ BAD = [
     ('-hda disk.qcow2 -snapshot -cpu nosuch', 'nosuch'),
     ('-hda raw.img -kernel text', 'text'),
     ('-hda disk.qcow2 -serial nosuch', 'nosuch'),
+    # a socket does not take an image's place
+    ('-netdev stream,id=n,server=on,addr.type=unix,addr.path=disk.qcow2', "'disk.qcow2': Address already in use"),
+    ('-netdev dgram,id=n,local.type=unix,local.path=disk.qcow2,remote.type=unix,remote.path=x', "'disk.qcow2': Address already in use"),
+    ('-serial unix:disk.qcow2,server=on,wait=off', "'disk.qcow2': Address already in use"),
+    ('-vnc unix:disk.qcow2', "'disk.qcow2': Address already in use"),
 ]
 # Arguments, what stdout must hold.
 GOOD = [
@@ -482,6 +555,8 @@ def accepted():
                  '-cpu qemu64,+avx2,-sse4.1,phys-bits=40,model_id=Something,vendor=AuthenticAMD,level=7,lahf_lm=on',
                  '-cpu EPYC,enforce=off', '-rtc base=localtime,clock=vm,driftfix=slew', '-rtc base=2006-06-17T16:01:21,clock=rt', '-rtc clock=host',
                  '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause',
+                 '-no-fd-bootchk -full-screen -display default -display none', '-vnc unix:vnc.sock,lossy=on,non-adaptive=on,sasl=off,power-control=off', '-display {"type":"none"} -device VGA,id=v -vnc unix:vnc.sock,display=v,head=0,key-delay-ms=0,lock-key-sync=off,connections=5,ipv4=on',
+                 '-serial vc:80Cx24C -serial vc:800x600 -chardev vc,id=v,width=640,rows=30 -serial chardev:v -chardev ringbuf,id=r,size=4K -serial chardev:r',
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
                  '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none', '-global kvm-pit.lost_tick_policy=delay', '-device qemu-xhci,p2=15,p3=15 -device usb-tablet,port=15',
                  '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null'):
@@ -505,6 +580,97 @@ def globals_seen():
     for args, warned in (('-global ICH9-LPC.disable_s3=1', 'ICH9-LPC'), ('-global ide-hd.rotation_rate=1', 'ide-hd'), ('-global virtio-rng-pci.period=5', None)):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'quit\n')
         check(code == 0 and (f"no device '{warned}'" in err if warned else not err), f'{args}: {code} {err!r}')
+
+
+def groups_seen():
+    """Limits that drives share by -object throttle-group; paths with commas; drives and networks as the monitor shows them."""
+    for args, text, wanted, unwanted in (
+            ('-object throttle-group,id=g,x-iops-total=50,x-iops-total-max=60 -drive if=none,id=a,file=raw.img,format=raw,throttling.group=g -device virtio-blk-pci,drive=a',
+             'info block\nobject_del g\n', ['iops=50 ', 'iops_max=60 ', 'group=g', "object 'g' is in use"], []),
+            ('-object {"qom-type":"throttle-group","id":"g","limits":{"bps-read":7000}} -drive if=none,id=a,file=raw.img,format=raw,group=g -device ide-hd,drive=a',
+             'info block\n', ['bps_rd=7000', 'group=g'], []),
+            ('-nodefaults', 'object_add throttle-group,id=h,limits.iops-write=9\ndrive_add 0 if=none,file=raw.img,format=raw,id=b,group=h\ninfo block\n'
+             'drive_del b\nobject_del h\nobject_del h\n', ['iops_wr=9 ', 'group=h', "object 'h' not found"], ['in use']),
+            ('-nodefaults -device virtio-scsi-pci', 'device_add scsi-cd,id=c1\ndevice_add scsi-cd\nchange c1 raw.img\ninfo block\ndevice_add scsi-hd\n',
+             ['c1: raw.img (raw, read-only)', ': [not inserted]', 'needs drive=ID'], []),
+            ('-nodefaults -chardev file,id=f,path=x,,y,,id=z,logfile=l,,g -device isa-serial,chardev=f', '', [], []),
+            ('-nodefaults -nic user,ipv4=off', 'info network\n', ['type=user,ipv4=off'], ['net=']),
+            ('-nodefaults', 'device_add e1000,id=c\ndevice_add virtio-net-pci,id=d\ninfo network\nnetdev_add user,id=u\nnetdev_del u\nnetdev_del u\n',
+             ['c: index=0,type=nic,model=e1000,macaddr=52:54:00:12:34:56', 'd: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:57', "there is no network 'u'"], ['netdev=ID'])):
+        code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], text + 'quit\n')
+        check(code == 0 and not err and all(w in out for w in wanted) and not any(u in out for u in unwanted), f'{args}: {code} {out!r} {err!r}')
+    check(os.path.exists('x,y,id=z') and os.path.exists('l,g'), 'paths with commas')
+
+
+def sockets_seen():
+    """Networks on sockets that whoever starts the machine has connected, as passt's old wrapper does it."""
+    stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    for spec, kind, wanted in (('socket,id=n,fd=', stream, 'type=stream,fd='), ('socket,id=n,fd=', datagram, 'type=dgram,fd='),
+                               ('stream,id=n,addr.type=fd,addr.str=', stream, 'type=stream,fd='), ('stream,id=n,addr.type=fd,addr.str=', datagram, 'use -netdev dgram'),
+                               ('dgram,id=n,local.type=fd,local.str=', datagram, 'type=dgram,fd='), ('dgram,id=n,local.type=fd,local.str=', stream, 'use -netdev stream'),
+                               ('stream,id=n,server=on,addr.type=fd,addr.str=', stream, 'leave out addresses'), ('socket,id=n,fd=', None, 'it has to be connected')):
+        a, b = socket.socketpair(socket.AF_UNIX, kind) if kind else (socket.create_server(('127.0.0.1', 0)), None)
+        p = subprocess.run([OSPITE, *BT, '-S', '-display', 'none', '-monitor', 'stdio', '-nodefaults', '-netdev', spec + str(a.fileno()), '-device', 'virtio-net-pci,netdev=n'],
+                           input='info network\nquit\n', capture_output=True, text=True, timeout=60, pass_fds=[a.fileno()])
+        a.close()
+        if b:
+            b.close()
+        good = 'type=' in wanted
+        check(p.returncode == (not good) and wanted in (p.stdout if good else p.stderr), f'{spec} {kind}: {p.returncode} {p.stdout!r} {p.stderr!r}')
+
+
+def sharers(device, format, share):
+    """Whether a second writer is let in beside a first one, in both orders of ospite and QEMU."""
+    second = ['-drive', f'if=none,id=a,file=shared.{format},format={format}', '-device', f'{device},drive=a{share}', '-nodefaults', '-display', 'none']
+    qemu = shutil.which('qemu-system-x86_64')
+    result = []
+    for holder, comer in ((OSPITE, OSPITE), (OSPITE, qemu), (qemu, OSPITE)):
+        if not (holder and comer):
+            continue
+        first = subprocess.Popen([holder, *(['-accel', 'bt'] if holder == OSPITE else []), '-S', *second, '-qmp', 'unix:share,server=on,wait=off'], stdin=subprocess.DEVNULL)
+        while not os.path.exists('share'):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        code = subprocess.run([comer, *(['-accel', 'bt'] if comer == OSPITE else []), '-S', *second, '-monitor', 'stdio'], input='quit\n', capture_output=True, text=True, timeout=60).returncode
+        result.append(code == 0)
+        first.kill()
+        first.wait()
+        os.unlink('share')
+    return result
+
+
+def shares_seen():
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', 'shared.qcow2', '1M'], check=True)
+    subprocess.run(['truncate', '-s', '1M', 'shared.raw'], check=True)
+    for device, format, share, allowed in (('virtio-blk-pci', 'raw', ',share-rw=on', True), ('ide-hd', 'raw', ',share-rw=on', True), ('virtio-blk-pci', 'raw', '', False),
+                                           ('virtio-blk-pci', 'qcow2', ',share-rw=on', False)):
+        got = sharers(device, format, share)
+        check(got and all(g == allowed for g in got), f'{device}, {format}{share}: a second writer: {got}')
+
+
+def shared_later():
+    """The same for disks that come by the monitor, which are shared or not from when they have a device."""
+    base = ['-nodefaults', '-display', 'none', '-S']
+    disk = ['-drive', 'if=none,id=a,file=shared.raw,format=raw', '-device', 'virtio-blk-pci,drive=a']
+    for share, other, allowed in ((',share-rw=on', ',share-rw=on', True), ('', ',share-rw=on', False), (',share-rw=on', '', False)):
+        for vmm in filter(None, (OSPITE, shutil.which('qemu-system-x86_64'))):
+            first = subprocess.Popen([OSPITE, *BT, *base, '-monitor', 'stdio'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            first.stdin.write(f'drive_add 0 if=none,id=a,file=shared.raw,format=raw\ndevice_add virtio-blk-pci,id=d,drive=a{share}\ninfo block\n')
+            first.stdin.flush()
+            while 'shared.raw (raw' not in (line := first.stdout.readline()) and line:
+                pass
+            code = subprocess.run([vmm, *(BT if vmm == OSPITE else []), *base, *disk[:3], disk[3] + other, '-monitor', 'stdio'], input='quit\n', capture_output=True, text=True, timeout=60).returncode
+            first.communicate('quit\n', timeout=60)
+            check((code == 0) == allowed, f'added with {share!r}, then {vmm} with {other!r}: {code}')
+            first = subprocess.Popen([vmm, *(BT if vmm == OSPITE else []), *base, *disk[:3], disk[3] + other, '-qmp', 'unix:share,server=on,wait=off'], stdin=subprocess.DEVNULL)
+            while not os.path.exists('share'):
+                time.sleep(0.02)
+            time.sleep(0.3)
+            code, out, err = run_monitor([*BT, *base, '-monitor', 'stdio'], f'drive_add 0 if=none,id=a,file=shared.raw,format=raw\ndevice_add virtio-blk-pci,id=d,drive=a{share}\nquit\n')
+            first.kill()
+            first.wait()
+            os.unlink('share')
+            check(('is using it' not in out + err) == allowed, f'{vmm} with {other!r}, then added with {share!r}: {out}')
 
 
 def run_monitor(args, text):
@@ -577,6 +743,10 @@ def main():
         hints()
         accepted()
         globals_seen()
+        groups_seen()
+        sockets_seen()
+        shares_seen()
+        shared_later()
         signals()
     finally:
         os.close(fd)

@@ -6,12 +6,13 @@ Meson keeps what passing tests print to itself. This reads it from its log and p
 everything that was skipped."""
 import json
 import os
+import re
 import sys
 
 
 def summary(lines):
     """The last lines, which have the counts; of the tests that boot guests what each guest said."""
-    lines = [l.strip() for l in lines if l.strip() and not l.startswith('boot: ')][-3:]
+    lines = [l.strip() for l in lines if l.strip() and not re.fullmatch(r'\w+: \d+ tests, \d+ failed, \d+ skipped', l.strip())][-3:]
     return '; '.join(l for l in lines if any(c.isdigit() for c in l))[:240] or 'no count'
 
 

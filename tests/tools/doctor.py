@@ -6,6 +6,8 @@ A made-up host is a directory with the files of /proc, /sys, /dev that the docto
 tells. HOST is a good one; each row changes some files and says what must be found then. Every finding that the source can make
 must be met by some row."""
 import json, os, re, shutil, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')

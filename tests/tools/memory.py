@@ -6,6 +6,8 @@ Machines are started, and /proc/PID/smaps must tell of the block that holds the 
 behind it, mergeable, dumped, locked, there from the start. SeaBIOS then runs, and what it writes must be in a shared file and in no
 private one. What the host cannot give, or does not fit together, is refused in one line."""
 import ctypes, os, re, resource, shutil, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 MIB = 1 << 20

@@ -16,16 +16,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/nearest.h"
-
-static unsigned checks, failures;
-
-static void check(bool ok, const char *what)
-{
-    checks++;
-    if (ok) return;
-    failures++;
-    printf("FAIL: %s\n", what);
-}
+#include "unit.h"
 
 static void test_error(void)
 {
@@ -311,6 +302,7 @@ int main(void)
 {
     unsigned seed = 20240601;
 
+    printf("seed %u\n", seed);
     srand(seed);
     loop_init();
     test_error();
@@ -322,6 +314,5 @@ int main(void)
     test_lock();
     test_descriptors();
     test_fdsets();
-    printf("base: %u checks, %u failures, seed %u\n", checks, failures, seed);
-    return failures != 0;
+    return report("base");
 }

@@ -16,85 +16,12 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "chardev/chardev.h"
+#include "sink.h"
+#include "unit.h"
 
-static unsigned checks, failures;
 static char dir[] = "/tmp/ospite-chardev-XXXXXX";
 
 static struct chardevs *all;
-
-static void check(bool ok, const char *what)
-{
-    checks++;
-    if (ok) return;
-    failures++;
-    printf("FAIL: %s\n", what);
-}
-
-/* A frontend that keeps what it gets. */
-struct sink {
-    struct chardev *c;
-    char text[1 << 16];
-    size_t size, room;
-    unsigned opened, closed, focused, unfocused, breaks;
-};
-
-static size_t can_receive(void *opaque) { return ((struct sink *)opaque)->room; }
-
-static void receive(void *opaque, const uint8_t *data, size_t size)
-{
-    struct sink *s = opaque;
-
-    if (size > s->room || s->size + size >= sizeof(s->text)) abort();
-    memcpy(s->text + s->size, data, size);
-    s->size += size;
-    s->text[s->size] = 0;
-}
-
-static void event(void *opaque, bool opened)
-{
-    struct sink *s = opaque;
-
-    if (opened) s->opened++;
-    else s->closed++;
-}
-
-static void focus(void *opaque, bool has)
-{
-    struct sink *s = opaque;
-
-    if (has) s->focused++;
-    else s->unfocused++;
-}
-
-static void send_break(void *opaque) { ((struct sink *)opaque)->breaks++; }
-
-static bool attach(struct sink *s, const char *spec)
-{
-    struct chardev_frontend f = { can_receive, receive, event, s, focus, send_break };
-    struct error err;
-
-    memset(s, 0, sizeof(*s));
-    s->room = 4096;
-    s->c = chardev_open(all, spec, &err);
-    if (!s->c) {
-        printf("%s: %s\n", spec, err.text);
-        return false;
-    }
-    chardev_attach(s->c, &f);
-    return true;
-}
-
-static void wait_for(const size_t *value, size_t least)
-{
-    int64_t end = clock_host_ns() + 10 * NS_PER_SECOND;
-
-    while (*value < least && clock_host_ns() < end) loop_step(100);
-}
-
-static void some_steps(void)
-{
-    for (int i = 0; i < 5; i++) loop_step(5);
-}
 
 static const char *path(const char *name)
 {
@@ -114,14 +41,7 @@ static const char *spec(const char *kind, const char *name, const char *options)
     return text;
 }
 
-static void refuse(const char *text, const char *part)
-{
-    struct error err = { "" };
-    char what[200];
-
-    snprintf(what, sizeof(what), "'%s' is refused, naming '%s'; got: %.80s", text, part, err.text);
-    check(!chardev_open(all, text, &err) && strstr(err.text, part), what);
-}
+static void refuse(const char *text, const char *part) { sink_refused(all, text, part); }
 
 static void test_refused(void)
 {
@@ -145,14 +65,14 @@ static void test_file(void)
     char text[64] = "";
     FILE *f;
 
-    check(attach(&s, spec("file", "out", "")) && chardev_write(s.c, "one\n", 4) == 4, "file: takes bytes");
+    check(sink_open(&s, all, spec("file", "out", "")) && chardev_write(s.c, "one\n", 4) == 4, "file: takes bytes");
     chardev_close(s.c);
-    check(attach(&s, spec("file", "out", ",append=on")) && chardev_write(s.c, "two\n", 4) == 4, "file: appends");
+    check(sink_open(&s, all, spec("file", "out", ",append=on")) && chardev_write(s.c, "two\n", 4) == 4, "file: appends");
     chardev_close(s.c);
     f = fopen(path("out"), "r");
     check(f && fread(text, 1, 63, f) == 8 && !strcmp(text, "one\ntwo\n"), "file: holds both");
     if (f) fclose(f);
-    check(attach(&s, "null") && chardev_write(s.c, "x", 1) == 1, "null takes all");
+    check(sink_open(&s, all, "null") && chardev_write(s.c, "x", 1) == 1, "null takes all");
     chardev_close(s.c);
 }
 
@@ -163,11 +83,11 @@ static void test_pty(void)
     char text[32] = "";
     int fd;
 
-    check(attach(&s, "pty"), "pty opens");
+    check(sink_open(&s, all, "pty"), "pty opens");
     fd = open(chardev_description(s.c) + 4, O_RDWR | O_NOCTTY);
     check(fd >= 0 && tcgetattr(fd, &mode) == 0 && !(mode.c_lflag & ECHO), "pty: the other end is raw");
     check(write(fd, "abc\r", 4) == 4, "pty: write");
-    wait_for(&s.size, 4);
+    wait_size(&s.size, 4);
     check(!strcmp(s.text, "abc\r"), "pty: input arrives as typed");
     chardev_write(s.c, "hello\n", 6);
     check(read(fd, text, 31) == 6 && !strcmp(text, "hello\n"), "pty: output arrives");
@@ -192,13 +112,13 @@ static void test_unix_server(void)
     char text[32] = "";
     int fd;
 
-    check(attach(&s, spec("unix", "sock", ",server=on,wait=off")), "unix server opens");
+    check(sink_open(&s, all, spec("unix", "sock", ",server=on,wait=off")), "unix server opens");
     check(!strncmp(chardev_description(s.c), "disconnected:", 13), "nobody is there yet");
     check(chardev_write(s.c, "lost", 4) == 4, "output to nobody is dropped");
     for (unsigned round = 1; round <= 3; round++) {
         fd = unix_peer("sock");
         check(fd >= 0 && write(fd, "hi", 2) == 2, "a peer connects");
-        wait_for(&s.size, 2 * round);
+        wait_size(&s.size, 2 * round);
         check(s.opened == round && s.size == 2 * round, "its bytes arrive");
         chardev_write(s.c, "yo", 2);
         check(read(fd, text, 31) == 2 && !strcmp(text, "yo"), "and the answer");
@@ -216,14 +136,14 @@ static void test_tcp(void)
     char text[128];
     const char *address;
 
-    check(attach(&server, "tcp:127.0.0.1:0,server,nowait"), "tcp server opens, old words");
+    check(sink_open(&server, all, "tcp:127.0.0.1:0,server,nowait"), "tcp server opens, old words");
     address = strstr(chardev_description(server.c), "tcp:");
     snprintf(text, sizeof(text), "%.*s", (int)strcspn(address, ","), address);
-    check(attach(&client, text), "tcp client connects");
+    check(sink_open(&client, all, text), "tcp client connects");
     chardev_write(client.c, "from client", 11);
-    wait_for(&server.size, 11);
+    wait_size(&server.size, 11);
     chardev_write(server.c, "from server", 11);
-    wait_for(&client.size, 11);
+    wait_size(&client.size, 11);
     check(!strcmp(server.text, "from client") && !strcmp(client.text, "from server"), "both directions");
     chardev_close(server.c);
     for (int i = 0; i < 100 && !client.closed; i++) loop_step(20);
@@ -241,7 +161,7 @@ static void test_queue(void)
     struct sink s;
     int fd;
 
-    check(attach(&s, spec("unix", "slow", ",server=on,wait=off")), "a server for a slow peer");
+    check(sink_open(&s, all, spec("unix", "slow", ",server=on,wait=off")), "a server for a slow peer");
     fd = unix_peer("slow");
     fcntl(fd, F_SETFL, O_NONBLOCK);
     for (int i = 0; i < 100 && !s.opened; i++) loop_step(20);
@@ -273,7 +193,7 @@ static void test_hold_back(void)
     struct sink s;
     int fd;
 
-    check(attach(&s, spec("unix", "hold", ",server=on,wait=off")), "a server for holding back");
+    check(sink_open(&s, all, spec("unix", "hold", ",server=on,wait=off")), "a server for holding back");
     s.room = 3;
     fd = unix_peer("hold");
     check(write(fd, "abcdefgh", 8) == 8, "eight bytes");
@@ -284,7 +204,7 @@ static void test_hold_back(void)
     check(s.size == 3 || s.size == 6, "a frontend gets no more than it takes");
     s.room = 100;
     chardev_accept_input(s.c);
-    wait_for(&s.size, 8);
+    wait_size(&s.size, 8);
     check(!strcmp(s.text, "abcdefgh"), "nothing is lost by it");
     close(fd);
     chardev_close(s.c);
@@ -296,7 +216,7 @@ static void test_unread(void)
     struct sink s;
     int fd, next;
 
-    check(attach(&s, spec("unix", "unread", ",server=on,wait=off")), "a server that nobody reads");
+    check(sink_open(&s, all, spec("unix", "unread", ",server=on,wait=off")), "a server that nobody reads");
     chardev_attach(s.c, NULL);
     fd = unix_peer("unread");
     some_steps();
@@ -310,8 +230,8 @@ static void test_unread(void)
     some_steps();
     next = unix_peer("unread");
     some_steps();
-    chardev_attach(s.c, &(struct chardev_frontend){ can_receive, receive, event, &s, focus, send_break });
-    wait_for(&s.size, 9);
+    sink_attach(&s);
+    wait_size(&s.size, 9);
     check(!strcmp(s.text, "for later"), "which is read later");
     chardev_write(s.c, "lost", 4);
     for (int i = 0; i < 100 && s.opened < 1; i++) loop_step(20);
@@ -332,7 +252,7 @@ static void test_mux(void)
 
     chardev_on_quit(all, quit, NULL);
     snprintf(spec_text, sizeof(spec_text), "mon:%s", spec("unix", "mux", ",server=on,wait=off"));
-    check(attach(&a, spec_text) && attach(&b, spec_text) && a.c != b.c, "the same text gives a second frontend");
+    check(sink_open(&a, all, spec_text) && sink_open(&b, all, spec_text) && a.c != b.c, "the same text gives a second frontend");
     fd = unix_peer("mux");
     check(write(fd, "one\001cmid\001\001\001cthree\001b\001x\001h", 23) == 23, "keys");
     for (int i = 0; i < 200 && !quits; i++) loop_step(20);
@@ -377,10 +297,10 @@ static void test_stdio(void)
     fflush(stdout);
     dup2(in[0], 0);
     dup2(out[1], 1);
-    check(attach(&s, "stdio"), "stdio opens on pipes");
+    check(sink_open(&s, all, "stdio"), "stdio opens on pipes");
     check(!chardev_open(all, "stdio", &err) && strstr(err.text, "mon:stdio"), "stdio is given once");
     check(write(in[1], "typed", 5) == 5, "typing");
-    wait_for(&s.size, 5);
+    wait_size(&s.size, 5);
     chardev_write(s.c, "shown", 5);
     check(read(out[0], text, 31) == 5 && !strcmp(text, "shown") && !strcmp(s.text, "typed"), "both ways");
     check(!(fcntl(1, F_GETFL) & O_NONBLOCK), "the shared descriptor stays blocking");
@@ -414,7 +334,6 @@ int main(void)
     machine_unlock();
     chardevs_free(all);
     snprintf(command, sizeof(command), "rm -rf %s", dir);
-    if (system(command) != 0) failures++;
-    printf("chardev: %u checks, %u failures\n", checks, failures);
-    return failures != 0;
+    check(system(command) == 0, "%s", command);
+    return report("chardev");
 }

@@ -20,81 +20,18 @@
 #include "base/loop.h"
 #include "chardev/chardev.h"
 #include "chardev/socket_retry.h"
+#include "sink.h"
+#include "unit.h"
 
-enum { SINK = 1 << 20, STORM = 2 << 20 };
+enum { STORM = 2 << 20 };
 
-static unsigned checks, failures;
 static uint64_t seed = 5;
 static struct chardevs *all;
-
-static void check(bool ok, const char *what)
-{
-    checks++;
-    if (ok) return;
-    failures++;
-    printf("FAIL: %s\n", what);
-}
 
 static unsigned random_below(unsigned limit)
 {
     seed = seed * 6364136223846793005ull + 1442695040888963407ull;
     return (unsigned)(seed >> 33) % limit;
-}
-
-struct sink { struct chardev *c; uint8_t *data; size_t size; unsigned opened, closed, breaks; };
-
-static size_t can_receive(void *opaque) { return SINK - ((struct sink *)opaque)->size; }
-
-static void receive(void *opaque, const uint8_t *data, size_t size)
-{
-    struct sink *s = opaque;
-
-    if (size > SINK - s->size) abort();
-    memcpy(s->data + s->size, data, size);
-    s->size += size;
-}
-
-static void event(void *opaque, bool opened)
-{
-    struct sink *s = opaque;
-
-    if (opened) s->opened++;
-    else s->closed++;
-}
-
-static void send_break(void *opaque) { ((struct sink *)opaque)->breaks++; }
-
-static bool attach(struct sink *s, const char *spec)
-{
-    struct chardev_frontend f = { .can_receive = can_receive, .receive = receive, .event = event, .send_break = send_break, .opaque = s };
-    struct error err;
-
-    *s = (struct sink){ .data = malloc(SINK) };
-    s->c = chardev_open(all, spec, &err);
-    if (!s->c) printf("%s: %s\n", spec, err.text);
-    else chardev_attach(s->c, &f);
-    return s->c;
-}
-
-static void detach(struct sink *s)
-{
-    chardev_close(s->c);
-    free(s->data);
-}
-
-static void wait_size(const size_t *value, size_t least)
-{
-    for (int64_t end = clock_host_ns() + 20 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
-}
-
-static void wait_count(const unsigned *value, unsigned least)
-{
-    for (int64_t end = clock_host_ns() + 20 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
-}
-
-static void some_steps(void)
-{
-    for (int i = 0; i < 20; i++) loop_step(2);
 }
 
 static unsigned port_of(const struct sink *s)
@@ -142,7 +79,7 @@ static bool arrives(struct sink *s, int fd, const char *sent, size_t sent_size, 
     if (write(fd, sent, sent_size) != (ssize_t)sent_size) return false;
     wait_size(&s->size, want_size);
     some_steps();
-    return s->size == want_size && !memcmp(s->data, want, want_size);
+    return s->size == want_size && !memcmp(s->text, want, want_size);
 }
 
 #define BYTES(text) text, sizeof(text) - 1
@@ -213,7 +150,7 @@ static void test_telnet(void)
     char text[64];
     int fd;
 
-    check(attach(&s, "telnet:127.0.0.1:0,server=on,wait=off"), "telnet opens");
+    check(sink_open(&s, all, "telnet:127.0.0.1:0,server=on,wait=off"), "telnet opens");
     check(strstr(chardev_description(s.c), "telnet:127.0.0.1:"), "telnet is called so");
     fd = tcp_peer(port_of(&s));
     test_telnet_words(&s, fd);
@@ -223,7 +160,7 @@ static void test_telnet(void)
     fd = tcp_peer(port_of(&s));
     check(peer_read(fd, (uint8_t *)text, 12) == 12 && arrives(&s, fd, BYTES("\r\0"), BYTES("\r")), "telnet: the next peer begins anew");
     close(fd);
-    detach(&s);
+    chardev_close(s.c);
 }
 
 /* ---- clients that try again ---- */
@@ -264,7 +201,7 @@ static void test_reconnect(void)
 
     close(listener);
     snprintf(spec, sizeof(spec), "tcp:127.0.0.1:%u,reconnect=1", port);
-    check(attach(&s, spec), "reconnect: nobody needs to be there");
+    check(sink_open(&s, all, spec), "reconnect: nobody needs to be there");
     some_steps();
     check(!chardev_is_connected(s.c) && chardev_write(s.c, "lost", 4) == 4, "reconnect: not connected yet");
     for (unsigned round = 1; round <= 2; round++) {
@@ -283,13 +220,13 @@ static void test_reconnect(void)
     for (unsigned i = 0; i < 2; i++) close(peer_accept(listener));           /* hangs up at once */
     fd = peer_accept(listener);
     check(fd >= 0, "reconnect: hung up on twice, and back");
-    detach(&s);
+    chardev_close(s.c);
     check(peer_read(fd, (uint8_t *)&byte, 1) == 0, "reconnect: closed at the end");
     close(fd);
     close(listener);
-    check(attach(&s, "unix:/nonexistent/socket,reconnect=1"), "reconnect: unix, too");
+    check(sink_open(&s, all, "unix:/nonexistent/socket,reconnect=1"), "reconnect: unix, too");
     some_steps();
-    detach(&s);
+    chardev_close(s.c);
 }
 
 /* The listener has an address of IPv4 only. */
@@ -304,9 +241,8 @@ static void test_families(void)
         char spec[80];
 
         snprintf(spec, sizeof(spec), "tcp:127.0.0.1:%u%s", port, cases[i].with);
-        check(listener >= 0 && attach(&s, spec) == cases[i].connects, "families");
-        if (s.c) detach(&s);
-        else free(s.data);
+        check(listener >= 0 && sink_open(&s, all, spec) == cases[i].connects, "families");
+        if (s.c) chardev_close(s.c);
         close(listener);
     }
 }
@@ -344,7 +280,7 @@ static void test_udp(void)
 
     check(bind(fd, (struct sockaddr *)&a, n) == 0 && getsockname(fd, (struct sockaddr *)&a, &n) == 0, "udp: a peer");
     snprintf(spec, sizeof(spec), "udp:127.0.0.1:%u@127.0.0.1:0", ntohs(a.sin_port));
-    check(attach(&s, spec), "udp opens");
+    check(sink_open(&s, all, spec), "udp opens");
     chardev_write(s.c, "hello", 5);
     n = sizeof(from);
     check(recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&from, &n) == 5 && !memcmp(data, "hello", 5), "udp: a datagram");
@@ -353,21 +289,21 @@ static void test_udp(void)
     sendto(fd, "answer", 6, 0, (struct sockaddr *)&from, sizeof(from));
     wait_size(&s.size, 6);
     some_steps();
-    check(s.size == 6 && !memcmp(s.data, "answer", 6), "udp: its peer's only");
+    check(s.size == 6 && !memcmp(s.text, "answer", 6), "udp: its peer's only");
     for (unsigned i = 0; i < sizeof(data); i++) data[i] = (uint8_t)(i * 7);
     s.size = SINK - 1000;                                                     /* so much room */
     sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&from, sizeof(from));
     wait_size(&s.size, SINK);
-    check(s.size == SINK && !memcmp(s.data + SINK - 1000, data, 1000), "udp: a long one as far as there is room");
+    check(s.size == SINK && !memcmp(s.text + SINK - 1000, data, 1000), "udp: a long one as far as there is room");
     s.size = 0;
     chardev_accept_input(s.c);
-    check(s.size == sizeof(data) - 1000 && !memcmp(s.data, data + 1000, s.size), "udp: and the rest of it later");
+    check(s.size == sizeof(data) - 1000 && !memcmp(s.text, data + 1000, s.size), "udp: and the rest of it later");
     close(fd);
     for (unsigned i = 0; i < 10; i++) check(chardev_write(s.c, "nobody", 6) == 6, "udp: nobody listens");
     some_steps();
     fd = socket(AF_INET, SOCK_DGRAM, 0);
     check(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && chardev_write(s.c, "again", 5) == 5 && recv(fd, data, sizeof(data), 0) == 5, "udp: there again");
-    detach(&s);
+    chardev_close(s.c);
     close(fd);
     close(other);
 }
@@ -389,15 +325,15 @@ static void test_log(void)
     struct sink s;
 
     for (unsigned round = 0; round < 3; round++) {
-        check(attach(&s, round ? "null,logfile=log,logappend=on,id=x" : "unix:sock,server=on,wait=off,id=x,logfile=log"), "log opens");
+        check(sink_open(&s, all, round ? "null,logfile=log,logappend=on,id=x" : "unix:sock,server=on,wait=off,id=x,logfile=log"), "log opens");
         check(!strcmp(chardev_label(s.c), "x"), "log: beside an id");
         chardev_write(s.c, "line\n", 5);
-        detach(&s);
+        chardev_close(s.c);
     }
     check(file_is("log", "line\nline\nline\n"), "log: appended, without a peer");
-    check(attach(&s, "null,logfile=log") && (detach(&s), file_is("log", "")), "log: empty when it begins");
-    check(attach(&s, "null,logfile=/dev/full") && chardev_write(s.c, "x", 1) == 1, "log: a full disk is the log's loss");
-    detach(&s);
+    check(sink_open(&s, all, "null,logfile=log") && (chardev_close(s.c), file_is("log", "")), "log: empty when it begins");
+    check(sink_open(&s, all, "null,logfile=/dev/full") && chardev_write(s.c, "x", 1) == 1, "log: a full disk is the log's loss");
+    chardev_close(s.c);
 }
 
 /* A name as long as paths may be, of a log that two share. */
@@ -408,24 +344,16 @@ static void test_log_of_mux(void)
 
     for (unsigned i = 0; i < 150; i++) strcat(spec, "./");
     strcat(spec, "mux.log");
-    check(attach(&a, spec) && attach(&b, spec), "log: of a mux");
+    check(sink_open(&a, all, spec) && sink_open(&b, all, spec), "log: of a mux");
     if (!a.c || !b.c) return;
     chardev_write(a.c, "one\n", 4);
     chardev_write(b.c, "two\n", 4);
-    detach(&a);
-    detach(&b);
+    chardev_close(a.c);
+    chardev_close(b.c);
     check(file_is("mux.log", "one\ntwo\n"), "log: has what both wrote");
 }
 
-static void refuse(const char *text, const char *part)
-{
-    struct error err = { "" };
-    char what[300];
-
-    if (chardev_open(all, text, &err)) err.text[0] = 0;
-    snprintf(what, sizeof(what), "'%s' is refused, naming '%s'; got: %.80s", text, part, err.text);
-    check(strstr(err.text, part), what);
-}
+static void refuse(const char *text, const char *part) { sink_refused(all, text, part); }
 
 static void test_refused(void)
 {
@@ -459,14 +387,14 @@ static void test_socat(void)
         printf("SKIP: socat is missing\n");
         return;
     }
-    check(attach(&s, "tcp:127.0.0.1:0,server=on,wait=off"), "socat: a server");
+    check(sink_open(&s, all, "tcp:127.0.0.1:0,server=on,wait=off"), "socat: a server");
     snprintf(command, sizeof(command), "exec socat -u SYSTEM:'seq 1 20000' TCP:127.0.0.1:%u", port_of(&s));
     pid = fork();
     if (!pid) execl("/bin/sh", "sh", "-c", command, NULL);
     wait_count(&s.closed, 1);
     waitpid(pid, NULL, 0);
-    check(s.size == 108894 && !memcmp(s.data + s.size - 6, "20000\n", 6), "socat: its bytes");
-    detach(&s);
+    check(s.size == 108894 && !memcmp(s.text + s.size - 6, "20000\n", 6), "socat: its bytes");
+    chardev_close(s.c);
 }
 
 int main(int argc, char **argv)
@@ -492,7 +420,6 @@ int main(int argc, char **argv)
     machine_unlock();
     chardevs_free(all);
     snprintf(command, sizeof(command), "rm -rf %s", dir);
-    if (system(command) != 0) failures++;
-    printf("chardev-net: %u checks, %u failures\n", checks, failures);
-    return failures != 0;
+    check(system(command) == 0, "%s", command);
+    return report("chardev-net");
 }

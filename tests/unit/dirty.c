@@ -2,7 +2,7 @@
 /*
  * Dirty pages: random stores, then random ranges are asked for; every page that was stored to and not reported since must be
  * reported, and no other, whether the kernel tracks (where it can) or pages are compared. Then one thread stores while
- * another asks: the last round must see what came last.
+ * another asks: the last round must see what came last. Then a film.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,24 +13,17 @@
 #include <sys/mman.h>
 
 #include "memory/dirty.h"
+#include "unit.h"
 
 enum { SEED = 20261128, PAGES = 512, PAGE = 4096, ROUNDS = 2000 };
 
-static unsigned checks, failures;
 static bool pending[PAGES], seen[PAGES];
-
-static void check(bool ok, const char *what, unsigned n)
-{
-    checks++;
-    if (ok || failures++ > 20) return;
-    printf("FAIL: %s (%u)\n", what, n);
-}
 
 static unsigned pick(unsigned below) { return (unsigned)(random() >> 4) % below; }
 
 static void run(void *opaque, uint64_t offset, uint64_t size)
 {
-    check(!(offset % PAGE) && !(size % PAGE) && size && offset + size <= (uint64_t)PAGES * PAGE, "whole pages", (unsigned)offset);
+    check(!(offset % PAGE) && !(size % PAGE) && size && offset + size <= (uint64_t)PAGES * PAGE, "whole pages (%u)", (unsigned)offset);
     for (uint64_t at = offset; at < offset + size; at += PAGE) seen[at / PAGE] = true;
 }
 
@@ -43,7 +36,7 @@ static void take(struct dirty_tracker *t, unsigned from, unsigned count, unsigne
 
         /* An unaligned range touches one page more. */
         if (i == from + count && seen[i]) pending[i] = false;
-        else check(seen[i] == (asked && pending[i]), asked ? "asked page" : "other page", round);
+        else check(seen[i] == (asked && pending[i]), "%s page (%u)", asked ? "asked" : "other", round);
         if (asked) pending[i] = false;
     }
 }
@@ -91,8 +84,37 @@ static void beside_a_writer(uint8_t *memory, struct dirty_tracker *t)
         for (unsigned i = 0; i < PAGES; i++)
             if (seen[i]) memcpy(mirror + i * PAGE, memory + i * PAGE, PAGE);
     }
-    check(!memcmp(mirror, memory, (size_t)PAGES * PAGE), "nothing is missed beside a writer", 0);
+    check(!memcmp(mirror, memory, (size_t)PAGES * PAGE), "nothing is missed beside a writer");
     free(mirror);
+}
+
+static unsigned seen_count(struct dirty_tracker *t)
+{
+    unsigned n = 0;
+
+    memset(seen, 0, sizeof(seen));
+    dirty_tracker_take(t, 0, (uint64_t)PAGES * PAGE, run, NULL);
+    for (unsigned i = 0; i < PAGES; i++) n += seen[i];
+    return n;
+}
+
+/* What is written again and again may be told without a look; when that ends, it is told exactly again, soon. */
+static void a_film(uint8_t *memory, struct dirty_tracker *t)
+{
+    enum { FILM = 300, SOON = 20 };                    /* pages: some blocks, and a part of one */
+    unsigned looks = 0;
+
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned page = 0; page < FILM; page++) memory[page * PAGE + round] ^= 0xff;
+        check(seen_count(t) >= FILM, "a film is seen (%u)", round);
+        for (unsigned page = 0; page < FILM; page++) check(seen[page], "each page of it (%u)", page);
+    }
+    while (looks < SOON && seen_count(t)) looks++;
+    check(looks < SOON, "it ends soon");
+    for (unsigned round = 0; round < 40; round++) {
+        memory[(round * 7 % PAGES) * PAGE] ^= 0xff;
+        check(seen_count(t) == 1 && seen[round * 7 % PAGES], "one page is one page (%u)", round);
+    }
 }
 
 static void both(const char *how)
@@ -106,15 +128,17 @@ static void both(const char *how)
     random_stores(memory, t);
     dirty_tracker_take(t, (uint64_t)PAGES * PAGE, 100, run, NULL);     /* beyond the end: nothing */
     beside_a_writer(memory, t);
+    seen_count(t);
+    a_film(memory, t);
     dirty_tracker_free(t);
     munmap(memory, (size_t)PAGES * PAGE);
 }
 
 int main(void)
 {
+    printf("seed %d\n", SEED);
     srandom(SEED);
     both("compare");
     both("kernel");
-    printf("dirty: seed %d, %u checks, %u failed\n", SEED, checks, failures);
-    return failures != 0;
+    return report("dirty");
 }

@@ -1,31 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Frames that wait for a card's room: a card that asks for more while it gets one, and cards that go while the network keeps one for them, with
- * and without a hub in between; datagrams that are no frames.
+ * and without a hub in between; datagrams that are no frames; frames that are cut for a card that goes. Peers that stop to read, come back, or are many.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
-#include "net/backend.h"
+#include "net/backend_private.h"
 #include "net/hub.h"
 #include "net/socket.h"
+#include "unit.h"
 
 enum { FRAME = 60, FRAMES = 5 };
-
-static unsigned checks, failures;
-
-static void check(bool ok, const char *what)
-{
-    checks++;
-    if (ok) return;
-    failures++;
-    printf("FAIL: %s\n", what);
-}
 
 struct card { struct net_backend *b; bool is_full, asks; unsigned count; uint8_t seen[64]; };
 
@@ -90,7 +84,7 @@ static bool saw_all(const struct card *c, uint8_t first)
 static void test_asks_while_given(bool datagrams)
 {
     struct card c;
-    int peer;
+    int peer = -1;
     struct net_backend *b = network(datagrams, &peer);
 
     attach(&c, b);
@@ -112,7 +106,7 @@ static void test_card_goes(bool datagrams, bool with_hub)
     struct net_hub *h = NULL;
     struct card old, new;
     struct error err;
-    int peer;
+    int peer = -1;
     struct net_backend *b = network(datagrams, &peer), *port = b;
 
     if (with_hub) {
@@ -141,7 +135,7 @@ static void test_long_datagram(void)
 {
     static uint8_t data[NET_FRAME_MAX + 1];
     struct card c;
-    int peer;
+    int peer = -1;
     struct net_backend *b = network(true, &peer);
 
     attach(&c, b);
@@ -152,6 +146,248 @@ static void test_long_datagram(void)
     check(saw_all(&c, 0), "datagrams: those are lost whole, others arrive");
     net_free(b);
     close(peer);
+}
+
+/* ---- peers ---- */
+
+static bool guest_sends(struct net_backend *b, uint8_t number, size_t bytes)
+{
+    static uint8_t frame[60000];
+    struct iovec iov = { frame, bytes };
+
+    frame[0] = number;
+    return net_send(b, 0, &(struct net_frame){ .iov = &iov, .count = 1, .bytes = bytes });
+}
+
+/* Turns of the loop in half a second: with nothing to do each takes a millisecond. */
+static unsigned turns_count(void)
+{
+    unsigned count = 0;
+
+    for (int64_t end = clock_host_ns() + NS_PER_SECOND / 2; clock_host_ns() < end; count++) {
+        machine_unlock();
+        loop_step(1);
+        machine_lock();
+    }
+    return count;
+}
+
+/* It goes on writing, so that the connection is there: nobody may wait for it to take what it never will. */
+static void test_stops_reading(void)
+{
+    static uint8_t data[1 << 16];
+    unsigned turns;
+    struct card c;
+    int peer = -1;
+    struct net_backend *b = network(false, &peer);
+
+    attach(&c, b);
+    while (guest_sends(b, 0, sizeof(data) / 2)) {}
+    check(shutdown(peer, SHUT_RD) == 0, "a peer that has stopped to read");
+    while (recv(peer, data, sizeof(data), MSG_DONTWAIT) > 0) {}
+    turns = turns_count();
+    check(turns < 2000, "is not waited for in a circle: %u turns", turns);
+    check(send(peer, data, 1, MSG_NOSIGNAL) < 0, "its connection has ended");
+    net_free(b);
+    close(peer);
+}
+
+static unsigned came, went;
+
+static void peer_event(void *opaque, const char *id, const struct sockaddr_storage *peer)
+{
+    if (peer) came++;
+    else went++;
+}
+
+static int listener_make(const char *path)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strcpy(a.sun_path, path);
+    unlink(path);
+    if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0) perror("listen");
+    return fd;
+}
+
+static void wait_for(const unsigned *count, unsigned value)
+{
+    for (int64_t end = clock_host_ns() + 5 * NS_PER_SECOND; *count < value && clock_host_ns() < end;) steps();
+}
+
+static void test_reconnects(void)
+{
+    char folder[] = "/tmp/test-net-XXXXXX", path[64];
+    struct net_socket_config config = { .path = path, .fd = -1, .reconnect_ms = 20, .event = peer_event };
+    struct error err = { "" };
+    struct net_backend *b;
+    struct card c;
+    int listener, peer;
+
+    check(mkdtemp(folder) != NULL, "a folder");
+    snprintf(path, sizeof(path), "%s/s", folder);
+    config.reconnect_ms = 0;
+    check(!net_socket_new("n", &config, &err) && strstr(err.text, "cannot connect to"), "nobody there: an error (%s)", err.text);
+    config.reconnect_ms = 20;
+    b = net_socket_new("n", &config, &err);
+    check(b != NULL, "nobody there yet: it is tried again");
+    attach(&c, b);
+    c.is_full = false;
+    for (unsigned round = 1; round <= 3; round++) {
+        listener = listener_make(path);
+        wait_for(&came, round);
+        peer = accept(listener, NULL, NULL);
+        for (uint8_t i = 0; i < FRAMES; i++) frame_send(peer, false, (uint8_t)(round * 10 + i));
+        steps();
+        check(came == round && saw_all(&c, (uint8_t)(round * 10)), "frames of connection %u", round);
+        c.count = 0;
+        close(peer);
+        close(listener);
+        wait_for(&went, round);
+        check(went == round, "it is told that connection %u has ended", round);
+    }
+    net_free(b);
+    unlink(path);
+    rmdir(folder);
+}
+
+/* No descriptor is left: whoever connects then is taken when there is one again, and not asked for in a circle. */
+static void test_no_descriptors(void)
+{
+    char folder[] = "/tmp/test-net-XXXXXX", path[64];
+    struct net_socket_config config = { .path = path, .fd = -1, .server = true };
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    struct rlimit all, few;
+    struct error err = { "" };
+    struct net_backend *b;
+    unsigned turns;
+    struct card c;
+    int peer;
+
+    check(mkdtemp(folder) != NULL, "a folder");
+    snprintf(path, sizeof(path), "%s/s", folder);
+    strcpy(a.sun_path, path);
+    b = net_socket_new("n", &config, &err);
+    attach(&c, b);
+    c.is_full = false;
+    peer = socket(AF_UNIX, SOCK_STREAM, 0);
+    getrlimit(RLIMIT_NOFILE, &all);
+    few = (struct rlimit){ (rlim_t)peer + 1, all.rlim_max };
+    setrlimit(RLIMIT_NOFILE, &few);
+    check(connect(peer, (struct sockaddr *)&a, sizeof(a)) == 0, "somebody connects");
+    turns = turns_count();
+    check(turns < 2000, "a listener without descriptors sleeps: %u turns", turns);
+    setrlimit(RLIMIT_NOFILE, &all);
+    for (uint8_t i = 0; i < FRAMES; i++) frame_send(peer, false, (uint8_t)(50 + i));
+    for (int64_t end = clock_host_ns() + 5 * NS_PER_SECOND; c.count < FRAMES && clock_host_ns() < end;) steps();
+    check(saw_all(&c, 50), "then it takes whoever waits");
+    net_free(b);
+    close(peer);
+    rmdir(folder);
+}
+
+/* All at one port of one host: what one sends the others get, once, and it does not come back. */
+static void test_group(void)
+{
+    enum { MEMBERS = 3 };
+    struct net_socket_config config = { .datagrams = true, .host = "239.77.1.2", .port = "47011", .local_host = "127.0.0.1", .fd = -1 };
+    struct net_backend *b[MEMBERS];
+    struct card c[MEMBERS];
+    struct error err = { "" };
+
+    check(net_socket_is_group("239.77.1.2") && !net_socket_is_group("240.0.0.1") && !net_socket_is_group("10.0.0.1") && !net_socket_is_group("x"), "what is a group");
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        b[i] = net_socket_new("n", &config, &err);
+        if (!check(b[i] != NULL, "member %u: %s", i, err.text)) return;
+        attach(&c[i], b[i]);
+        c[i].is_full = false;
+    }
+    for (uint8_t i = 0; i < FRAMES; i++) check(guest_sends(b[0], (uint8_t)(20 + i), FRAME), "a frame to the group");
+    steps();
+    check(!c[0].count && saw_all(&c[1], 20) && saw_all(&c[2], 20), "the group: %u, %u and %u frames", c[0].count, c[1].count, c[2].count);
+    for (unsigned i = 0; i < MEMBERS; i++) net_free(b[i]);
+}
+
+static void test_announces(void)
+{
+    static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 }, expected[42] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 1, 2, 3, 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3,
+        0x52, 0x54, 0, 1, 2, 3, 0, 0, 0, 0, 0x52, 0x54, 0, 1, 2, 3 };
+    uint8_t data[100];
+    struct card c;
+    int peer = -1;
+    struct net_backend *b = network(true, &peer);
+
+    attach(&c, b);
+    net_announce(b, mac);
+    check(recv(peer, data, sizeof(data), MSG_DONTWAIT) == 60 && !memcmp(data, expected, sizeof(expected)), "a reverse ARP request");
+    net_free(b);
+    close(peer);
+}
+
+/* ---- frames that are cut ---- */
+
+enum { HEADERS = 54, PIECE = 500, PIECES = 4 };
+
+struct small { unsigned room, count; uint8_t first[16]; };
+
+static bool small_receive(void *opaque, unsigned queue, const struct net_frame *f)
+{
+    struct small *s = opaque;
+    uint8_t frame[NET_FRAME_MAX];
+
+    if (!s->room) return false;
+    s->room--;
+    net_frame_copy(f, frame);
+    if (s->count < sizeof(s->first)) s->first[s->count] = frame[HEADERS];
+    s->count++;
+    return true;
+}
+
+static void small_attach(struct small *s, struct net_backend *b, unsigned room)
+{
+    *s = (struct small){ .room = room };
+    net_attach(b, &(struct net_frontend){ .name = "card", .receive = small_receive, .opaque = s });
+}
+
+static bool large_deliver(struct net_backend *b)
+{
+    uint8_t frame[HEADERS + PIECE * PIECES] = { 0 };
+    struct iovec iov = { frame, sizeof(frame) };
+    struct net_frame f = { .header = { NET_NEEDS_CSUM, NET_GSO_TCPV4, HEADERS, PIECE, 34, 16 }, .iov = &iov, .count = 1, .bytes = sizeof(frame) };
+
+    memcpy(frame + 12, "\x08\0\x45", 3);
+    frame[16] = (sizeof(frame) - 14) >> 8;
+    frame[17] = (sizeof(frame) - 14) & 0xff;
+    frame[23] = 6;
+    frame[46] = 0x50;
+    for (unsigned i = 0; i < PIECES; i++) frame[HEADERS + PIECE * i] = (uint8_t)(1 + i);
+    return net_deliver(b, 0, &f);
+}
+
+/* What the old card had of a frame is not what the next one has of another. */
+static void test_cut_for_one_that_goes(bool by_link)
+{
+    struct error err;
+    struct net_backend *b = net_none_new("n", &err);
+    struct small old, new, *now = by_link ? &old : &new;
+
+    small_attach(&old, b, 2);
+    check(!large_deliver(b) && old.count == 2, "a card has room for two pieces");
+    if (by_link) {
+        net_link_set(b, false);
+        check(large_deliver(b), "the cable is out: the frame is gone");
+        net_link_set(b, true);
+        old.count = 0;
+    } else {
+        net_attach(b, NULL);
+        small_attach(&new, b, 0);
+    }
+    now->room = 3;
+    check(!large_deliver(b) && now->count == 3, "another frame for three pieces");
+    now->room = PIECES;
+    check(large_deliver(b) && now->count == PIECES && !memcmp(now->first, "\1\2\3\4", PIECES), "the rest of it, and all of it");
+    net_free(b);
 }
 
 int main(void)
@@ -165,7 +401,13 @@ int main(void)
         test_card_goes(datagrams, true);
     }
     test_long_datagram();
+    test_stops_reading();
+    test_reconnects();
+    test_no_descriptors();
+    test_group();
+    test_announces();
+    test_cut_for_one_that_goes(false);
+    test_cut_for_one_that_goes(true);
     machine_unlock();
-    printf("net: %u checks, %u failures\n", checks, failures);
-    return failures != 0;
+    return report("net");
 }

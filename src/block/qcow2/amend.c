@@ -19,6 +19,16 @@ static int header_change(struct qcow2 *q)
     return r;
 }
 
+/* New counts are made from the tables: what malformed entries lead to would not be counted any more. */
+static int tables_check(struct qcow2 *q, struct qcow2_census *c, struct error *err)
+{
+    c->findings = false;
+    int r = qcow2_census_take(c);
+    if (r)
+        return error_set(err, "its tables cannot be read: %s", strerror(-r));
+    return c->malformed ? error_set(err, "entries of its tables are malformed; run 'ospite img check' on it") : 0;
+}
+
 static int refcount_width_change(struct qcow2 *q, unsigned order, struct error *err)
 {
     struct block_check check = { 0 };
@@ -28,12 +38,15 @@ static int refcount_width_change(struct qcow2 *q, unsigned order, struct error *
     int r = qcow2_whole_begin(q, &range);
     if (r)
         return error_set(err, "its last writes cannot be stored: %s", strerror(-r));
-    q->refcount_order = order;
     r = qcow2_census_init(&c, q, &check, err);
+    if (!r)
+        r = tables_check(q, &c, err);
+    qcow2_census_free(&c);
+    q->refcount_order = order;
+    if (!r)
+        r = qcow2_census_init(&c, q, &check, err);
     if (!r) {
         r = qcow2_refcounts_replace(&c, err);
-        if (!r && c.malformed)
-            r = error_set(err, "entries of its tables are malformed; run 'ospite img check' on it");
         qcow2_census_free(&c);
     }
     if (r)

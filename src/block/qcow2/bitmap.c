@@ -90,17 +90,22 @@ static int clusters_take(struct qcow2 *q, struct qcow2_bitmap *b)
     return r;
 }
 
-void qcow2_bitmap_unload_locked(struct qcow2 *q, struct qcow2_bitmap *b)
+void qcow2_bitmap_unprotect(struct qcow2 *q, const struct qcow2_bitmap *b)
 {
     if (b->word)
         clusters_forget(q, b, b->entries);
+}
+
+void qcow2_bitmap_unload_locked(struct qcow2 *q, struct qcow2_bitmap *b)
+{
+    qcow2_bitmap_unprotect(q, b);
     free(b->word);
     b->word = NULL;
 }
 
 int qcow2_bitmaps_protect(struct qcow2 *q)
 {
-    int r = 0;
+    int r = qcow2_bitmaps_directory_protect(q);
     for (uint32_t i = 0; !r && i < q->bitmaps; i++)
         r = q->bitmap[i].word ? clusters_take(q, &q->bitmap[i]) : 0;
     return r;

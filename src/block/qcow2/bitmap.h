@@ -36,6 +36,8 @@ typedef int qcow2_bitmap_fn(void *opaque, const struct qcow2_bitmap *b);
 int qcow2_bitmaps_walk(struct qcow2 *q, qcow2_bitmap_fn *fn, void *opaque);
 /* Reads the directory into q->bitmap, once. */
 int qcow2_bitmaps_open_locked(struct qcow2 *q);
+/* Puts the directory into the map of metadata. */
+int qcow2_bitmaps_directory_protect(struct qcow2 *q);
 void qcow2_bitmaps_free(struct qcow2 *q);
 int qcow2_bitmap_name_read(struct qcow2 *q, const struct qcow2_bitmap *b, char name[QCOW2_BITMAP_NAME_MAX + 1]);
 /* NULL with -ENOENT in *r, or another error. */
@@ -56,6 +58,8 @@ const char *qcow2_bitmap_problem(const struct qcow2 *q, const struct qcow2_bitma
 /* Reads the table. */
 int qcow2_bitmap_load_locked(struct qcow2 *q, struct qcow2_bitmap *b);
 void qcow2_bitmap_unload_locked(struct qcow2 *q, struct qcow2_bitmap *b);
+/* Its clusters are not protected as metadata any more. */
+void qcow2_bitmap_unprotect(struct qcow2 *q, const struct qcow2_bitmap *b);
 /* Puts the clusters of all that are loaded into a new map of metadata. -EINVAL: they overlap others. */
 int qcow2_bitmaps_protect(struct qcow2 *q);
 /* Loads it and marks it in use on the disk, with a barrier. */

@@ -125,6 +125,7 @@ static int remove_bitmap(struct change *x)
         return failed(x, r);
     }
     x->b = NULL;
+    qcow2_bitmap_unprotect(q, &gone);
     for (uint32_t i = 0; known && i < gone.entries; i++)
         if (gone.word[i] & QCOW2_OFFSET_MASK)
             qcow2_cluster_release_locked(q, gone.word[i] >> q->cluster_bits);

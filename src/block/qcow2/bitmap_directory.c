@@ -70,12 +70,24 @@ static int entry_take(void *opaque, const struct qcow2_bitmap *b)
     return 0;
 }
 
+int qcow2_bitmaps_directory_protect(struct qcow2 *q)
+{
+    uint64_t at = be64_get(q->bitmaps_raw.directory_offset);
+    uint64_t bytes = ALIGN_UP(be64_get(q->bitmaps_raw.directory_bytes), q->cluster_size);
+    if (!q->bitmaps)
+        return 0;
+    return qcow2_meta_overlaps(q, at, bytes) ? -EINVAL : qcow2_extents_add(&q->meta.ranges, at, bytes);
+}
+
+/* It is written to in place: not where other metadata lie, nor are data put there. */
 int qcow2_bitmaps_open_locked(struct qcow2 *q)
 {
     if (q->bitmap)
         return 0;
     q->bitmap = calloc(MIN(be32_get(q->bitmaps_raw.count), (uint32_t)QCOW2_BITMAPS_MAX) + 1u, sizeof(*q->bitmap));
     int r = q->bitmap ? qcow2_bitmaps_walk(q, entry_take, q) : -ENOMEM;
+    if (!r)
+        r = qcow2_bitmaps_directory_protect(q);
     if (r)
         qcow2_bitmaps_free(q);
     return r;
@@ -193,9 +205,12 @@ int qcow2_bitmaps_switch_locked(struct qcow2 *q, struct qcow2_bitmap *list, uint
     if (!r) {
         for (uint32_t i = 0; i < count; i++)
             list[i].at = offset + place[i];
+        if (q->bitmaps)
+            qcow2_meta_range_remove(q, old);
         free(q->bitmap);
         q->bitmap = list;
         q->bitmaps = count;
+        qcow2_bitmaps_directory_protect(q);     /* new clusters; without memory for it, they are only counted */
         for (uint64_t c = 0; c < (old_bytes + q->cluster_size - 1) >> q->cluster_bits; c++)
             qcow2_cluster_release_locked(q, (old >> q->cluster_bits) + c);
     }

@@ -20,6 +20,10 @@
 
 enum { CHUNKS = 2048, CHUNKS_MIN = 64, SLOTS = 8192, TABLES = 1 << 20, L1_PIECE_BYTES = 64 << 10 };
 
+/* A count with bits for its uses above it. */
+#define COUNT_MASK 0x1fffffffu
+#define USE_SHIFT 29
+
 struct census_chunk {
     uint64_t number;
     uint32_t count[QCOW2_CENSUS_CHUNK];
@@ -54,7 +58,8 @@ int qcow2_census_init(struct qcow2_census *c, struct qcow2 *q, struct block_chec
     c->chunk = calloc(c->chunks_max, sizeof(*c->chunk));
     c->table = malloc(c->tables_max * sizeof(*c->table));
     c->cluster = malloc(MAX(q->cluster_size, (uint64_t)L1_PIECE_BYTES));
-    if (c->slot && c->chunk && c->table && c->cluster)
+    c->over = malloc(QCOW2_CENSUS_OVER_MAX * sizeof(*c->over));
+    if (c->slot && c->chunk && c->table && c->cluster && c->over)
         return 0;
     qcow2_census_free(c);
     return error_set(err, "out of memory");
@@ -66,6 +71,8 @@ void qcow2_census_free(struct qcow2_census *c)
     free(c->chunk);
     free(c->table);
     free(c->cluster);
+    free(c->over);
+    c->over = NULL;
     c->slot = NULL;
     c->chunk = NULL;
     c->table = NULL;
@@ -96,13 +103,13 @@ static void slots_fill(struct qcow2_census *c)
     }
 }
 
-/* Gives up the upper half of the chunks; the window ends before them. */
 static int number_compare(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
     return *x < *y ? -1 : *x > *y;
 }
 
+/* Gives up the upper half of the chunks; the window ends before them. */
 static void chunks_drop(struct qcow2_census *c)
 {
     uint64_t *number = c->table + c->tables_max - c->chunks;   /* never in use here, see gather */
@@ -150,13 +157,32 @@ static struct census_chunk *chunk_get(struct qcow2_census *c, uint64_t cluster)
     return k;
 }
 
-uint64_t qcow2_census_count(struct qcow2_census *c, uint64_t cluster)
+static uint32_t word_of(struct qcow2_census *c, uint64_t cluster)
 {
     struct census_chunk *k = c->last && c->last->number == cluster / QCOW2_CENSUS_CHUNK
                                  ? c->last : chunk_find(c, cluster / QCOW2_CENSUS_CHUNK);
     if (k)
         c->last = k;
     return k ? k->count[cluster % QCOW2_CENSUS_CHUNK] : 0;
+}
+
+uint64_t qcow2_census_count(struct qcow2_census *c, uint64_t cluster)
+{
+    return word_of(c, cluster) & COUNT_MASK;
+}
+
+void qcow2_census_over_note(struct qcow2_census *c, uint64_t cluster)
+{
+    uint32_t word = word_of(c, cluster), uses = word >> USE_SHIFT;
+    bool over = uses & (uses - 1) || (uses == 1u << QCOW2_USE_L1 && (word & COUNT_MASK) > 1);
+    if (over && c->overs < QCOW2_CENSUS_OVER_MAX)
+        c->over[c->overs++] = cluster;
+}
+
+bool qcow2_census_is_over(const struct qcow2_census *c, uint64_t offset)
+{
+    uint64_t cluster = offset >> c->q->cluster_bits;
+    return c->overs == QCOW2_CENSUS_OVER_MAX || bsearch(&cluster, c->over, c->overs, sizeof(cluster), number_compare);
 }
 
 uint64_t qcow2_census_next(const struct qcow2_census *c, uint64_t cluster)
@@ -179,7 +205,18 @@ static void malformed(struct qcow2_census *c, const char *what, uint64_t where, 
     qcow2_check_say(c->check, "ERROR %s %#llx: %#llx", what, (unsigned long long)where, (unsigned long long)value);
 }
 
-int qcow2_census_add(struct qcow2_census *c, uint64_t offset, uint64_t length, uint32_t weight)
+/* What it leads to is clear all the same. */
+static void reserved_found(struct qcow2_census *c, const char *table, uint64_t where, uint64_t value)
+{
+    if (!c->findings)
+        return;
+    c->check->corruptions++;
+    qcow2_check_say(c->check, "ERROR %s entry at %#llx with reserved bits set: %#llx", table, (unsigned long long)where,
+                    (unsigned long long)value);
+}
+
+/* Adds `weight` references to the clusters that these bytes touch. */
+static int add(struct qcow2_census *c, uint64_t offset, uint64_t length, uint32_t weight, enum qcow2_use use)
 {
     struct qcow2 *q = c->q;
     if (!length)
@@ -194,7 +231,7 @@ int qcow2_census_add(struct qcow2_census *c, uint64_t offset, uint64_t length, u
         struct census_chunk *k = chunk_get(c, i);
         uint32_t *count = k ? &k->count[i % QCOW2_CENSUS_CHUNK] : NULL;
         if (count)
-            *count = *count > UINT32_MAX - weight ? UINT32_MAX : *count + weight;
+            *count = (*count & ~COUNT_MASK) | 1u << (USE_SHIFT + use) | MIN((*count & COUNT_MASK) + weight, COUNT_MASK);
         else if (i >= c->end)
             break;
     }
@@ -222,42 +259,41 @@ static void layout_add(struct qcow2_census *c, struct layout *l, uint64_t host, 
     l->next = host + c->q->cluster_size;
 }
 
-static bool entry_is_malformed(const struct qcow2 *q, struct qcow2_entry e)
-{
-    for (unsigned sub = 0; sub < 1u << (q->cluster_bits - q->sub_bits); sub++)
-        if (qcow2_entry_kind(q, e, sub) == QCOW2_INVALID)
-            return true;
-    return false;
-}
-
 static int l2_entry_count(struct qcow2_census *c, uint64_t where, struct qcow2_entry e, uint32_t weight,
                           struct layout *l)
 {
     struct qcow2 *q = c->q;
     uint64_t host = qcow2_entry_host(q, e);
-    if (entry_is_malformed(q, e))
+    struct qcow2_entry mended = e;
+    bool mendable = qcow2_entry_mend(q, &mended);
+    if (qcow2_entry_is_malformed(q, e))
         malformed(c, "L2 entry at", where, e.word);
+    else if (mendable)
+        reserved_found(c, "L2", where, e.word);
+    c->mendable += mendable;
     if (e.word & QCOW2_COMPRESSED) {
         struct qcow2_extent x = qcow2_packed_extent(q, e.word);
         layout_add(c, l, 0, true);
-        return q->data_external ? 0 : qcow2_census_add(c, x.offset, x.length, weight);
+        return q->data_external ? 0 : add(c, x.offset, x.length, weight, QCOW2_USE_OTHER);
     }
     if (!host && !(q->data_external && e.word & QCOW2_COPIED))
         return 0;
     layout_add(c, l, host, false);
     if (q->data_external || host & (q->cluster_size - 1))
         return 0;
-    return qcow2_census_add(c, host, q->cluster_size, weight);
+    return add(c, host, q->cluster_size, weight, QCOW2_USE_OTHER);
 }
 
 static int l2_count(struct qcow2_census *c, uint64_t offset, uint32_t weight, bool active)
 {
     struct qcow2 *q = c->q;
     struct layout l = { .counts = active };
-    int r = qcow2_census_add(c, offset, q->cluster_size, weight);
+    int r = add(c, offset, q->cluster_size, weight, QCOW2_USE_L2);
     if (r || offset >= c->file_bytes)
         return r;
     r = block_protocol_pread(q->file, offset, c->cluster, q->cluster_size);
+    if (!r && c->mend)
+        r = qcow2_l2_mend(c, offset, c->cluster);
     for (uint64_t at = 0; !r && at < q->cluster_size; at += q->entry_bytes) {
         struct qcow2_entry e = { .word = be64_get(*(const be64 *)(c->cluster + at)) };
         if (q->extended)
@@ -285,11 +321,16 @@ static int tables_count(struct qcow2_census *c)
 }
 
 /* The upper end of the array is scratch for chunks_drop. */
-static int gather(struct qcow2_census *c, uint64_t entry, uint64_t where, bool active)
+static int gather(struct qcow2_census *c, uint64_t where, uint64_t entry, bool active)
 {
+    int r = c->mend ? qcow2_l1_mend(c, where, &entry, active) : 0;
     uint64_t offset = entry & QCOW2_OFFSET_MASK;
-    if (!offset)
-        return 0;
+    if (entry & QCOW2_L1_RESERVED) {
+        reserved_found(c, "L1", where, entry);
+        c->mendable++;
+    }
+    if (r || !offset)
+        return r;
     if (offset & (c->q->cluster_size - 1)) {
         malformed(c, "L1 entry at", where, entry);
         return 0;
@@ -298,16 +339,35 @@ static int gather(struct qcow2_census *c, uint64_t entry, uint64_t where, bool a
     return c->tables < c->tables_max - c->chunks_max ? 0 : tables_count(c);
 }
 
-static int l1_gather(struct qcow2_census *c, uint64_t offset, uint32_t entries, bool active)
+/* How many of the bytes from offset on are a hole of the file; *data: up to where there is none. */
+static uint64_t hole_length(const struct qcow2_census *c, uint64_t offset, uint64_t length, uint64_t *data)
 {
-    struct qcow2 *q = c->q;
+    struct block_protocol *p = c->q->file;
+    struct block_extent extent = { 0 };
+    if (offset < *data || !p->ops->extent || p->ops->extent(p, offset, length, &extent) || !extent.length_bytes) {
+        *data = MAX(*data, offset + MIN(length, (uint64_t)L1_PIECE_BYTES));
+        return 0;
+    }
+    if (!extent.zero)
+        *data = offset + extent.length_bytes;
+    return extent.zero ? ALIGN_DOWN(MIN(extent.length_bytes, length), 8ull) : 0;
+}
+
+/* Each entry of a table. A thousand tables of 32 MiB take no space in a sparse file, so holes go by in one step. */
+static int table_walk(struct qcow2_census *c, uint64_t offset, uint64_t bytes, enum qcow2_use use, bool active,
+                      int (*entry)(struct qcow2_census *c, uint64_t where, uint64_t word, bool active))
+{
     be64 *piece = malloc(L1_PIECE_BYTES);
-    int r = piece ? qcow2_census_add(c, offset, entries * 8ull, 1) : -ENOMEM;
-    for (uint64_t at = 0; !r && at < entries * 8ull; at += L1_PIECE_BYTES) {
-        uint64_t take = MIN(entries * 8ull - at, (uint64_t)L1_PIECE_BYTES);
-        r = block_protocol_pread(q->file, offset + at, piece, take);
+    uint64_t data = 0;
+    int r = piece ? add(c, offset, bytes, 1, use) : -ENOMEM;
+    for (uint64_t at = 0, take; !r && at < bytes; at += take) {
+        take = hole_length(c, offset + at, bytes - at, &data);
+        if (take)
+            continue;
+        take = MIN(bytes - at, (uint64_t)L1_PIECE_BYTES);
+        r = block_protocol_pread(c->q->file, offset + at, piece, take);
         for (uint64_t i = 0; !r && i < take / 8; i++)
-            r = gather(c, be64_get(piece[i]), offset + at + i * 8, active);
+            r = entry(c, offset + at + i * 8, be64_get(piece[i]), active);
     }
     free(piece);
     return r;
@@ -318,14 +378,14 @@ static int snapshots_count(struct qcow2_census *c)
 {
     struct qcow2 *q = c->q;
     uint64_t bytes = 0;
-    int r = qcow2_census_add(c, q->snapshots_offset, q->snapshots_bytes, 1);
+    int r = add(c, q->snapshots_offset, q->snapshots_bytes, 1, QCOW2_USE_OTHER);
     for (uint32_t i = 0; !r && i < q->snapshots; i++) {
         bytes += q->snapshot[i].l1_entries * 8ull;
         if (bytes > c->file_bytes) {
             malformed(c, "L1 tables of snapshots overlap, bytes up to number", i, bytes);
             break;
         }
-        r = l1_gather(c, q->snapshot[i].l1_offset, q->snapshot[i].l1_entries, false);
+        r = table_walk(c, q->snapshot[i].l1_offset, q->snapshot[i].l1_entries * 8ull, QCOW2_USE_L1, false, gather);
     }
     return r;
 }
@@ -333,7 +393,7 @@ static int snapshots_count(struct qcow2_census *c)
 static int refcounts_count(struct qcow2_census *c)
 {
     struct qcow2 *q = c->q;
-    int r = qcow2_census_add(c, q->reftable_offset, (uint64_t)q->reftable_clusters << q->cluster_bits, 1);
+    int r = add(c, q->reftable_offset, (uint64_t)q->reftable_clusters << q->cluster_bits, 1, QCOW2_USE_OTHER);
     for (uint32_t b = 0; !r && b < q->reftable_entries; b++) {
         uint64_t offset = q->reftable[b];
         if (!offset)
@@ -347,7 +407,7 @@ static int refcounts_count(struct qcow2_census *c)
             }
             continue;
         }
-        r = qcow2_census_add(c, offset, q->cluster_size, 1);
+        r = add(c, offset, q->cluster_size, 1, QCOW2_USE_OTHER);
         if (!r && offset >> q->cluster_bits >= c->start && offset >> q->cluster_bits < c->end &&
             qcow2_census_count(c, offset >> q->cluster_bits) != 1) {
             c->refcounts_broken = true;
@@ -361,32 +421,27 @@ static int refcounts_count(struct qcow2_census *c)
     return r;
 }
 
+static int bitmap_entry(struct qcow2_census *c, uint64_t where, uint64_t word, bool active)
+{
+    uint64_t host = word & QCOW2_OFFSET_MASK;
+    if (!host && !(word & ~QCOW2_BITMAP_ONES))
+        return 0;
+    if (word == host && !(host & (c->q->cluster_size - 1)))
+        return add(c, host, c->q->cluster_size, 1, QCOW2_USE_OTHER);
+    malformed(c, "bitmap table entry at", where, word);
+    return 0;
+}
+
 /* One bitmap's table and data. Tables do not overlap either: together they are no larger than the file. */
 static int bitmap_count(void *opaque, const struct qcow2_bitmap *b)
 {
     struct qcow2_census *c = opaque;
-    struct qcow2 *q = c->q;
-    be64 *piece = malloc(L1_PIECE_BYTES);
     c->bitmap_bytes += b->entries * 8ull;
     if (c->bitmap_bytes > c->file_bytes) {
         malformed(c, "bitmap tables overlap, entries and offset", b->entries, b->table);
-        free(piece);
         return 0;
     }
-    int r = piece ? qcow2_census_add(c, b->table, b->entries * 8ull, 1) : -ENOMEM;
-    for (uint64_t at = 0; !r && at < b->entries * 8ull; at += L1_PIECE_BYTES) {
-        uint64_t take = MIN(b->entries * 8ull - at, (uint64_t)L1_PIECE_BYTES);
-        r = block_protocol_pread(q->file, b->table + at, piece, take);
-        for (uint64_t i = 0; !r && i < take / 8; i++) {
-            uint64_t word = be64_get(piece[i]), host = word & QCOW2_OFFSET_MASK;
-            if (host ? word != host || host & (q->cluster_size - 1) : word & ~QCOW2_BITMAP_ONES)
-                malformed(c, "bitmap table entry at", b->table + at + i * 8, word);
-            else if (host)
-                r = qcow2_census_add(c, host, q->cluster_size, 1);
-        }
-    }
-    free(piece);
-    return r;
+    return table_walk(c, b->table, b->entries * 8ull, QCOW2_USE_OTHER, false, bitmap_entry);
 }
 
 static int inconsistent_say(void *opaque, const struct qcow2_bitmap *b)
@@ -413,7 +468,7 @@ static int bitmaps_count(struct qcow2_census *c)
         malformed(c, "bitmap directory, bytes and offset", bytes, at);
         return 0;
     }
-    return r || !any ? r : qcow2_census_add(c, at, bytes, 1);
+    return r || !any ? r : add(c, at, bytes, 1, QCOW2_USE_OTHER);
 }
 
 int qcow2_census_take(struct qcow2_census *c)
@@ -422,14 +477,14 @@ int qcow2_census_take(struct qcow2_census *c)
     c->chunks = 0;
     c->tables = 0;
     c->last = NULL;
-    c->malformed = 0;
+    c->malformed = c->mendable = 0;
     c->end = UINT64_MAX;
     memset(c->slot, 0, SLOTS * sizeof(*c->slot));
-    int r = qcow2_census_add(c, 0, q->cluster_size, 1);
+    int r = add(c, 0, q->cluster_size, 1, QCOW2_USE_OTHER);
     if (!r && q->luks)
-        r = qcow2_census_add(c, q->crypt_offset, q->crypt_bytes, 1);
+        r = add(c, q->crypt_offset, q->crypt_bytes, 1, QCOW2_USE_OTHER);
     if (!r)
-        r = l1_gather(c, q->l1_offset, q->l1_entries, true);
+        r = table_walk(c, q->l1_offset, q->l1_entries * 8ull, QCOW2_USE_L1, true, gather);
     if (!r)
         r = snapshots_count(c);
     if (!r)

@@ -4,9 +4,10 @@
  * window by window. Then the "copied" flags of the active tables are compared with the counts. What is counted too
  * often is a leak, everything else a corruption; the figures are those of qemu-img.
  *
- * Repair raises counts that are too low before it lowers those that are too high, and touches flags when the counts are
+ * Repair first mends entries whose meaning is plain (mend.c). It raises counts that are too low before it lowers those that are too high, and touches flags when the counts are
  * on the disk, so that it may be cut off anywhere and started again. Nothing is lowered while entries are malformed: what
- * they led to may be data that somebody wants back. A refcount structure that cannot be used is replaced (rebuild.c).
+ * they led to may be data that somebody wants back. A refcount structure that cannot be used is replaced (rebuild.c). Tables that
+ * something else lies over are not written, and tables that the image could not be opened with for writing are a finding too.
  *
  * An image with lazy refcounts that was not closed goes through the same before its first write, in silence; anything
  * but wrong counts and flags then stops it.
@@ -26,13 +27,15 @@ struct comparison {
     unsigned fix;
     bool raises_only;               /* what is too high is left for a later pass */
     bool missing;                   /* a cluster in use lies where no refcount block is */
-    uint64_t highest;
+    uint64_t highest, low;          /* low: the first that is counted less often than it is used */
 };
 
 static void count_wrong(struct comparison *m, uint64_t cluster, uint64_t stored, uint64_t wanted)
 {
     struct block_check *check = m->c->check;
     bool leak = stored > wanted, inside = cluster < m->c->file_clusters;
+    if (!leak)
+        m->low = MIN(m->low, cluster);
     if (leak && m->raises_only)
         return;
     bool fix = m->fix & (leak ? BLOCK_FIX_LEAKS : BLOCK_FIX_ERRORS) && !(leak && m->c->malformed) &&
@@ -60,6 +63,7 @@ static int range_compare(struct comparison *m, uint64_t from, uint64_t to)
     bool there = block_is_there(q, from / qcow2_refcounts_per_block(q));
     for (uint64_t i = from; i < to; i++) {
         uint64_t wanted = qcow2_census_count(m->c, i), stored = 0;
+        qcow2_census_over_note(m->c, i);
         int r = there ? qcow2_refcount_get_locked(q, i, &stored) : 0;
         if (r)
             return r;
@@ -106,6 +110,8 @@ static int compare_all(struct comparison *m, bool say)
 {
     struct qcow2_census *c = m->c;
     int r = 0;
+    m->low = UINT64_MAX;
+    c->overs = 0;
     c->findings = say;
     for (c->start = 0; !r; c->start = c->end) {
         r = qcow2_census_take(c);
@@ -116,6 +122,14 @@ static int compare_all(struct comparison *m, bool say)
             break;
     }
     c->start = 0;
+    return r;
+}
+
+int qcow2_census_compare(struct qcow2_census *c, uint64_t *low)
+{
+    struct comparison m = { .c = c };
+    int r = compare_all(&m, false);
+    *low = m.low;
     return r;
 }
 
@@ -142,6 +156,7 @@ static int l2_flags(struct qcow2_census *c, uint64_t table, bool repair)
     struct qcow2 *q = c->q;
     bool changed = false;
     int r = block_protocol_pread(q->file, table, c->cluster, q->cluster_size);
+    repair &= !qcow2_census_is_over(c, table);
     for (uint64_t at = 0; !r && at < q->cluster_size; at += q->entry_bytes) {
         be64 *entry = (be64 *)(c->cluster + at);
         uint64_t word = be64_get(*entry), host = word & QCOW2_OFFSET_MASK, count;
@@ -169,8 +184,9 @@ static int flags_check(struct qcow2_census *c, bool repair)
         if (!table || table & (q->cluster_size - 1) || table >= c->file_bytes)
             continue;
         if (!flag_is_right(q, q->l1[i], &count, &r)) {
-            flag_found(c, "L2 cluster", q->l1[i], count, repair);
-            if (repair)
+            bool mends = repair && !qcow2_census_is_over(c, q->l1_offset + i * 8ull);
+            flag_found(c, "L2 cluster", q->l1[i], count, mends);
+            if (mends)
                 qcow2_l1_set_locked(q, i, q->l1[i] ^ QCOW2_COPIED);
         }
         if (!r && !q->data_external)
@@ -193,22 +209,39 @@ static bool flags_may_change(const struct block_check *check)
     return check->fix && !check->check_errors && !check->corruptions && !check->leaks;
 }
 
-/* Without a usable refcount structure counts cannot be mended one by one. What it had wrong counts as mended then. */
+static int entries_mend(struct qcow2_census *c)
+{
+    c->mend = true;
+    c->findings = false;
+    int r = qcow2_census_take(c);
+    c->mend = false;
+    return r ? r : qcow2_barrier_locked(c->q);
+}
+
+/*
+ * What goes before the counts: entries that can be mended, and, without a usable refcount structure, another one, since counts cannot be
+ * mended one by one then. What it had wrong counts as mended.
+ */
 static int structure_repair(struct qcow2_census *c, struct error *err)
 {
     struct block_check silent = { 0 }, *check = c->check;
     struct comparison m = { .c = c };
+    uint64_t entries = 0;
     c->check = &silent;
     int r = compare_all(&m, true);
     c->check = check;
+    if (!r && check->fix & BLOCK_FIX_ERRORS && c->mendable) {
+        entries = c->mendable;
+        r = entries_mend(c);
+    }
     if (r)
-        return error_set(err, "its tables cannot be read: %s", strerror(-r));
+        return error_set(err, "its tables cannot be read, or mended: %s", strerror(-r));
     if (!(check->fix & BLOCK_FIX_ERRORS) || !(c->refcounts_broken || m.missing))
         return 0;
     qcow2_check_say(check, "Rebuilding refcount structure");
     if (qcow2_refcounts_replace(c, err))
         return -1;
-    check->corruptions_fixed += silent.corruptions - MIN(silent.corruptions, c->malformed);
+    check->corruptions_fixed += silent.corruptions - MIN(silent.corruptions, c->malformed + entries);
     return 0;
 }
 
@@ -252,6 +285,26 @@ static int marks_clear(struct qcow2 *q)
     return r ? r : block_protocol_flush(q->file);
 }
 
+/* Tables that overlap are not opened for writing, however their clusters are counted. */
+static void map_check(struct qcow2 *q, struct block_check *check)
+{
+    struct error err;
+    if (check->corruptions || check->check_errors || !qcow2_map_build(q, &err))
+        return;
+    check->corruptions++;
+    qcow2_check_say(check, "ERROR %s", err.text);
+}
+
+static void rest_say(struct qcow2_census *c)
+{
+    struct block_check *check = c->check;
+    if (!(check->fix & BLOCK_FIX_ERRORS) || !check->corruptions)
+        return;
+    qcow2_check_say(check, "Not repaired: %llu errors of its tables, since nobody can say what they should lead to%s. 'ospite img convert "
+                    "--salvage' copies what can be read", (unsigned long long)check->corruptions,
+                    c->malformed ? "; what they may have led to stays as it is, also as leaks" : "");
+}
+
 static int check_locked(struct qcow2 *q, struct block_check *check, struct error *err)
 {
     struct qcow2_census c;
@@ -263,6 +316,10 @@ static int check_locked(struct qcow2 *q, struct block_check *check, struct error
         r = counts_check(&c);
         if (!r)
             r = flags_repair(&c);
+        if (!r) {
+            map_check(q, check);
+            rest_say(&c);
+        }
         if (!r && check->fix && !check->corruptions && !check->check_errors)
             r = marks_clear(q);
         if (r)
@@ -281,7 +338,8 @@ int qcow2_check(struct block_node *n, struct block_check *check, struct error *e
     bool corrupt = q->corrupt;
     q->corrupt = false;             /* a finding of the past must not stop the repair */
     int r = check_locked(q, check, err);
-    q->corrupt = corrupt && (!check->fix || check->corruptions);
+    bool closed = r && q->corrupt;  /* nobody knows which header it has */
+    q->corrupt = closed || (corrupt && (!check->fix || check->corruptions));
     pthread_mutex_unlock(&q->lock);
     return r ? error_prefix(err, "cannot check '%s'", n->filename) : 0;
 }

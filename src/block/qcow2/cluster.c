@@ -144,7 +144,7 @@ int qcow2_l2_own_locked(struct qcow2 *q, uint64_t offset)
     qcow2_barrier_want(q);
     qcow2_l1_set_locked(q, (uint32_t)index, table | QCOW2_COPIED);
     if (old) {
-        qcow2_meta_remove(q, old >> q->cluster_bits);
+        qcow2_l2_unprotect(q, old);
         r = qcow2_free_later_locked(q, old, q->cluster_size);
     }
     return r;
@@ -177,6 +177,14 @@ enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, struct qcow2_entry e, un
     return has_host(q, e) ? QCOW2_DATA : QCOW2_UNALLOCATED;
 }
 
+bool qcow2_entry_is_malformed(const struct qcow2 *q, struct qcow2_entry e)
+{
+    for (unsigned sub = 0; sub < 1u << (q->cluster_bits - q->sub_bits); sub++)
+        if (qcow2_entry_kind(q, e, sub) == QCOW2_INVALID)
+            return true;
+    return false;
+}
+
 bool qcow2_entry_is_owned(const struct qcow2 *q, struct qcow2_entry e)
 {
     return e.word & QCOW2_COPIED && !(e.word & QCOW2_COMPRESSED) && has_host(q, e);
@@ -190,15 +198,29 @@ struct qcow2_extent qcow2_packed_extent(const struct qcow2 *q, uint64_t word)
     return (struct qcow2_extent){ offset, sectors * 512 - (offset & 511) };
 }
 
+/* What an entry led to is not taken for free, and maybe punched out of the file, when metadata alone are counted there. */
+static int metadata_keep(struct qcow2 *q, struct qcow2_extent x)
+{
+    for (uint64_t at = ALIGN_DOWN(x.offset, q->cluster_size); at < x.offset + x.length; at += q->cluster_size) {
+        uint64_t count;
+        if (!qcow2_meta_overlaps(q, at, q->cluster_size))
+            continue;
+        int r = qcow2_refcount_get_locked(q, at >> q->cluster_bits, &count);
+        if (r || count < 2)
+            return r ? r : qcow2_corrupt(q, "an L2 entry leads to metadata, at %#llx", (unsigned long long)at);
+    }
+    return 0;
+}
+
 int qcow2_entry_free_locked(struct qcow2 *q, struct qcow2_entry e)
 {
-    if (e.word & QCOW2_COMPRESSED) {
-        struct qcow2_extent x = qcow2_packed_extent(q, e.word);
-        return qcow2_free_later_locked(q, x.offset, x.length);
-    }
-    if (q->data_external || !qcow2_entry_host(q, e))
+    struct qcow2_extent x = { qcow2_entry_host(q, e), q->cluster_size };
+    if (e.word & QCOW2_COMPRESSED)
+        x = qcow2_packed_extent(q, e.word);
+    else if (q->data_external || !x.offset)
         return 0;
-    if (qcow2_entry_host(q, e) & (q->cluster_size - 1))
+    else if (x.offset & (q->cluster_size - 1))
         return qcow2_corrupt(q, "an L2 entry does not lead to the start of a cluster");
-    return qcow2_free_later_locked(q, qcow2_entry_host(q, e), q->cluster_size);
+    int r = metadata_keep(q, x);
+    return r ? r : qcow2_free_later_locked(q, x.offset, x.length);
 }

@@ -118,11 +118,14 @@ int qcow2_flush(struct qcow2 *q)
         frees = q->frees;
         q->frees = (struct qcow2_extents){ 0 };
     }
+    uint64_t wants = q->barrier_wants;
     pthread_mutex_unlock(&q->lock);
     if (r)
         return r;
     r = both_flush(q);
     pthread_mutex_lock(&q->lock);
+    if (!r && wants == q->barrier_wants)
+        q->barrier_needed = false;
     if (!r)
         qcow2_frees_apply_locked(q, &frees);
     for (size_t i = 0; i < frees.count; i++)
@@ -144,6 +147,7 @@ int qcow2_dirty_mark_locked(struct qcow2 *q)
     return r;
 }
 
+/* After the flush all is on the disk but what it leaves to do: counts that went down, the end of bitmaps, padding. */
 int qcow2_close_flush(struct qcow2 *q)
 {
     int r = qcow2_flush(q);
@@ -154,7 +158,6 @@ int qcow2_close_flush(struct qcow2 *q)
         r = qcow2_refcounts_write_locked(q);
     if (!r)
         r = qcow2_packed_end_locked(q);
-    qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
     if (!r && q->dirty_marked && !q->corrupt) {

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct block_option qcow2_create_options_table[] = {
     { "backing_file", BLOCK_OPTION_TEXT, "File name of a base image", NULL, true },
@@ -102,11 +103,9 @@ int qcow2_create_check(const struct block_create_options *o, struct error *err)
     return r;
 }
 
-static int data_file_create(const struct block_create_options *o, const struct qcow2_create_options *q, struct error *err)
+static int data_file_create(const char *name, const struct qcow2_create_options *q, bool *created, struct error *err)
 {
-    char *name = block_path_join(o->filename, q->data_file);
-    bool created;
-    struct block_protocol *p = name ? block_file_create(name, &created, err) : NULL;
+    struct block_protocol *p = block_file_create(name, created, err);
     int r = p ? 0 : -1;
     if (p && p->ops->truncate) {
         r = p->ops->truncate(p, 0, BLOCK_PREALLOCATION_OFF);
@@ -117,7 +116,6 @@ static int data_file_create(const struct block_create_options *o, const struct q
     }
     if (p)
         p->ops->close(p);
-    free(name);
     return r;
 }
 
@@ -130,6 +128,7 @@ static int preallocate(struct block_protocol *file, const struct qcow2_create_op
 {
     const struct block_protocol_ops *ops = file->ops;
     struct block_protocol_ops borrowed = *ops;
+    struct error ignored;
     const struct block_open_options o = { .filename = file->filename, .format = "qcow2", .no_lock = true, .no_backing = true,
                                           .no_key = true };
     borrowed.close = not_closed;
@@ -140,8 +139,10 @@ static int preallocate(struct block_protocol *file, const struct qcow2_create_op
         r = qcow2_preallocate(n->state, 0, q->size_bytes, q->preallocation);
     if (n && !r)
         r = block_node_flush(n);
-    if (n && r)
+    if (n && r) {
+        qcow2_make_empty(n, &ignored);      /* on a device it stays */
         error_set(err, "cannot preallocate '%s': %s", file->filename, strerror(-r));
+    }
     block_close(n);
     file->ops = ops;
     return r ? -1 : 0;
@@ -150,9 +151,21 @@ static int preallocate(struct block_protocol *file, const struct qcow2_create_op
 int qcow2_image_create(struct block_protocol *file, const struct block_create_options *o, struct error *err)
 {
     struct qcow2_create_options q;
-    if (qcow2_options_read(o, &q, err) || (q.data_file && data_file_create(o, &q, err)) || qcow2_create(file, &q, err))
+    bool data_created = false;
+    if (qcow2_options_read(o, &q, err))
         return -1;
-    return q.preallocation == BLOCK_PREALLOCATION_OFF || !q.size_bytes ? 0 : preallocate(file, &q, err);
+    char *data = q.data_file ? block_path_join(o->filename, q.data_file) : NULL;
+    int r = q.data_file && !data ? error_set(err, "out of memory") : 0;
+    if (data)
+        r = data_file_create(data, &q, &data_created, err);
+    if (!r)
+        r = qcow2_create(file, &q, err);
+    if (!r && q.preallocation != BLOCK_PREALLOCATION_OFF && q.size_bytes)
+        r = preallocate(file, &q, err);
+    if (r && data_created)
+        unlink(data);
+    free(data);
+    return r;
 }
 
 static void bitmaps_describe(struct block_node *n, json_t *data, struct error *err)

@@ -39,7 +39,8 @@ static void bytes_give_back_locked(struct qcow2 *q, uint64_t at, size_t bytes)
         qcow2_cluster_release_locked(q, c);
 }
 
-static int link_locked(struct qcow2 *q, uint64_t offset, uint64_t at, size_t bytes)
+/* *linked: the packed data are part of the disk, whatever is returned. */
+static int link_locked(struct qcow2 *q, uint64_t offset, uint64_t at, size_t bytes, bool *linked)
 {
     struct qcow2_entry old;
     unsigned split = 62 - (q->cluster_bits - 8);
@@ -49,6 +50,7 @@ static int link_locked(struct qcow2 *q, uint64_t offset, uint64_t at, size_t byt
     qcow2_barrier_want(q);
     if (!r)
         r = qcow2_entry_set_locked(q, offset, e);
+    *linked = !r;
     return r ? r : qcow2_entry_free_locked(q, old);
 }
 
@@ -60,13 +62,13 @@ static int packed_write(struct qcow2 *q, uint64_t offset, const uint8_t *data, s
     pthread_mutex_lock(&q->lock);
     int r = q->corrupt ? -EIO : bytes_place_locked(q, bytes, &at);
     pthread_mutex_unlock(&q->lock);
-    bool placed = !r;
+    bool placed = !r, linked = false;
     if (!r)
         r = block_protocol_pwrite(q->file, at, data, bytes);
     pthread_mutex_lock(&q->lock);
     if (!r)
-        r = link_locked(q, offset, at, bytes);
-    if (r && placed)
+        r = link_locked(q, offset, at, bytes, &linked);
+    if (placed && !linked)
         bytes_give_back_locked(q, at, bytes);
     bool many = q->frees.count > 4096;
     pthread_mutex_unlock(&q->lock);
@@ -106,5 +108,6 @@ int qcow2_packed_end_locked(struct qcow2 *q)
     static const uint8_t zeroes[512];
     if (!q->packed_at || size < 0 || (uint64_t)size >= end)
         return 0;
+    qcow2_barrier_want(q);
     return block_protocol_pwrite(q->file, (uint64_t)size, zeroes, end - (uint64_t)size);
 }

@@ -25,13 +25,22 @@ static int zeroes_write(struct block_protocol *p, uint64_t offset, uint64_t leng
     return r;
 }
 
+/* Clusters inside the file may have been somebody's before. */
+static int reused_clear(struct qcow2 *q, uint64_t host, uint64_t length)
+{
+    int64_t size = q->file->ops->size(q->file);
+    if (size < 0)
+        return (int)size;
+    return host < (uint64_t)size ? block_protocol_write_zeroes(q->file, host, MIN(length, (uint64_t)size - host), true) : 0;
+}
+
 static int data_reserve(struct qcow2 *q, uint64_t host, uint64_t length, enum block_preallocation mode)
 {
     if (mode == BLOCK_PREALLOCATION_FULL)
         return zeroes_write(q->data, host, length);
     if (mode == BLOCK_PREALLOCATION_FALLOC)
         return block_protocol_write_zeroes(q->data, host, length, false);
-    return 0;
+    return q->data_external ? 0 : reused_clear(q, host, length);
 }
 
 static int place(struct qcow2 *q, uint64_t at, uint64_t wanted, uint64_t *host, uint64_t *count)
@@ -66,8 +75,15 @@ static int run_place_locked(struct qcow2 *q, uint64_t at, uint64_t wanted, uint6
     r = qcow2_l2_own_locked(q, at);
     if (!r)
         r = place(q, at, free_run, host, count);
-    for (uint64_t i = 0; !r && i < *count; i++)
-        r = qcow2_entry_set_locked(q, at + (i << q->cluster_bits), placed_entry(q, *host + (i << q->cluster_bits)));
+    if (r) {
+        *count = 0;
+        return r;
+    }
+    uint64_t linked = 0;
+    for (; !r && linked < *count; linked += !r)
+        r = qcow2_entry_set_locked(q, at + (linked << q->cluster_bits), placed_entry(q, *host + (linked << q->cluster_bits)));
+    if (r && !q->data_external)
+        qcow2_allocation_undo_locked(q, *host + (linked << q->cluster_bits), *count - linked);
     return r;
 }
 

@@ -203,7 +203,7 @@ static int qcow2_node_flush(struct block_node *n)
 }
 
 const struct block_format block_format_qcow2 = {
-    .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .preadv = qcow2_preadv,
+    .name = "qcow2", .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close, .close_flushes = true, .preadv = qcow2_preadv,
     .pwritev = qcow2_pwritev, .flush = qcow2_node_flush, .discard = qcow2_discard,
     .write_zeroes = qcow2_write_zeroes, .place = qcow2_place, .place_end = qcow2_place_end, .extent = qcow2_extent, .has_backing = true,
     .create_options = qcow2_create_options_table, .create_check = qcow2_create_check, .create = qcow2_image_create,

@@ -143,6 +143,7 @@ struct qcow2 {
     uint64_t *l1;                   /* host byte order */
     uint64_t l1_offset;
     uint32_t l1_entries, l1_dirty_from, l1_dirty_to;
+    bool l1_shared;                 /* several entries lead to one L2 table */
     uint64_t *reftable;
     uint64_t reftable_offset;
     uint32_t reftable_clusters, reftable_entries, reftable_dirty_from, reftable_dirty_to;
@@ -205,6 +206,8 @@ int qcow2_map_build(struct qcow2 *q, struct error *err);
 void qcow2_meta_range_remove(struct qcow2 *q, uint64_t offset);
 int qcow2_meta_add(struct qcow2 *q, uint64_t cluster);
 void qcow2_meta_remove(struct qcow2 *q, uint64_t cluster);
+/* An L1 entry does not lead to this L2 table any more. */
+void qcow2_l2_unprotect(struct qcow2 *q, uint64_t table);
 bool qcow2_meta_overlaps(const struct qcow2 *q, uint64_t offset, uint64_t length);
 int qcow2_extents_add(struct qcow2_extents *e, uint64_t offset, uint64_t length);
 
@@ -269,6 +272,7 @@ int qcow2_l2_own_locked(struct qcow2 *q, uint64_t offset);
 /* sub: subcluster number (0 without extended L2 entries). */
 enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, struct qcow2_entry e, unsigned sub);
 uint64_t qcow2_entry_host(const struct qcow2 *q, struct qcow2_entry e);
+bool qcow2_entry_is_malformed(const struct qcow2 *q, struct qcow2_entry e);
 bool qcow2_entry_is_owned(const struct qcow2 *q, struct qcow2_entry e);
 int qcow2_entry_free_locked(struct qcow2 *q, struct qcow2_entry e);
 /* File bytes of a compressed cluster. */

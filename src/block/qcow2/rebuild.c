@@ -4,6 +4,9 @@
  * cannot be used. Blocks are made from the census, window by window, and lie one behind the other, then come blocks for
  * the new clusters themselves, then the table. The block in whose range the new clusters begin counts old ones too and waits
  * until it is known how many there are. The header is switched over when all of it is on the disk.
+ *
+ * While entries of other tables are malformed, what they led to is not given up: clusters of the file that were counted, or whose
+ * counts cannot be read, stay counted.
  */
 #include "block/qcow2/census.h"
 
@@ -15,6 +18,7 @@ struct rebuild {
     struct qcow2_census *c;
     uint64_t *table, entries;
     uint64_t base, used;            /* the new clusters: from here on, so many */
+    uint64_t malformed, file_clusters;      /* of the image as it was */
     uint8_t *shared;                /* the block that counts the last old clusters and the first new ones */
 };
 
@@ -32,6 +36,19 @@ static int window_take(struct rebuild *b)
     return r;
 }
 
+/* What the census has, or more, where malformed entries may have led. Counts that are too high to be true may be no counts. */
+static uint64_t count_of(struct rebuild *b, uint64_t cluster)
+{
+    struct qcow2 *q = b->c->q;
+    uint64_t count = qcow2_census_count(b->c, cluster), block = cluster / qcow2_refcounts_per_block(q), stored = 0;
+    if (!b->malformed || cluster >= b->file_clusters)
+        return count;
+    uint64_t at = block < q->reftable_entries ? q->reftable[block] : 0;
+    bool readable = at && !(at & (q->cluster_size - 1)) && at < b->file_clusters << q->cluster_bits &&
+                    !qcow2_refcount_get_locked(q, cluster, &stored);
+    return readable ? MAX(count, MIN(stored, count + b->malformed)) : MAX(count, 1ull);
+}
+
 static bool counts_fill(struct rebuild *b, uint64_t block, int *r)
 {
     struct qcow2 *q = b->c->q;
@@ -39,7 +56,7 @@ static bool counts_fill(struct rebuild *b, uint64_t block, int *r)
     bool used = false;
     memset(b->c->cluster, 0, q->cluster_size);
     for (uint64_t i = 0; i < per_block && !*r; i++) {
-        uint64_t count = qcow2_census_count(b->c, block * per_block + i);
+        uint64_t count = count_of(b, block * per_block + i);
         if (count && q->refcount_order < 6 && count >= BIT(BIT(q->refcount_order)))
             *r = -ERANGE;
         if (count)
@@ -65,6 +82,18 @@ static int counts_write(struct rebuild *b, uint64_t block)
     return block_protocol_pwrite(q->file, b->table[block], b->c->cluster, q->cluster_size);
 }
 
+/* Where a count may not be zero. */
+static uint64_t next_counted(struct rebuild *b, uint64_t cluster)
+{
+    const struct qcow2 *q = b->c->q;
+    uint64_t per_block = qcow2_refcounts_per_block(q), next = qcow2_census_next(b->c, cluster), block = cluster / per_block;
+    uint64_t end = MIN(next, b->file_clusters);
+    for (; b->malformed && block < q->reftable_entries && MAX(cluster, block * per_block) < end; block++)
+        if (q->reftable[block])
+            return MAX(cluster, block * per_block);
+    return next;
+}
+
 static int old_blocks_write(struct rebuild *b)
 {
     struct qcow2_census *c = b->c;
@@ -72,10 +101,10 @@ static int old_blocks_write(struct rebuild *b)
     int r = 0;
     for (c->start = 0; !r; c->start = c->end) {
         r = window_take(b);
-        uint64_t i = r ? UINT64_MAX : qcow2_census_next(c, c->start);
+        uint64_t i = r ? UINT64_MAX : next_counted(b, c->start);
         while (!r && i < c->end && i != UINT64_MAX) {
             r = counts_write(b, i / per_block);
-            i = qcow2_census_next(c, (i / per_block + 1) * per_block);
+            i = next_counted(b, (i / per_block + 1) * per_block);
         }
         if (c->end == UINT64_MAX)
             break;
@@ -137,11 +166,11 @@ static int rebuild_write(struct rebuild *b)
     qcow2_barrier_want(q);
     if (!r)
         r = qcow2_barrier_locked(q);
-    if (!r)
+    if (!r) {
         r = qcow2_header_reftable_write(q, at << q->cluster_bits, (uint32_t)clusters);
-    qcow2_barrier_want(q);
-    if (!r)
-        r = qcow2_barrier_locked(q);
+        qcow2_barrier_want(q);
+        r = qcow2_switch_end_locked(q, r ? r : qcow2_barrier_locked(q));
+    }
     if (r)
         return r;
     free(q->reftable);
@@ -157,7 +186,7 @@ static int rebuild_write(struct rebuild *b)
 int qcow2_refcounts_replace(struct qcow2_census *c, struct error *err)
 {
     struct qcow2 *q = c->q;
-    struct rebuild b = { .c = c, .entries = QCOW2_MAX_REFTABLE_BYTES / 8 };
+    struct rebuild b = { .c = c, .entries = QCOW2_MAX_REFTABLE_BYTES / 8, .malformed = c->malformed, .file_clusters = c->file_clusters };
     b.table = calloc(b.entries, sizeof(*b.table));
     b.shared = calloc(1, q->cluster_size);
     if (!b.table || !b.shared) {

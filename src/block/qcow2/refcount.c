@@ -174,6 +174,10 @@ static int reftable_grow(struct qcow2 *q, uint64_t block)
     struct growth g;
     int r = growth_plan(q, block, &g);
     uint64_t *table = r ? NULL : calloc(g.entries, sizeof(*table));
+    if (!r && qcow2_meta_overlaps(q, g.base << q->cluster_bits, (g.blocks + g.table_clusters) << q->cluster_bits)) {
+        free(table);
+        return qcow2_corrupt(q, "metadata lie behind what its refcount table counts");
+    }
     if (r || !table)
         return r ? r : -ENOMEM;
     memcpy(table, q->reftable, q->reftable_entries * sizeof(*table));
@@ -219,7 +223,12 @@ static int block_new(struct qcow2 *q, uint64_t block)
     if (r)
         return r;
     qcow2_reftable_set_locked(q, (uint32_t)block, offset);
-    return qcow2_refcount_set_locked(q, cluster, 1);
+    r = qcow2_refcount_set_locked(q, cluster, 1);
+    if (r) {                        /* as if it had never been: it does not count itself */
+        qcow2_reftable_set_locked(q, (uint32_t)block, 0);
+        qcow2_meta_remove(q, cluster);
+    }
+    return r;
 }
 
 /*
@@ -321,12 +330,19 @@ void qcow2_cluster_release_locked(struct qcow2 *q, uint64_t cluster)
         qcow2_corrupt(q, "cluster %llu is freed more often than it is used", (unsigned long long)cluster);
         return;
     }
+    if (value == 1 && qcow2_meta_overlaps(q, cluster << q->cluster_bits, q->cluster_size)) {
+        qcow2_corrupt(q, "metadata at cluster %llu would be given up", (unsigned long long)cluster);
+        return;
+    }
     if (qcow2_refcount_set_locked(q, cluster, value - 1) || value > 1)
         return;
     qcow2_cache_forget(&q->l2, cluster << q->cluster_bits, q->cluster_size);
     qcow2_cache_forget(&q->refcounts, cluster << q->cluster_bits, q->cluster_size);
     qcow2_cache_forget(&q->bits, cluster << q->cluster_bits, q->cluster_size);
     q->free_hint = MIN(q->free_hint, cluster);
+    pthread_mutex_lock(&q->unpack_lock);
+    q->unpacked_entry = 0;          /* the same place may hold something else soon */
+    pthread_mutex_unlock(&q->unpack_lock);
     if (q->packed_at >> q->cluster_bits == cluster)
         q->packed_at = 0;
     if (q->node->discard)
@@ -339,11 +355,6 @@ void qcow2_frees_apply_locked(struct qcow2 *q, struct qcow2_extents *e)
         uint64_t last = (e->item[i].offset + e->item[i].length - 1) >> q->cluster_bits;
         for (uint64_t c = e->item[i].offset >> q->cluster_bits; c <= last; c++)
             qcow2_cluster_release_locked(q, c);
-    }
-    if (e->count) {
-        pthread_mutex_lock(&q->unpack_lock);
-        q->unpacked_entry = 0;
-        pthread_mutex_unlock(&q->unpack_lock);
     }
     free(e->item);
     *e = (struct qcow2_extents){ 0 };

@@ -46,13 +46,26 @@ static int range_change(struct walk *w, uint64_t offset, uint64_t length)
     return r;
 }
 
+/* What the disk needs is not given up with all that it leads to, because a snapshot's table says that it had it, too. */
+static int drop_check(struct walk *w, uint64_t offset)
+{
+    uint64_t count;
+    if (!w->drop || w->limit != UINT64_MAX || !qcow2_meta_overlaps(w->q, offset, w->q->cluster_size))
+        return 0;
+    int r = qcow2_refcount_get_locked(w->q, offset >> w->q->cluster_bits, &count);
+    return r || count > 1 ? r : qcow2_corrupt(w->q, "a table of a snapshot lies over metadata at %#llx", (unsigned long long)offset);
+}
+
 static int table_change(struct walk *w, uint64_t offset)
 {
     struct qcow2 *q = w->q;
     if (offset & (q->cluster_size - 1))
         return qcow2_corrupt(q, "an L1 entry is malformed");
-    int r = block_protocol_pread(q->file, offset, w->table, q->cluster_size);
-    for (uint64_t at = 0; !r && at < q->cluster_size; at += q->entry_bytes) {
+    int r = drop_check(w, offset);
+    if (!r)
+        r = block_protocol_pread(q->file, offset, w->table, q->cluster_size);
+    /* Data in a file of their own are not counted. */
+    for (uint64_t at = 0; !r && !q->data_external && at < q->cluster_size; at += q->entry_bytes) {
         struct qcow2_entry e = { .word = be64_get(*(const be64 *)(w->table + at)) };
         struct qcow2_extent x = { qcow2_entry_host(q, e), q->cluster_size };
         if (e.word & QCOW2_COMPRESSED)

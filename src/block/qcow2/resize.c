@@ -2,8 +2,8 @@
 /*
  * Another disk size. Growing makes the L1 table long enough (a new one; the header is switched over to it), sees to it
  * that zeroes are read behind the old end, whatever a backing file or an earlier, larger disk has there, and only then
- * writes the size. Shrinking writes the size first and gives back clusters afterwards: a power cut leaves clusters behind
- * the end, which the next growth takes care of.
+ * writes the size. When that fails (a full disk), what was placed behind the old end is given back. Shrinking writes the size
+ * first and gives back clusters afterwards: a power cut leaves clusters behind the end, which the next growth takes care of.
  *
  * Emptying an image (for commit) is the same at offset 0, with the size kept.
  */
@@ -77,38 +77,6 @@ static int bitmaps_end_locked(struct qcow2 *q, int r)
     return r ? r : qcow2_bitmaps_store_locked(q);
 }
 
-static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
-{
-    struct qcow2_range range;
-    uint64_t old = q->node->size;
-    int r = qcow2_whole_begin(q, &range);
-    if (r)
-        return r;
-    r = qcow2_bitmaps_resize_locked(q, size);
-    if (!r)
-        r = l1_grow_locked(q, size);
-    if (!r)
-        r = data_file_size(q, size, mode);
-    if (!r)
-        q->node->size = size;
-    qcow2_whole_end(q, &range);
-    if (!r)
-        r = tail_clear(q, old, size);
-    /* What a backing file has in the cluster of the old end is to be seen, so that one stays as it is. */
-    if (!r && mode != BLOCK_PREALLOCATION_OFF)
-        r = qcow2_preallocate(q, q->node->backing ? ALIGN_UP(old, q->cluster_size) : old, size, mode);
-    if (!r)
-        r = qcow2_flush(q);
-    pthread_mutex_lock(&q->lock);
-    if (!r)
-        r = qcow2_header_disk_write(q, size, q->l1_offset, q->l1_entries);
-    if (r)
-        q->node->size = old;
-    r = bitmaps_end_locked(q, r);
-    pthread_mutex_unlock(&q->lock);
-    return r;
-}
-
 /* Entries from `from` to the end of its L2 table. */
 static int table_end_drop_locked(struct qcow2 *q, uint64_t from)
 {
@@ -135,14 +103,17 @@ static int content_drop_locked(struct qcow2 *q, uint64_t from)
     uint32_t count = first < q->l1_entries ? q->l1_entries - (uint32_t)first : 0;
     uint64_t *gone = calloc(count + 1u, sizeof(*gone));
     struct qcow2_extents frees;
+    struct error err;
     int r = gone ? table_end_drop_locked(q, from) : -ENOMEM;
     for (uint32_t i = 0; !r && i < count; i++) {
         gone[i] = q->l1[first + i];
         if (gone[i])
             qcow2_l1_set_locked(q, (uint32_t)first + i, 0);
-        if (gone[i] & QCOW2_OFFSET_MASK)
+        if (gone[i] & QCOW2_OFFSET_MASK && !q->l1_shared)
             qcow2_meta_remove(q, (gone[i] & QCOW2_OFFSET_MASK) >> q->cluster_bits);
     }
+    if (!r && q->l1_shared && qcow2_map_build(q, &err))
+        r = qcow2_corrupt(q, "%s", err.text);
     if (!r)
         r = qcow2_settle_locked(q);
     if (!r)
@@ -154,6 +125,77 @@ static int content_drop_locked(struct qcow2 *q, uint64_t from)
         r = qcow2_settle_locked(q);
     }
     free(gone);
+    return r;
+}
+
+/*
+ * Growing has failed: nothing is left behind the old end, and dirty bitmaps are as they were, as far as the disk can still be written.
+ * The last cluster stays as it is, since somebody may have written to it meanwhile.
+ */
+static void grow_undo(struct qcow2 *q, uint64_t old, uint64_t size, int64_t data_bytes)
+{
+    struct qcow2_range range;
+    if (qcow2_whole_begin(q, &range)) {
+        pthread_mutex_lock(&q->lock);
+        q->node->size = old;
+        qcow2_bitmaps_give_up_locked(q);
+        pthread_mutex_unlock(&q->lock);
+        return;
+    }
+    q->node->size = size;           /* that of the bitmaps */
+    int r = content_drop_locked(q, ALIGN_UP(old, q->cluster_size));
+    if (!r)
+        r = qcow2_bitmaps_resize_locked(q, old);
+    q->node->size = old;
+    if (data_bytes >= 0 && q->data_external && q->data->ops->truncate)
+        q->data->ops->truncate(q->data, (uint64_t)data_bytes, BLOCK_PREALLOCATION_OFF);
+    if (!bitmaps_end_locked(q, r))
+        qcow2_tail_cut_locked(q);
+    qcow2_whole_end(q, &range);
+}
+
+/* With the disk to itself, which others have again when it is larger. */
+static int grow_steps(struct qcow2 *q, struct qcow2_range *whole, uint64_t size, enum block_preallocation mode)
+{
+    uint64_t old = q->node->size;
+    int r = qcow2_bitmaps_resize_locked(q, size);
+    if (!r)
+        r = l1_grow_locked(q, size);
+    if (!r)
+        r = data_file_size(q, size, mode);
+    if (!r)
+        q->node->size = size;
+    qcow2_whole_end(q, whole);
+    if (!r)
+        r = tail_clear(q, old, size);
+    /* What a backing file has in the cluster of the old end is to be seen, so that one stays as it is. */
+    if (!r && mode != BLOCK_PREALLOCATION_OFF)
+        r = qcow2_preallocate(q, q->node->backing ? ALIGN_UP(old, q->cluster_size) : old, size, mode);
+    if (!r)
+        r = qcow2_flush(q);
+    pthread_mutex_lock(&q->lock);
+    if (!r)
+        r = qcow2_header_disk_write(q, size, q->l1_offset, q->l1_entries);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+static int grow(struct qcow2 *q, uint64_t size, enum block_preallocation mode)
+{
+    struct qcow2_range range;
+    uint64_t old = q->node->size;
+    int64_t data_bytes = q->data_external ? q->data->ops->size(q->data) : -1;
+    int r = qcow2_whole_begin(q, &range);
+    if (r)
+        return r;
+    r = grow_steps(q, &range, size, mode);
+    if (r) {
+        grow_undo(q, old, size, data_bytes);
+        return r;
+    }
+    pthread_mutex_lock(&q->lock);
+    r = bitmaps_end_locked(q, 0);
+    pthread_mutex_unlock(&q->lock);
     return r;
 }
 

@@ -208,7 +208,8 @@ static int snapshot_change(struct block_node *n, const char *id_or_name, bool ap
         return error_set(err, "'%s': its last writes cannot be stored: %s", n->filename, strerror(-r));
     /* As QEMU does it: what is deleted by a number that is another one's name is not to be the wrong one. */
     bool found = !qcow2_snapshot_find(q, id_or_name, !applies, &index, err) &&
-                 !(applies && bitmaps_check_locked(q, &q->snapshot[index], err));
+                 !(applies && bitmaps_check_locked(q, &q->snapshot[index], err)) &&
+                 !qcow2_snapshot_check_locked(q, &q->snapshot[index], err);
     r = !found ? 0 : applies ? apply(q, &q->snapshot[index]) : delete(q, index);
     qcow2_whole_end(q, &range);
     if (!found)

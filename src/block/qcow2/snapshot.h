@@ -17,4 +17,8 @@ uint8_t *qcow2_snapshot_entry_make(const struct block_snapshot *s, uint64_t l1_o
 int qcow2_snapshot_table_change_locked(struct qcow2 *q, uint32_t without, const struct qcow2_snapshot *added,
                                        const uint8_t *entry, uint32_t entry_bytes);
 
+/* snapshot_check.c: refuses a snapshot that cannot be gone back to, or deleted, without harm to others. Everything is on the disk.
+ * 0, or -1 with *err. */
+int qcow2_snapshot_check_locked(struct qcow2 *q, const struct qcow2_snapshot *s, struct error *err);
+
 #endif

@@ -131,25 +131,62 @@ static int range_protect(struct qcow2 *q, uint64_t offset, uint64_t length, cons
         return 0;
     length = ALIGN_UP(length, q->cluster_size);
     if (qcow2_meta_overlaps(q, offset, length))
-        return error_set(err, "its %s overlaps other metadata; " CHECK_HINT, what);
+        return error_set(err, "its %s overlaps other metadata", what);
     return qcow2_extents_add(&q->meta.ranges, offset, length) ? error_set(err, "out of memory") : 0;
 }
 
-static int entries_protect(struct qcow2 *q, const uint64_t *table, uint32_t count, uint64_t mask, const char *what,
-                           struct error *err)
+static int entry_check(struct qcow2 *q, uint64_t offset, const char *what, uint32_t number, struct error *err)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t offset = table[i] & mask;
+    if (offset & (q->cluster_size - 1))
+        return error_set(err, "its %s number %u does not begin at a cluster", what, number);
+    if (qcow2_meta_overlaps(q, offset, q->cluster_size))
+        return error_set(err, "its %s number %u overlaps other metadata", what, number);
+    return 0;
+}
+
+static int refcount_blocks_protect(struct qcow2 *q, struct error *err)
+{
+    for (uint32_t i = 0; i < q->reftable_entries; i++) {
+        uint64_t offset = q->reftable[i] & ~511ull;
         if (!offset)
             continue;
-        if (offset & (q->cluster_size - 1))
-            return error_set(err, "its %s number %u does not begin at a cluster; " CHECK_HINT, what, i);
-        if (qcow2_meta_overlaps(q, offset, q->cluster_size))
-            return error_set(err, "its %s number %u overlaps other metadata; " CHECK_HINT, what, i);
+        if (entry_check(q, offset, "refcount block", i, err))
+            return -1;
         if (qcow2_meta_add(q, offset >> q->cluster_bits))
             return error_set(err, "out of memory");
     }
     return 0;
+}
+
+/*
+ * Several L1 entries may lead to one L2 table, as a repair leaves it, when none of them says that it has it alone: whoever writes
+ * copies it first. So those that do not say it come first, after all were compared with what is no L2 table.
+ */
+static int l2_tables_protect(struct qcow2 *q, struct error *err)
+{
+    q->l1_shared = false;
+    for (unsigned round = 0; round < 3; round++)
+        for (uint32_t i = 0; i < q->l1_entries; i++) {
+            uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK;
+            bool owned = q->l1[i] & QCOW2_COPIED;
+            if (!offset || (round == 1 && owned) || (round == 2 && !owned))
+                continue;
+            if (round != 1 && entry_check(q, offset, "L2 table", i, err))
+                return -1;
+            if (round == 1)
+                q->l1_shared |= qcow2_meta_overlaps(q, offset, q->cluster_size);
+            if (round && qcow2_meta_add(q, offset >> q->cluster_bits))
+                return error_set(err, "out of memory");
+        }
+    return 0;
+}
+
+void qcow2_l2_unprotect(struct qcow2 *q, uint64_t table)
+{
+    for (uint32_t i = 0; q->l1_shared && i < q->l1_entries; i++)
+        if ((q->l1[i] & QCOW2_OFFSET_MASK) == table)
+            return;
+    qcow2_meta_remove(q, table >> q->cluster_bits);
 }
 
 int qcow2_map_build(struct qcow2 *q, struct error *err)
@@ -167,8 +204,7 @@ int qcow2_map_build(struct qcow2 *q, struct error *err)
     for (uint32_t i = 0; i < q->snapshots; i++)
         if (range_protect(q, q->snapshot[i].l1_offset, q->snapshot[i].l1_entries * 8ull, "snapshot's L1 table", err))
             return -1;
-    if (entries_protect(q, q->reftable, q->reftable_entries, ~511ull, "refcount block", err) ||
-        entries_protect(q, q->l1, q->l1_entries, QCOW2_OFFSET_MASK, "L2 table", err))
+    if (refcount_blocks_protect(q, err) || l2_tables_protect(q, err))
         return -1;
     int r = qcow2_bitmaps_protect(q);
     return r ? error_set(err, "its dirty bitmaps overlap other metadata: %s", strerror(-r)) : 0;
@@ -182,10 +218,13 @@ int qcow2_tables_read(struct qcow2 *q, struct error *err)
     if (r)
         return error_set(err, "its tables cannot be read: %s", strerror(-r));
     bool check = q->node->opening->for_check;
+    struct error why;
     if (qcow2_snapshots_read(q, q->node->readonly && !check ? NULL : err)) {
         if (!q->node->readonly || check)
             return -1;
         q->snapshots_bad = true;    /* the disk itself can be read all the same */
     }
-    return q->node->readonly || check ? 0 : qcow2_map_build(q, err);
+    if (q->node->readonly || check || !qcow2_map_build(q, &why))
+        return 0;
+    return error_set(err, "%.300s; " CHECK_HINT, why.text);
 }

@@ -89,14 +89,6 @@ static bool fills_subclusters(const struct qcow2 *q, struct qcow2_entry e)
     return qcow2_entry_is_owned(q, e) || !qcow2_entry_host(q, e);
 }
 
-static bool entry_is_invalid(const struct qcow2 *q, struct qcow2_entry e)
-{
-    for (unsigned sub = 0; sub < 1u << (q->cluster_bits - q->sub_bits); sub++)
-        if (qcow2_entry_kind(q, e, sub) == QCOW2_INVALID)
-            return true;
-    return false;
-}
-
 /* Clusters in a row that need a new place; first is the entry of the first, last becomes that of the last. */
 static int count_new_locked(struct qcow2 *q, uint64_t cluster, uint64_t max, uint64_t *count, struct qcow2_entry *last)
 {
@@ -105,7 +97,7 @@ static int count_new_locked(struct qcow2 *q, uint64_t cluster, uint64_t max, uin
         int r = qcow2_entry_get_locked(q, cluster + (*count << q->cluster_bits), &e);
         if (r)
             return r;
-        if (entry_is_invalid(q, e) || qcow2_entry_is_owned(q, e))
+        if (qcow2_entry_is_malformed(q, e) || qcow2_entry_is_owned(q, e))
             break;
         *last = e;
     }
@@ -118,7 +110,7 @@ static int clusters_place_locked(struct qcow2 *q, struct placement *p, struct qc
     *last = first;
     p->count = 1;
     p->fresh = false;
-    if (entry_is_invalid(q, first))
+    if (qcow2_entry_is_malformed(q, first))
         return qcow2_corrupt(q, "the L2 entry for disk offset %#llx is malformed", (unsigned long long)p->cluster);
     int r = qcow2_l2_own_locked(q, p->cluster);
     if (r)
@@ -200,12 +192,13 @@ static uint64_t window_bits(const struct qcow2 *q, const struct placement *p, ui
     return (BIT(to >> q->sub_bits) - 1) & ~(BIT(from >> q->sub_bits) - 1);
 }
 
-static int clusters_link_locked(struct qcow2 *q, const struct placement *p)
+/* *linked: how many are part of the disk from now on, whatever is returned. */
+static int clusters_link_locked(struct qcow2 *q, const struct placement *p, uint64_t *linked)
 {
     int r = 0;
     qcow2_barrier_want(q);
-    for (uint64_t i = 0; !r && i < p->count; i++) {
-        uint64_t at = i << q->cluster_bits;
+    while (!r && *linked < p->count) {
+        uint64_t at = *linked << q->cluster_bits;
         struct qcow2_entry old, e = { .word = (p->host + at) | QCOW2_COPIED };
         r = qcow2_entry_get_locked(q, p->cluster + at, &old);
         if (r)
@@ -216,6 +209,7 @@ static int clusters_link_locked(struct qcow2 *q, const struct placement *p)
         }
         bool keeps = qcow2_entry_is_owned(q, old);
         r = qcow2_entry_set_locked(q, p->cluster + at, e);
+        *linked += !r;
         if (!r && !keeps)
             r = qcow2_entry_free_locked(q, old);
     }
@@ -227,6 +221,7 @@ static int new_write(struct qcow2 *q, const struct qcow2_io *io, size_t *done)
 {
     struct qcow2_entry first, last;
     struct placement p = { .from = io->offset + *done, .to = io->offset + io->length };
+    uint64_t linked = 0;
     p.cluster = ALIGN_DOWN(p.from, q->cluster_size);
     pthread_mutex_lock(&q->lock);
     int r = q->corrupt ? -EIO : qcow2_entry_get_locked(q, p.cluster, &first);
@@ -240,10 +235,10 @@ static int new_write(struct qcow2 *q, const struct qcow2_io *io, size_t *done)
         r = window_write(q, io, &p, zero_around);
     }
     pthread_mutex_lock(&q->lock);
-    if (r && p.fresh)
-        qcow2_allocation_undo_locked(q, p.host, p.count);
     if (!r)
-        r = clusters_link_locked(q, &p);
+        r = clusters_link_locked(q, &p, &linked);
+    if (r && p.fresh)
+        qcow2_allocation_undo_locked(q, p.host + (linked << q->cluster_bits), p.count - linked);
     bool many = q->frees.count > FREES_MAX;
     pthread_mutex_unlock(&q->lock);
     if (!r && many)

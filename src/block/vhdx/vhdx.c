@@ -30,17 +30,28 @@ static bool is_over(uint64_t at, uint64_t length, uint64_t region, uint64_t regi
     return at < region + region_length && region < at + length;
 }
 
-static int vhdx_find(struct sparse *s, uint64_t block, uint64_t *offset)
+static int entry_get(struct vhdx *v, uint64_t block, unsigned *state, uint64_t *place)
 {
-    struct vhdx *v = vhdx_of(s);
     le64 entry;
     int r;
     void *at = sparse_table_at(&v->table, entry_at(v, block), &r);
     if (!at)
         return r;
     memcpy(&entry, at, sizeof(entry));
-    uint64_t place = ALIGN_DOWN(le64_get(entry), (uint64_t)VHDX_MIB);
-    switch (le64_get(entry) & 7) {
+    *state = le64_get(entry) & 7;
+    *place = ALIGN_DOWN(le64_get(entry), (uint64_t)VHDX_MIB);
+    return 0;
+}
+
+static int vhdx_find(struct sparse *s, uint64_t block, uint64_t *offset)
+{
+    struct vhdx *v = vhdx_of(s);
+    unsigned state = VHDX_NOT_PRESENT;
+    uint64_t place = 0;
+    int r = entry_get(v, block, &state, &place);
+    if (r)
+        return r;
+    switch (state) {
     case VHDX_NOT_PRESENT:
     case VHDX_UNDEFINED:
         *offset = SPARSE_HOLE;
@@ -65,13 +76,18 @@ static int vhdx_find(struct sparse *s, uint64_t block, uint64_t *offset)
 /* The last block of a file that was cut short, or of a fixed image, goes on behind the file's end; the next is not to lie over it. */
 static int end_find(struct vhdx *v)
 {
-    uint64_t blocks = (v->s.size + v->s.block_bytes - 1) / v->s.block_bytes, end = v->end, place;
+    uint64_t blocks = (v->s.size + v->s.block_bytes - 1) / v->s.block_bytes, end = v->end, place = 0;
     for (uint64_t i = 0; i < blocks; i++) {
-        int r = vhdx_find(&v->s, i, &place);
-        if (r && r != -EIO)
+        unsigned state = VHDX_NOT_PRESENT;
+        int r = entry_get(v, i, &state, &place);
+        if (r)
             return r;
-        if (!r && place < SPARSE_ZERO)
+        if (state != VHDX_PRESENT)
+            continue;
+        if (place < v->end)
             end = MAX(end, place + v->s.block_bytes);
+        else
+            v->s.cut_short = true;
     }
     v->end = end;
     v->end_known = true;
@@ -82,6 +98,8 @@ static int vhdx_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
 {
     struct vhdx *v = vhdx_of(s);
     int r = v->end_known ? 0 : end_find(v);
+    if (!r)
+        r = sparse_grow_check(s);
     if (r)
         return r;
     *offset = v->end;

@@ -226,18 +226,22 @@ static int descriptor_make(const struct plan *p, const char *filename, struct te
     return t->used + 1 < t->room ? 0 : -ENAMETOOLONG;
 }
 
-static int extent_file_make(const struct plan *p, const struct block_create_options *o, const char *directory_of, unsigned i,
-                            struct error *err)
+/* NULL: out of memory. */
+static char *extent_path(const struct plan *p, const char *directory_of, unsigned i)
 {
     const char *slash = strrchr(directory_of, '/');
-    char name[VMDK_NAME_MAX], what[BLOCK_LOOK_BYTES], *path;
-    bool created = false;
+    char name[VMDK_NAME_MAX], *path;
     file_name(p, directory_of, i + 1, name, sizeof(name));
-    if (asprintf(&path, "%.*s%s", slash ? (int)(slash - directory_of + 1) : 0, directory_of, name) < 0)
-        return error_set(err, "out of memory");
-    struct block_protocol *f = block_file_create(path, &created, err);
+    return asprintf(&path, "%.*s%s", slash ? (int)(slash - directory_of + 1) : 0, directory_of, name) < 0 ? NULL : path;
+}
+
+static int extent_file_make(const struct plan *p, const struct block_create_options *o, const char *path, unsigned i,
+                            bool *created, struct error *err)
+{
+    char what[BLOCK_LOOK_BYTES];
+    struct block_protocol *f = block_file_create(path, created, err);
     int r = f ? 0 : -1;
-    if (!r && !created && !o->force && block_file_look(f, what))
+    if (!r && !*created && !o->force && block_file_look(f, what))
         r = error_set(err, "'%s' holds %s; choose another name, or give --force to replace it", path, what);
     if (!r) {
         int e = f->ops->truncate(f, 0, BLOCK_PREALLOCATION_OFF);
@@ -248,9 +252,45 @@ static int extent_file_make(const struct plan *p, const struct block_create_opti
     }
     if (f)
         f->ops->close(f);
-    if (r && created)
-        unlink(path);
-    free(path);
+    return r;
+}
+
+static int extent_files_make(const struct plan *p, const struct block_create_options *o, const char *directory_of, bool *created,
+                             struct error *err)
+{
+    int r = 0;
+    for (unsigned i = 0; !r && i < file_count(p); i++) {
+        char *path = extent_path(p, directory_of, i);
+        r = path ? extent_file_make(p, o, path, i, &created[i], err) : error_set(err, "out of memory");
+        free(path);
+    }
+    return r;
+}
+
+/* All or none. */
+static void extent_files_remove(const struct plan *p, const char *directory_of, const bool *created)
+{
+    for (unsigned i = 0; i < file_count(p); i++) {
+        char *path = created[i] ? extent_path(p, directory_of, i) : NULL;
+        if (path)
+            unlink(path);
+        free(path);
+    }
+}
+
+static int split_create(struct block_protocol *file, const struct plan *p, const struct block_create_options *o,
+                        const struct text *t, struct error *err)
+{
+    bool created[FILES_MAX] = { false };
+    int r = extent_files_make(p, o, file->filename, created, err);
+    if (!r) {
+        int e = block_protocol_pwrite(file, 0, t->data, t->used);
+        if (!e)
+            e = block_protocol_flush(file);
+        r = e ? error_set(err, "cannot write '%s': %s", o->filename, strerror(-e)) : 0;
+    }
+    if (r)
+        extent_files_remove(p, file->filename, created);
     return r;
 }
 
@@ -262,21 +302,13 @@ int vmdk_create(struct block_protocol *file, const struct block_create_options *
     struct text t = { .room = p.kind->split ? VMDK_DESCRIPTOR_MAX : VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR };
     t.data = calloc(1, t.room);
     int r = t.data ? descriptor_make(&p, file->filename, &t) : -ENOMEM;
-    if (r == -ENAMETOOLONG) {
-        free(t.data);
-        return error_set(err, "cannot create '%s': its name is too long for the descriptor", o->filename);
-    }
-    if (!r && !p.kind->split)
-        r = sparse_file_write(file, &p, p.size, t.data);
-    for (unsigned i = 0; !r && p.kind->split && i < file_count(&p); i++)
-        if (extent_file_make(&p, o, file->filename, i, err)) {
-            free(t.data);
-            return -1;
-        }
-    if (!r && p.kind->split)
-        r = block_protocol_pwrite(file, 0, t.data, t.used);
-    if (!r)
-        r = block_protocol_flush(file);
+    if (r)
+        r = r == -ENAMETOOLONG ? error_set(err, "cannot create '%s': its name is too long for the descriptor", o->filename) :
+            error_set(err, "cannot write '%s': %s", o->filename, strerror(-r));
+    else if (p.kind->split)
+        r = split_create(file, &p, o, &t, err);
+    else if ((r = sparse_file_write(file, &p, p.size, t.data)))
+        r = error_set(err, "cannot write '%s': %s", o->filename, strerror(-r));
     free(t.data);
-    return r ? error_set(err, "cannot write '%s': %s", o->filename, strerror(-r)) : 0;
+    return r;
 }

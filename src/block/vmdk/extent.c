@@ -115,6 +115,59 @@ static uint64_t extent_run(struct sparse *s, uint64_t block)
     return t && !t->uniform ? 1 : e->gtes - block % e->gtes;
 }
 
+/* What is appended lies behind the footer, which nobody would find any more: the true header moves to the beginning first. */
+static int footer_settle(struct vmdk_extent *e)
+{
+    if (!e->footer)
+        return 0;
+    int r = block_protocol_pwrite(e->file, 0, e->footer, sizeof(*e->footer));
+    if (!r)
+        r = block_protocol_flush(e->file);
+    if (r)
+        return r;
+    free(e->footer);
+    e->footer = NULL;
+    return 0;
+}
+
+/* Something in the file, as it was when it was opened. The last one may go on behind the end of a file that was cut short. */
+static void place_note(struct vmdk_extent *e, uint64_t offset, uint64_t bytes, uint64_t *end)
+{
+    if (offset >= e->next)
+        e->s.cut_short = true;
+    else
+        *end = MAX(*end, offset + bytes);
+}
+
+static int table_note(struct vmdk_extent *e, uint32_t i, uint64_t *end)
+{
+    uint64_t at = (uint64_t)le32_get(e->directory[i]) * VMDK_SECTOR, bytes = e->gtes * sizeof(le32);
+    le32 entry[VMDK_GTES];
+    place_note(e, at, bytes, end);
+    if (e->redundant && le32_get(e->redundant[i]))
+        place_note(e, (uint64_t)le32_get(e->redundant[i]) * VMDK_SECTOR, bytes, end);
+    int r = e->s.cut_short ? 0 : block_protocol_pread(e->file, at, entry, bytes);
+    for (uint32_t k = 0; !r && !e->s.cut_short && k < e->gtes; k++)
+        if (le32_get(entry[k]) > ZERO_GRAIN)
+            place_note(e, (uint64_t)le32_get(entry[k]) * VMDK_SECTOR, e->compressed ? VMDK_SECTOR : e->s.block_bytes, end);
+    return r;
+}
+
+/* Before the first grain is put at the end. */
+static int end_find(struct vmdk_extent *e)
+{
+    uint64_t end = e->next;
+    int r = 0;
+    for (uint32_t i = 0; !r && !e->s.cut_short && !e->end_known && i < e->directory_entries; i++)
+        if (le32_get(e->directory[i]) && (!i || le32_get(e->directory[i]) != le32_get(e->directory[i - 1])))
+            r = table_note(e, i, &end);
+    if (r)
+        return r;
+    e->next = ALIGN_UP(end, (uint64_t)VMDK_SECTOR);
+    e->end_known = true;
+    return sparse_grow_check(&e->s);
+}
+
 /* Room at the end. */
 static int room_take(struct vmdk_extent *e, uint64_t bytes, uint64_t align, uint64_t *offset)
 {
@@ -128,8 +181,11 @@ static int room_take(struct vmdk_extent *e, uint64_t bytes, uint64_t align, uint
 static int extent_allocate(struct sparse *s, uint64_t block, uint64_t *offset)
 {
     struct vmdk_extent *e = extent_of(s);
+    int r = end_find(e);
+    if (r)
+        return r;
     *offset = ALIGN_UP(e->next, (uint64_t)s->block_bytes);
-    return (*offset + s->block_bytes) / VMDK_SECTOR > NUMBER_MAX ? -EFBIG : 0;
+    return (*offset + s->block_bytes) / VMDK_SECTOR > NUMBER_MAX ? -EFBIG : footer_settle(e);
 }
 
 /* A table that is not in the directory yet gets a place, twice where there are two directories. */
@@ -240,13 +296,17 @@ static bool is_zero(const uint8_t *data, size_t length)
 static int extent_pack(struct sparse *s, uint64_t block, const uint8_t *data)
 {
     struct vmdk_extent *e = extent_of(s);
-    uint64_t before = e->next, at;
+    uint64_t before, at;
     uLongf length = compressBound(s->block_bytes);
     uint64_t room = ALIGN_UP(sizeof(struct vmdk_marker) + length, (uint64_t)VMDK_SECTOR);
     int r = extent_find(s, block, &at);
     bool zero_already = at == SPARSE_ZERO || (at == SPARSE_HOLE && !s->backing);
     if (r || (zero_already && is_zero(data, s->block_bytes)))
         return r;
+    r = end_find(e);
+    if (r)
+        return r;
+    before = e->next;
     uint8_t *packed = calloc(1, room);
     if (!packed)
         return -ENOMEM;
@@ -256,6 +316,8 @@ static int extent_pack(struct sparse *s, uint64_t block, const uint8_t *data)
     m.length = le32_make((uint32_t)length);
     memcpy(packed, &m, sizeof(m));
     uint64_t whole = ALIGN_UP(sizeof(m) + length, (uint64_t)VMDK_SECTOR);
+    if (!r)
+        r = footer_settle(e);
     if (!r)
         r = room_take(e, whole, VMDK_SECTOR, &at);
     if (!r)
@@ -272,10 +334,17 @@ static int header_read(struct vmdk_extent *e, struct vmdk_header *h, uint64_t fi
 {
     int r = block_protocol_pread(e->file, 0, h, sizeof(*h));
     /* Written as a stream: the true header is before the last sector. */
-    if (!r && le64_get(h->gd) == VMDK_GD_AT_END && file_size >= 4 * VMDK_SECTOR)
+    bool at_end = !r && le64_get(h->gd) == VMDK_GD_AT_END && file_size >= 4 * VMDK_SECTOR;
+    if (at_end)
         r = block_protocol_pread(e->file, ALIGN_DOWN(file_size, (uint64_t)VMDK_SECTOR) - 2 * VMDK_SECTOR, h, sizeof(*h));
+    if (at_end && !r) {
+        e->footer = malloc(sizeof(*h));
+        r = e->footer ? 0 : -ENOMEM;
+    }
     if (r)
         return error_set(err, "it cannot be read: %s", strerror(-r));
+    if (at_end)
+        *e->footer = *h;
     return memcmp(h->magic, VMDK_MAGIC, 4) ? error_set(err, "a sparse extent has no VMDK header") : 0;
 }
 
@@ -367,6 +436,8 @@ void vmdk_extent_close(struct vmdk_extent *e)
     free(e->table);
     free(e->directory);
     free(e->redundant);
+    free(e->footer);
+    e->footer = NULL;
     e->table = NULL;
     e->directory = e->redundant = NULL;
     if (e->s.ops)

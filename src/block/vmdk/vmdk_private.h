@@ -61,6 +61,7 @@ struct vmdk_extent {
     uint64_t start, length, flat_offset;    /* bytes; start in the disk */
     /* sparse ones: */
     bool compressed, zero_grains, directory_changed;
+    struct vmdk_header *footer;             /* the true header, as long as it is at the end of the file; NULL: it is at the beginning */
     uint32_t gtes, directory_entries;
     uint64_t protected_bytes;               /* header and descriptor, where no grain may lie */
     uint64_t directory_offset, redundant_offset;    /* redundant 0: none */
@@ -68,6 +69,7 @@ struct vmdk_extent {
     struct vmdk_table **table;
     unsigned tables_loaded;
     uint64_t next;                          /* where the next grain goes */
+    bool end_known;                         /* next is behind all that the tables lead to */
 };
 
 struct vmdk {

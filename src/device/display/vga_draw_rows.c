@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "device/display/vga_draw_private.h"
+#include "display/display.h"
 
 static uint8_t plane_byte(const struct vga *v, unsigned plane, uint32_t offset)
 {
@@ -112,8 +113,7 @@ static void row_linear(const struct vga *v, const struct vga_picture *p, uint32_
     case 16: for (unsigned x = 0; x < p->width; x++) to[x] = from_16(from[2 * x] | from[2 * x + 1] << 8); break;
     case 24: for (unsigned x = 0; x < p->width; x++) to[x] = from[3 * x] | from[3 * x + 1] << 8 | from[3 * x + 2] << 16; break;
     default:
-        memcpy(to, from, p->width * sizeof(*to));
-        for (unsigned x = 0; x < p->width; x++) to[x] &= 0xffffff;
+        pixels_plain(to, from, p->width);
     }
 }
 

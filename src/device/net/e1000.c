@@ -220,6 +220,7 @@ static void destroy(struct device *d)
     net_attach(s->config.backend, NULL);
     if (s->pci.bus) pci_device_remove(&s->pci);
     timer_free(s->itr_timer);
+    loop_post_cancel(s);
     free(s);
 }
 

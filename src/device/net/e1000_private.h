@@ -36,6 +36,9 @@ struct e1000 {
     uint8_t frame[NET_FRAME_MAX];
     size_t frame_bytes;
     bool too_long, frame_waits;
+    bool is_posted;                      /* the rest of the ring is transmitted from the main loop */
+    uint32_t left;                       /* descriptors that may be, since the driver moved the tail */
+    unsigned pieces;                     /* that frames were cut into in this round */
     bool insert_ip, insert_tcp, segment, insert_vlan;
     uint16_t vlan;
     struct e1000_context context;

@@ -8,10 +8,11 @@
  */
 #include <string.h>
 
+#include "base/loop.h"
 #include "device/net/e1000_private.h"
 #include "net/offload.h"
 
-enum { DESCRIPTOR = 16, ETHER = 14, CRC = 4, MIN_FRAME = 60, MAX_FRAME = 1522, MAX_JUMBO = 16384, VLAN_TAG = 4 };
+enum { DESCRIPTOR = 16, ETHER = 14, CRC = 4, MIN_FRAME = 60, MAX_FRAME = 1522, MAX_JUMBO = 16384, VLAN_TAG = 4, DESCRIPTORS_A_ROUND = 256, PIECES_A_ROUND = 8192 };
 enum { CMD_EOP = 1 << 24, CMD_IC = 1 << 26, CMD_TSE = 1 << 26, CMD_RS = 1 << 27, CMD_RPS = 1 << 28, CMD_DEXT = 1 << 29, CMD_VLE = 1 << 30,
        DTYP_DATA = 1 << 20, TUCMD_IP = 1 << 25, POPTS_IXSM = 1, POPTS_TXSM = 2, DESC_DD = 1 };
 enum { RX_DD = 1, RX_EOP = 2, RX_VP = 8, RX_TCPCS = 0x20, RX_IPCS = 0x40, RXCSUM_IPOFL = 0x100, RXCSUM_TUOFL = 0x200 };
@@ -78,9 +79,11 @@ static void vlan_insert(struct e1000 *s, struct net_header *h)
 static bool frame_send(struct e1000 *s)
 {
     struct iovec iov = { s->frame, s->frame_bytes };
+    struct net_frame f = { s->frame_header, &iov, 1, s->frame_bytes };
 
-    s->frame_waits = !net_send(s->config.backend, 0, &(struct net_frame){ s->frame_header, &iov, 1, s->frame_bytes });
+    s->frame_waits = !net_send(s->config.backend, 0, &f);
     if (s->frame_waits) return false;
+    s->pieces += net_send_pieces(s->config.backend, &f);
     ++*e1000_reg(s, GPTC);
     ++*e1000_reg(s, TPT);
     e1000_transmit_reset(s);
@@ -172,13 +175,14 @@ static uint32_t write_back(struct e1000 *s, uint64_t at, struct descriptor *d)
     return ICR_TXDW;
 }
 
-void e1000_transmit(struct e1000 *s)
+/* The ring once around at most, since the driver's tail may be outside of it. false: not done with it, but for this round. */
+static bool round_transmit(struct e1000 *s)
 {
-    uint32_t entries = *e1000_reg(s, TDLEN) / DESCRIPTOR, *head = e1000_reg(s, TDH), causes = ICR_TXQE;
+    uint32_t entries = *e1000_reg(s, TDLEN) / DESCRIPTOR, *head = e1000_reg(s, TDH), causes = ICR_TXQE, n = 0;
     bool goes_on = true;
 
-    if (!(*e1000_reg(s, TCTL) & TCTL_EN) || (s->frame_waits && !frame_send(s))) return;
-    for (uint32_t n = 0; goes_on && n < entries && *head < entries && *head != *e1000_reg(s, TDT); n++) {
+    s->pieces = 0;
+    for (; goes_on && n < DESCRIPTORS_A_ROUND && s->pieces < PIECES_A_ROUND && s->left && *head < entries && *head != *e1000_reg(s, TDT); n++, s->left--) {
         uint64_t at = ring_at(s, TDBAL, *head);
         struct descriptor d;
 
@@ -189,6 +193,24 @@ void e1000_transmit(struct e1000 *s)
     }
     net_send_end(s->config.backend, 0);
     e1000_cause(s, causes);
+    return n < DESCRIPTORS_A_ROUND && s->pieces < PIECES_A_ROUND;
+}
+
+static void round_next(void *opaque)
+{
+    struct e1000 *s = opaque;
+
+    s->is_posted = false;
+    if (!(*e1000_reg(s, TCTL) & TCTL_EN) || (s->frame_waits && !frame_send(s)) || round_transmit(s)) return;
+    s->is_posted = true;
+    loop_post(round_next, s);
+}
+
+/* A ring may have 65528 descriptors, each with a frame that is cut into thousands: others get their turn in between. */
+void e1000_transmit(struct e1000 *s)
+{
+    s->left = *e1000_reg(s, TDLEN) / DESCRIPTOR;
+    if (!s->is_posted) round_next(s);
 }
 
 /* ---- receive ---- */

@@ -486,6 +486,7 @@ static int ports_create(struct ahci *s, struct error *err)
         p->ahci = s;
         p->number = i;
         p->config = s->config.drive[i];
+        block_done_anywhere(p->config.node);
         if (p->config.kind == IDE_CDROM && !(p->unit = scsi_unit_new(&unit))) return error_set(err, "no memory for a CD-ROM drive");
     }
     return 0;

@@ -547,6 +547,7 @@ static int drives_create(struct ide *s, struct error *err)
         d->channel = c;
         d->number = n;
         d->config = s->config.drive[n];
+        block_done_anywhere(d->config.node);
         if (d->config.kind != IDE_NONE && !(d->data = calloc(1, IDE_BUFFER))) return error_set(err, "IDE: out of memory");
     }
     return 0;

@@ -707,6 +707,7 @@ struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config)
 
     if (!u) return NULL;
     u->config = *config;
+    block_done_anywhere(config->node);
     u->block = config->is_cdrom ? CD_BLOCK : DISK_BLOCK;
     scsi_unit_reset(u);
     return u;

@@ -236,6 +236,9 @@ static const struct usb_device_ops ops[] = {
     [HID_TABLET] = OPS("usb-tablet", "USB tablet: a pointer with positions", &tablet_description),
 };
 
+/* The report's bits are in the order of INPUT_LED_*. */
+static unsigned on_leds(void *opaque) { return ((const struct hid *)opaque)->leds & 7; }
+
 struct usb_device *hid_new(const struct hid_config *config, struct error *err)
 {
     static const struct { const char *serial, *input; enum input_kind kind; } names[] = {
@@ -252,7 +255,7 @@ struct usb_device *hid_new(const struct hid_config *config, struct error *err)
     h->config = *config;
     h->events.kind = config->kind;
     h->input = (struct input_device){ .name = names[config->kind].input, .kind = names[config->kind].kind, .key = on_key, .relative = on_pointer,
-                                      .absolute = on_position, .opaque = h };
+                                      .absolute = on_position, .leds = on_leds, .opaque = h };
     usb_device_init(&h->usb, &ops[config->kind], config->id, config->serial, names[config->kind].serial);
     if (config->full_speed_only) h->usb.speeds = 1 << USB_FULL;
     configured(&h->usb);

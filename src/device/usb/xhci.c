@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * xHCI: capability, operational, runtime and doorbell registers. Work happens when a doorbell rings, as much as is bounded; the rest, and what
- * devices become ready for, is done by the main loop. Nothing runs by itself, so an idle controller costs nothing.
+ * devices become ready for, is done by the main loop, in virtual time: while the machine is stopped nothing begins. Nothing runs by itself, so an
+ * idle controller costs nothing.
  * Limits: contexts of 32 bytes, event rings of one segment, no streams, no saved state (CRS says so).
  * Sources: xHCI 1.1, 5.3-5.6 (registers), 7.2 (supported protocols).
  */
@@ -31,7 +32,6 @@ static void work(void *opaque)
 {
     struct xhci *s = opaque;
 
-    s->work_posted = false;
     if (!(s->cmd & CMD_RS)) return;
     if (s->command_more) {
         s->command_more = false;
@@ -44,9 +44,7 @@ static void work(void *opaque)
 
 void xhci_work_post(struct xhci *s)
 {
-    if (s->work_posted) return;
-    s->work_posted = true;
-    loop_post(work, s);
+    if (!timer_is_armed(s->work)) timer_arm_ns(s->work, clock_virtual_ns());
 }
 
 static void device_ready(struct usb_bus *b, struct usb_device *d, unsigned endpoint)
@@ -267,7 +265,7 @@ static void xhci_destroy(struct device *d)
     s->cmd = 0;
     for (unsigned n = 0; n < s->ports_each; n++)
         if (s->port[n].device) usb_detach(s->port[n].device);
-    loop_post_cancel(s);
+    timer_free(s->work);
     pci_msix_destroy(&s->msix);
     pci_device_remove(&s->pci);
     free(s);
@@ -285,12 +283,14 @@ struct device *xhci_new(const struct xhci_config *config, struct usb_bus **bus, 
     const struct pci_device_ops *ops = config->is_nec ? &nec_ops : &xhci_ops;
     struct xhci *s = calloc(1, sizeof(*s));
 
-    if (!s) {
+    if (!s || !(s->work = timer_new(TIMER_VIRTUAL, work, s))) {
         error_set(err, "%s: no memory", ops->device.name);
+        free(s);
         return NULL;
     }
     if (pci_device_init(&s->pci, ops, config->pci, config->devfn, config->is_nec ? 0x1033 : 0x1b36, config->is_nec ? 0x194 : 0xd,
                         config->is_nec ? 0x0c033003 : 0x0c033001, err) < 0) {
+        timer_free(s->work);
         free(s);
         return NULL;
     }

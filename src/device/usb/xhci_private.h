@@ -62,7 +62,8 @@ struct xhci {
     uint32_t cmd, sts, dnctrl, config;
     uint64_t dcbaap;
     struct xhci_ring command;
-    bool is_nec, command_runs, work_posted, command_more;
+    bool is_nec, command_runs, command_more;
+    struct timer *work;              /* what is done soon */
     int64_t start_ns;                    /* of MFINDEX */
     struct xhci_interrupter intr[XHCI_INTERRUPTERS];
     struct xhci_slot slot[XHCI_SLOTS + 1];

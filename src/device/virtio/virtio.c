@@ -99,6 +99,15 @@ void virtio_notify_later(struct virtio *v, unsigned n)
     post(v);
 }
 
+void virtio_settle(struct virtio *v)
+{
+    for (unsigned n = 0; n < v->queue_count; n++) {
+        if (!(v->notify_due[n / 64] & BIT(n % 64))) continue;
+        v->notify_due[n / 64] &= ~BIT(n % 64);
+        virtio_queue_notify(v, n);
+    }
+}
+
 void virtio_config_changed(struct virtio *v)
 {
     if (v->status & VIRTIO_STATUS_DRIVER_OK) v->transport.config_changed(v->transport.opaque);

@@ -105,6 +105,8 @@ struct virtqueue_chain *virtio_pop(struct virtio *v, unsigned n);
 void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c));
 /* Has ops->notify called again from the main loop: a device that has served its share leaves the rest for later. */
 void virtio_notify_later(struct virtio *v, unsigned n);
+/* What was put off so is served now, once: who has arranged his rings to never run empty is put off again. */
+void virtio_settle(struct virtio *v);
 
 /* ---- for transports ---- */
 

@@ -408,6 +408,7 @@ struct virtio *virtio_blk_new(const struct virtio_blk_config *config, struct err
     }
     b->config = *config;
     defaults_fill(&b->config);
+    block_done_anywhere(b->config.node);
     for (unsigned n = 0; n < b->config.queues && n < ARRAY_SIZE(sizes); n++) sizes[n] = b->config.queue_size;
     if (config->serial) memcpy(b->serial, config->serial, strnlen(config->serial, ID_BYTES));
     b->v.id = config->id;

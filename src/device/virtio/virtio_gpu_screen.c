@@ -25,12 +25,7 @@ static uint32_t pixel_get(const struct gpu_format *f, const uint8_t *p) { return
 static void row_make(const struct gpu_format *f, const uint8_t *from, uint32_t *to, unsigned count)
 {
     if (f->blue == 0 && f->green == 1) {               /* what Linux takes: as it lies, but for the fourth byte */
-        for (unsigned x = 0; x < count; x++) {
-            le32 pixel;
-
-            memcpy(&pixel, from + (size_t)x * GPU_PIXEL_BYTES, sizeof(pixel));
-            to[x] = le32_get(pixel) & 0xffffff;
-        }
+        pixels_plain(to, from, count);
         return;
     }
     for (unsigned x = 0; x < count; x++) to[x] = pixel_get(f, from + (size_t)x * GPU_PIXEL_BYTES);

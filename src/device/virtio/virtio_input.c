@@ -376,6 +376,9 @@ static const struct virtio_ops ops[] = {
     [VIRTIO_INPUT_TABLET] = OPS("virtio-tablet-pci", "virtio tablet: a pointer with positions", 0x098000),
 };
 
+_Static_assert(1 << LED_NUML == INPUT_LED_NUM && 1 << LED_CAPSL == INPUT_LED_CAPS && 1 << LED_SCROLLL == INPUT_LED_SCROLL, "LEDs");
+static unsigned on_leds(void *opaque) { return ((const struct vinput *)opaque)->leds; }
+
 struct virtio *virtio_input_new(const struct virtio_input_config *config, struct error *err)
 {
     struct vinput *d = calloc(1, sizeof(*d));
@@ -388,7 +391,7 @@ struct virtio *virtio_input_new(const struct virtio_input_config *config, struct
     d->config = *config;
     d->v.id = config->id;
     d->input = (struct input_device){ .name = kinds[config->kind].name, .kind = kinds[config->kind].kind, .key = on_key, .relative = on_relative,
-                                      .absolute = on_absolute, .opaque = d };
+                                      .absolute = on_absolute, .leds = on_leds, .opaque = d };
     d->v.config_bytes = config_size(d);
     if (virtio_init(&d->v, &ops[config->kind], config->memory, 0, &config->options, QUEUES, sizes, err) < 0) {
         destroy(&d->v);

@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "device/virtio/virtio_net_private.h"
 
-enum { DEFAULT_QUEUE_SIZE = 256, CONTROL_QUEUE_SIZE = 64, ETHER_BYTES = 14, LEGACY_HEADER = 10 };
+enum { DEFAULT_QUEUE_SIZE = 256, CONTROL_QUEUE_SIZE = 64, ETHER_BYTES = 14, LEGACY_HEADER = 10, PIECES_A_ROUND = 8192 };
 
 struct header { struct net_header h; uint16_t num_buffers; } __attribute__((packed));
 
@@ -75,7 +75,10 @@ static bool transmit(struct virtio *v, struct virtqueue *q, struct virtqueue_cha
         return false;
     }
     virtqueue_push(q, c, 0);
-    return true;
+    n->pieces += net_send_pieces(n->config.backend, &f);
+    if (n->pieces < PIECES_A_ROUND) return true;
+    virtio_notify_later(v, (unsigned)(q - v->queue));    /* so that others get their turn */
+    return false;
 }
 
 static void notify(struct virtio *v, unsigned queue)
@@ -87,7 +90,10 @@ static void notify(struct virtio *v, unsigned queue)
     if (queue == control_queue(n)) {
         virtio_serve(v, queue, virtio_net_control);
         virtio_interrupt(v, q);
+    } else if (queue >= 2 * n->pairs) {
+        return;                                          /* the control queue's place, if there were more pairs */
     } else if (queue & 1) {
+        n->pieces = 0;
         virtio_serve(v, queue, transmit);
         net_send_end(n->config.backend, queue / 2);
         virtio_interrupt(v, q);
@@ -289,8 +295,8 @@ static void queue_stop(struct virtio *v, unsigned queue)
     struct virtio_net *n = of(v);
 
     virtio_net_vhost_queue_stop(n, queue);
-    /* Nothing is in flight between two calls. A frame that waited for a buffer here is given up. */
-    if (queue < 2 * n->pairs && !(queue & 1)) n->starved[queue / 2] = n->filled[queue / 2] = false;
+    /* Nothing is in flight between two calls. A frame that waits for a buffer comes when the queue has some again. */
+    if (queue < 2 * n->pairs && !(queue & 1)) n->filled[queue / 2] = false;
 }
 
 static void reset(struct virtio *v)
@@ -303,6 +309,7 @@ static void reset(struct virtio *v)
     n->filter.promiscuous = true;                        /* for drivers without CTRL_RX */
     n->announce = false;
     n->pairs_used = 1;
+    memset(n->starved, 0, n->pairs * sizeof(*n->starved));
     net_offloads_set(n->config.backend, 0);
     net_queues_set(n->config.backend, 1);
     virtio_net_config_fill(n);

@@ -30,6 +30,7 @@ struct virtio_net {
     bool announce, attached, rx_told;     /* of filters that changed since somebody looked */
     bool *starved, *filled;              /* by pair: a frame waits for buffers; an interrupt is due */
     uint64_t wrong;                      /* frames that broke the rules */
+    unsigned pieces;                     /* that frames were cut into since the driver notified */
     struct virtio_net_vhost *vhost;      /* NULL: the backend has none */
 };
 

@@ -53,12 +53,14 @@ struct virtio_net_vhost {
 
 /* ---- memory ---- */
 
+/* The regions may be new ones already that reach beyond it. */
 static void log_read(struct virtio_net_vhost *k)
 {
     for (unsigned i = 0; i < k->regions && k->log; i++) {
         const struct net_vhost_region *r = &k->region[i];
+        uint64_t end = MIN((r->gpa + r->bytes - 1) / PAGE / WORD + 1, k->log_bytes / sizeof(*k->log));
 
-        for (uint64_t n = r->gpa / PAGE / WORD; n <= (r->gpa + r->bytes - 1) / PAGE / WORD; n++) {
+        for (uint64_t n = r->gpa / PAGE / WORD; n < end; n++) {
             uint64_t bits = __atomic_load_n(&k->log[n], __ATOMIC_RELAXED) ? __atomic_exchange_n(&k->log[n], 0, __ATOMIC_ACQ_REL) : 0;
 
             for (; bits; bits &= bits - 1) memory_written(k->net->v.memory, (n * WORD + (unsigned)__builtin_ctzll(bits)) * PAGE, PAGE);

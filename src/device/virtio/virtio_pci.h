@@ -27,6 +27,8 @@ struct virtio_pci_config {
 };
 /* Takes v over, and the part, also when it fails: NULL with *err. */
 struct device *virtio_pci_new(const struct virtio_pci_config *config, struct virtio *v, struct error *err);
+/* The processors stand: what they rang for is served now. */
+void virtio_pci_settle(struct device *d);
 struct virtio *virtio_pci_device(struct device *d);
 struct pci_device *virtio_pci_function(struct device *d);
 

@@ -9,11 +9,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "device/virtio/virtio_pci_private.h"
 
-struct virtio_pci_bell { struct virtio_pci *p; unsigned queue; int fd; };
+struct virtio_pci_bell { struct virtio_pci *p; unsigned queue; int fd; bool is_taken; };
 
 static void rung(void *opaque, int fd, unsigned events)
 {
@@ -33,6 +34,7 @@ static void hang(struct virtio_pci_bell *b)
 {
     struct virtio_pci *p = b->p;
 
+    b->is_taken = false;
     b->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (b->fd < 0) return;
     loop_fd_watch(b->fd, LOOP_READ, rung, b);
@@ -66,7 +68,9 @@ int virtio_pci_bell_take(void *opaque, unsigned queue)
     struct virtio_pci *p = opaque;
     int fd = p->bell ? p->bell[queue].fd : -1;
 
-    if (fd >= 0) loop_fd_unwatch(fd);
+    if (fd < 0) return -1;
+    loop_fd_unwatch(fd);
+    p->bell[queue].is_taken = true;
     return fd;
 }
 
@@ -75,7 +79,17 @@ void virtio_pci_bell_give(void *opaque, unsigned queue)
     struct virtio_pci *p = opaque;
     struct virtio_pci_bell *b = p->bell ? &p->bell[queue] : NULL;
 
+    if (b) b->is_taken = false;
     if (b && b->fd >= 0) loop_fd_watch(b->fd, LOOP_READ, rung, b);   /* what was rung last is heard now */
+}
+
+void virtio_pci_settle(struct device *d)
+{
+    struct virtio_pci *p = container_of(d, struct virtio_pci, pci.device);
+
+    for (unsigned n = 0; p->bell && n < p->v->queue_count; n++)
+        if (p->bell[n].fd >= 0 && !p->bell[n].is_taken) rung(&p->bell[n], p->bell[n].fd, LOOP_READ);
+    virtio_settle(p->v);
 }
 
 int virtio_pci_call(void *opaque, unsigned queue)

@@ -25,7 +25,8 @@ static void help_print(void)
            "Makes, describes, checks, copies and changes disk images.\n\n");
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
         printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
-    printf("\n'ospite img VERB -h' shows the options of a verb with an example.\n\nSupported formats:");
+    printf("\nBefore the verb: -V, --version: show the version; -T, --trace=LIST[,file=FILE]: trace these categories ('-T help').\n"
+           "'ospite img VERB -h' shows the options of a verb with an example.\n\nSupported formats:");
     for (unsigned i = 0; block_format_nth(i); i++)
         printf(" %s", block_format_nth(i));
     printf("\nexample: ospite img create -f qcow2 disk.qcow2 20G\n");
@@ -101,6 +102,10 @@ static int front_options(int argc, char **argv, struct error *err)
             text = argv[++i];
         if (!text)
             return error_set(err, "'%s': unknown option; see 'ospite img -h'", argv[i]);
+        if (!strcmp(text, "help")) {
+            log_trace_help(stdout);
+            return 0;
+        }
         if (trace_option(text, err))
             return -1;
     }

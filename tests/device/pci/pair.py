@@ -2,6 +2,8 @@
 """Two machines that are poked alike: ospite through its monitor (held before its first instruction by -S) and gdb stub,
 QEMU through qtest. Pair.inb/out... do both and count differences; .ours and .theirs are the machines alone."""
 import os, shutil, socket, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+import leash            # noqa: E402, F401
 
 SKIP = 77
 

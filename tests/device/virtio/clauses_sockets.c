@@ -164,7 +164,7 @@ static void room_of_guest(void)
 
 static void credit_told(void)
 {
-    struct packet p = packet(RW, PORT), got;
+    struct packet p = packet(RW, PORT), got = { .op = 0 };
     char text[8];
 
     connected();

@@ -133,6 +133,29 @@ static void taken(void)
     guest_unplug();
 }
 
+/* The processors stand: what was rung, and not heard of, is served before the disk is waited for. */
+static void settled(void)
+{
+    struct virtio_transport *t;
+    int fd;
+    unsigned q;
+
+    guest_plug(BLK, MSIX);
+    t = &guest.v->transport;
+    guest_start(ALL);
+    q = guest_typical(0);
+    count(bell_of(q)->fd);
+    virtio_pci_settle(guest.device);
+    check(!is_counting(bell_of(q)->fd) && guest_wait(q) == 513);
+    fd = t->bell_take(t->opaque, 0);
+    count(fd);
+    virtio_pci_settle(guest.device);
+    check(is_counting(fd));
+    t->bell_give(t->opaque, 0);
+    guest_turn();
+    guest_unplug();
+}
+
 /* ---- messages ---- */
 
 static uint64_t pending(void) { return memory_io_read(guest.memory, PENDING_AT, 8); }
@@ -229,6 +252,7 @@ int main(void)
     rings(0);
     rings(PACKED);
     taken();
+    settled();
     vectors();
     no_room();
     check(dup(0) == after);                              /* no descriptor is left open */

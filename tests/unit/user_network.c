@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A user network and a guest made of frames: datagrams in fragments of any order, with the mistakes that are possible, answered in fragments; any number
+ * of unfinished ones, whose memory is counted; a guestfwd address whose device has no room, through which every byte must come, once.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <malloc.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/loop.h"
+#include "net/backend_private.h"
+#include "net/offload.h"
+#include "net/user.h"
+#include "unit.h"
+
+enum { ETHER = 14, IP = 20, ICMP = 8, TCP = 20, MORE = 0x2000, ECHO_REQUEST = 8, MTU = 1500, FORWARD_PORT = 80, GUEST_PORT = 4000 };
+enum { FIN = 1, SYN = 2, PSH = 8, ACK = 16 };
+
+static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
+static struct net_backend *net;
+
+static void put16(uint8_t *p, unsigned v) { p[0] = (uint8_t)(v >> 8), p[1] = (uint8_t)v; }
+static void put32(uint8_t *p, uint32_t v) { put16(p, v >> 16), put16(p + 2, v & 0xffff); }
+static unsigned get16(const uint8_t *p) { return (unsigned)p[0] << 8 | p[1]; }
+static uint32_t get32(const uint8_t *p) { return get16(p) << 16 | get16(p + 2); }
+
+static void sum_put(uint8_t *at, uint64_t sum)
+{
+    uint16_t v = (uint16_t)~net_sum_fold(sum);
+
+    memcpy(at, &v, 2);
+}
+
+/* ---- the guest's card ---- */
+
+static struct { uint8_t data[65536]; size_t bytes; unsigned fragments; bool is_whole; } echo;
+static struct { uint32_t next, acked; bool is_open; } tcp;
+
+static void echo_take(const uint8_t *ip)
+{
+    size_t length = get16(ip + 2) - IP, at = (get16(ip + 6) & 0x1fff) * 8u;
+
+    memcpy(echo.data + at, ip + IP, length);
+    echo.bytes += length;
+    echo.fragments++;
+    if (!(get16(ip + 6) & MORE)) echo.is_whole = true;
+}
+
+static void tcp_take(const uint8_t *t)
+{
+    tcp.acked = get32(t + 8);
+    if (!(t[13] & SYN)) return;
+    tcp.next = get32(t + 4) + 1;
+    tcp.is_open = true;
+}
+
+static bool receive(void *opaque, unsigned queue, const struct net_frame *f)
+{
+    static uint8_t frame[NET_FRAME_MAX];
+    size_t bytes = net_frame_copy(f, frame);
+
+    if (bytes < ETHER + IP || get16(frame + 12) != 0x0800) return true;
+    check(bytes <= ETHER + MTU, "no frame is longer than a packet: %zu", bytes);
+    if (frame[ETHER + 9] == 1) echo_take(frame + ETHER);
+    if (frame[ETHER + 9] == 6) tcp_take(frame + ETHER + IP);
+    return true;
+}
+
+static bool frame_send(uint8_t *frame, size_t bytes)
+{
+    struct iovec iov = { frame, bytes };
+    bool taken = net_send(net, 0, &(struct net_frame){ .iov = &iov, .count = 1, .bytes = bytes });
+
+    net_send_end(net, 0);
+    return taken;
+}
+
+static void ether_make(uint8_t *frame, unsigned type)
+{
+    memset(frame, 0xff, 6);
+    memcpy(frame + 6, mac, 6);
+    put16(frame + 12, type);
+}
+
+/* The host asks for nobody it knows. */
+static void arp_send(void)
+{
+    uint8_t frame[60] = { 0 };
+
+    ether_make(frame, 0x0806);
+    memcpy(frame + ETHER, "\0\1\x08\0\6\4\0\1", 8);
+    memcpy(frame + ETHER + 8, mac, 6);
+    put32(frame + ETHER + 14, 0x0a00020f);
+    put32(frame + ETHER + 24, 0x0a00020f);
+    frame_send(frame, sizeof(frame));
+}
+
+static size_t ip_make(uint8_t *frame, unsigned protocol, unsigned id, unsigned offset, uint32_t to, size_t bytes)
+{
+    uint8_t *ip = frame + ETHER;
+
+    ether_make(frame, 0x0800);
+    memset(ip, 0, IP);
+    ip[0] = 0x45;
+    put16(ip + 2, (unsigned)(IP + bytes));
+    put16(ip + 4, id);
+    put16(ip + 6, offset);
+    ip[8] = 64;
+    ip[9] = (uint8_t)protocol;
+    put32(ip + 12, 0x0a00020f);
+    put32(ip + 16, to);
+    sum_put(ip + 10, net_sum(0, ip, IP));
+    return ETHER + IP + bytes;
+}
+
+static void begin(const struct net_user_config *c)
+{
+    struct error err = { "" };
+
+    net = net_user_new("n", c, &err);
+    check(net != NULL, "a network: %s", err.text);
+    net_attach(net, &(struct net_frontend){ .name = "card", .receive = receive });
+    arp_send();
+}
+
+static void turns(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        machine_unlock();
+        loop_step(1);
+        machine_lock();
+    }
+}
+
+/* ---- fragments ---- */
+
+static uint8_t datagram[65536 + 1024];                 /* a fragment may claim to lie behind the longest */
+
+static void datagram_make(size_t bytes)
+{
+    memset(datagram, 0, ICMP);
+    datagram[0] = ECHO_REQUEST;
+    for (size_t i = ICMP; i < bytes; i++) datagram[i] = (uint8_t)(i * 7 + (i >> 8));
+    sum_put(datagram + 2, net_sum(0, datagram, bytes));
+    memset(&echo, 0, sizeof(echo));
+}
+
+static void fragment_send(unsigned id, size_t at, size_t bytes, bool more)
+{
+    uint8_t frame[ETHER + IP + 2048];
+    size_t size = ip_make(frame, 1, id, (more ? MORE : 0) | (unsigned)at / 8, 0x0a000202, bytes);
+
+    memcpy(frame + ETHER + IP, datagram + at, bytes);
+    frame_send(frame, size);
+}
+
+static bool is_answered(size_t bytes)
+{
+    return echo.is_whole && echo.bytes == bytes && !memcmp(echo.data + ICMP, datagram + ICMP, bytes - ICMP) && echo.data[0] == 0;
+}
+
+static void test_orders(void)
+{
+    static const size_t sizes[] = { 100, 1480, 1481, 1488, 3000, 8008, 40000, 65400 };
+    unsigned id = 100;
+
+    begin(&(struct net_user_config){ .no_ipv6 = true });
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
+        for (unsigned order = 0; order < 4; order++) {
+            size_t bytes = sizes[i], part = 1480, count = (bytes + part - 1) / part;
+
+            datagram_make(bytes);
+            id++;
+            for (size_t n = 0; n < count; n++) {
+                size_t k = order == 0 ? n : order == 1 ? count - 1 - n : (n * 7 + 3) % count, at;
+
+                if (order > 1 && count % 7 == 0) k = n;
+                at = k * part;
+                fragment_send(id, at, MIN(part, bytes - at), at + part < bytes);
+                if (order == 3 && n + 1 < count) fragment_send(id, at, MIN(part, bytes - at), at + part < bytes);   /* twice */
+            }
+            check(is_answered(bytes), "%zu bytes in order %u: %zu come back", bytes, order, echo.bytes);
+        }
+    net_free(net);
+}
+
+static void test_mistakes(void)
+{
+    begin(&(struct net_user_config){ .no_ipv6 = true });
+    datagram_make(4000);
+    fragment_send(1, 0, 1480, true);
+    fragment_send(1, 1480, 1480, true);
+    check(!echo.fragments, "what is not whole is not answered");
+    fragment_send(1, 2960, 1000, true);
+    fragment_send(2, 2960, 1040, false);
+    check(!echo.fragments, "another one's end is not its end");
+    fragment_send(1, 2960, 1040, false);
+    check(is_answered(4000), "overlapping fragments");
+    datagram_make(4000);
+    fragment_send(3, 0, 1480, true);
+    fragment_send(3, 2960, 1040, false);
+    fragment_send(3, 4000, 80, false);
+    fragment_send(3, 1480, 1480, true);
+    check(!echo.fragments, "two ends");
+    fragment_send(4, 0, 1001, true);
+    fragment_send(4, 1000, 3000 - 1000, true);
+    fragment_send(4, 65528, 1000, false);
+    fragment_send(4, 8, 0, false);
+    check(!echo.fragments, "none that is possible");
+    fragment_send(5, 2960, 1040, false);
+    fragment_send(5, 1480, 1480, true);
+    fragment_send(5, 0, 1480, true);
+    check(is_answered(4000), "and then a right one");
+    net_free(net);
+}
+
+/* A hundred thousand that are never finished, and then one that is. */
+static void test_flood(void)
+{
+    struct mallinfo2 before, after;
+
+    begin(&(struct net_user_config){ .no_ipv6 = true });
+    datagram_make(3000);
+    fragment_send(1, 0, 1480, true);
+    fragment_send(1, 1480, 1520 - 1480, true);
+    before = mallinfo2();
+    for (unsigned i = 0; i < 100000; i++) fragment_send(i & 0xffff, 8 + 8 * (i >> 16), 8, true);
+    after = mallinfo2();
+    check(after.uordblks + after.hblkhd < before.uordblks + before.hblkhd + (4 << 20), "memory of fragments: %zu more", after.uordblks + after.hblkhd - before.uordblks - before.hblkhd);
+    fragment_send(65535, 1480, 1520, false);
+    fragment_send(65535, 0, 1480, true);
+    check(is_answered(3000), "one that is whole");
+    net_free(net);
+}
+
+/* ---- a device without room ---- */
+
+static struct { uint8_t data[1 << 20]; size_t bytes, room; } device;
+
+static size_t device_output(void *opaque, const void *data, size_t size)
+{
+    size_t n = MIN(MIN(size, device.room), sizeof(device.data) - device.bytes);
+
+    memcpy(device.data + device.bytes, data, n);
+    device.bytes += n;
+    device.room -= n;
+    return n;
+}
+
+static void device_room(void *opaque) { }
+
+static bool segment_send(uint32_t seq, unsigned flags, const uint8_t *data, size_t bytes)
+{
+    uint8_t frame[ETHER + IP + TCP + MTU], *t = frame + ETHER + IP;
+    size_t size = ip_make(frame, 6, 7, 0, 0x0a000264, TCP + bytes);
+    struct net_packet p;
+
+    memset(t, 0, TCP);
+    put16(t, GUEST_PORT);
+    put16(t + 2, FORWARD_PORT);
+    put32(t + 4, seq);
+    put32(t + 8, tcp.next);
+    t[12] = 0x50;
+    t[13] = (uint8_t)flags;
+    put16(t + 14, 65535);
+    if (bytes) memcpy(t + TCP, data, bytes);
+    net_packet_find(frame, size, &p);
+    sum_put(t + 16, net_sum(net_pseudo_sum(frame, &p, TCP + bytes), t, TCP + bytes));
+    return frame_send(frame, size);
+}
+
+static unsigned ready;
+static void send_ready(void *opaque, unsigned queue) { ready++; }
+
+static void test_full_device(void)
+{
+    enum { PART = 1000, PARTS = 600 };
+    static uint8_t data[PART * PARTS];
+    struct net_user_pipe_end end = { device_output, device_room, NULL };
+    const char *rule = "tcp:10.0.2.100:80-chardev:x";
+    struct net_user_config c = { .no_ipv6 = true, .guestfwd = { rule }, .guestfwd_count = 1 };
+    struct net_user_pipe *pipe;
+    struct error err = { "" };
+    unsigned refused = 0;
+
+    for (size_t i = 0; i < sizeof(data); i++) data[i] = (uint8_t)(i * 13 + (i >> 8));
+    begin(&c);
+    net_attach(net, &(struct net_frontend){ .name = "card", .receive = receive, .send_ready = send_ready });
+    pipe = net_user_pipe_new(net, rule, &end, &err);
+    check(pipe != NULL, "a pipe: %s", err.text);
+    segment_send(1000, SYN, NULL, 0);
+    turns(5);
+    check(tcp.is_open, "a connection to the device");
+    segment_send(1001, ACK, NULL, 0);
+    for (unsigned i = 0; i < PARTS;) {
+        if (segment_send(1001 + i * PART, ACK | PSH, data + i * PART, PART)) {
+            i++;
+            continue;
+        }
+        refused++;
+        device.room = refused % 3 ? 700 : 5000;
+        if (refused % 2) net_user_pipe_resume(pipe);     /* or nobody says so, and it is looked at by and by */
+        for (ready = 0; !ready && refused % 2 == 0 && refused < 8;) turns(1);
+        if (refused >= 8) net_user_pipe_resume(pipe);
+    }
+    device.room = sizeof(device.data);
+    net_user_pipe_resume(pipe);
+    check(refused > 10, "the guest had to wait: %u times", refused);
+    check(device.bytes == sizeof(data) && !memcmp(device.data, data, sizeof(data)), "%zu of %zu bytes arrive, or others", device.bytes, sizeof(data));
+    net_free(net);
+}
+
+int main(void)
+{
+    loop_init();
+    clock_virtual_start();
+    machine_lock();
+    test_orders();
+    test_mistakes();
+    test_flood();
+    test_full_device();
+    machine_unlock();
+    return report("user-network");
+}
