@@ -71,23 +71,33 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 
 class Sink(threading.Thread):
-    """Takes connections on the host's loopback and notes the checksum of what each sent."""
+    """Takes connections on the host's loopback and notes the checksum of what each sent, or how it broke and after how many bytes."""
     def __init__(self):
         super().__init__(daemon=True)
         self.listener = socket.create_server(('127.0.0.1', 0))
         self.port, self.sums = self.listener.getsockname()[1], []
+        self.open = 0                                      # connections that send
         self.start()
 
     def run(self):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):                 # closed at the end
             while True:
-                s, _ = self.listener.accept()
-                h, data = hashlib.md5(), b'x'
+                s, peer = self.listener.accept()
+                threading.Thread(target=self.take, args=(s, peer), daemon=True).start()
+
+    def take(self, s, peer):
+        h, bytes_in, data = hashlib.md5(), 0, b'x'
+        self.open += 1
+        with s:
+            try:
                 while data:
                     data = s.recv(1 << 16)
                     h.update(data)
+                    bytes_in += len(data)
                 self.sums.append(h.hexdigest())
-                s.close()
+            except OSError as e:
+                self.sums.append(f'{bytes_in} bytes from {peer}, then {e}')
+            self.open -= 1
 
     def wait(self, count, seconds=30):
         """The sums, of so many connections: the guest has sent before the last byte was read here."""
@@ -150,7 +160,7 @@ echo errors $(cat /sys/class/net/eth0/statistics/rx_errors) $(cat /sys/class/net
             m.serial('sum ' + digest, BAD)
             m.serial('sent', BAD)
             if sink.wait(1) != [digest]:
-                m.fail(f'what the guest sent came as {sink.sums}, not {digest}')
+                m.fail(f'what the guest sent came as {sink.sums}, not {digest}; {sink.open} connections still send')
             if fetch(m, forward) != data or fetch(m, forward) != data:
                 m.fail('what came through hostfwd is something else')
             m.serial('served.*?carrier 1', BAD)
@@ -243,7 +253,7 @@ echo errors $(cat /sys/class/net/eth?/statistics/rx_errors)"""
             m.serial('errors 0 0', BAD)
             finish(m)
         if sink.wait(2) != [SUM, SUM]:
-            raise Failure(f'what the guest sent came as {sink.sums}')
+            raise Failure(f'what the guest sent came as {sink.sums}; {sink.open} connections still send')
     return 'DHCP and 20 MB each way by either of two cards of -net'
 
 
