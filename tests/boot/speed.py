@@ -56,11 +56,11 @@ def disk(a, args):
                 text, cpu = phase(m, name)
                 field = re.search(r'3;fio.*', text).group(0).split(';')
                 at = 46 if 'write' in rw else 5
-                kib, iops = int(field[at]), float(field[at + 2])
+                kib, kib_a_second, iops = int(field[at]), int(field[at + 1]), float(field[at + 2])
                 if size == '4k':
                     got[f'{form} {name}, IOPS'] = (iops, cpu / (iops * a.secs) * 1e6)
                 else:
-                    got[f'{form} {name}, MiB/s'] = (kib / 1024, cpu / (kib / 1024 / 1024))
+                    got[f'{form} {name}, MiB/s'] = (kib_a_second / 1024, cpu / (kib * 1024 / 1e9))
             m.serial('OSPITE-DONE')
     return got
 
