@@ -21,6 +21,7 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 
 from boot import Failure
+from ports import free_port
 
 checks = 0
 
@@ -32,7 +33,7 @@ def check(ok, what):
         raise Failure(what)
 
 
-def connect(path, seconds=20):
+def connect(path, seconds=60):
     deadline = time.time() + seconds
     while True:
         s = socket.socket(socket.AF_UNIX) if isinstance(path, str) else socket.socket()
@@ -74,19 +75,20 @@ class Vm:
     def descriptors(self):
         return len(os.listdir(f'/proc/{self.process.pid}/fd'))
 
-    def ask(self, command, want, seconds=30):
+    def ask(self, command, want, seconds=60):
         """A fresh connection to the monitor; the one before, and gdb's, may take a moment to be noticed as gone."""
         deadline = time.time() + seconds
         while True:
             self.alive()
             try:
                 with connect('mon') as s:
-                    s.settimeout(5)
+                    s.settimeout(max(1, deadline - time.time()))
                     text = b''
                     while not text.endswith(b'(ospite) '):
-                        text += s.recv(65536) or b''
-                        if not text:
+                        data = s.recv(65536)
+                        if not data:
                             raise OSError
+                        text += data
                     s.sendall(command.encode() + b'\n')
                     text = b''
                     while not text.endswith(b'(ospite) '):
@@ -107,7 +109,7 @@ class Vm:
         with connect('mon') as s:
             s.sendall(b'quit\n')
             try:
-                check(self.process.wait(30) == 0, f'quit: status {self.process.returncode}: {open("stderr").read()[-2000:]}')
+                check(self.process.wait(60) == 0, f'quit: status {self.process.returncode}: {open("stderr").read()[-2000:]}')
             except subprocess.TimeoutExpired:
                 raise Failure('quit does not end it')
 
@@ -120,7 +122,7 @@ def talk(read, write):
     for ask, want in (('?', rb'\$T05'), ('p10', rb'\$[0-9a-f]{8,16}#'), ('mffff0,10', rb'\$[0-9a-f]{32}#'), ('qSupported', rb'PacketSize='),
                       ('nosuch', rb'\$#00')):
         write(packet(ask))
-        deadline = time.time() + 20
+        deadline = time.time() + 60
         while not re.search(want, seen):
             seen += read()
             if time.time() > deadline:
@@ -147,15 +149,9 @@ def over_socket(a, args, path):
         vm.quit()
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 def over_pty(a, args):
     with Vm(a.vmm, args) as vm:
-        deadline = time.time() + 20
+        deadline = time.time() + 60
         while not re.search(r'/dev/pts/\d+', open('stderr').read()):
             check(time.time() < deadline, 'no pty is told')
             time.sleep(0.02)
@@ -266,7 +262,7 @@ def gdb_storm(a):
             s.sendall(packet('k')[:-1] + b'0')
             talk(lambda: s.recv(4096), s.sendall)
             s.sendall(packet('k'))
-            check(vm.process.wait(30) == 0, f'k: status {vm.process.returncode}')
+            check(vm.process.wait(60) == 0, f'k: status {vm.process.returncode}')
     print(f'gdb: seed {a.seed}, {sent} packets in 60 connections')
 
 

@@ -35,6 +35,7 @@ import frame                                   # noqa: E402
 from boot import Failure, Machine              # noqa: E402
 from qmp import Client                          # noqa: E402
 from cpio import Skip                          # noqa: E402
+from ports import free_port                    # noqa: E402
 from virtio import BAD, Guest, finish          # noqa: E402
 
 DATA = random.Random(11).randbytes(20 << 20)
@@ -48,14 +49,8 @@ ip addr add $ip/$mask dev $interface; ip route add default via $router; echo nam
 echo bound $ip $router $dns $domain $hostname
 END
 chmod +x /tmp/dhcp
-udhcpc -q -n -t 5 -i eth0 -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
+udhcpc -q -n -t 10 -i eth0 -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
 '''
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -146,13 +141,13 @@ wget -q -O /tmp/got http://10.0.2.2:{web}/{size} || echo WRONG wget
 echo sum $(md5sum < /tmp/got)
 nc 10.0.2.2 {sink.port} < /tmp/got
 echo sent; nc -l -p 22 < /tmp/got; nc -l -p 22 < /tmp/got; echo served
-cable() {{ ping -c 1 -W 1 10.0.2.2 > /dev/null; }}
-wait_for() {{ i=0; while [ $(cat /sys/class/net/eth0/carrier) != $1 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; echo carrier $(cat /sys/class/net/eth0/carrier); }}
+cable() {{ ping -c 1 -W 3 10.0.2.2 > /dev/null; }}
+wait_for() {{ i=0; while [ $(cat /sys/class/net/eth0/carrier) != $1 ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; echo carrier $(cat /sys/class/net/eth0/carrier); }}
 {'wait_for 1; wait_for 0; wait_for 1' if sees_cable else 'echo carrier 1; while cable; do :; done; echo carrier 0; until cable; do :; done; echo carrier 1'}
 ping -c 2 -q -W 5 10.0.2.2 | grep loss
 echo errors $(cat /sys/class/net/eth0/statistics/rx_errors) $(cat /sys/class/net/eth0/statistics/tx_errors)'''
         args = ['-netdev', f'user,id=n,hostfwd=tcp:127.0.0.1:{forward}-:22', '-device', device + ',netdev=n,id=card']
-        with Guest(a, modules, script, args, seconds=100) as m:
+        with Guest(a, modules, script, args, seconds=250) as m:
             m.serial('bound 10.0.2.15 10.0.2.2 10.0.2.3', BAD)
             m.serial('20 packets received, 0% packet loss', BAD)
             ping = m.serial(r'round-trip min/avg/max = [\d.]+/([\d.]+)/', BAD).group(1)
@@ -201,7 +196,7 @@ def filters_seen(a, vmm):
     args = ['-qmp', f'unix:{path},server=on,wait=off', '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=card', '-device', 'e1000,netdev=o,id=old,romfile=',
             '-netdev', 'user,id=o']
     script = 'echo READY; stty -echo; while read line && [ "$line" != end ]; do eval "$line"; echo STEP; done'
-    with Guest(there, ['virtio_net', '8021q', 'macvlan'], script, args, seconds=100) as m:
+    with Guest(there, ['virtio_net', '8021q', 'macvlan'], script, args, seconds=250) as m:
         m.serial('READY', BAD)
         c = Client(path)
         for step in FILTER_STEPS:
@@ -234,7 +229,7 @@ def hub(a):
         def use(this, other):
             return f"""
 ip link set {other} down; ip link set {this} up
-udhcpc -q -n -t 5 -i {this} -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
+udhcpc -q -n -t 10 -i {this} -s /tmp/dhcp 2>/dev/null || echo WRONG no lease
 wget -q -O /tmp/got http://10.0.2.2:{web}/ || echo WRONG wget
 echo sum $(md5sum < /tmp/got)
 nc 10.0.2.2 {sink.port} < /tmp/got
@@ -245,7 +240,7 @@ before=$(cat /sys/class/net/eth0/statistics/rx_packets)
 ip addr add 10.0.2.77/24 dev eth1; for i in 1 2 3; do ping -c 1 -W 1 10.0.2.99 > /dev/null; done
 [ $(cat /sys/class/net/eth0/statistics/rx_packets) -ge $((before + 3)) ] && echo both on one wire
 echo errors $(cat /sys/class/net/eth?/statistics/rx_errors)"""
-        with Guest(a, ['virtio_net'], script, ['-net', 'nic,model=virtio', '-net', 'nic,model=virtio', '-net', 'user'], seconds=100) as m:
+        with Guest(a, ['virtio_net'], script, ['-net', 'nic,model=virtio', '-net', 'nic,model=virtio', '-net', 'user'], seconds=250) as m:
             for _ in range(2):
                 m.serial('bound 10.0.2.1', BAD)
                 m.serial('sum ' + SUM, BAD)
@@ -324,7 +319,7 @@ def user(a):
 wget -q -O /tmp/got http://192.168.7.1:{web}/; echo sum $(md5sum < /tmp/got)
 ping -c 3 -i 0.05 -q -W 5 -s 5000 192.168.7.1 | grep loss; ping -c 3 -i 0.05 -q -W 5 -s 60000 192.168.7.1 | grep loss
 (nc -l -p 80 < /tmp/dhcp) & echo listening; wait; echo fetched
-i=0; while [ $i -lt 40 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 0.1; i=$((i+1)); done; ip -6 addr show dev eth0 | grep fec0 | grep -q 5054 && echo ipv6'''
+i=0; while [ $i -lt 600 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 0.1; i=$((i+1)); done; ip -6 addr show dev eth0 | grep fec0 | grep -q 5054 && echo ipv6'''
         with Guest(a, ['virtio_net'], script, open_args) as m:
             m.serial('bound 192.168.7.40 192.168.7.1 192.168.7.9 example.org anna', BAD)
             m.serial('sum ' + SUM, BAD)
@@ -357,9 +352,9 @@ i=0; while [ $i -lt 40 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep 
         for options, refused in (('host-loopback=off', True), (f'restrict=on,guestfwd=tcp:10.0.2.100:80-unix:{path},guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2)),'
                                   f'guestfwd=tcp:10.0.2.102:80-chardev:gf,guestfwd=tcp:10.0.2.103:80-tcp:127.0.0.1:{echo}', True), ('ipv6=off', False)):
             script = DHCP + f'''
-echo x | nc -w 3 10.0.2.2 {sink.port} && echo reached || echo refused
-timeout 3 nc 10.0.2.100 80 </dev/null; timeout 3 nc 10.0.2.101 80 </dev/null
-forward() {{ head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1; cat /tmp/$1 | timeout 20 nc $2 80 | head -c 300009 > /tmp/got$1; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1; }}
+echo x | nc -w {3 if refused else 60} 10.0.2.2 {sink.port} && echo reached || echo refused
+for n in 0 1; do timeout {60 if 'restrict' in options else 3} nc 10.0.2.10$n 80 </dev/null; done
+forward() {{ head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1; cat /tmp/$1 | timeout 60 nc $2 80 | head -c 300009 > /tmp/got$1; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1; }}
 head -c 300000 /dev/zero > /tmp/zeroes
 [ %d = 1 ] && {{ forward a 10.0.2.102; forward b 10.0.2.103; }}
 ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
@@ -388,7 +383,7 @@ def cable(a):
               f'socket,udp=127.0.0.1:{port},localaddr=127.0.0.1:{other}')]
     script = '''me=%d you=%d
 for n in 0 1 2; do ip link set eth$n up; ip addr add 10.9.$n.$me/24 dev eth$n; done
-for n in 0 1 2; do i=0; until ping -c 1 -W 1 10.9.$n.$you >/dev/null; do i=$((i+1)); [ $i -gt 30 ] && echo WRONG ping; done; done
+for n in 0 1 2; do i=0; until ping -c 1 -W 1 10.9.$n.$you >/dev/null; do i=$((i+1)); [ $i = 100 ] && echo WRONG ping; done; done
 head -c 20971520 /dev/urandom > /tmp/data; echo sum $(md5sum < /tmp/data); echo ready; read x
 for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
     again = 'until nc 10.9.$n.1 %d %s; do sleep 0.1; done'             # until somebody listens
@@ -398,7 +393,7 @@ for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
         b = argparse.Namespace(**{**vars(a), 'dir': os.path.join(a.dir, str(n))})
         os.mkdir(b.dir)
         args = [x for i, w in enumerate(wires) for x in ('-netdev', f'{w[n]},id=n{i}', '-device', f'virtio-net-pci,netdev=n{i},mac=52:54:00:00:0{i}:0{n + 1}')]
-        machines.append(Guest(b, ['virtio_net'], script % (n + 1, 2 - n, work[n]), args, seconds=120))
+        machines.append(Guest(b, ['virtio_net'], script % (n + 1, 2 - n, work[n]), args, seconds=300))
     with machines[0] as one, machines[1] as two:
         sums = [m.serial(r'sum (\w{32}).*?ready', BAD).group(1) for m in (one, two)]
         for m in (one, two):
@@ -420,6 +415,17 @@ def reads(pid):
             total += reads(int(child))
         total += int(open(f'/proc/{pid}/io').read().split('syscr: ')[1].split()[0])
     return total
+
+
+def connected(m, command, source):
+    """What a program says that connects to the guest; again while it is refused, for a guest says that it will listen before it does."""
+    while True:
+        p = subprocess.run(command, stdin=source, capture_output=True, timeout=120)
+        if p.returncode == 0:
+            return p.stdout
+        if b'refused' not in p.stderr or time.time() > m.deadline:
+            m.fail(f'{command}: status {p.returncode}, {p.stderr.decode()}')
+        time.sleep(0.1)
 
 
 def tap(a):
@@ -447,7 +453,7 @@ def tap(a):
 echo $(ls /sys/class/net/eth0/queues)
 ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss
 echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < /tmp/got'''
-            with Guest(inside, modules, script, ['-netdev', f'tap,id=n,{options},script=no,downscript=no', '-device', device + ',netdev=n'], cpus=2, seconds=100) as m:
+            with Guest(inside, modules, script, ['-netdev', f'tap,id=n,{options},script=no,downscript=no', '-device', device + ',netdev=n'], cpus=2, seconds=250) as m:
                 ip = m.serial(r'bound (10\.8\.8\.\d+) ', BAD).group(1)
                 if ('works without it' in m.stderr()) != ('vhost=on' in options):
                     m.fail('what it says of vhost=on: ' + m.stderr())
@@ -455,13 +461,11 @@ echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < 
                     m.serial('rx-0 rx-1 tx-0 tx-1', BAD)
                 m.serial('5 packets received', BAD)
                 m.serial('ready', BAD)
-                time.sleep(0.5)
                 with open(os.path.join(a.dir, 'data'), 'rb') as f:
-                    subprocess.run([*run, 'busybox', 'nc', ip, '9'], stdin=f, check=True, timeout=60)
+                    connected(m, [*run, 'busybox', 'nc', ip, '9'], f)
                 m.serial('sum ' + SUM, BAD)
-                time.sleep(0.5)
                 silent, end = os.pipe()                    # input that does not end: at its end the guest's nc would stop
-                back = subprocess.run([*run, 'busybox', 'nc', ip, '10'], stdin=silent, capture_output=True, timeout=60).stdout
+                back = connected(m, [*run, 'busybox', 'nc', ip, '10'], silent)
                 os.close(silent)
                 os.close(end)
                 if back != DATA:
@@ -471,10 +475,13 @@ echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < 
         with Machine(inside.vmm, ['-nodefaults', '-S', '-netdev', 'tap,id=n,ifname=t7,script=no,downscript=no', '-device', 'e1000,netdev=n,romfile='], 30 * a.scale, serial=False) as m:
             m.command('info network')
             subprocess.run([*run, 'ip', 'link', 'del', 't7'], check=True)
-            time.sleep(0.3)
+            while "'t7' is gone" not in m.stderr():
+                time.sleep(0.1)
+                if time.time() > m.deadline:
+                    m.fail('its interface was removed, and it does not say so')
             before = reads(m.process.pid)
             time.sleep(1)
-            if (calls := reads(m.process.pid) - before) > 1000 or "'t7' is gone" not in m.stderr():
+            if (calls := reads(m.process.pid) - before) > 1000:
                 m.fail(f'its interface was removed, and it asks {calls} times a second')
     finally:
         if server:
@@ -523,7 +530,7 @@ cd /etc; exec "$@"
             os.chmod(command, 0o755)
             with open(os.path.join(a.dir, 'list'), 'w') as f:
                 f.write(text)
-        inside = [*run, 'unshare', '-m', command]
+        inside = [*run, 'unshare', '-m', '--propagation', 'slave', command]
         nobody = [*inside, 'setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
         for folder, text, why in LISTS:
             list_write(folder, text)
@@ -541,7 +548,7 @@ cd /etc; exec "$@"
                 raise Failure(f'{words} were taken')
         there = argparse.Namespace(**{**vars(a), 'vmm': ' '.join(inside) + ' ' + a.vmm})
         script = DHCP + 'ping -c 5 -i 0.05 -q 10.8.8.1 | grep loss; ping -c 3 -i 0.05 -q -s 1372 10.8.8.1 | grep loss'
-        with Guest(there, ['virtio_net'], script, ['-netdev', f'bridge,id=n,br=br0,helper={helper}', '-device', 'virtio-net-pci,netdev=n'], seconds=100) as m:
+        with Guest(there, ['virtio_net'], script, ['-netdev', f'bridge,id=n,br=br0,helper={helper}', '-device', 'virtio-net-pci,netdev=n'], seconds=250) as m:
             m.serial(r'bound 10\.8\.8\.', BAD)
             m.serial('5 packets received.*?3 packets received', BAD)
             finish(m)

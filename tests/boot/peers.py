@@ -27,8 +27,9 @@ from boot import Failure, Machine                                             # 
 from cpio import Skip                                                         # noqa: E402
 from guests import image_check, kernel_errors, login, power_off, shell        # noqa: E402
 from installer import Mirror                                                  # noqa: E402
-from net import DHCP, free_port                                               # noqa: E402
+from net import DHCP                                                          # noqa: E402
 from made import mirror_folder, programs_disk                                 # noqa: E402
+from ports import free_port, listens_wait                                     # noqa: E402
 from virtio import BAD, Guest, finish, libraries                              # noqa: E402
 
 SECONDS = 2                                     # of each iperf3
@@ -73,7 +74,7 @@ def namespace(*lines):
 def iperf(host, port, more=''):
     """Script: iperf3 both ways against a server, which may come later."""
     one = f'iperf3 -c {host} -p {port} -t {SECONDS} -f k {more}'
-    return (f'i=0; until {one} > /tmp/sent 2>&1 || [ $i = 20 ]; do sleep 0.5; i=$((i+1)); done; echo sent $(grep receiver /tmp/sent || cat /tmp/sent)\n'
+    return (f'i=0; until {one} > /tmp/sent 2>&1 || [ $i = 100 ]; do sleep 0.5; i=$((i+1)); done; echo sent $(grep receiver /tmp/sent || cat /tmp/sent)\n'
             f'{one} -R > /tmp/got 2>&1; echo got $(grep receiver /tmp/got || cat /tmp/got)\n')
 
 
@@ -133,22 +134,19 @@ def passt(a):
     files, peer, forward = libraries(program('iperf3', 'iperf3')), program('passt', 'passt'), free_port()
     path = '/tmp/ospite-passt-' + str(os.getpid())
     with namespace('link add d0 type bridge', 'addr add 10.7.7.7/24 dev d0', 'link set d0 up', 'route add default via 10.7.7.1') as run, \
-            running(*run, peer, '-f', '-1', '-s', path, '-t', f'{forward}:22', '-u', 'none', '--runas', '0'), running(*run, 'iperf3', '-s', '-B', '127.0.0.1'):
-        deadline = time.time() + 20
-        while not os.path.exists(path):
-            if time.time() > deadline:
-                raise Failure('passt makes no socket')
-            time.sleep(0.1)
+            running(*run, peer, '-f', '-1', '-s', path, '-t', f'{forward}:22', '-u', 'none', '--runas', '0') as server, running(*run, 'iperf3', '-s', '-B', '127.0.0.1'):
+        if not listens_wait(path, server, *run):
+            raise Failure('passt makes no socket')
         script = DHCP + iperf('10.7.7.1', 5201) + 'echo waiting; echo $(nc -l -p 22)'
         with Guest(a, ['virtio_net'], script, ['-netdev', f'stream,id=n,server=off,addr.type=unix,addr.path={path}', '-device', 'virtio-net-pci,netdev=n'], files, seconds=120) as m:
             m.serial(r'bound 10\.7\.7\.7 10\.7\.7\.1', BAD)
             rate = rates(m)
             m.serial('waiting', BAD)
-            for _ in range(20):
+            while 'hello guest' not in m.text[m.seen:]:                # its nc listens a moment after the word
+                if time.time() > m.deadline:
+                    m.fail('nothing comes through the port')
                 subprocess.run([*run, 'busybox', 'nc', '-w', '2', '10.7.7.7', str(forward)], input=b'hello guest\n', capture_output=True, timeout=20)
                 m.pump()
-                if 'hello guest' in m.text[m.seen:]:
-                    break
             m.serial('hello guest', BAD)
             finish(m)
     return f'DHCP, {rate[0]} and {rate[1]} Mbit/s, a forwarded port'
@@ -189,7 +187,7 @@ def fio(a):
 # ---- Debian ----
 
 NETWORK = (r"printf '[Match]\nName=e*\n[Network]\nDHCP=ipv4\n' > /etc/systemd/network/card.network; systemctl restart systemd-networkd; "
-           'i=0; until ip -4 addr | grep -q 10.0.2.15 || [ $i = 100 ]; do sleep 0.2; i=$((i+1)); done; ip -4 addr | grep -c 10.0.2.15')
+           'i=0; until ip -4 addr | grep -q 10.0.2.15 || [ $i = 600 ]; do sleep 0.2; i=$((i+1)); done; ip -4 addr | grep -c 10.0.2.15')
 
 
 def small_mirror(a):

@@ -26,6 +26,7 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 
 from boot import Failure
+from ports import free_port
 
 checks = 0
 
@@ -42,7 +43,7 @@ def equal(a, b, what):
 
 
 class Client:
-    def __init__(self, address, negotiate=True, seconds=20):
+    def __init__(self, address, negotiate=True, seconds=60):
         deadline = time.time() + seconds
         while True:
             self.s = socket.socket(socket.AF_UNIX) if isinstance(address, str) else socket.socket()
@@ -94,7 +95,7 @@ class Client:
             raise Failure(f'{command} {arguments}: {m}')
         return m['return']
 
-    def wait(self, name, seconds=20):
+    def wait(self, name, seconds=60):
         """The data of the next event of this name; those before are dropped."""
         deadline = time.time() + seconds
         while time.time() < deadline:
@@ -136,7 +137,7 @@ class Vm:
         return int(open(f'/proc/{self.process.pid}/statm').read().split()[1]) * 4
 
     def ended(self, status):
-        equal(self.process.wait(20), status, 'exit status')
+        equal(self.process.wait(60), status, 'exit status')
 
 
 # ---- protocol ----
@@ -237,14 +238,6 @@ def events(o):
             vm.process.terminate()
             equal(c.wait('SHUTDOWN'), {'guest': False, 'reason': 'host-signal'}, 'SIGTERM')
             vm.ended(0)
-
-
-def free_port():
-    s = socket.socket()
-    s.bind(('127.0.0.1', 0))
-    port = s.getsockname()[1]
-    s.close()
-    return port
 
 
 def ways(o):
@@ -653,7 +646,7 @@ def peers_of_a_stream(o):
 
 def hello(address):
     s = socket.socket(socket.AF_UNIX) if isinstance(address, str) else socket.socket()
-    s.settimeout(20)
+    s.settimeout(60)
     try:
         s.connect(address)
         return s.recv(12) == b'RFB 003.008\n' and s
@@ -712,7 +705,7 @@ def listens(o):
         waits.close()
         old.close()
         c.run('query-vnc')
-        for _ in range(100):
+        for _ in range(1200):
             left = len(os.listdir(f'/proc/{vm.process.pid}/fd'))
             if left <= descriptors:
                 break
@@ -748,12 +741,12 @@ def announces(o):
             taken.append(here.recv(4096))
         except TimeoutError:
             pass
-        here.settimeout(5)
+        here.settimeout(60)
         return taken
     for vmm in (o.vmm, o.qemu):
         here, args = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), []
         here.bind(('127.0.0.1', 0))
-        here.settimeout(5)
+        here.settimeout(60)
         for n, card in (('a', 'e1000'), ('b', 'virtio-net-pci'), ('c', 'rtl8139')):
             args += ['-netdev', f'dgram,id=n{n},remote.type=inet,remote.host=127.0.0.1,remote.port={here.getsockname()[1]},local.type=inet,local.host=127.0.0.1,local.port={free_port()}',
                      '-device', f'{card},netdev=n{n},id={n},mac=52:54:00:11:22:3{ord(n) - 96},romfile=']
@@ -765,9 +758,9 @@ def announces(o):
                 c.run('announce-self', initial=100, max=150, rounds=rounds, step=100, **({'interfaces': names} if names else {}))
                 seen.append(sorted(frames(rounds * len(names or 'abc'))))
                 check(rounds != 3 or time.time() - begin > 0.25, 'they wait between')
-            c.run('announce-self', initial=300, max=300, rounds=9, step=0, interfaces=['a'], id='x')
+            c.run('announce-self', initial=9000, max=9000, rounds=9, step=0, interfaces=['a'], id='x')      # the second is never due
             c.run('announce-self', initial=300, max=300, rounds=2, step=0, interfaces=['b'], id='x')
-            c.run('announce-self', initial=300, max=300, rounds=9, step=0, interfaces=['c'], id='y')
+            c.run('announce-self', initial=9000, max=9000, rounds=9, step=0, interfaces=['c'], id='y')
             c.run('announce-self', initial=300, max=300, rounds=0, step=0, interfaces=['c'], id='y')
             seen.append(sorted(frames(4)))
             check(c.run('human-monitor-command', command_line='announce_self b,a second') == '', 'announce_self')
@@ -777,7 +770,7 @@ def announces(o):
                 for wrong in ({'rounds': 1001}, {'initial': -1}, {'max': 1 << 62}, {'step': 10001}, {'interfaces': ['nope']}, {'interfaces': ['a'] * 100}):
                     check('error' in c.raw({'execute': 'announce-self', 'arguments': {'initial': 1, 'max': 1, 'rounds': 1, 'step': 1, **wrong}}), f'{wrong}')
                 for i in range(20):
-                    last = c.raw({'execute': 'announce-self', 'arguments': {'initial': 1000, 'max': 1000, 'rounds': 5, 'step': 0, 'id': str(i)}})
+                    last = c.raw({'execute': 'announce-self', 'arguments': {'initial': 9000, 'max': 9000, 'rounds': 5, 'step': 0, 'id': str(i)}})
                 check('under way' in last['error']['desc'], f'the twentieth at a time: {last}')
             c.run('quit')                            # while some are under way
     equal(got[0], got[1], 'announcements')
@@ -978,7 +971,7 @@ def test_empty(o):
             Client('s').run('query-status')
         finally:
             os.kill(pid, signal.SIGTERM)
-        for _ in range(200):
+        for _ in range(1200):
             if not os.path.exists('pid'):
                 break
             time.sleep(0.05)

@@ -27,9 +27,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import frame                                                        # noqa: E402
 from boot import Failure, Machine                                   # noqa: E402
 from cpio import Skip                                               # noqa: E402
-from net import DATA, DHCP, free_port, servers                      # noqa: E402
+from net import DATA, DHCP, servers                                 # noqa: E402
 from guests import login, power_off, shell                          # noqa: E402
 from made import debian_disk                                        # noqa: E402
+from ports import free_port                                         # noqa: E402
 from virtio import BAD, Guest, finish, libraries                    # noqa: E402
 
 
@@ -124,7 +125,7 @@ def lines(a):
         if 'boot=on is the old way' not in m.stderr():
             m.fail('no hint about boot=on')
         m.bad = BAD
-        m.serial('# $')
+        m.serial('\n# ')
         text = shell(m, SEEN)
         for what, pattern in (('the IDE disk', r'HARDDISK'), ('the virtio disk', r'\n2097152\r'), ('the CD', r'the CD says hello'), ('the root on IDE', r'/dev/sda\d?\r'),
                               ('the standard VGA', r'0x030000 .*0x1234 '), ('a virtio disk, no virtio card', r'0x0002\r\n$')):
@@ -134,7 +135,7 @@ def lines(a):
     os.rename(disk, os.path.join(a.dir, 'drive.img'))
     with typed(a, '-m 512 -drive file=drive.img,if=virtio -boot order=c -net nic,model=virtio -net user') as m:
         m.bad = BAD
-        m.serial('# $')
+        m.serial('\n# ')
         text = shell(m, "findmnt -no SOURCE /; cat /sys/bus/virtio/devices/*/device | tr '\\n' ' '")
         if not re.search(r'/dev/vda\d?\r.*0x0001', text, re.S) or '0x0002' not in text:
             m.fail(f'the root is not on the virtio disk, or there is no virtio card: {text}')
@@ -187,13 +188,13 @@ mkdir -p /run/sshd /dev/pts /var/empty; mount -t devpts p /dev/pts; chmod 755 / 
 /usr/sbin/sshd -f /etc/ssh-config || echo WRONG sshd
 /usr/bin/ssh -v -i /root/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ExitOnForwardFailure=yes -N -p {port} \\
     -R {back}:127.0.0.1:22 -L 2345:127.0.0.1:WEB {getpass.getuser()}@10.0.2.2 > /tmp/ssh.log 2>&1 &
-i=0; until wget -q -O /tmp/got http://127.0.0.1:2345/{4 << 20} || [ $i = 60 ]; do sleep 0.5; i=$((i+1)); done
+i=0; until wget -q -O /tmp/got http://127.0.0.1:2345/{4 << 20} || [ $i = 300 ]; do sleep 0.5; i=$((i+1)); done
 [ -s /tmp/got ] || tail -20 /tmp/ssh.log
 echo sum $(md5sum < /tmp/got); until [ -f /tmp/seen ]; do sleep 0.2; done'''
     sshd = subprocess.Popen(['/usr/sbin/sshd', '-D', '-e', '-f', config], stderr=open(os.path.join(d, 'sshd.log'), 'w'))
     try:
         with servers() as (web, sink), Guest(a, ['virtio_net', 'virtio_rng'], script.replace('WEB', str(web)), ['-nic', 'user,model=virtio', '-device', 'virtio-rng-pci'],
-                                             files, seconds=120) as m:
+                                             files, seconds=300) as m:
             m.serial('bound', BAD)
             m.serial('sum ' + hashlib.md5(DATA[:4 << 20]).hexdigest(), BAD)
             while not answers(back):
@@ -202,7 +203,7 @@ echo sum $(md5sum < /tmp/got); until [ -f /tmp/seen ]; do sleep 0.2; done'''
                     m.fail('the port that leads into the guest does not answer')
             data = random.Random(3).randbytes(1 << 20)
             got = subprocess.run(['/usr/bin/ssh', '-i', user, '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', '-p', str(back),
-                                  'root@127.0.0.1', 'hostname; cat > /tmp/data; md5sum < /tmp/data; touch /tmp/seen'], input=data, capture_output=True, timeout=90)
+                                  'root@127.0.0.1', 'hostname; cat > /tmp/data; md5sum < /tmp/data; touch /tmp/seen'], input=data, capture_output=True, timeout=200)
             if got.stdout.decode().split() != ['in-the-guest', hashlib.md5(data).hexdigest(), '-']:
                 m.fail(f'a login through the tunnel: {got.stdout!r} {got.stderr.decode()}\n{open(os.path.join(d, "sshd.log")).read()[-800:]}')
             finish(m)

@@ -21,7 +21,8 @@ import leash            # noqa: E402, F401
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from boot import Failure                          # noqa: E402
-from net import DHCP, free_port                    # noqa: E402
+from net import DHCP                               # noqa: E402
+from ports import free_port                        # noqa: E402
 from virtio import BAD, Guest, libraries   # noqa: E402
 
 JOBS = (('4k randread', 'randread', '4k', 32), ('4k randwrite', 'randwrite', '4k', 32), ('1M read', 'read', '1M', 8), ('1M write', 'write', '1M', 8))

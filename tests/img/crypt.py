@@ -9,6 +9,7 @@ make an encrypted image, however little iter-time asks for."""
 import json, os, random, shutil, subprocess, sys, tempfile
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
+from ports import listens_wait                   # noqa: E402
 
 OSPITE = [os.path.abspath(sys.argv[1]), 'img']
 NBD = [os.path.abspath(sys.argv[1]), 'nbd']
@@ -296,12 +297,9 @@ def served():
     fill(OSPITE, 'src', image('luks', 'i'))
     for server, reader in ((NBD, QEMU), (['qemu-nbd'], OSPITE)):
         p = subprocess.Popen([*server, *SECRETS, '-k', os.path.abspath('sock'), '--image-opts', image('luks', 'i')])
-        for _ in range(200):
-            if os.path.exists('sock'):
-                break
-            p.poll() is None and __import__('time').sleep(0.05)
+        listens_wait(os.path.abspath('sock'), p)
         same(reader, 'src', f'driver=nbd,server.type=unix,server.path={os.path.abspath("sock")}')
-        case(p.wait(20) == 0, f'{server} ends with {p.returncode}')
+        case(p.wait(60) == 0, f'{server} ends with {p.returncode}')
         if os.path.exists('sock'):
             os.unlink('sock')
 

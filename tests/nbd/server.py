@@ -6,6 +6,7 @@ Images are made by qemu-img, written through our server and read by qemu-img, an
 import json, os, random, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
+from ports import listens_wait                   # noqa: E402
 
 OSPITE = os.path.abspath(sys.argv[1])
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-nbd.1')
@@ -23,7 +24,7 @@ def check(ok, what):
         print('FAIL', what)
 
 
-def run(*args, timeout=60):
+def run(*args, timeout=200):
     p = subprocess.run(args, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
     return p.returncode, p.stdout.decode('latin-1'), p.stderr.decode('latin-1')
 
@@ -39,10 +40,7 @@ class Server:
     def __init__(self, *args, sock='s', status=0):
         self.sock, self.want = os.path.abspath(sock), status
         self.process = subprocess.Popen([OSPITE, 'nbd', '-k', self.sock, *args], stderr=subprocess.PIPE)
-        for _ in range(1000):
-            if os.path.exists(self.sock) or self.process.poll() is not None:
-                break
-            time.sleep(.01)
+        listens_wait(self.sock, self.process)
         self.uri = f'nbd+unix:///?socket={self.sock}'
 
     def __enter__(self):
@@ -51,10 +49,10 @@ class Server:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         try:
-            err = self.process.communicate(timeout=20)[1].decode()
+            err = self.process.communicate(timeout=60)[1].decode()
         except subprocess.TimeoutExpired:
             self.process.kill()
-            err = 'still running 20 s after SIGTERM'
+            err = 'still running 60 s after SIGTERM'
         check(self.process.returncode == self.want, f'server ended with {self.process.returncode}: {err}')
         check('Sanitizer' not in err, err)
         check(not os.path.exists(self.sock), 'the socket is left over')
@@ -64,8 +62,8 @@ class Raw:
     """The protocol by hand."""
     def __init__(self, path, negotiate='', structured=False, flags=3):
         self.s = socket.socket(socket.AF_UNIX)
-        self.s.settimeout(20)
-        for _ in range(1000):
+        self.s.settimeout(60)
+        for _ in range(6000):
             try:
                 self.s.connect(path)
                 break
@@ -149,8 +147,7 @@ def tools():
         ours = json.loads(good('nbdinfo', '--map', '--json', s.uri))
         info = json.loads(good('nbdinfo', '--json', s.uri))['exports'][0]
     p = subprocess.Popen(['qemu-nbd', '-k', os.path.abspath('q'), '-r', '-t', '-e', '8', 'top.qcow2'])
-    while not os.path.exists('q'):
-        time.sleep(.01)
+    listens_wait(os.path.abspath('q'), p)
     uri = f'nbd+unix:///?socket={os.path.abspath("q")}'
     theirs = json.loads(good('nbdinfo', '--map', '--json', uri))
     want = json.loads(good('nbdinfo', '--json', uri))['exports'][0]
@@ -180,8 +177,7 @@ def layers():
         listed = json.loads(good('nbdinfo', '--json', s.uri))['exports'][0]['contexts']
     check(listed == ['base:allocation', question], f'contexts: {listed}')
     p = subprocess.Popen(['qemu-nbd', '-k', os.path.abspath('q2'), '-r', '-A', '-f', 'qcow2', 'd2'])
-    while not os.path.exists('q2'):
-        time.sleep(.01)
+    listens_wait(os.path.abspath('q2'), p)
     theirs = json.loads(good('nbdinfo', f'--map={question}', '--json', f'nbd+unix:///?socket={os.path.abspath("q2")}'))
     p.wait()
     check(len(theirs) > 12 and ours == theirs, f'allocation depth: {ours}, QEMU {theirs}')
@@ -346,7 +342,7 @@ def lives():
         late.close()
         c.send(2)
         try:
-            check(s.process.wait(10) == 0, 'ends with its last client')
+            check(s.process.wait(60) == 0, 'ends with its last client')
         except subprocess.TimeoutExpired:
             check(False, 'goes on without -t')
     with open('p', 'wb') as f:
@@ -383,7 +379,7 @@ def lives():
     pid = int(open('pid').read())
     check(Raw('f').is_open(), '--fork serves')
     os.kill(pid, signal.SIGTERM)
-    for _ in range(500):
+    for _ in range(6000):
         if not os.path.exists('f') and not os.path.exists('pid'):
             break
         time.sleep(.01)
@@ -396,7 +392,7 @@ def lives():
     c = Raw('act')
     check(c.is_open(), 'a socket from systemd')
     c.send(2)
-    check(p.wait(20) == 0, 'and it ends')
+    check(p.wait(60) == 0, 'and it ends')
     before = open('h', 'rb').read()
     if not os.path.exists('/sys/fs/selinux/enforce'):
         for tool in ([OSPITE, 'nbd'], [shutil.which('qemu-nbd')]):
@@ -452,7 +448,7 @@ def lists_of_liars():
             c.shutdown(socket.SHUT_WR)
         except OSError:                 # it has heard enough
             pass
-        out, err = (x.decode() for x in p.communicate(timeout=60))
+        out, err = (x.decode() for x in p.communicate(timeout=200))
         check(p.returncode == (1 if words else 0) and (words or '') in err and len(err.splitlines()) <= 1 and '\x1b' not in out,
               f'-L, {words}: {p.returncode} {err} {out[:100]}')
         c.close()
@@ -475,13 +471,7 @@ def listing():
     for command in (['qemu-nbd', '-k', os.path.abspath('q4'), '-t', '-e', '4', '-B', 'b0', '-f', 'qcow2', 'l.qcow2'],
                     ['nbdkit', '-f', '-U', os.path.abspath('q4'), 'memory', '1M']):
         p = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        for _ in range(1000):
-            try:                        # the name is there before the socket listens
-                with socket.socket(socket.AF_UNIX) as s:
-                    s.connect('q4')
-                break
-            except OSError:
-                time.sleep(.01)
+        listens_wait(os.path.abspath('q4'), p)
         both('-k', os.path.abspath('q4'))
         p.terminate()
         p.wait()
