@@ -33,7 +33,7 @@ def disk(a):
         raise Skip('blkdiscard is missing; install util-linux')
     half = len(data) // 2 // 65536
     script = f'''
-i=0; while ! {{ [ -b /dev/sr0 ] && (: < /dev/sda && : < /dev/sdb) 2>/dev/null; }} && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+i=0; while ! {{ (: < /dev/sda && : < /dev/sdb && : < /dev/sr0) 2>/dev/null; }} && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 # Linux names disks as they come; ports are certain.
 f=$(basename /sys/devices/pci*/*/ata1/host*/target*/*/block/sd*); s=$(basename /sys/devices/pci*/*/ata2/host*/target*/*/block/sd*)
 echo ro $(cat /sys/block/$f/ro) $(cat /sys/block/$s/ro) depth $(cat /sys/block/$s/device/queue_depth) cache $(cat /sys/block/$s/queue/write_cache)
@@ -54,7 +54,7 @@ dmesg -c > /dev/null'''
     args = ['-device', 'ahci,id=a', '-net', 'none', '-drive', f'file={paths["first"]},if=none,format=raw,id=f,readonly=on', '-device', 'ide-hd,drive=f,bus=a.0',
             '-drive', f'file={paths["second"]},if=none,format=raw,id=s,discard=unmap', '-device', 'ide-hd,drive=s,bus=a.1',
             '-drive', f'file={paths["cd"]},if=none,format=raw,id=c,media=cdrom', '-device', 'ide-cd,drive=c,bus=a.5']
-    with Guest(a, ['all', 'ahci', 'sd_mod', 'sr_mod'], script, args, libraries(tool), cpus=2) as m:
+    with Guest(a, ['all', 'ahci', 'sd_mod', 'sr_mod'], script, args, libraries(tool), cpus=2, seconds=200) as m:
         m.serial('ro . 0 depth 32 cache write back', BAD)
         m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
         m.serial(f'cd {hashlib.md5(data).hexdigest()} - {len(data) // 512}', BAD)

@@ -68,7 +68,7 @@ def change(a):
         with open(discs[name], 'wb') as f:
             f.write(data)
     script = '''
-for i in $(seq 100); do [ -b /dev/sr2 ] && break; sleep 0.1; done
+for i in $(seq 600); do (: < /dev/sr0 && : < /dev/sr1 && : < /dev/sr2) 2>/dev/null && break; sleep 0.1; done
 for d in sr0 sr1 sr2; do
   case $(readlink -f /sys/block/$d/device) in *virtio*) n=scsi;; *:00:01.1/*) n=ide;; *) n=sata;; esac
   echo sum $n $(dd if=/dev/$d bs=64k 2>/dev/null | md5sum)

@@ -76,7 +76,7 @@ def linux(a):
     second, _ = disk(a, 'second', 2880)
     third, third_data = disk(a, 'third', 720, 3)
     script = '''
-for i in $(seq 50); do [ -b /dev/fd1 ] && break; sleep 0.1; done
+for i in $(seq 600); do [ -b /dev/fd1 ] && break; sleep 0.1; done
 echo types $(cat /sys/block/fd0/device/cmos) $(cat /sys/block/fd1/device/cmos)
 echo sum $(dd if=/dev/fd0 bs=18k 2>/dev/null | md5sum)
 dd if=/dev/fd0 of=/dev/fd1 bs=36k seek=10 conv=fsync 2>/dev/null || echo WRONG write

@@ -54,7 +54,7 @@ def pvh_test(a):
         if m.end() != 0:
             m.fail(f'the guest powered off, but the status is {m.process.returncode}')
     os.truncate(elf, 1 << 20)
-    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', elf], capture_output=True, text=True, timeout=scaled(a, 30))
+    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', elf], capture_output=True, text=True, timeout=scaled(a, 100))
     os.unlink(elf)
     if r.returncode != 1 or len(r.stderr.splitlines()) != 1:
         raise Failure(f'a truncated ELF file: status {r.returncode}, {r.stderr!r}')
@@ -100,7 +100,7 @@ def cpu_test(models):
             chosen = [m for m in re.findall(r'^x86 (\S+)', text, re.M) if not re.fullmatch('base|486|pentium.*|.*32|athlon|coreduo|n270', m)]
         for model in chosen:
             with Machine(a.vmm, ['-m', '256', '-cpu', model, '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 panic=-1',
-                                 '-no-reboot'], scaled(a, 60), log=a.log) as m:
+                                 '-no-reboot'], scaled(a, 120), log=a.log) as m:
                 try:
                     m.serial('hash e071f707df7bbeee2a6a1eb48011ddd0', PANIC)
                     m.serial('CLEAN', PANIC)
@@ -195,7 +195,7 @@ def login(m, bad=PANIC):
     m.serial('Password: ')
     m.send('ospite\n')
     m.serial('root@ospite:~# ')
-    m.send('stty columns 300\n')                # the shell's wrapping would cut what is looked for
+    m.send('dmesg -n 1; stty columns 300\n')    # the shell's wrapping would cut what is looked for, and so would the kernel's messages
     m.serial('root@ospite:~# ')
 
 
@@ -345,7 +345,7 @@ def sector(name, status, mark):
     def test(a):
         image = os.path.join(a.bin, name + '.bin')
         with Machine(a.vmm, ['-device', 'isa-debug-exit', '-drive', f'file={image},format=raw,readonly=off', '-no-reboot'],
-                     scaled(a, 30), log=a.log) as m:
+                     scaled(a, 100), log=a.log) as m:
             m.serial(mark)
             got = m.end()
             if got != status:
@@ -359,13 +359,13 @@ def triple_test(a):
     """A triple fault resets the machine; with -no-reboot it ends it with status 0."""
     image = os.path.join(a.bin, 'triple.bin')
     drive = ['-drive', f'file={image},format=raw']
-    with Machine(a.vmm, drive, scaled(a, 60), log=a.log) as m:
+    with Machine(a.vmm, drive, scaled(a, 120), log=a.log) as m:
         for _ in range(3):
             m.serial('TRIPLE')
         m.command('quit')
         if m.end() != 0:
             m.fail('quit did not end with status 0')
-    with Machine(a.vmm, drive + ['-no-reboot'], scaled(a, 30), log=a.log) as m:
+    with Machine(a.vmm, drive + ['-no-reboot'], scaled(a, 100), log=a.log) as m:
         m.serial('TRIPLE')
         if m.end() != 0:
             m.fail('-no-reboot did not end with status 0')
@@ -377,7 +377,7 @@ def triple_test(a):
 def screen_test(a):
     """Firmware and boot sector on the text screen; the monitor's everyday commands on a running machine."""
     image = os.path.join(a.bin, 'real16.bin')
-    with Machine(a.vmm, ['-drive', f'file={image},format=raw', '-name', 'screentest'], scaled(a, 60), log=a.log) as m:
+    with Machine(a.vmm, ['-drive', f'file={image},format=raw', '-name', 'screentest'], scaled(a, 120), log=a.log) as m:
         m.screen('SeaBIOS.*REAL16-OK')
         expect = {'info status': 'running', 'info name': 'screentest', 'info registers': r'CR0=\w+', 'info block': 'real16',
                   'info pci': '8086:7000', 'info mtree': '0000000000000000-', 'xp /2xw 0x7c00': '0000000000007c00: 0x',
@@ -402,7 +402,7 @@ def screen_test(a):
 
 def grub_at(a, arguments, device):
     """GRUB at its prompt; keys are typed."""
-    with Machine(a.vmm, arguments, scaled(a, 90), serial=False, log=a.log) as m:
+    with Machine(a.vmm, arguments, scaled(a, 180), serial=False, log=a.log) as m:
         if m.screen(r'grub>|Use the').group(0) != 'grub>':       # Debian 12's images show a menu first
             m.command('sendkey c')
             m.screen('grub>')
@@ -464,7 +464,7 @@ def memtest(package_file, arguments):
 def ipxe_test(a):
     """iPXE's CD: ISOLINUX, its banner, and that it finds no network card and lets the firmware go on."""
     iso = need('/usr/lib/ipxe/ipxe.iso', 'ipxe')
-    with Machine(a.vmm, ['-cdrom', iso, '-boot', 'd', '-nic', 'none'], scaled(a, 90), serial=False, log=a.log) as m:
+    with Machine(a.vmm, ['-cdrom', iso, '-boot', 'd', '-nic', 'none'], scaled(a, 180), serial=False, log=a.log) as m:
         m.screen(r'iPXE initialising devices\.\.\.ok')
         m.screen('Open Source Network Boot Firmware')
         m.screen('No more network devices')
@@ -475,7 +475,7 @@ def ipxe_test(a):
 def ipxe_lkrn_test(a):
     """iPXE in the form of a Linux kernel, in real mode: its banner, its command line, and that it goes back to the firmware."""
     image = need('/boot/ipxe.lkrn', 'ipxe')
-    with Machine(a.vmm, ['-kernel', image, '-nic', 'none', '-append', 'echo command line read'], scaled(a, 90),
+    with Machine(a.vmm, ['-kernel', image, '-nic', 'none', '-append', 'echo command line read'], scaled(a, 180),
                  serial=False, log=a.log) as m:
         m.screen(r'iPXE initialising devices\.\.\.ok')
         m.screen(r'Open Source Network Boot Firmware.*\n\s*command line read\n')
@@ -485,7 +485,7 @@ def ipxe_lkrn_test(a):
     cut = os.path.join(a.bin, 'cut.lkrn')
     with open(cut, 'wb') as f:
         f.write(whole[:9000])
-    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', cut], capture_output=True, text=True, timeout=scaled(a, 30))
+    r = subprocess.run(a.vmm.split() + ['-display', 'none', '-kernel', cut], capture_output=True, text=True, timeout=scaled(a, 100))
     if r.returncode != 1 or 'truncated bzImage' not in r.stderr:
         raise Failure(f'a truncated image: status {r.returncode}, {r.stderr!r}')
     return 'banner, command line, back in the firmware; a truncated image is refused'
@@ -508,7 +508,7 @@ def firmware_test(a):
              'order=dc': ['DVD/CD', 'Hard Disk', 'Floppy'], 'once=d,order=c': ['DVD/CD', 'Hard Disk', 'Floppy']}
     for boot, want in cases.items():
         options = ['-nic', 'none'] + (['-boot', boot] if boot else [])
-        with Machine(a.vmm, options + ['-drive', f'file={empty},format=raw', '-debugcon', f'file:{trace}'], scaled(a, 60),
+        with Machine(a.vmm, options + ['-drive', f'file={empty},format=raw', '-debugcon', f'file:{trace}'], scaled(a, 120),
                      serial=False, log=a.log) as m:
             m.screen(r'No bootable device\.\s*$')
             got = attempts(open(trace).read())
@@ -522,11 +522,11 @@ def firmware_test(a):
                 got = attempts(open(trace).read())
             if got[3:] != ['Hard Disk', 'DVD/CD', 'Floppy']:
                 m.fail(f'-boot {boot}: after the reset the firmware tried {got[3:]}')
-    with Machine(a.vmm, ['-boot', 'menu=on', '-drive', f'file={empty},format=raw'], scaled(a, 60), serial=False, log=a.log) as m:
+    with Machine(a.vmm, ['-boot', 'menu=on,splash-time=30000', '-drive', f'file={empty},format=raw'], scaled(a, 120), serial=False, log=a.log) as m:
         m.screen('Press ESC for boot menu')
         m.command('sendkey esc')
         m.screen(r'Select boot device:.*1\..*2\.')
-    with Machine(a.vmm, ['-nic', 'none', '-boot', 'reboot-timeout=1000'], scaled(a, 60), serial=False, log=a.log) as m:
+    with Machine(a.vmm, ['-nic', 'none', '-boot', 'reboot-timeout=1000'], scaled(a, 120), serial=False, log=a.log) as m:
         m.screen(r'Retrying in 1 seconds')
     return f'{len(cases)} orders, a reset after once, menu, reboot-timeout'
 

@@ -35,11 +35,13 @@ from qmp import Client                         # noqa: E402
 from virtio import BAD, Guest                  # noqa: E402
 
 MIB = 1 << 20
-# Lines that come over the serial port are run; each answer ends in a mark. A disk's node is there a moment before it can be opened.
-SHELL = '''dmesg -n 7; stty -F /dev/console -echo 2>/dev/null
+# Lines that come over the serial port are run; each answer ends in a mark. A disk's node is there a moment before it can be opened. The kernel is
+# silent, for its messages would cut answers; the last are shown when something is wrong.
+SHELL = '''stty -F /dev/console -echo 2>/dev/null
+wrong() { dmesg | tail -n 15; echo WRONG "$@"; }
 opens() { [ -e $1 ] && { [ ! -b $1 ] || (: < $1) 2>/dev/null; }; }
-until_there() { i=0; while ! opens $1 && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; opens $1 || echo WRONG $1 did not come; }
-until_gone() { i=0; while [ -e $1 ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] && echo WRONG $1 did not go; }
+until_there() { i=0; while ! opens $1 && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; opens $1 || wrong $1 did not come; }
+until_gone() { i=0; while [ -e $1 ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; [ -e $1 ] && wrong $1 did not go; }
 echo READY
 while read -r line; do [ "$line" = end ] && break; eval "$line"; echo "DONE-$((lines+=1))"; done'''
 MODULES = ['virtio_blk', 'virtio_net', 'virtio_scsi', 'sd_mod', 'sr_mod']
@@ -85,7 +87,7 @@ def image(a, name, size=16 * MIB):
     return path
 
 
-def guest(a, args=(), cpus=2, memory=256, seconds=150, modules=(), files=None):
+def guest(a, args=(), cpus=2, memory=256, seconds=300, modules=(), files=None):
     return Guest(a, [*modules, *MODULES], DHCP.split('udhcpc')[0].replace('ip link set eth0 up', '') + SHELL, ['-nodefaults', '-action', 'reboot=reset', *args], files,
                  seconds, cpus, memory)
 
@@ -390,7 +392,7 @@ def one_node(a, c, shell, n, driver):
 
 def qmp(a):
     with guest(a, ['-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']) as m:
-        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=120 * a.scale)
         one_node(a, c, shell, 0, 'qcow2')
         one_node(a, c, shell, 1, 'raw')
         c.close()
@@ -408,9 +410,9 @@ def live(a):
     args = ['-drive', f'file={blk},if=none,id=b,format=raw,werror=stop,rerror=stop', '-device', 'virtio-blk-pci,drive=b,id=blk', '-device', 'virtio-scsi-pci,id=s', '-drive', f'file={scsi},if=none,id=h,format=qcow2',
             '-device', 'scsi-hd,drive=h,id=hard', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
     with guest(a, args) as m:
-        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=120 * a.scale)
         shell.bad = HARD
-        shell.run('until_there /dev/vda; until_there /dev/sda; until_size() { i=0; while [ $(cat /sys/block/$1/size) != $2 ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; '
+        shell.run('until_there /dev/vda; until_there /dev/sda; until_size() { i=0; while [ $(cat /sys/block/$1/size) != $2 ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; '
                   '[ $(cat /sys/block/$1/size) = $2 ] || echo WRONG size of $1: $(cat /sys/block/$1/size); }')
         shell.run('for d in vda sda; do (i=0; while [ -e /tmp-stop ] || [ $i -lt 20 ]; do dd if=/dev/zero of=/dev/$d bs=64k count=64 oflag=direct 2>/dev/null; i=$((i+1)); done) & done')
         for size in (48 * MIB, 20 * MIB + 4096, 64 * MIB):
@@ -455,13 +457,13 @@ def usb_input(m, c, shell, bus):
     for device, name in (('usb-tablet', 'QEMU USB Tablet'), ('usb-kbd', 'QEMU USB Keyboard'), ('usb-mouse', 'QEMU USB Mouse')):
         mice = m.command('info mice')
         ok(m, f'device_add {device},bus={bus},id=in')
-        shell.run(f'i=0; while ! grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices || echo WRONG {name} did not come')
+        shell.run(f'i=0; while ! grep -q "{name}" /proc/bus/input/devices && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices || echo WRONG {name} did not come')
         if 'ID: in' not in m.command('info usb') or (device != 'usb-kbd') == (m.command('info mice') == mice):
             m.fail(f'{device}: {m.command("info usb")}{m.command("info mice")}')
         ok(m, 'device_del in')
         if c.wait('DEVICE_DELETED') != {'device': 'in', 'path': '/machine/peripheral/in'}:
             m.fail(f'{device} went, but nobody was told')
-        shell.run(f'i=0; while grep -q "{name}" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices && echo WRONG {name} did not go')
+        shell.run(f'i=0; while grep -q "{name}" /proc/bus/input/devices && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; grep -q "{name}" /proc/bus/input/devices && echo WRONG {name} did not go')
         if 'ID: in' in m.command('info usb') or m.command('info mice') != mice:
             m.fail(f'{device} is not gone: {m.command("info usb")}')
 
@@ -505,7 +507,7 @@ def usb_controller(a, m, c, shell, kind):
     ok(m, 'device_add usb-tablet,bus=more.0,id=in')
     ok(m, f'drive_add 0 if=none,id=d,file={path},format=raw', 'OK')
     ok(m, 'device_add usb-storage,bus=more.0,drive=d,id=stick')
-    shell.run('i=0; while ! grep -q "QEMU USB Tablet" /proc/bus/input/devices && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; until_there /dev/sda; '
+    shell.run('i=0; while ! grep -q "QEMU USB Tablet" /proc/bus/input/devices && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; until_there /dev/sda; '
               'echo there | dd of=/dev/sda bs=512 conv=sync,notrunc oflag=direct 2>/dev/null || echo WRONG the stick cannot be written; '
               '(while dd if=/dev/zero of=/dev/sda bs=64k count=16 seek=1 oflag=direct 2>/dev/null; do :; done) & sleep 0.2')
     ok(m, 'device_del more')
@@ -518,8 +520,8 @@ def usb_controller(a, m, c, shell, kind):
 
 def usb(a):
     modules = ['all', 'uhci_hcd', 'xhci_pci', 'usb_storage', 'usbhid', 'hid_generic']
-    with guest(a, ['-usb', '-device', 'qemu-xhci,id=x', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off'], modules=modules, seconds=240) as m:
-        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+    with guest(a, ['-usb', '-device', 'qemu-xhci,id=x', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off'], modules=modules, seconds=400) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=120 * a.scale)
         shell.bad = HARD
         before = state(m) + m.command('info usb')
         for bus in ('usb-bus.0', 'x.0'):
@@ -551,7 +553,7 @@ def moved(c, name, opens):
 
 
 def sum_of(shell, sr):
-    got = shell.run(f'i=0; until dd if=/dev/{sr} bs=64k of=/dev/null count=1 2>/dev/null || [ $i -ge 100 ]; do sleep 0.1; i=$((i+1)); done; echo size $(cat /sys/block/{sr}/size) $(md5sum < /dev/{sr})')
+    got = shell.run(f'i=0; until dd if=/dev/{sr} bs=64k of=/dev/null count=1 2>/dev/null || [ $i -ge 600 ]; do sleep 0.1; i=$((i+1)); done; echo size $(cat /sys/block/{sr}/size) $(md5sum < /dev/{sr})')
     return re.search(r'size (\d+) (\w+)', got).groups()
 
 
@@ -616,8 +618,8 @@ def trays(a):
         else:
             args += ['-blockdev', f'driver=raw,node-name=n-{name},file.driver=file,file.filename={a.dir}/{name}-0,read-only=on', '-device', f'{device},drive=n-{name},id={name}']
     modules = ['all', 'virtio_pci', 'ata_piix', 'ahci', 'xhci_pci', 'usb_storage']
-    with guest(a, args, modules=modules, seconds=240) as m:
-        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+    with guest(a, args, modules=modules, seconds=400) as m:
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=120 * a.scale)
         shell.bad = HARD
         shell.run('echo 0 > /proc/sys/dev/cdrom/autoclose; for n in 0 1 2 3; do until_there /dev/sr$n; done')
         found = {sum_of(shell, f'sr{k}')[1]: f'sr{k}' for k in range(4)}
@@ -696,7 +698,7 @@ def port_round(a, m, c, shell, n):
                       ('device_add virtserialport,id=port', 'Duplicate'), ('chardev-remove ch', 'is busy')):
         if why not in m.command(line):
             m.fail(f'{line}: {m.command(line)}')
-    shell.run('i=0; while [ ! -e /sys/class/virtio-ports/vport*/name ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done; p=$(basename /sys/class/virtio-ports/*); until_there /dev/$p')
+    shell.run('i=0; while [ ! -e /sys/class/virtio-ports/vport*/name ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; p=$(basename /sys/class/virtio-ports/*); until_there /dev/$p')
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(60 * a.scale)
     s.connect(f'{a.dir}/port')
@@ -712,7 +714,7 @@ def port_round(a, m, c, shell, n):
         m.fail(f'the host read {text}, the guest {got}')
     c.run('device_del', id='port' if n == 0 else 'ser')
     deleted(c, 'port')
-    shell.run('i=0; while [ -e /sys/class/virtio-ports/$p ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done; [ -e /dev/$p ] && echo WRONG port')
+    shell.run('i=0; while [ -e /sys/class/virtio-ports/$p ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; [ -e /dev/$p ] && echo WRONG port')
     s.close()
 
 
@@ -747,11 +749,11 @@ def objects(a, m, c, shell):
         m.fail('an object that there is not')
     c.run('object-add', qom_type='rng-random', id='hot', filename='/dev/urandom')
     ok(m, 'device_add virtio-rng-pci,rng=hot,id=rng')
-    shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done')       # else it hears of neither
+    shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done')       # else it hears of neither
     refuse(c, 'object-del', 'is in use', id='hot')
     ok(m, 'device_del rng')
     deleted(c, 'rng')
-    shell.run('i=0; while [ -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done')
+    shell.run('i=0; while [ -e /sys/bus/virtio/drivers/virtio_rng/virtio* ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done')
     ok(m, 'object_del hot')
 
 
@@ -762,26 +764,26 @@ def kinds(a):
         f.write('from the host\n')
     args = ['-object', 'rng-random,id=r,filename=/dev/urandom', '-fsdev', f'local,id=fs,path={share},security_model=none', '-qmp', f'unix:{a.dir}/qmp,server=on,wait=off']
     with guest(a, args, modules=['all', 'virtio_pci', 'virtio_rng', 'virtio_balloon', 'virtio_console', '9pnet_virtio', '9p']) as m:
-        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=60 * a.scale)
+        shell, c = Shell(m), Client(f'{a.dir}/qmp', seconds=120 * a.scale)
         ports(a, m, c, shell)
         objects(a, m, c, shell)
         c.close()
         for n in range(2):
             ok(m, 'device_add virtio-rng-pci,rng=r,id=rng')
-            got = shell.run('until_there /dev/hwrng; i=0; while ! grep -q virtio /sys/class/misc/hw_random/rng_current && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; '
+            got = shell.run('until_there /dev/hwrng; i=0; while ! grep -q virtio /sys/class/misc/hw_random/rng_current && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; '
                             'dd if=/dev/hwrng bs=16 count=4 2>/dev/null | wc -c')
             if '64' not in got:
                 m.fail(f'the entropy source says {got}')
             ok(m, 'device_add virtio-balloon-pci,id=balloon')
             if 'Only one' not in m.command('device_add virtio-balloon-pci'):
                 m.fail('two balloons')
-            shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_balloon/virtio* ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done')
+            shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/virtio_balloon/virtio* ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done')
             ok(m, 'balloon 192')
             wait_for(m, 'there', 'info balloon', 'actual=192')
             ok(m, 'device_add virtio-9p-pci,fsdev=fs,mount_tag=tag,id=share')
             if "mount_tag 'tag'" not in m.command('device_add virtio-9p-pci,fsdev=fs,mount_tag=tag'):
                 m.fail('two folders of one name')
-            got = shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/9pnet_virtio/virtio* ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; '
+            got = shell.run('i=0; while [ ! -e /sys/bus/virtio/drivers/9pnet_virtio/virtio* ] && [ $i -lt 1200 ]; do sleep 0.05; i=$((i+1)); done; '
                             f'mkdir -p /mnt; mount -t 9p -o trans=virtio,version=9p2000.L tag /mnt; cat /mnt/file; echo {n} > /mnt/from-guest; umount /mnt')
             if 'from the host' not in got or open(share + '/from-guest').read() != f'{n}\n':
                 m.fail(f'the folder says {got}')

@@ -35,7 +35,7 @@ def report(m, name, want):
 
 def pointer_mode(c, want):
     """The server says whether it wants positions (1) or movement (0)."""
-    end = time.time() + 30
+    end = time.time() + 60
     while getattr(c, 'absolute', None) != want:
         if c.waits(0.5):
             c.message()
@@ -62,9 +62,9 @@ TABLET, MOUSE = 'QEMU QEMU USB Tablet', 'ImExPS/2 Generic Explorer Mouse'
 
 def pointer(a):
     vnc = a.dir + '/vnc'
-    script = 'i=0; while [ $i -lt 50 ] && ! grep -q Explorer /proc/bus/input/devices; do sleep 0.1; i=$((i+1)); done; sleep 1; /evdev'
+    script = 'i=0; while [ $i -lt 600 ] && ! { grep -q Explorer /proc/bus/input/devices && grep -q "USB Tablet" /proc/bus/input/devices; }; do sleep 0.1; i=$((i+1)); done; sleep 1; /evdev'
     args = ['-device', 'VGA', '-vnc', f'unix:{vnc}', '-usbdevice', 'tablet', '-net', 'none']
-    with Guest(a, ['all', 'bochs', 'uhci_hcd', 'psmouse', *HID], script, args, {'evdev': a.evdev}, seconds=120) as m:
+    with Guest(a, ['all', 'bochs', 'uhci_hcd', 'psmouse', *HID], script, args, {'evdev': a.evdev}, seconds=240) as m:
         m.serial('EVDEV-READY', BAD)
         c = Client(vnc)
         c.set_encodings(RAW, EXT_SIZE, POINTER)
@@ -136,7 +136,7 @@ def disk_one(a, name, controller, module):
         with open(path, 'wb') as f:
             f.write(content)
     script = f'''
-i=0; while ! {{ [ -b /dev/sr0 ] && (: < /dev/sda && : < /dev/sdb) 2>/dev/null; }} && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+i=0; while ! {{ (: < /dev/sda && : < /dev/sdb && : < /dev/sr0) 2>/dev/null; }} && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 f=sda; s=sdb; [ "$(cat /sys/block/sda/ro)" = 1 ] || {{ f=sdb; s=sda; }}
 echo ro $(cat /sys/block/$f/ro) $(cat /sys/block/$s/ro)
 echo sum $(dd if=/dev/$f bs=1M iflag=direct 2>/dev/null | md5sum)
@@ -152,7 +152,7 @@ dmesg -c > /dev/null'''
     args = controller + ['-net', 'none', '-drive', f'file={paths[0]},if=none,format=raw,id=f,readonly=on', '-drive', f'file={paths[1]},if=none,format=raw,id=s',
                          '-drive', f'file={paths[2]},if=none,format=raw,id=c,media=cdrom', '-device', 'usb-storage,drive=f', '-device', 'usb-storage,drive=s',
                          '-device', 'usb-storage,drive=c']
-    with Guest(a, ['all', module, 'usb_storage', 'sd_mod', 'sr_mod'], script, args, seconds=180, cpus=2) as m:
+    with Guest(a, ['all', module, 'usb_storage', 'sd_mod', 'sr_mod'], script, args, seconds=300, cpus=2) as m:
         m.serial('ro 1 0', BAD)
         m.serial('sum ' + hashlib.md5(data).hexdigest(), BAD)
         m.serial(f'cd {hashlib.md5(data[:MIB * 2]).hexdigest()} - {2 * MIB // 512}', BAD)
