@@ -23,9 +23,10 @@ from rfb import Client, Closed                 # noqa: E402
 from virtio import BAD, Guest, finish          # noqa: E402
 
 CLIPBOARD, CAPS, GRAB, REQUEST = 4, 6, 7, 8
+LAST = b'LAST WORDS\n'                         # of the guest, when it has closed the agent's port
 EXTENSION = 0xc0a1e5ce - (1 << 32)
 ASK, PEEK, NOTIFY, PROVIDE, TEXT = 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1
-SECONDS = 30
+SECONDS = 60
 
 
 def expect(got, want, what):
@@ -47,7 +48,7 @@ class Agent:
                     raise
                 time.sleep(0.05)
         self.s.settimeout(SECONDS)
-        self.stream = b''
+        self.stream, self.sent = b'', 0
 
     def exactly(self, n):
         data = b''
@@ -77,7 +78,17 @@ class Agent:
         whole = struct.pack('<IIQI', 1, kind, 0, len(data)) + data
         for at in range(0, len(whole), piece):
             part = whole[at:at + piece]
-            self.s.sendall(struct.pack('<II', 1, len(part)) + part)
+            self.raw(struct.pack('<II', 1, len(part)) + part)
+
+    def raw(self, data):
+        self.s.sendall(data)
+        self.sent += len(data)
+
+    def until_closed(self):
+        """Takes what is on its way until the guest's last words."""
+        while not self.stream.endswith(LAST):
+            self.stream += self.exactly(1)
+        self.stream = b''
 
     def hello(self):
         kind, data = self.message()
@@ -167,7 +178,7 @@ def hostile(agent, path, new, old, r):
     for kind, data in ((CLIPBOARD, struct.pack('<II', 0, 1) + b'nobody asked'), (GRAB, b''), (GRAB, b'\0'), (REQUEST, b''), (99, b'x' * 5000), (GRAB, struct.pack('<III', 1, 1, 1)),
                        (CAPS, b''), (10, b''), (CLIPBOARD, bytes(100000))):
         agent.send(kind, data)
-    agent.s.sendall(struct.pack('<II', 2, 5) + b'hello' + struct.pack('<II', 1, 0))
+    agent.raw(struct.pack('<II', 2, 5) + b'hello' + struct.pack('<II', 1, 0))
     new.put(PROVIDE | TEXT, b'no zlib')
     new.put(PROVIDE | TEXT, zlib.compress(struct.pack('>I', 1 << 31) + b'x'))
     new.put(PROVIDE | TEXT, zlib.compress(struct.pack('>I', 30 << 20) + b'a' * (30 << 20)))
@@ -188,7 +199,7 @@ def hostile(agent, path, new, old, r):
     agent.copy(b'still here')
     expect(new.paste(), b'still here', 'after nonsense')
     expect(old.cut_text(), (10, b'still here'), 'after nonsense, of old')
-    agent.s.sendall(struct.pack('<II', 1, 0xffffffff) + struct.pack('<IIQI', 1, CLIPBOARD, 0, 0xffffffff) + r.randbytes(20000))
+    agent.raw(struct.pack('<II', 1, 0xffffffff) + struct.pack('<IIQI', 1, CLIPBOARD, 0, 0xffffffff) + r.randbytes(20000))
 
 
 def run(a):
@@ -197,39 +208,32 @@ def run(a):
 for i in 1 2; do
 exec 3<>$(ls /dev/vport*)
 cat <&3 > /dev/ttyS1 & one=$!
-cat < /dev/ttyS1 >&3 & two=$!
-echo READY $i; read x < /dev/ttyS0
+tee -a /tmp/sent < /dev/ttyS1 >&3 & two=$!
+echo READY $i; read sent < /dev/ttyS0
+until [ $(wc -c < /tmp/sent) -ge $sent ]; do sleep 0.1; done
 kill $one $two; wait $one $two 2>/dev/null; exec 3<&-
-echo CLOSED $i; read x < /dev/ttyS0
+echo LAST WORDS > /dev/ttyS1; echo CLOSED $i; read x < /dev/ttyS0
 done'''
     args = ['-vga', 'std', '-vnc', f'unix:{vnc}', '-serial', f'unix:{port},server=on,wait=off', '-device', 'virtio-serial-pci',
             '-chardev', 'qemu-vdagent,id=vdagent,name=vdagent,clipboard=on', '-device', 'virtserialport,chardev=vdagent,name=com.redhat.spice.0']
     r = random.Random(20261128)
-    with Guest(a, ['virtio_console'], script, args, seconds=120) as m:
+    with Guest(a, ['virtio_console'], script, args, seconds=250) as m:
         agent = Agent(port)
         m.serial('READY 1', BAD)
         agent.hello()
         new, old = Viewer(vnc, True), Viewer(vnc, False)
         round_trips(agent, new, old, r)
         hostile(agent, vnc, new, old, r)
-        time.sleep(1)
-        m.send('\n')
+        m.send(f'{agent.sent}\n')
         m.serial('CLOSED 1', BAD)
-        agent.s.settimeout(0.5)
-        try:
-            while agent.s.recv(65536):
-                pass
-        except socket.timeout:
-            pass
-        agent.s.settimeout(SECONDS)
-        agent.stream = b''
+        agent.until_closed()
         old.put_latin(b'while it was away')
         expect(new.paste(), b'while it was away', 'without an agent')
         m.send('\n')
         m.serial('READY 2', BAD)
         agent.hello()
         expect(agent.paste(), b'while it was away', 'an agent that starts anew')
-        m.send('\n')
+        m.send(f'{agent.sent}\n')
         m.serial('CLOSED 2', BAD)
         m.send('\n')
         finish(m)

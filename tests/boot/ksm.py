@@ -40,7 +40,7 @@ def saved_mib(s):
 def counted_anew(a):
     """The state after two scans: until then pages of processes that are gone may be counted."""
     first = state(a)
-    for _ in range(100):
+    for _ in range(600):
         s = state(a)
         if s['full_scans'] >= first['full_scans'] + 2:
             break
@@ -61,7 +61,7 @@ def run(a):
         want = saved_mib(before) + use // 3
         start, s = time.time(), state(a)
         while saved_mib(s) <= want or min([m['merging_pages'] for m in s['machines'] if m['pid'] in (one.process.pid, two.process.pid)], default=0) * 4096 >> 20 < use // 4:
-            if time.time() > start + 100:
+            if time.time() > start + 150:
                 raise Failure(f'{saved_mib(s)} MiB are saved, {want} expected; one guest has {use} in use\n' + ksm(a))
             time.sleep(1)
             s = state(a)
@@ -87,7 +87,7 @@ def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument('--vmm', default='build/ospite -accel bt')
     p.add_argument('--guests', default='guests')
-    p.add_argument('--seconds', type=float, default=150)
+    p.add_argument('--seconds', type=float, default=300)
     a = p.parse_args()
     if not os.access(KSM + 'run', os.W_OK):
         print('SKIP ksm: /sys/kernel/mm/ksm cannot be written; run as root, with a kernel that has KSM')

@@ -216,7 +216,7 @@ def log_begins(vmm, folder):
     path, log = os.path.join(folder, 'loop'), os.path.join(folder, 'log')
     with open(path, 'wb') as f:
         f.write(head + code)
-    with Machine(vmm, ['-m', '64', '-kernel', path, '-D', log], 60) as m:
+    with Machine(vmm, ['-m', '64', '-kernel', path, '-D', log], 120) as m:
         m.serial('!')
         time.sleep(0.5)
         m.command('log exec')
@@ -252,7 +252,7 @@ def typed(vmm, folder):
     keys = ('sendkey 0x1e 50', 'sendkey shift-0x10 50', 'sendkey 0xd3 50')
     order = ('boot_set dca', 'o /b 0x70 0x3d', 'i /b 0x71', 'o /b 0x70 0x38', 'i /b 0x71', 'system_wakeup')
     for which in (vmm, QEMU):
-        with Machine(which, args, 60) as m:
+        with Machine(which, args, 120) as m:
             m.serial('!')
             for port, value in ((0x64, 0xad), (0x64, 0xa8)):
                 m.command(f'o /b {port:#x} {value:#x}')
@@ -267,9 +267,11 @@ def typed(vmm, folder):
                 m.command(f'o /b {port:#x} ' + ('0x60' if port == 0x64 else '0x20'))
             received(m)
             for line in keys:
-                text = ask(m, line)
-                time.sleep(0.5)
-                got.append((line, text, received(m)))
+                text, bytes_got = ask(m, line), []
+                while bytes_got.count(0xf0) <= line.count('-') and time.time() < m.deadline:         # until every key is let go
+                    time.sleep(0.1)
+                    bytes_got += received(m)
+                got.append((line, text, bytes_got))
             got += [(line, ask(m, line).strip()) for line in order]
             results.append(got)
             if which == vmm:

@@ -163,8 +163,9 @@ def perf(a):
             m.serial('READY')
             m.send('go\n')
             m.serial('COUNTED')
-            m.command('info status')
-            time.sleep(0.2)
+            while f' r3.{where["hot"]:x}\n' not in open(path).read():
+                check(time.time() < m.deadline, 'the loop has no name')
+                time.sleep(0.1)
             check_names(path, m.process.pid, where)
             if perf_can_run():
                 check_perf(a, m, where)

@@ -110,7 +110,7 @@ def greeted(c, protocol, **more):
     value(send_with(c, [theirs.fileno()], 'getfd', fdname='s'), 'getfd')
     theirs.close()
     c.run('add_client', protocol=protocol, fdname='s', **more)
-    mine.settimeout(20)
+    mine.settimeout(60)
     return mine
 
 
@@ -186,7 +186,7 @@ def inherited(o):
     os.ftruncate(disk, 1 << 20)
     os.set_inheritable(disk, True)
     for bad, why in (('fd=1,set=1', 'another descriptor'), ('fd=900,set=1', 'no descriptor 900'), ('set=1', 'needs fd='), (f'fd={disk},set=x', 'set')):
-        p = subprocess.run([*o.vmm.split(), '-display', 'none', '-add-fd', bad], capture_output=True, text=True, timeout=20, pass_fds=[disk])
+        p = subprocess.run([*o.vmm.split(), '-display', 'none', '-add-fd', bad], capture_output=True, text=True, timeout=60, pass_fds=[disk])
         check(p.returncode == 1 and why in p.stderr and p.stderr.count('\n') == 1, f'-add-fd {bad}: {p.stderr}')
     with Vm(o.vmm, ['-add-fd', f'fd={disk},set=2,opaque=a disk', '-drive', 'file=/dev/fdset/2,format=raw,if=ide'], pass_fds=[disk]) as vm:
         c = Client('qmp')
@@ -217,9 +217,14 @@ def test_passwords(o):
         for when, ok in (('never', True), ('now', False), ('+1000', True), (str(now - 5), False), (str(now + 1000), True), ('+0', False), ('never', True)):
             c.run('expire_password', protocol='vnc', time=when)
             equal(comes_in('word'), ok, f'expire_password {when}')
-        c.run('expire_password', protocol='vnc', time='+2')
-        equal(comes_in('word'), True, 'before two seconds are over')
-        time.sleep(3.1)
+        for seconds in (2, 10, 60):                        # a busy host may let them pass before anybody comes
+            before = time.time()
+            c.run('expire_password', protocol='vnc', time=f'+{seconds}')
+            came = comes_in('word')
+            if came or time.time() - before < seconds - 1:
+                break
+        equal(came, True, f'before {seconds} seconds are over')
+        time.sleep(max(0.0, before + seconds + 1.1 - time.time()))
         equal(comes_in('word'), False, 'after them')
         for bad in ('later', '+', '-5', '', '5x', '+9223372036854775807', '99999999999999999999'):
             check('error' in c.raw({'execute': 'expire_password', 'arguments': {'protocol': 'vnc', 'time': bad}}), f'time {bad!r}')
@@ -278,7 +283,7 @@ def gdb(core, lines):
     args = ['gdb', '-q', '-nx', '-batch', '-ex', 'set confirm off', '-ex', f'core-file {core}']
     for line in lines:
         args += ['-ex', line]
-    return subprocess.run(args, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(args, capture_output=True, text=True, timeout=200).stdout
 
 
 def dumped(c, path, **more):

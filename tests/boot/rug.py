@@ -28,7 +28,7 @@ DISKS = {                                      # name of the disk in the guest, 
     'ahci': ('sda', ['all', 'ahci', 'sd_mod'], ['-device', 'ahci,id=a', '-drive', 'file={0},if=none,id=d,format={1}', '-device', 'ide-hd,drive=d,bus=a.0{2}']),
     'scsi': ('sda', ['virtio_scsi', 'sd_mod'], ['-drive', 'file={0},if=none,id=d,format={1}', '-device', 'virtio-scsi-pci', '-device', 'scsi-hd,drive=d{2}']),
 }
-WAIT = 'i=0; while ! (: < /dev/{0}) 2>/dev/null && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done\n'
+WAIT = 'i=0; while ! (: < /dev/{0}) 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\n'
 
 
 def image_make(path, form, size, options=''):
@@ -40,7 +40,7 @@ def image_make(path, form, size, options=''):
 def guest(a, kind, path, form, script, more='', files=None):
     disk, modules, args = DISKS[kind]
     return Guest(a, modules, WAIT.format(disk) + script.replace('DISK', '/dev/' + disk), [t.format(path, form, more) for t in args], files,
-                 seconds=90, cpus=2)
+                 seconds=200, cpus=2)
 
 
 def as_raw(a, path, form):
@@ -62,6 +62,7 @@ def namespace_enter():
     if os.environ.get('OSPITE_RUG_NAMESPACE'):
         return
     options = ['-m'] if os.getuid() == 0 else ['-U', '-r', '-m']
+    options += ['--propagation', 'slave']                  # what others unmount meanwhile is unmounted here as well
     if subprocess.run(['unshare', *options, 'true'], capture_output=True).returncode:
         print('SKIP full: no mount namespace can be made here')
         sys.exit(77)
@@ -70,7 +71,7 @@ def namespace_enter():
 
 
 def status_is(m, text):
-    deadline = time.time() + 30
+    deadline = time.time() + 90
     while text not in m.command('info status'):
         if time.time() > deadline:
             m.fail(f'the machine is not {text!r} but {m.command("info status")!r}')

@@ -29,7 +29,7 @@ DISKS = [
 ]
 SCRIPT = '''
 i=0
-while [ $(ls -d /sys/block/sd* /sys/block/vd* 2>/dev/null | wc -l) -lt 6 ] && [ $i -lt 150 ]; do sleep 0.1; i=$((i+1)); done
+while [ $(ls -d /sys/block/sd* /sys/block/vd* 2>/dev/null | wc -l) -lt 6 ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 for d in /sys/block/sd* /sys/block/vd*; do
     n=${d##*/}
     sectors=$(cat $d/size)
@@ -47,7 +47,7 @@ def image_path(a, number):
 def state(path):
     with open(path, 'rb') as f:
         digest = hashlib.md5(f.read()).hexdigest()
-    return digest, os.stat(path).st_mtime_ns, os.stat(path).st_blocks
+    return digest, os.stat(path).st_mtime_ns               # not the blocks: file systems choose them later
 
 
 def told(m, number):
@@ -78,7 +78,7 @@ class Gdb:
     def __init__(self, path):
         self.s = socket.socket(socket.AF_UNIX)
         self.s.connect(path)
-        self.s.settimeout(30)
+        self.s.settimeout(60)
 
     def packet(self, text):
         self.s.sendall(f'${text}#{sum(text.encode()) & 255:02x}'.encode())
@@ -127,7 +127,7 @@ def rounds(a):
         args += ['-drive', f'file={image_path(a, number)},format={form},if=none,id=d{number}{options}', *(x for d in devices for x in ('-device', d))]
     args += ['-qmp', f'unix:{a.dir}/qmp,server=on,wait=off', '-gdb', f'unix:{a.dir}/gdb']
     modules = ['all', 'virtio_pci', 'virtio_blk', 'ata_piix', 'ahci', 'virtio_scsi', 'sd_mod', 'xhci_pci', 'usb_storage']
-    with Guest(a, modules, SCRIPT, args, {'flusher': a.flusher}, seconds=150, cpus=2) as m:
+    with Guest(a, modules, SCRIPT, args, {'flusher': a.flusher}, seconds=300, cpus=2) as m:
         q, gdb = Client(f'{a.dir}/qmp'), None
         for n in range(a.rounds):
             way = ('qmp', 'monitor', 'gdb')[n % 3]

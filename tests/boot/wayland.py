@@ -8,6 +8,7 @@ import base64
 import os
 import re
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -76,14 +77,18 @@ def pointer_check(s, m):
             s.c.pointer(0, x - 1, y - 1)
             s.look(0.3)
             s.c.pointer(0, x, y)
-            s.look(0.5)
-            got = motions(m)
-            if not got:
-                m.fail(f'the client hears of no pointer at {(x, y)}')
-            origin = origin or (x - got[-1][0], y - got[-1][1])
-            worst = max(worst, abs(got[-1][0] + origin[0] - x), abs(got[-1][1] + origin[1] - y))
-    if worst > 1:
-        m.fail(f'the pointer is {worst} pixels off')
+            got, off, end = [], 0.0, time.time() + 30
+            while not got or off > 1:
+                if time.time() > end:
+                    m.fail(f'the viewer points at {(x, y)}; the client hears {got}, from {origin}')
+                s.look(0.5)
+                got = motions(m)
+                off = max(abs(got[-1][0] + origin[0] - x), abs(got[-1][1] + origin[1] - y)) if got and origin else 0.0
+            if not origin:
+                s.look(2)                                  # the place that all others are measured by
+                got = motions(m)
+                origin = (x - got[-1][0], y - got[-1][1])
+            worst = max(worst, off)
     s.click((left + right) // 2, (top + bottom) // 2)
     s.key(ord('k'))
     wanted = r'(?s)button: 272, state: pressed.*unicode: 107, state: pressed'

@@ -331,13 +331,13 @@ def modes():
     with Mounted(image, '-f', 'raw') as d:
         check(os.stat(f'{d}/disk').st_size == (os.stat(image).st_size + 511) // 512 * 512, '-f raw')
     p = subprocess.Popen([OSPITE, 'mount', '--foreground', image, 'd'], stderr=subprocess.PIPE)
-    for _ in range(1000):
+    for _ in range(6000):
         if os.path.ismount('d'):
             break
         time.sleep(.01)
     refused(f'process {p.pid}', OSPITE, 'mount', image, 'd3')
     p.send_signal(signal.SIGTERM)
-    err = p.communicate(timeout=20)[1]
+    err = p.communicate(timeout=60)[1]
     check(p.returncode == 0 and not err and not os.path.ismount('d'), f'SIGTERM: {p.returncode} {err}')
 
 

@@ -527,7 +527,7 @@ def kvm_group():
 
 def no_kvm():
     """Without /dev/kvm at all, in a mount namespace of its own."""
-    hide = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec "$0" "$@"']
+    hide = ['unshare', '-m', '--propagation', 'slave', 'sh', '-c', 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec "$0" "$@"']
     if os.getuid() or subprocess.run(hide + ['true'], capture_output=True).returncode:
         print('cli: SKIP a machine without /dev/kvm: needs root and mount namespaces')
         return
@@ -544,7 +544,7 @@ def hints():
     p = subprocess.Popen([OSPITE, *BT, '-nographic', '-S', '-drive', 'file=raw.img,format=raw,boot=on'],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(0.5)
-    out, err = p.communicate(b'\x01x', timeout=20)
+    out, err = p.communicate(b'\x01x', timeout=60)
     check(p.returncode == 0 and b'-boot order=c' in err, f'boot=on: {p.returncode} {err!r}')
 
 
@@ -619,6 +619,22 @@ def sockets_seen():
         check(p.returncode == (not good) and wanted in (p.stdout if good else p.stderr), f'{spec} {kind}: {p.returncode} {p.stdout!r} {p.stderr!r}')
 
 
+def made(path, process):
+    """Until a machine answers at its QMP, which it does when it has all its devices; what is opened for them, and locked, comes after the socket."""
+    end = time.time() + 60
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(60)
+        while s.connect_ex(path) and process.poll() is None and time.time() < end:
+            time.sleep(0.02)
+        s.sendall(b'{"execute":"qmp_capabilities"}')
+        text = b''
+        while b'"return"' not in text:
+            data = s.recv(4096)
+            if not data:
+                break
+            text += data
+
+
 def sharers(device, format, share):
     """Whether a second writer is let in beside a first one, in both orders of ospite and QEMU."""
     second = ['-drive', f'if=none,id=a,file=shared.{format},format={format}', '-device', f'{device},drive=a{share}', '-nodefaults', '-display', 'none']
@@ -628,9 +644,7 @@ def sharers(device, format, share):
         if not (holder and comer):
             continue
         first = subprocess.Popen([holder, *(['-accel', 'bt'] if holder == OSPITE else []), '-S', *second, '-qmp', 'unix:share,server=on,wait=off'], stdin=subprocess.DEVNULL)
-        while not os.path.exists('share'):
-            time.sleep(0.02)
-        time.sleep(0.3)
+        made('share', first)
         code = subprocess.run([comer, *(['-accel', 'bt'] if comer == OSPITE else []), '-S', *second, '-monitor', 'stdio'], input='quit\n', capture_output=True, text=True, timeout=60).returncode
         result.append(code == 0)
         first.kill()
@@ -663,9 +677,7 @@ def shared_later():
             first.communicate('quit\n', timeout=60)
             check((code == 0) == allowed, f'added with {share!r}, then {vmm} with {other!r}: {code}')
             first = subprocess.Popen([vmm, *(BT if vmm == OSPITE else []), *base, *disk[:3], disk[3] + other, '-qmp', 'unix:share,server=on,wait=off'], stdin=subprocess.DEVNULL)
-            while not os.path.exists('share'):
-                time.sleep(0.02)
-            time.sleep(0.3)
+            made('share', first)
             code, out, err = run_monitor([*BT, *base, '-monitor', 'stdio'], f'drive_add 0 if=none,id=a,file=shared.raw,format=raw\ndevice_add virtio-blk-pci,id=d,drive=a{share}\nquit\n')
             first.kill()
             first.wait()
@@ -681,12 +693,12 @@ def run_monitor(args, text):
 def signals():
     """SIGTERM ends the machine in order: status 0, image closed and unlocked."""
     p = subprocess.Popen([OSPITE, *BT, '-display', 'none', '-S', '-hda', 'disk.qcow2', '-serial', 'null',
-                          '-monitor', 'none'], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    time.sleep(0.5)
+                          '-monitor', 'none', '-qmp', 'unix:up,server=on,wait=off'], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    made('up', p)
     code, _, err = run(BT + ['-hda', 'disk.qcow2'])
     check(code == 1 and f'process {p.pid}' in err, f'second user of an image: {err!r}')
     p.send_signal(signal.SIGTERM)
-    _, err = p.communicate(timeout=20)
+    _, err = p.communicate(timeout=60)
     check(p.returncode == 0, f'SIGTERM: status {p.returncode}, {err!r}')
     check(subprocess.run(['qemu-img', 'check', '-q', 'disk.qcow2']).returncode == 0, 'image after SIGTERM')
 

@@ -33,7 +33,7 @@ def dies(ospite, how):
     if how == 'SIGTERM':
         p.send_signal(signal.SIGTERM)
     status = p.wait(60)
-    deadline = time.time() + 20                # killed, but perhaps not yet gone
+    deadline = time.time() + 60                # killed, but perhaps not yet gone
     while any(map(is_there, pids)) and time.time() < deadline:
         time.sleep(0.05)
     ok = status != 0 and len(pids) == 2 and not any(map(is_there, pids))

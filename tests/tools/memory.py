@@ -39,7 +39,7 @@ def block(pid, size):
 
 
 def settled(p, size):
-    for _ in range(200):
+    for _ in range(3000):
         part, flags = block(p.pid, size)
         threads = [open(f'/proc/{p.pid}/task/{t}/comm').read().strip() for t in os.listdir(f'/proc/{p.pid}/task')]
         if (part and 'CPU 0' in threads) or p.poll() is not None:
@@ -90,7 +90,7 @@ REFUSED = [
 def message(p):
     """What a machine that must not start says."""
     try:
-        return p.communicate(timeout=20)[1].decode()
+        return p.communicate(timeout=60)[1].decode()
     except subprocess.TimeoutExpired:
         p.kill()
         p.wait()
@@ -108,7 +108,7 @@ def backend(args, size_mib, have, have_not, line, resident):
     try:
         part, flags = settled(p, size_mib * MIB)
         got = resident_mib(part)
-        for _ in range(50):                            # pages that the kernel is moving at this moment are not counted
+        for _ in range(600):                           # pages that the kernel is moving at this moment are not counted
             if not resident or got == size_mib:
                 break
             time.sleep(0.1)
@@ -126,8 +126,11 @@ def written():
     for name, share in (('shared', 'on'), ('apart', 'off')):
         p = start(['-object', f'memory-backend-file,id=m,size=64M,mem-path={name},share={share}', '-machine', 'memory-backend=m'])
         try:
-            end = time.time() + (10 if share == 'on' else 2)
-            while time.time() < end and not (os.path.exists(name) and open(name, 'rb').read(MIB)[0xffff0:0xffff5] == b'\xea\x5b\xe0\x00\xf0'):
+            end = time.time() + 60
+            while not (os.path.exists(name) and os.path.getsize(name) == 64 * MIB) and time.time() < end:
+                time.sleep(0.1)
+            end = time.time() + (60 if share == 'on' else 2)
+            while time.time() < end and not (open(name, 'rb').read(MIB)[0xffff0:0xffff5] == b'\xea\x5b\xe0\x00\xf0'):
                 time.sleep(0.1)
         finally:
             p.kill()
