@@ -56,7 +56,7 @@ def debug(a, folder):
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
     socket = os.path.join(folder, 'gdb')
     with Machine(a.vmm, ['-m', '256', '-kernel', kernel, '-initrd', guest(folder), '-append', 'console=ttyS0 nokaslr quiet',
-                         '-no-reboot', '-gdb', f'unix:{socket},server=on,wait=off'], 120 * a.scale) as m:
+                         '-no-reboot', '-gdb', f'unix:{socket},server=on,wait=off'], 300 * a.scale) as m:
         m.serial('READY')
         symbols = {n: int(at, 16) for at, n in re.findall(r'([0-9a-f]{16}) \w (\w+)', m.text)}
         # struct uts_namespace begins with struct new_utsname: sysname[65], nodename[65], ...
@@ -68,7 +68,7 @@ def debug(a, folder):
         m.command('stop')                      # gdb finds it stopped, and the line waits
         m.send('\n')
         p = subprocess.run(['gdb', '-nx', '-q', '-batch', '-x', script], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                           timeout=60 * a.scale)
+                           timeout=200 * a.scale)
         answers = re.split(r'\n@@(\d+)@@\n', '\n' + p.stdout)
         got = dict(zip(map(int, answers[1::2]), answers[2::2]))
         for n, (command, want) in enumerate(steps):

@@ -353,7 +353,11 @@ i=0; while [ $i -lt 600 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep
                                   f'guestfwd=tcp:10.0.2.102:80-chardev:gf,guestfwd=tcp:10.0.2.103:80-tcp:127.0.0.1:{echo}', True), ('ipv6=off', False)):
             script = DHCP + f'''
 echo x | nc -w {3 if refused else 60} 10.0.2.2 {sink.port} && echo reached || echo refused
-for n in 0 1; do timeout {60 if 'restrict' in options else 3} nc 10.0.2.10$n 80 </dev/null; done
+for n in 0 1; do
+    nc 10.0.2.10$n 80 < /dev/null > /tmp/said$n & nc=$!
+    i=0; while [ ! -s /tmp/said$n ] && [ $i -lt {600 if 'restrict' in options else 30} ]; do sleep 0.1; i=$((i+1)); done
+    kill $nc 2> /dev/null; cat /tmp/said$n
+done
 forward() {{ head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1; cat /tmp/$1 | timeout 60 nc $2 80 | head -c 300009 > /tmp/got$1; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1; }}
 head -c 300000 /dev/zero > /tmp/zeroes
 [ %d = 1 ] && {{ forward a 10.0.2.102; forward b 10.0.2.103; }}

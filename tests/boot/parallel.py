@@ -62,7 +62,7 @@ def end(m):
 def boots(a, count):
     initrd = initramfs(os.path.join(a.dir, 'i'), f'echo cpus $(nproc)\n{QUIET}\necho OSPITE-DONE')
     for _ in range(count):
-        with boot(a, 4, initrd, 60, 256) as m:
+        with boot(a, 4, initrd, 150, 256) as m:
             m.serial('cpus 4', BAD)
             end(m)
     return f'{count} boots with 4 vCPUs'
@@ -90,7 +90,7 @@ echo patched $i
 {QUIET}
 echo OSPITE-DONE'''
     initrd = initramfs(os.path.join(a.dir, 'i'), script)
-    with boot(a, 4, initrd, 60 + 60 * count) as m:
+    with boot(a, 4, initrd, 200 + 60 * count) as m:
         m.serial(f'done\\s+done\\s+done\\s+patched {count}', BAD + '|WRONG|invalid|mount:')
         end(m)
     return f'{count} times function tracer and three groups of events on and off under load of 3 shells'
@@ -105,7 +105,7 @@ def stress(a, seconds):
                    f'{{ cat /tmp/log; echo STRESS-FAILED; }}\n' for k in kinds)
     initrd = initramfs(os.path.join(a.dir, 'i'), f'mkdir -p /dev/shm; mount -t tmpfs s /dev/shm\n'
                        f'export PATH=/bin:/usr/bin\n{runs}{QUIET}\necho OSPITE-DONE', with_libraries(program))
-    with boot(a, 4, initrd, 120 + 6 * seconds, 1024) as m:
+    with boot(a, 4, initrd, 250 + 6 * seconds, 1024) as m:
         for _ in kinds:
             m.serial('PASSED', BAD + '|STRESS-FAILED')
         end(m)
@@ -145,7 +145,7 @@ def build(a, count):
     files.update({f'src/{n}': os.path.join(a.dir, n) for n in names + ['Makefile']})
     initrd = initramfs(os.path.join(a.dir, 'i'), f'cd /src\n/make -j4 all > /tmp/log 2>&1 || cat /tmp/log\nsha256sum *.o\n'
                        f'echo built\n{QUIET}\necho OSPITE-DONE', files)
-    with boot(a, 2, initrd, 120 + 10 * count, 1024) as m:
+    with boot(a, 2, initrd, 250 + 10 * count, 1024) as m:
         text = m.serial('(.*)built', BAD).group(1)
         end(m)
     for n in names:
@@ -166,7 +166,7 @@ def jit(a, count):
     initrd = initramfs(os.path.join(a.dir, 'i'), f'{runs}wait\nfor n in {" ".join(map(str, seeds))}; do echo seed $n $(cat /tmp/$n); done\n'
                        f'echo ended\n{QUIET}\necho OSPITE-DONE', with_libraries(luajit) | {'luajit': luajit, 'load.lua': script})
     want = {seed: subprocess.run([luajit, script, str(seed), str(count)], capture_output=True, text=True, check=True).stdout.strip() for seed in seeds}
-    with boot(a, 4, initrd, 120 + count // 20, 1024) as m:
+    with boot(a, 4, initrd, 250 + count // 20, 1024) as m:
         text = m.serial('(.*)ended', BAD).group(1)
         end(m)
     for seed in seeds:

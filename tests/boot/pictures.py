@@ -46,7 +46,7 @@ class Both:
         self.screens, self.machines = [], []
         for kind, vmm in (('ours', a.vmm), ('qemu', a.second)):
             vnc = os.path.join(where, f'{name}-{kind}.vnc')
-            m = Machine(vmm, [*arguments, '-m', str(memory), '-vga', card, '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 200 * a.scale, serial=False, log=a.log)
+            m = Machine(vmm, [*arguments, '-m', str(memory), '-vga', card, '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 500 * a.scale, serial=False, log=a.log)
             self.machines.append(m)
             self.screens.append(Screen(a, m, vnc, f'{name}-{kind}'))
 
@@ -65,7 +65,7 @@ class Both:
         for s in self.screens:
             s.c.pointer(buttons, x, y)
 
-    def same(self, what, size, least, seconds=60):
+    def same(self, what, size, least, seconds=150):
         """Waits until both show this size and more than so many colours, and the same; the picture."""
         ours, qemu = self.screens
         end = time.time() + seconds

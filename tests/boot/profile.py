@@ -97,6 +97,7 @@ def machine(a, vmm):
 
 
 def end(m):
+    m.command('info status')
     m.monitor.sendall(b'quit\n')
     check(m.end() == 0, 'status')
 

@@ -55,7 +55,7 @@ echo OSPITE-DONE'''
     initrd = initramfs(os.path.join(a.dir, 'initrd'), script, {'fsops': a.fsops, **{'m/' + os.path.basename(m): m for m in drivers}})
     args = ['-fsdev', f'local,id=f,path={folder},security_model={model}', '-device', f'virtio-9p-pci,fsdev=f,mount_tag=share{device}',
             '-virtfs', f'local,path={inner},mount_tag=fixed,security_model=none,readonly=on']
-    with Machine(a.vmm, ['-m', '256', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 quiet panic=-1', '-no-reboot', '-vga', 'none', *args], 150, log=a.log) as m:
+    with Machine(a.vmm, ['-m', '256', '-kernel', kernel, '-initrd', initrd, '-append', 'console=ttyS0 quiet panic=-1', '-no-reboot', '-vga', 'none', *args], 400, log=a.log) as m:
         m.serial('sum ' + hashlib.md5(big).hexdigest(), BAD)
         m.serial('many 300.*text.*text.*through', BAD)
         if model == 'mapped-xattr':
