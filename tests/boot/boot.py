@@ -92,10 +92,16 @@ class Machine:
         self.text += data.decode('utf-8', 'replace')
         return bool(data)
 
-    def serial(self, pattern, bad=None):
-        """Waits for pattern behind what was matched last; returns the match. Fails if what matches bad comes before it."""
-        bad = bad or self.bad
+    def serial(self, pattern, bad=None, again=None):
+        """Waits for pattern behind what was matched last; returns the match. Fails if what matches bad comes before it. again is sent whenever nothing has come
+        for a minute: a message of the kernel may have cut a prompt, which is then given once more."""
+        bad, size, since = bad or self.bad, 0, time.time()
         while True:
+            if len(self.text) != size:
+                size, since = len(self.text), time.time()
+            elif again and time.time() > since + 60:
+                self.send(again)
+                since = time.time()
             m = re.search(pattern, self.text[self.seen:], re.S)
             wrong = bad and re.search(f'(?:{bad})[^\r\n]*', self.text[self.seen:self.seen + m.start()] if m else self.text[self.seen:])
             if wrong:

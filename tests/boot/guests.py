@@ -190,13 +190,13 @@ def numbers(first, last):
 def login(m, bad=PANIC):
     """As root; from then on bad must not be seen."""
     m.bad = bad
-    m.serial('ospite login: ')
+    m.serial('ospite login: ', again='\n')
     m.send('root\n')
     m.serial('Password: ')
     m.send('ospite\n')
-    m.serial('root@ospite:~# ')
-    m.send('dmesg -n 1; stty columns 300\n')    # the shell's wrapping would cut what is looked for, and so would the kernel's messages
-    m.serial('root@ospite:~# ')
+    m.serial('root@ospite:~# ', again='\n')
+    m.send('dmesg -n 4; stty columns 300\n')    # the shell's wrapping would cut what is looked for, and so would all that the kernel says but errors
+    m.serial('root@ospite:~# ', again='\n')
 
 
 def shell(m, command):

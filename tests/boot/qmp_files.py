@@ -308,7 +308,7 @@ def modes_compare(o, mode, tables):
             if os.path.exists(left):
                 os.unlink(left)
         with Vm(vmm, args, plain=('-display', 'none')):
-            deadline = time.time() + 60
+            deadline = time.time() + 150
             while not os.path.exists('serial') or b'!' not in open('serial', 'rb').read():
                 check(time.time() < deadline, 'the guest does not come up')
                 time.sleep(0.05)
