@@ -54,7 +54,7 @@ def torito(a):
     for name, boot, options, word in kinds:
         disc = iso(a, name, boot, options)
         for where in (['-cdrom', disc], ['-device', 'ahci,id=s', '-drive', f'file={disc},if=none,media=cdrom,format=raw,id=c', '-device', 'ide-cd,drive=c,bus=s.0']):
-            with Machine(a.vmm, ['-m', '32', '-nic', 'none', '-boot', 'd', *where], 60 * a.scale, serial=False, log=a.log) as m:
+            with Machine(a.vmm, ['-m', '32', '-nic', 'none', '-boot', 'd', *where], 200 * a.scale, serial=False, log=a.log) as m:
                 m.screen(word)
     return f'{len(kinds)} kinds, at IDE and Serial ATA'
 

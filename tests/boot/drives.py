@@ -59,7 +59,7 @@ def count(name):
 
 class Boot(Machine):
     def __init__(self, vmm, args):
-        super().__init__(vmm, args, 60)
+        super().__init__(vmm, args, 200)
 
     def letter(self, want):
         got = self.serial(r'([A-Z!])\n').group(1)
@@ -194,7 +194,7 @@ def keys(a):
     p = subprocess.Popen([*a.vmm.split(), '-nographic', '-snapshot', 'disk.raw'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     os.set_blocking(p.stdout.fileno(), False)
     text = ''
-    deadline = time.time() + 60
+    deadline = time.time() + 150
 
     def wait(what):
         nonlocal text
@@ -219,7 +219,7 @@ def keys(a):
                                 (b'\x01x', 'Terminated')):
             key(keys_sent)
             wait(want)
-        check(p.wait(20) == 0, f'Ctrl-A x: status {p.returncode}')
+        check(p.wait(60) == 0, f'Ctrl-A x: status {p.returncode}')
     finally:
         if p.poll() is None:
             p.kill()

@@ -56,15 +56,15 @@ def boot(a):
         image[:512] = code + bytes(510 - len(code)) + b'\x55\xaa'
         image[-512:-512 + 16] = word
         open(path, 'wb').write(image)
-        with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a'], 60 * a.scale, serial=False, log=a.log) as m:
+        with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a'], 200 * a.scale, serial=False, log=a.log) as m:
             m.screen(word.decode())
     # No signature: started by the firmware only if the check is left out, as in QEMU. It sends a letter to COM1.
     path, data = disk(a, 'unsigned', 1440)
     with open(path, 'r+b') as f:
         f.write(b'\xba\xf8\x03\xb0X\xee\xf4\xeb\xfd')
-    with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a', '-no-fd-bootchk'], 60 * a.scale, log=a.log) as m:
+    with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a', '-no-fd-bootchk'], 200 * a.scale, log=a.log) as m:
         m.serial('X')
-    with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a'], 60 * a.scale, log=a.log) as m:
+    with Machine(a.vmm, ['-m', '16', '-nic', 'none', '-fda', path, '-boot', 'a'], 200 * a.scale, log=a.log) as m:
         m.screen('not a bootable disk')
         if 'X' in m.text:
             m.fail('a floppy without signature was started')

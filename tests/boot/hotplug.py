@@ -269,7 +269,7 @@ def refused(a):
     used, free = image(a, 'used'), image(a, 'free')
     args = ['-nodefaults', '-S', '-vga', 'std', '-drive', f'file={free},if=none,id=free,format=raw', '-drive', f'file={used},if=none,id=used,format=raw', '-device', 'virtio-blk-pci,drive=used,id=first',
             '-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,id=card', '-drive', f'file={image(a, "hd")},if=none,id=h,format=raw', '-device', 'ide-hd,drive=h,id=hard']
-    with Machine(a.vmm, args, 60 * a.scale, serial=False, log=a.log) as m:
+    with Machine(a.vmm, args, 250 * a.scale, serial=False, log=a.log) as m:
         before = state(m)
         for line, why in REFUSED:
             got = m.command(line.replace('%s', os.path.join(a.dir, 'other')) if '%s' in line else line).strip().splitlines()
@@ -668,7 +668,7 @@ def order(a):
     args = ['-nodefaults', '-drive', f'file={letter(a, "A")},if=none,id=a,format=raw', '-device', 'virtio-blk-pci,drive=a,id=first', '-device', 'qemu-xhci,id=x', '-device', 'virtio-scsi-pci,id=s',
             '-action', 'reboot=reset']
     steps = (('B', 'virtio-blk-pci,id=second,bootindex=3'), ('C', 'usb-storage,bus=x.0,id=third,bootindex=2'), ('D', 'scsi-hd,bus=s.0,id=fourth,bootindex=1'))
-    with Machine(a.vmm, args, 90 * a.scale, log=a.log) as m:
+    with Machine(a.vmm, args, 250 * a.scale, log=a.log) as m:
         m.serial('<A>')
         for name, device in steps:
             ok(m, f'drive_add 0 if=none,id={name},file={letter(a, name)},format=raw', 'OK')

@@ -358,7 +358,12 @@ for n in 0 1; do
     i=0; while [ ! -s /tmp/said$n ] && [ $i -lt {600 if 'restrict' in options else 30} ]; do sleep 0.1; i=$((i+1)); done
     kill $nc 2> /dev/null; cat /tmp/said$n
 done
-forward() {{ head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1; cat /tmp/$1 | timeout 60 nc $2 80 | head -c 300009 > /tmp/got$1; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1; }}
+forward() {{
+    head -c 300000 /tmp/zeroes | tr '\\0' $1 > /tmp/$1
+    : > /tmp/got$1; nc $2 80 < /tmp/$1 > /tmp/got$1 & nc=$!
+    i=0; while [ $(wc -c < /tmp/got$1) -lt 300009 ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+    kill $nc 2> /dev/null; head -c 9 /tmp/got$1; tail -c 300000 /tmp/got$1 | cmp - /tmp/$1 && echo all of $1
+}}
 head -c 300000 /dev/zero > /tmp/zeroes
 [ %d = 1 ] && {{ forward a 10.0.2.102; forward b 10.0.2.103; }}
 ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
@@ -476,7 +481,7 @@ echo ready; nc -l -p 9 > /tmp/got; echo sum $(md5sum < /tmp/got); nc -l -p 10 < 
                     m.fail(f'{len(back)} bytes come back, or others')
                 finish(m)
         subprocess.run([*run, 'ip', 'link', 'del', 't1'], check=True)
-        with Machine(inside.vmm, ['-nodefaults', '-S', '-netdev', 'tap,id=n,ifname=t7,script=no,downscript=no', '-device', 'e1000,netdev=n,romfile='], 30 * a.scale, serial=False) as m:
+        with Machine(inside.vmm, ['-nodefaults', '-S', '-netdev', 'tap,id=n,ifname=t7,script=no,downscript=no', '-device', 'e1000,netdev=n,romfile='], 120 * a.scale, serial=False) as m:
             m.command('info network')
             subprocess.run([*run, 'ip', 'link', 'del', 't7'], check=True)
             while "'t7' is gone" not in m.stderr():
@@ -577,7 +582,7 @@ def boot(a):
     network = f'user,tftp={a.dir},bootfile=program'
     with contextlib.ExitStack() as all_of_them:
         def start(*args):
-            return all_of_them.enter_context(Machine(a.vmm, ['-boot', 'n', *args], 60 * a.scale, log=a.log))
+            return all_of_them.enter_context(Machine(a.vmm, ['-boot', 'n', *args], 250 * a.scale, log=a.log))
 
         machines = [start('-device', 'isa-debug-exit', '-nic', f'{network},model={model}') for model in ('virtio', 'e1000', 'rtl8139', 'ne2k_pci')]
         without = start('-netdev', f'{network},id=n', '-device', 'virtio-net-pci,netdev=n,romfile=')

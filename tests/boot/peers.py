@@ -145,7 +145,7 @@ def passt(a):
             while 'hello guest' not in m.text[m.seen:]:                # its nc listens a moment after the word
                 if time.time() > m.deadline:
                     m.fail('nothing comes through the port')
-                subprocess.run([*run, 'busybox', 'nc', '-w', '2', '10.7.7.7', str(forward)], input=b'hello guest\n', capture_output=True, timeout=20)
+                subprocess.run([*run, 'busybox', 'nc', '-w', '2', '10.7.7.7', str(forward)], input=b'hello guest\n', capture_output=True, timeout=60)
                 m.pump()
             m.serial('hello guest', BAD)
             finish(m)

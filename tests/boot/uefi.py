@@ -125,7 +125,7 @@ def refused_test(a):
              (['-fw_cfg', 'opt/a,string=x', '-fw_cfg', 'opt/a,string=y'], 'there already'), (['-fw_cfg', 'opt/a'], 'string='),
              (['-fw_cfg', 'opt/a,file=/nowhere'], '/nowhere'), (['-machine', 'pc,pflash0=nix'], 'no drive has this id'), (['-pflash', os.path.join(a.dir, 'not-there')], 'not-there')]
     for options, want in cases:
-        r = subprocess.run(a.vmm.split() + ['-display', 'none'] + options, capture_output=True, text=True, timeout=30 * a.scale)
+        r = subprocess.run(a.vmm.split() + ['-display', 'none'] + options, capture_output=True, text=True, timeout=100 * a.scale)
         if r.returncode != 1 or want not in r.stderr or r.stderr.count('\n') != 1:
             raise Failure(f'{options}: status {r.returncode}, {r.stderr!r}')
     return f'{len(cases)} refused'
