@@ -22,6 +22,7 @@ from made import programs_disk                             # noqa: E402
 from viewer import Screen                                  # noqa: E402
 
 ENVIRONMENT = 'export DISPLAY=:0 HOME=/root'
+CONTROL = 0xffe3
 BOTTOM = 64                                    # rows not compared: the pointer is parked there, and IceWM's clock ticks
 
 
@@ -39,12 +40,27 @@ def window(m, name):
     return tuple(int(field[k]) for k in ('x', 'y', 'WIDTH', 'HEIGHT'))
 
 
-def until(m, what, done, seconds=60):
+def until(m, what, done, seconds=300):
     end = time.time() + seconds
     while not done():
         if time.time() > min(end, m.deadline):
             m.fail(f'time is over while waiting for: {what}')
         time.sleep(0.3)
+
+
+def type_until(s, m, where):
+    """A line into a terminal; again, and slower, if it does not arrive: a guest that is slow to read loses keys, and those that come before there is a shell."""
+    for pause in (0.02, 0.1, 0.3):
+        s.type(f'echo $((6*7)) "Seen_by: {where}" > /tmp/typed; seq 40\n', pause)
+        end = time.time() + 40
+        while time.time() < end:
+            if f'42 Seen_by: {where}' in shell(m, 'cat /tmp/typed'):
+                return
+            s.look(0.5)
+        s.c.key(CONTROL, 1)
+        s.key(ord('c'))
+        s.c.key(CONTROL, 0)
+    m.fail('what was typed does not arrive')
 
 
 def desktop_start(m):
@@ -81,8 +97,7 @@ def pointer_check(s, m):
 def typing_check(s, m):
     x, y, w, h = window(m, 'terminal')
     s.click(x + w // 2, y + h // 2)
-    s.type('echo $((6*7)) "Seen_by: X" > /tmp/typed; seq 40\n')
-    until(m, 'what was typed', lambda: '42 Seen_by: X' in shell(m, 'cat /tmp/typed'))
+    type_until(s, m, 'X')
 
 
 def drag_check(s, m):
@@ -144,7 +159,7 @@ def session(a, name, memory, start, *more):
     """Debian with what start() starts there, and a viewer; powered off at the end."""
     line = ['-m', memory, '-drive', f'file={programs_disk(a.guests)},snapshot=on', '-vga', a.vga, '-usb', '-usbdevice', 'tablet', '-no-reboot',
             '-vnc', f'unix:{a.dir}/vnc', *more]
-    with Machine(a.vmm, line, 400 * a.scale, log=a.log) as m:
+    with Machine(a.vmm, line, 1000 * a.scale, log=a.log) as m:
         login(m)
         start(m)
         yield m, Screen(a, m, f'{a.dir}/vnc', name)

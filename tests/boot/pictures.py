@@ -46,7 +46,7 @@ class Both:
         self.screens, self.machines = [], []
         for kind, vmm in (('ours', a.vmm), ('qemu', a.second)):
             vnc = os.path.join(where, f'{name}-{kind}.vnc')
-            m = Machine(vmm, [*arguments, '-m', str(memory), '-vga', card, '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 500 * a.scale, serial=False, log=a.log)
+            m = Machine(vmm, [*arguments, '-m', str(memory), '-vga', card, '-nic', 'none', '-no-reboot', '-vnc', f'unix:{vnc}'], 800 * a.scale, serial=False, log=a.log)
             self.machines.append(m)
             self.screens.append(Screen(a, m, vnc, f'{name}-{kind}'))
 
@@ -101,7 +101,7 @@ def menu_walk(both, name):
     """The bar moves down by a key each, and the last entry powers off."""
     last = None
     for what in ('first', 'second', 'third'):
-        shown = both.same(f'{name}-{what}', (1024, 768), 1000, 150)
+        shown = both.same(f'{name}-{what}', (1024, 768), 1000, 450)
         while shown == last:
             shown = both.same(f'{name}-{what}', (1024, 768), 1000)
         last = shown
