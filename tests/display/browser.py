@@ -4,14 +4,14 @@
 
 The picture on the page's canvas must be the screen dump, pixel by pixel, through several modes; keys and the mouse must
 arrive at the guest's keyboard controller. Skipped, out loud, where chromium or novnc is missing."""
-import base64, http.server, json, os, random, shutil, socket, subprocess, sys, tempfile, threading, time
+import base64, http.server, json, os, random, shutil, subprocess, sys, tempfile, threading, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden
-from script import Script, ours
-from vnc import drain, port
+from script import Script, ours, with_port
+from vnc import buttons, codes, drain, moved, packets, port
 
 NOVNC = '/usr/share/novnc'
 
@@ -32,8 +32,15 @@ class Browser:
         os.close(theirs_in)
         os.close(theirs_out)
         self.number, self.buffer, self.session = 0, b'', None
-        target = next(t for t in self.ask('Target.getTargets')['targetInfos'] if t['type'] == 'page')['targetId']
-        self.session = self.ask('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
+        self.session = self.ask('Target.attachToTarget', targetId=self.first_page(), flatten=True)['sessionId']
+
+    def first_page(self):
+        for _ in range(600):
+            for t in self.ask('Target.getTargets')['targetInfos']:
+                if t['type'] == 'page':
+                    return t['targetId']
+            time.sleep(0.1)
+        raise SystemExit('chromium opens no page')
 
     def ask(self, method, **params):
         self.number += 1
@@ -50,6 +57,8 @@ class Browser:
             text, self.buffer = self.buffer.split(b'\0', 1)
             got = json.loads(text)
             if got.get('id') == self.number:
+                if 'context' in got.get('error', {}).get('message', '').lower():           # one page has gone, the next is not there yet
+                    return {'result': {}}
                 if 'error' in got:
                     raise SystemExit(f'{method}: {got["error"]}')
                 return got['result']
@@ -57,7 +66,7 @@ class Browser:
     def value(self, expression):
         return self.ask('Runtime.evaluate', expression=expression, returnByValue=True)['result'].get('value')
 
-    def wait(self, expression, what, seconds=60):
+    def wait(self, expression, what, seconds=120):
         end = time.time() + seconds
         while not self.value(expression):
             if time.time() > end:
@@ -78,11 +87,11 @@ let s = ""; for (let i = 0; i < d.length; i += 4) s += String.fromCharCode(d[i],
 
 
 def canvas(b):
-    width, height, text = b.value(CANVAS).split(' ')
+    width, height, text = (b.value(CANVAS) or '0 0 ').split(' ')
     return int(width), int(height), base64.b64decode(text)
 
 
-def same_picture(b, m, what, seconds=40):
+def same_picture(b, m, what, seconds=120):
     end = time.time() + seconds
     while time.time() < end:
         x, y = canvas(b), m.picture()
@@ -110,10 +119,8 @@ def connect(b, server, web_port):
     b.wait('document.getElementById("status") && document.getElementById("status").textContent.startsWith("Connected")', 'a connection')
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def machine(ospite, where, *more):
+    return with_port(lambda p: ours(ospite, where + '/disk', where, ['-vnc', f'unix:{where}/vnc,websocket=127.0.0.1:{p}', *more]))
 
 
 def pictures(ospite, boot, b, server, where, keep):
@@ -125,8 +132,7 @@ def pictures(ospite, boot, b, server, where, keep):
         s.sync()
     with open(where + '/disk', 'wb') as f:
         f.write(s.image(boot))
-    web_port = free_port()
-    m = ours(ospite, where + '/disk', where, ['-vnc', f'unix:{where}/vnc,websocket=127.0.0.1:{web_port}'])
+    m, web_port = machine(ospite, where)
     try:
         m.sync()
         connect(b, server, web_port)
@@ -142,8 +148,7 @@ def pictures(ospite, boot, b, server, where, keep):
 
 
 def input_events(ospite, b, server, where):
-    web_port = free_port()
-    m = ours(ospite, where + '/disk', where, ['-vnc', f'unix:{where}/vnc,websocket=127.0.0.1:{web_port}', '-S'])
+    m, web_port = machine(ospite, where, '-S')
     try:
         connect(b, server, web_port)
         b.value('document.querySelector("canvas").focus()')
@@ -154,17 +159,16 @@ def input_events(ospite, b, server, where):
         for key, code, text in (('h', 'KeyH', 'h'), ('i', 'KeyI', 'i'), ('Enter', 'Enter', None), ('ArrowUp', 'ArrowUp', None)):
             for kind in ('keyDown', 'keyUp'):
                 b.ask('Input.dispatchKeyEvent', type=kind, key=key, code=code, windowsVirtualKeyCode=ord(key[0].upper()))
-        time.sleep(0.5)
-        got = [code for code, mouse in drain(m) if not mouse]
+        got = codes(m, 10)
         check(got == [0x23, 0xa3, 0x17, 0x97, 0x1c, 0x9c, 0xe0, 0x48, 0xe0, 0xc8], f'keys: {[hex(x) for x in got]}')
         left, top = b.value('(() => { const r = document.querySelector("canvas").getBoundingClientRect(); return [r.left, r.top]; })()')
-        for x, y, kind, button in ((100, 100, 'mouseMoved', 'none'), (140, 90, 'mouseMoved', 'none'), (140, 90, 'mousePressed', 'left'), (140, 90, 'mouseReleased', 'left')):
+        got = []
+        for x, y, kind, button, done in ((100, 100, 'mouseMoved', 'none', lambda q: True), (140, 90, 'mouseMoved', 'none', lambda q: moved(q) == (40, 10)),
+                                         (140, 90, 'mousePressed', 'left', lambda q: buttons(q) == [1]), (140, 90, 'mouseReleased', 'left', lambda q: q)):
             b.ask('Input.dispatchMouseEvent', type=kind, x=left + x, y=top + y, button=button, clickCount=int(button != 'none'))
+            got += packets(m, done)
             time.sleep(0.3)
-        data = [code for code, mouse in drain(m) if mouse]
-        got = [(p[0] & 7, p[1] - (p[0] << 4 & 0x100), p[2] - (p[0] << 3 & 0x100)) for p in zip(*[iter(data)] * 3)]
-        moved = (sum(p[1] for p in got), sum(p[2] for p in got))
-        check(moved == (40, 10) and [p[0] for p in got if p[0]] == [1] and got[-1][0] == 0, f'mouse: {got}')
+        check(moved(got) == (40, 10) and [p[0] for p in got if p[0]] == [1] and got[-1][0] == 0, f'mouse: {got}')
     finally:
         m.end()
 

@@ -22,11 +22,12 @@ def des(password, challenge):
 
 
 class Client:
-    def __init__(self, address, password=None, shared=1, version=b'RFB 003.008\n', web=False, timeout=20, begin=True):
+    def __init__(self, address, password=None, shared=1, version=b'RFB 003.008\n', web=False, timeout=60, begin=True):
         if isinstance(address, str):
             self.s = socket.socket(socket.AF_UNIX)
         else:
             self.s = socket.socket()
+        self.timeout = timeout
         self.s.settimeout(timeout)
         self.connect(address, time.time() + timeout)
         self.web, self.buffer, self.frame_left = False, b'', 0
@@ -147,6 +148,10 @@ class Client:
 
     def scancode(self, code, down, keysym=0):
         self.send(struct.pack('>BBHII', 255, 0, down, keysym, code))
+
+    def strike(self, code, keysym=0):
+        """Down and up at once: a key that stays down repeats."""
+        self.send(struct.pack('>BBHII', 255, 0, 1, keysym, code) + struct.pack('>BBHII', 255, 0, 0, keysym, code))
 
     def pointer(self, buttons, x, y):
         self.send(struct.pack('>BBHH', 5, buttons, x, y))
@@ -346,7 +351,7 @@ class Client:
         except (TimeoutError, BlockingIOError):              # the latter for 0 seconds
             return False
         finally:
-            self.s.settimeout(20)
+            self.s.settimeout(self.timeout)
         return bool(self.buffer)
 
     def as_seen(self, pixels):

@@ -5,14 +5,14 @@
 TigerVNC's, by a password and by VeNCrypt, and gvncviewer of gtk-vnc. What X shows of their windows must be the screen dump through several modes; what
 xdotool types and points at must arrive at the guest's keyboard controller; a window that is made larger tells virtio-gpu; what is copied on one X server can be
 pasted in another. Skipped, out loud, where a program is missing."""
-import os, random, shutil, socket, subprocess, sys, tempfile, time
+import os, random, shutil, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden, rfb
-from script import Script, ours, ppm_read
-from vnc import drain, port
+from script import Script, free_port, ours, ppm_read
+from vnc import buttons, codes, drain, moved, packets, port
 from vnc_tls import certificates
 from window import same, x, x_server
 
@@ -29,7 +29,7 @@ class Viewer:
         self.process = subprocess.Popen(command, env={**os.environ, 'DISPLAY': display, 'HOME': where, 'NO_AT_BRIDGE': '1', 'GSETTINGS_BACKEND': 'memory'},
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.window = None
-        for _ in range(200):
+        for _ in range(600):
             found = x(display, 'xdotool', 'search', '--onlyvisible', '--name', title).decode().split()
             if found:
                 self.window = found[-1]
@@ -67,17 +67,6 @@ def mouse_on(m):
     drain(m)
 
 
-def codes(m, from_mouse, enough):
-    """What came, as soon as it is enough."""
-    got = []
-    for _ in range(40):
-        got += [code for code, mouse in drain(m) if mouse == from_mouse]
-        if len(got) >= enough:
-            break
-        time.sleep(0.1)
-    return got
-
-
 def keys(m, v):
     x(v.display, 'xdotool', 'windowfocus', '--sync', v.window, 'mousemove', '--window', v.window, '100', '100')
     time.sleep(1)
@@ -86,7 +75,7 @@ def keys(m, v):
         for name in names:
             x(v.display, 'xdotool', 'key', name)
         want = {'h': [0x23, 0xa3, 0x1c, 0x9c, 0xe0, 0x48, 0xe0, 0xc8], 'shift+a': [0x2a, 0x1e, 0x9e, 0xaa, 0x1d, 0x2e, 0xae, 0x9d]}[names[0]]
-        got = codes(m, False, len(want))
+        got = codes(m, len(want))
         check(sorted(got) == sorted(want) and got[0] == want[0], f'{names}: {[hex(k) for k in got]}')
 
 
@@ -96,18 +85,17 @@ def mouse(m, v):
     time.sleep(1)
     drain(m)
     x(v.display, 'xdotool', 'mousemove_relative', '--', '37', '-25')
-    got = codes(m, True, 3)
-    moved = [(q[1] - (q[0] << 4 & 0x100), q[2] - (q[0] << 3 & 0x100)) for q in zip(*[iter(got)] * 3)]
-    check((sum(a for a, _ in moved), sum(b for _, b in moved)) == (37, 25), f'movement: {moved}')
+    got = packets(m, lambda q: moved(q) == (37, 25))
+    check(moved(got) == (37, 25), f'movement: {got}')
     x(v.display, 'xdotool', 'click', '3')
-    got = codes(m, True, 6)
-    check([q[0] & 7 for q in zip(*[iter(got)] * 3)] == [2, 0], f'a click: {got}')
+    got = packets(m, lambda q: buttons(q) == [2, 0])
+    check(buttons(got) == [2, 0] and moved(got) == (0, 0), f'a click: {got}')
 
 
 def wish(m, v):
     """Somebody makes the window another size."""
     got = ''
-    for _ in range(40):
+    for _ in range(100):
         x(v.display, 'xdotool', 'windowsize', v.window, '900', '650')
         time.sleep(0.5)
         got = m.command('info qtree -v')
@@ -123,7 +111,7 @@ def clip(display, text=None):
         subprocess.run(['xclip', '-i', '-selection', 'clipboard'], input=text.encode(), env=env, stdout=subprocess.DEVNULL, check=True)
         return None
     try:
-        return subprocess.run(['xclip', '-o', '-selection', 'clipboard'], env=env, capture_output=True, timeout=10).stdout.decode()
+        return subprocess.run(['xclip', '-o', '-selection', 'clipboard'], env=env, capture_output=True, timeout=20).stdout.decode()
     except subprocess.TimeoutExpired:
         return None
 
@@ -131,18 +119,18 @@ def clip(display, text=None):
 def clipboard(one, other):
     """What is copied beside one viewer is pasted beside the other."""
     for a, b, text in ((one, other, 'Grüße von der einen Seite €'), (other, one, 'and back\nin two lines')):
-        for _ in range(20):
+        for n in range(40):
             x(b.display, 'xdotool', 'windowfocus', '--sync', b.window)
             clip(a.display, text)
             x(a.display, 'xdotool', 'windowfocus', '--sync', a.window)   # viewers tell of it when they have the focus
-            time.sleep(0.5)
+            time.sleep(0.5 + n / 10)
             if clip(b.display) == text:
                 break
         check(clip(b.display) == text, f'{text!r} copied, {clip(b.display)!r} is pasted')
 
 
 def refused(where, display, why, *args):
-    p = subprocess.run(['xtigervncviewer', '-AlertOnFatalError=0', '-ReconnectOnError=0', *args], capture_output=True, text=True, timeout=60,
+    p = subprocess.run(['xtigervncviewer', '-AlertOnFatalError=0', '-ReconnectOnError=0', *args], capture_output=True, text=True, timeout=120,
                        env={**os.environ, 'DISPLAY': display, 'HOME': where})
     check(why in p.stderr, f'{args}: {why!r} is not what the viewer says: {p.stderr[-300:]}')
 
@@ -152,9 +140,7 @@ def machine(ospite, where, vnc, *more):
 
 
 def free_display():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return 6000 + s.getsockname()[1] % 20000
+    return free_port() - 5900
 
 
 def address_of(m):
@@ -236,9 +222,16 @@ def gtk(ospite, where, display, keep):
 
 def captured(m, display, address, where, name):
     """gvnccapture is the same library without a window: its picture has no menus around it."""
-    subprocess.run(['gvnccapture', address, f'{where}/c.png'], env={**os.environ, 'DISPLAY': display}, stdout=subprocess.DEVNULL, timeout=60)
-    subprocess.run(['convert', f'{where}/c.png', '-depth', '8', f'{where}/c.ppm'], timeout=60)
-    check(os.path.exists(f'{where}/c.ppm') and ppm_read(f'{where}/c.ppm') == m.picture(), f'{name} by gvnccapture')
+    for _ in range(10):                                # it takes the first picture, which may be that of a moment before
+        for file in ('c.png', 'c.ppm'):
+            if os.path.exists(f'{where}/{file}'):
+                os.unlink(f'{where}/{file}')
+        subprocess.run(['gvnccapture', address, f'{where}/c.png'], env={**os.environ, 'DISPLAY': display}, stdout=subprocess.DEVNULL, timeout=120)
+        subprocess.run(['convert', f'{where}/c.png', '-depth', '8', f'{where}/c.ppm'], timeout=120)
+        if alike := os.path.exists(f'{where}/c.ppm') and ppm_read(f'{where}/c.ppm') == m.picture():
+            break
+        time.sleep(0.5)
+    check(alike, f'{name} by gvnccapture')
 
 
 def main():

@@ -10,7 +10,7 @@ from checks import check
 import golden
 import rfb
 from rfb import Client, Closed
-from script import Script, ours, theirs
+from script import Script, ours, theirs, with_port
 
 SEED = 20261128
 
@@ -60,18 +60,22 @@ def cpu_s(m):
 
 
 def idle(m, path):
-    """Nothing changes: nothing is sent, and little is done."""
+    """Nothing changes: nothing is sent, and little is done; at the third try at the latest."""
     c = Client(path)
     c.set_encodings(rfb.ZRLE, rfb.SIZE)
     c.settle(m.picture)
-    while c.waits(1.2):
-        c.message()
-        c.request()
-    c.request()
     m.command('stop')
-    before, n, seconds = cpu_s(m), c.updates, 4
-    check(not c.waits(seconds), 'an update without a change')
-    cpu = (cpu_s(m) - before) / seconds * 100
+    for _ in range(3):
+        c.request()
+        while c.waits(1.2):                            # what came before
+            c.message()
+            c.request()
+        before, seconds = cpu_s(m), 4
+        still = not c.waits(seconds)
+        cpu = (cpu_s(m) - before) / seconds * 100
+        if still and cpu < 8:
+            break
+    check(still, 'an update without a change')
     check(cpu < 8, f'an idle screen takes {cpu:.1f} % of a core')
     m.command('cont')
     c.close()
@@ -239,6 +243,32 @@ def drain(m):
     return got
 
 
+def codes(m, least, seconds=60):
+    """Scan codes, as soon as there are so many, and what comes just behind them: between viewer and guest there are programs that take their time."""
+    got, end = [], time.time() + seconds
+    while len(got) < least and time.time() < end:
+        got += [code for code, mouse in drain(m) if not mouse]
+    return got + [code for code, mouse in drain(m) if not mouse]
+
+
+def packets(m, done, seconds=60):
+    """(buttons, to the right, upwards) by a mouse without a wheel, as soon as they are what is waited for."""
+    data, end, got = [], time.time() + seconds, []
+    while not done(got) and time.time() < end:
+        data += [code for code, mouse in drain(m) if mouse]
+        got = [(q[0] & 7, q[1] - (q[0] << 4 & 0x100), q[2] - (q[0] << 3 & 0x100)) for q in zip(*[iter(data)] * 3)]
+    return got
+
+
+def moved(got):
+    return sum(x for _, x, _ in got), sum(y for _, _, y in got)
+
+
+def buttons(got):
+    """Those that were down, each time that they changed."""
+    return [b for i, (b, _, _) in enumerate(got) if b != (got[i - 1][0] if i else 0)]
+
+
 def typed(codes):
     """What a guest with an American layout makes of scan codes."""
     text, shift = '', set()
@@ -264,7 +294,7 @@ def pace(ospite, image, where, path):
     c.key(0xffe3, 1)
     c.update(0)                                        # what was sent has been read
     c.close()
-    while len(seen) < 10 and time.time() < begin + 20:
+    while len(seen) < 10 and time.time() < begin + 60:
         if port(m, 0x64) & 1:
             seen.append((port(m, 0x60), time.time() - begin))
     check([b for b, _ in seen] == [0x1e, 0x9e, 0x30, 0xb0, 0x2e, 0xae, 0x20, 0xa0, 0x1d, 0x9d], f'keys at their pace: {seen}')
@@ -288,8 +318,7 @@ def lights(m, c, sync):
             port(m, 0x60, value)
             drain(m)
         for code, keysym, on, key in ((0x1e, ord('a'), 4, 0x3a), (0x47, 0xff95, 2, 0x45)):
-            c.scancode(code, 1, keysym)
-            c.scancode(code, 0, keysym)
+            c.strike(code, keysym)
             c.update(0)
             press = [key, key | 0x80] if sync and leds & on else []
             check([b for b, _ in drain(m)] == press + [code, code | 0x80], f'LEDs {leds}, key {code:#x}')
@@ -315,14 +344,12 @@ def locks(ospite, image, where, path):
             drain(m)
             for turn in (1, 2):
                 for code, keysym in MEANT:
-                    c.scancode(code, 1, keysym)
-                    c.scancode(code, 0, keysym)
+                    c.strike(code, keysym)
                     c.update(0)
                     seen.append((turn, hex(keysym), [f'{b:x}' for b, _ in drain(m)]))
                 c.scancode(0x2a, 1, 0xffe1)
                 for keysym in (ord('B'), ord('b'), ord('B')):
-                    c.scancode(0x30, 1, keysym)
-                    c.scancode(0x30, 0, keysym)
+                    c.strike(0x30, keysym)
                     c.update(0)
                     seen.append((turn, 'Shift ' + chr(keysym), [f'{b:x}' for b, _ in drain(m)]))
                 c.scancode(0x2a, 0, 0xffe1)
@@ -344,7 +371,7 @@ def limited(ospite, image, where, path):
     a, b = Client(path), Client(path)
     check(refused(path), 'a third one of two')
     a.close()
-    for _ in range(100):
+    for _ in range(600):
         if m.command('info vnc').count('Client:') == 1:
             break
         time.sleep(0.05)
@@ -453,15 +480,24 @@ def memory(m):
     return next(int(line.split()[1]) for line in open(f'/proc/{m.process.pid}/status') if line.startswith('VmRSS'))
 
 
+def kept_waiting(m):
+    """Seconds that the machine's first thread, and this one here, have waited for a processor; 0 where the kernel does not count them."""
+    try:
+        return sum(int(open(f'/proc/{name}/schedstat').read().split()[1]) for name in (m.process.pid, 'thread-self')) / 1e9
+    except FileNotFoundError:
+        return 0
+
+
 def guest_beats(m):
-    """The longest time that the monitor, which lives on the same thread, did not answer for, while something runs."""
+    """The longest time that the monitor, which lives on the same thread, did not answer for, while something runs. Not counted is how long
+    it would have run while others had the processors."""
     beats = {'worst': 0.0, 'run': True}
 
     def beat():
         while beats['run']:
-            t = time.time()
+            t, kept = time.time(), kept_waiting(m)
             m.command('info status')
-            beats['worst'] = max(beats['worst'], time.time() - t)
+            beats['worst'] = max(beats['worst'], time.time() - t - (kept_waiting(m) - kept))
             time.sleep(0.01)
     thread = threading.Thread(target=beat)
     thread.start()
@@ -579,7 +615,7 @@ def storm(m, path):
     c.set_encodings(rfb.RAW)
     c.update(0)
     worst = stop()
-    for _ in range(100):
+    for _ in range(600):
         if descriptors(m) <= fds + 1:
             break
         time.sleep(0.05)
@@ -597,6 +633,7 @@ def greedy(ospite, image, where, path):
     for register, value in ((1, 2048), (2, 2000), (3, 32), (4, 0x41)):
         m.command(f'o /h 0x1ce {register}')
         m.command(f'o /h 0x1d0 {value:#x}')
+    m.command('stop')                                  # the guest waits for us without pause: its time does not count
     c = Client(path)
     check((c.width, c.height) == (2048, 2000), f'the screen is {c.width}x{c.height}')
     c.set_encodings(rfb.ZRLE)
@@ -625,7 +662,7 @@ def crowd(m, path):
         x.update(0)
     check(c.updates == 1 and first.updates == 1, 'two viewers among 100 that say nothing')
     check(seen() == 64, f'{seen()} clients')
-    for _ in range(60):
+    for _ in range(120):
         time.sleep(0.5)
         if seen() == 2:
             break
@@ -674,9 +711,6 @@ def main():
     s, steps = script()
     with open(image, 'wb') as f:
         f.write(s.image(boot))
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        web_port = free.getsockname()[1]
     try:
         sharing(ospite, image, where, path)
         fixed_size(ospite, image, where, path)
@@ -686,7 +720,7 @@ def main():
         locks(ospite, image, where, path)
         limited(ospite, image, where, path)
         greedy(ospite, image, where, path)
-        m = ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{web_port}'])
+        m, web_port = with_port(lambda p: ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{p}']))
         pixels = pictures(m, path, web_port, steps)
         rate(m, path)
         asks_once(m, path)

@@ -11,7 +11,7 @@ import checks
 from checks import check
 import golden
 from script import Machine, Script, ppm_read
-from vnc import drain, port
+from vnc import buttons, codes, drain, moved, packets, port
 
 
 class WindowMachine(Machine):
@@ -25,21 +25,34 @@ class WindowMachine(Machine):
         self.answer()
 
 
-def x_server():
-    """Xvfb on a number that it chooses."""
+def x_server(tries=5):
+    """Xvfb on a number that it chooses. Two that start at once may choose the same: then one of them ends."""
     r, w = os.pipe()
     p = subprocess.Popen(['Xvfb', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp'], pass_fds=[w], stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
     os.close(w)
     number = ''
-    while not number.endswith('\n'):
-        number += os.read(r, 20).decode()
+    while not number.endswith('\n') and (data := os.read(r, 20)):
+        number += data.decode()
     os.close(r)
+    if not number.endswith('\n'):
+        p.wait()
+        if tries == 1:
+            raise SystemExit(f'Xvfb ended with status {p.returncode}')
+        return x_server(tries - 1)
     return p, ':' + number.strip()
 
 
 def x(display, *args):
-    return subprocess.run(args, env={**os.environ, 'DISPLAY': display}, capture_output=True, timeout=60).stdout
+    return subprocess.run(args, env={**os.environ, 'DISPLAY': display}, capture_output=True, timeout=120).stdout
+
+
+def until(condition, seconds=60):
+    """Waits until it is true; says whether it is."""
+    end = time.time() + seconds
+    while not (true := condition()) and time.time() < end:
+        time.sleep(0.1)
+    return true
 
 
 def picture(display, window, where):
@@ -49,7 +62,7 @@ def picture(display, window, where):
 
 def same(m, display, window, where, what):
     got = want = None
-    for _ in range(100):
+    for _ in range(200):
         got, want = picture(display, window, where), m.picture()
         if got == want:
             break
@@ -68,34 +81,36 @@ def keys(m, display, window):
     drain(m)
     for name in ('h', 'Return', 'Up'):
         x(display, 'xdotool', 'key', name)
-    time.sleep(0.7)
-    got = [code for code, mouse in drain(m) if not mouse]
+    got = codes(m, 8)
     check(got == [0x23, 0xa3, 0x1c, 0x9c, 0xe0, 0x48, 0xe0, 0xc8], f'keys: {[hex(k) for k in got]}')
 
 
 def mouse(m, display, window):
     x(display, 'xdotool', 'mousemove', '--window', window, '100', '100', 'click', '1')      # takes the mouse
+
+    def title():
+        return x(display, 'xdotool', 'getwindowname', window).decode()
+    check(until(lambda: 'Ctrl-Alt-G' in title()), f'the title {title()!r}')
     time.sleep(0.7)
     drain(m)
-    title = x(display, 'xdotool', 'getwindowname', window).decode()
-    check('Ctrl-Alt-G' in title, f'the title {title!r}')
     x(display, 'xdotool', 'mousemove_relative', '--', '7', '-5')
-    time.sleep(0.3)
+    got = packets(m, lambda q: moved(q) == (7, 5))
     x(display, 'xdotool', 'click', '3')
-    time.sleep(0.7)
-    data = [code for code, from_mouse in drain(m) if from_mouse]
-    got = [(q[0] & 7, q[1] - (q[0] << 4 & 0x100), q[2] - (q[0] << 3 & 0x100)) for q in zip(*[iter(data)] * 3)]
-    check((sum(q[1] for q in got), sum(q[2] for q in got)) == (7, 5) and [q[0] for q in got][-2:] == [2, 0], f'mouse: {got}')
+    got += packets(m, lambda q: buttons(q) == [2, 0])
+    check(moved(got) == (7, 5) and buttons(got)[-2:] == [2, 0], f'mouse: {got}')
     x(display, 'xdotool', 'key', 'ctrl+alt+g')
-    time.sleep(0.5)
-    check('Ctrl-Alt-G' not in x(display, 'xdotool', 'getwindowname', window).decode(), 'Ctrl-Alt-G lets go of the mouse')
-    codes = [code for code, from_mouse in drain(m) if not from_mouse]
-    check(0x22 not in codes and codes.count(0x1d) == codes.count(0x9d) and codes.count(0x38) == codes.count(0xb8), f'keys of the chord: {codes}')
+    check(until(lambda: 'Ctrl-Alt-G' not in title()), 'Ctrl-Alt-G lets go of the mouse')
+    seen = []
+
+    def all_are_up():
+        seen.extend(codes(m, 0))
+        return seen.count(0x1d) == seen.count(0x9d) and seen.count(0x38) == seen.count(0xb8)
+    check(until(all_are_up) and 0x22 not in seen, f'keys of the chord: {seen}')
 
 
 def wish(m, display, window):
     """Somebody makes the window another size: virtio-gpu is told."""
-    for _ in range(40):                                 # the guest may be changing its mode just then, and the window with it
+    for _ in range(100):                                # the guest may be changing its mode just then, and the window with it
         x(display, 'xdotool', 'windowsize', window, '900', '650')
         time.sleep(0.3)
         got = m.command('info qtree -v')
@@ -135,13 +150,11 @@ def closed(ospite, where, display):
             q = m.connect(f'{where}/qmp')
             q.sendall(b'{"execute": "qmp_capabilities"}{"execute": "query-display-options"}')
             lines = q.makefile()
-            told = [json.loads(lines.readline()) for _ in range(3)][2]['return']
+            answers = (a for a in map(json.loads, lines) if 'event' not in a)
+            told = [next(answers) for _ in range(3)][2]['return']
             check(told == {'type': 'sdl', 'window-close': ends} | ({} if ends else {'show-cursor': False}), f'query-display-options: {told}')
             quit_ask(display, window)
-            for _ in range(100 if ends else 20):
-                if m.process.poll() is not None:
-                    break
-                time.sleep(0.1)
+            until(lambda: m.process.poll() is not None, 60 if ends else 2)
             check(m.process.poll() == (0 if ends else None), f'{args}: {m.process.poll()} after the window was closed')
         finally:
             m.end()
@@ -151,7 +164,7 @@ def refusals(ospite, where):
     for env, args, word in (({}, ['-display', 'sdl'], '-display web'), ({'DISPLAY': ':1', 'SDL_VIDEODRIVER': 'nosuch'}, ['-display', 'sdl'], 'no window'),
                             ({}, ['-display', 'sdl', '-vga', 'none'], 'graphic card'), ({}, ['-display', 'sdl,gl=on'], 'gl')):
         clean = {k: v for k, v in os.environ.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY')}
-        p = subprocess.run([ospite, '-accel', 'bt', *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env={**clean, **env})
+        p = subprocess.run([ospite, '-accel', 'bt', *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, env={**clean, **env})
         check(p.returncode == 1 and word in p.stderr and p.stderr.count('\n') == 1, f'{env} {args}: {p.returncode} {p.stderr}')
 
 
