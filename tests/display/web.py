@@ -12,7 +12,7 @@ import golden
 from browser import Browser, same_picture
 from png import png_read
 from script import Script
-from vnc import drain, port
+from vnc import buttons, drain, moved, packets, port
 from web_http import WebMachine
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'boot'))
 from cpio import Skip, initramfs, need          # noqa: E402
@@ -62,7 +62,7 @@ class Page:
         for name in os.listdir(self.downloads):
             os.unlink(os.path.join(self.downloads, name))
         self.click('#shot')
-        for _ in range(200):
+        for _ in range(600):
             names = [n for n in os.listdir(self.downloads) if n.endswith('.png')]
             if names:
                 time.sleep(0.3)
@@ -129,22 +129,23 @@ def mouse(b, m, p):
     p.click('#fit')                                        # pixel by pixel
     b.wait('document.querySelector("#screen canvas").getBoundingClientRect().width === 640', 'the true size')
     left, top = b.value('(() => { const r = document.querySelector("#screen canvas").getBoundingClientRect(); return [r.left, r.top]; })()')
-    for x, y, kind, button in ((100, 100, 'mouseMoved', 'none'), (140, 90, 'mouseMoved', 'none'), (140, 90, 'mousePressed', 'left'), (180, 70, 'mouseMoved', 'left'),
-                               (180, 70, 'mouseReleased', 'left')):
+    p.mouse('mouseMoved', left + 100, top + 100)
+    time.sleep(1)                                          # however far that was
+    drain(m)
+    got = []
+    for x, y, kind, button, done in ((140, 90, 'mouseMoved', 'none', lambda q: moved(q) == (40, 10)), (140, 90, 'mousePressed', 'left', lambda q: buttons(q) == [1]),
+                                     (180, 70, 'mouseMoved', 'left', lambda q: moved(q) == (40, 20)), (180, 70, 'mouseReleased', 'left', lambda q: q)):
         p.mouse(kind, left + x, top + y, button)
+        got += packets(m, done)
         time.sleep(0.3)
-    data = [code for code, from_mouse in drain(m) if from_mouse]
-    got = [(q[0] & 7, q[1] - (q[0] << 4 & 0x100), q[2] - (q[0] << 3 & 0x100)) for q in zip(*[iter(data)] * 3)]
-    dragged = [q for q in got if q[0] & 1]
-    check((sum(q[1] for q in got[-4:]), sum(q[2] for q in got[-4:])) == (80, 30), f'movement: {got}')
-    check(dragged and sum(q[1] for q in dragged) == 40 and got[-1][0] == 0, f'dragging: {got}')
+    check(moved(got) == (80, 30), f'movement: {got}')
+    check(moved([q for q in got if q[0] & 1]) == (40, 20) and got[-1][0] == 0, f'dragging: {got}')
     m.command('cont')
 
 
 INIT = '''
 echo 1 > /proc/sys/kernel/ctrl-alt-del
-echo READY-FOR-KEYS > /dev/ttyS0
-(setsid sh -c 'exec sh </dev/tty1 >/dev/tty1 2>&1') &
+(setsid sh -c 'exec </dev/tty1 >/dev/tty1 2>&1; echo READY-FOR-''KEYS > /dev/ttyS0; exec sh') &
 while :; do setsid sh -c 'exec sh </dev/ttyS0 >/dev/ttyS0 2>&1'; done
 '''
 
@@ -155,7 +156,7 @@ class Linux(WebMachine):
         super().__init__(ospite, where, ['-kernel', need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64'), '-initrd', initramfs(where + '/initrd', INIT), '-append',
                                          'console=ttyS0 quiet', '-name', 'linux <b>&', '-nic', 'user', '-serial', f'file:{self.log}'])
 
-    def said_on_serial(self, text, count=1, seconds=120):
+    def said_on_serial(self, text, count=1, seconds=180):
         end = time.time() + seconds
         while time.time() < end:
             if open(self.log, 'rb').read().count(text.encode()) >= count:
@@ -167,10 +168,9 @@ class Linux(WebMachine):
 
 def typing(b, m, p):
     check(m.said_on_serial('READY-FOR-KEYS'), 'the guest boots')
-    time.sleep(1)                                          # its shell
     p.click('#screen canvas')
     p.type('cp /init /dev/ttyS0\n')
-    check(m.said_on_serial('echo READY-FOR-KEYS'), 'keys typed at the screen')
+    check(m.said_on_serial('; echo READY-FOR-'), 'keys typed at the screen')
     b.value('document.getElementById("paste").click()')
     b.wait('document.getElementById("paste-dialog").open', 'the dialog')
     p.click('#paste-dialog textarea')
@@ -209,6 +209,7 @@ def power(b, m, p):
     p.click('#reset')
     b.wait('document.getElementById("ask").open', 'a question')
     p.click('#ask [value=no]')
+    b.wait('!document.getElementById("ask").open', 'no more question')
     time.sleep(1)
     p.click('#reset')
     b.wait('document.getElementById("ask").open', 'a question')
@@ -224,12 +225,13 @@ def ending(b, m, p):
     p.click('#quit')
     b.wait('document.getElementById("ask").open', 'a question')
     p.click('#ask [value=no]')
+    b.wait('!document.getElementById("ask").open', 'no more question')
     time.sleep(1)
     check(m.process.poll() is None, 'Quit wants a confirmation')
     p.click('#quit')
     b.wait('document.getElementById("ask").open', 'a question')
     p.click('#ask [value=yes]')
-    check(m.process.wait(30) == 0, 'Quit')
+    check(m.process.wait(120) == 0, 'Quit')
     b.wait('document.getElementById("state").dataset.runs === "gone"', 'the end on the page')
 
 
