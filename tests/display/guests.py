@@ -50,7 +50,7 @@ def picture(m, where):
 
 def settle(m, where, want, what):
     """The driver copies to the screen when it has time."""
-    for _ in range(100):
+    for _ in range(300):
         got = picture(m, where)
         if got == want:
             return
@@ -88,7 +88,7 @@ echo TEXT; read x < /dev/ttyS0'''
         for step in ('filled', 'a part'):
             settle(m, a.dir, (width, height, rgb(data)), step)
             for c in clients:
-                if not c.settle(lambda: picture(m, a.dir), 60):
+                if not c.settle(lambda: picture(m, a.dir)):
                     raise Failure(f'{step}: the VNC client sees something else')
             m.send('\n')
             if step == 'filled':
@@ -96,7 +96,7 @@ echo TEXT; read x < /dev/ttyS0'''
                 data[50 * width * 4:150 * width * 4] = numbers(part, 500)
         m.serial('TEXT', BAD)
         for c in clients:
-            if not c.settle(lambda: picture(m, a.dir), 60):
+            if not c.settle(lambda: picture(m, a.dir)):
                 raise Failure('text: the VNC client sees something else')
             c.close()
         if a.keep:
@@ -108,7 +108,7 @@ def resize(a, name):
     """Another size for the guest's text console: its frame buffer stays, so Linux only takes what fits."""
     vnc, wishes = a.dir + '/vnc', ((1024, 600), (800, 720), (1280, 800))
     script = ''.join(f'''echo READY; read x < /dev/ttyS0
-i=0; while [ "$(head -n 1 $d/modes)" != {w}x{h} -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done
+i=0; while [ "$(head -n 1 $d/modes)" != {w}x{h} -a $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 echo MODE $(head -n 1 $d/modes) $(dd if=$d/edid bs=1 skip=56 count=6 2>/dev/null | od -An -tu1); read x < /dev/ttyS0
 ''' for w, h in wishes)
     with Guest(a, ['all', *TESTS['virtio-vga'][1].split()], 'd=/sys/class/drm/card0-Virtual-1\n' + script,
@@ -127,13 +127,13 @@ echo MODE $(head -n 1 $d/modes) $(dd if=$d/edid bs=1 skip=56 count=6 2>/dev/null
             preferred = (edid[0] | (edid[2] & 0xf0) << 4, edid[3] | (edid[5] & 0xf0) << 4)
             if got.group(1) != f'{w}x{h}' or preferred != (w, h):
                 raise Failure(f'the client wishes for {w}x{h}, the guest has the mode {got.group(1)} and an EDID of {preferred}')
-            for _ in range(100):
+            for _ in range(600):
                 if picture(m, a.dir)[:2] == (w, h):
                     break
                 time.sleep(0.1)
             else:
                 raise Failure(f'the guest does not take {w}x{h}')
-            if not c.settle(lambda: picture(m, a.dir), 60):
+            if not c.settle(lambda: picture(m, a.dir)):
                 raise Failure(f'{w}x{h}: the VNC client sees something else')
             m.send('\n')
         if c.sizes < len(wishes):

@@ -19,7 +19,7 @@ class WebMachine(Machine):
         self.process = subprocess.Popen([ospite, '-accel', 'bt', '-m', '256', '-display', 'web=0', *more, *args], stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
         threading.Thread(target=self.listen, daemon=True).start()
-        for _ in range(600):
+        for _ in range(1200):
             if self.urls() or self.process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -46,7 +46,7 @@ class WebMachine(Machine):
 
 def ask(port, path, method='GET', headers=None, host=None, cookie=None):
     """(status, headers, body); a Host of 127.0.0.1 unless another is given."""
-    c = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
+    c = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
     c.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     c.putheader('Host', host or f'127.0.0.1:{port}')
     for k, v in (headers or {}).items():
@@ -60,7 +60,7 @@ def ask(port, path, method='GET', headers=None, host=None, cookie=None):
     return r.status, dict(r.getheaders()), body
 
 
-def raw(port, data, seconds=20):
+def raw(port, data, seconds=60):
     """What comes back for these bytes, until the server closes."""
     s = socket.create_connection(('127.0.0.1', port), timeout=seconds)
     got = b''
@@ -91,7 +91,7 @@ def sessions(m):
     check(ask(port, f'/?token={token}', 'POST')[0] == 403, 'the token with POST')
     status, headers, body = ask(port, f'/?token={token}')
     cookie = headers.get('Set-Cookie', '')
-    for _ in range(100):
+    for _ in range(600):
         if len(m.urls()) == 2:
             break
         time.sleep(0.1)
@@ -238,16 +238,19 @@ def churn(m, cookie):
             except OSError:
                 pass
         s.close()
-    time.sleep(0.5)
     check(ask(port, '/figures', cookie=cookie)[0] == 200, 'after 400 rude connections')
-    left = len(os.listdir(f'/proc/{m.process.pid}/fd'))
+    for _ in range(600):
+        left = len(os.listdir(f'/proc/{m.process.pid}/fd'))
+        if left <= descriptors + 3:
+            break
+        time.sleep(0.05)
     check(left <= descriptors + 3, f'descriptors: {descriptors} before, {left} after')
 
 
 class Console:
     """The websocket of a console."""
     def __init__(self, port, cookie, number=0, path=None):
-        self.s = socket.create_connection(('127.0.0.1', port), timeout=20)
+        self.s = socket.create_connection(('127.0.0.1', port), timeout=60)
         head = f'GET {path or f"/console/{number}"} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nCookie: {cookie}\r\n'
         self.s.sendall((head + ''.join(f'{k}: {v}\r\n' for k, v in UPGRADE.items()) + '\r\n').encode())
         self.buffer, self.text = b'', b''
@@ -286,7 +289,7 @@ def consoles(m, cookie):
     m.com.sendall(b'both')                                 # the port's own peer hears and speaks as ever
     m.command('o /b 0x3f8 0x48')
     m.command('o /b 0x3f8 0x69')
-    check(a.wait(b'Hi') and b.wait(b'Hi') and m.com.recv(2) == b'Hi', 'output')
+    check(a.wait(b'Hi') and b.wait(b'Hi') and m.com.recv(2, socket.MSG_WAITALL) == b'Hi', 'output')
     check(Console(m.port, cookie).wait(b'Hi'), 'what was said before')
 
     def read(count):
@@ -342,7 +345,7 @@ def main():
         crowd(m, cookie)
         check(m.process.poll() is None and 'running' in m.command('info status'), 'the machine runs on')
         status = ask(m.port, '/do/quit', 'POST', {'Origin': f'http://127.0.0.1:{m.port}'}, cookie=cookie)[0]
-        check(status == 204 and m.process.wait(20) == 0, 'quit')
+        check(status == 204 and m.process.wait(120) == 0, 'quit')
     finally:
         m.end()
         shutil.rmtree(where, ignore_errors=True)
