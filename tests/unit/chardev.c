@@ -123,7 +123,7 @@ static void test_unix_server(void)
         chardev_write(s.c, "yo", 2);
         check(read(fd, text, 31) == 2 && !strcmp(text, "yo"), "and the answer");
         close(fd);
-        for (int i = 0; i < 100 && s.closed < round; i++) loop_step(20);
+        wait_count(&s.closed, round);
         check(s.closed == round, "its leaving is seen, and the next may come");
     }
     chardev_close(s.c);
@@ -146,7 +146,7 @@ static void test_tcp(void)
     wait_size(&client.size, 11);
     check(!strcmp(server.text, "from client") && !strcmp(client.text, "from server"), "both directions");
     chardev_close(server.c);
-    for (int i = 0; i < 100 && !client.closed; i++) loop_step(20);
+    wait_count(&client.closed, 1);
     check(client.closed == 1 && chardev_write(client.c, "x", 1) == 1, "a client whose server goes stays quiet");
     chardev_close(client.c);
 }
@@ -164,7 +164,7 @@ static void test_queue(void)
     check(sink_open(&s, all, spec("unix", "slow", ",server=on,wait=off")), "a server for a slow peer");
     fd = unix_peer("slow");
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    for (int i = 0; i < 100 && !s.opened; i++) loop_step(20);
+    wait_count(&s.opened, 1);
     for (unsigned i = 0; i < 4000 && !full; i++) {
         size_t n;
 
@@ -197,7 +197,7 @@ static void test_hold_back(void)
     s.room = 3;
     fd = unix_peer("hold");
     check(write(fd, "abcdefgh", 8) == 8, "eight bytes");
-    for (int i = 0; i < 100 && s.size < 3; i++) loop_step(20);
+    wait_size(&s.size, 3);
     s.room = 0;
     chardev_accept_input(s.c);
     some_steps();
@@ -222,7 +222,7 @@ static void test_unread(void)
     some_steps();
     check(chardev_is_connected(s.c), "a peer is taken all the same");
     close(fd);
-    for (int i = 0; i < 100 && chardev_is_connected(s.c); i++) loop_step(20);
+    for (int i = 0; i < 3000 && chardev_is_connected(s.c); i++) loop_step(20);
     check(!chardev_is_connected(s.c), "its leaving is seen without a reader");
     fd = unix_peer("unread");
     check(write(fd, "for later", 9) == 9, "the next leaves a message");
@@ -234,7 +234,7 @@ static void test_unread(void)
     wait_size(&s.size, 9);
     check(!strcmp(s.text, "for later"), "which is read later");
     chardev_write(s.c, "lost", 4);
-    for (int i = 0; i < 100 && s.opened < 1; i++) loop_step(20);
+    wait_count(&s.opened, 1);
     check(s.closed == 1 && s.opened == 1, "then the one behind it comes");
     close(next);
     chardev_close(s.c);
@@ -255,7 +255,7 @@ static void test_mux(void)
     check(sink_open(&a, all, spec_text) && sink_open(&b, all, spec_text) && a.c != b.c, "the same text gives a second frontend");
     fd = unix_peer("mux");
     check(write(fd, "one\001cmid\001\001\001cthree\001b\001x\001h", 23) == 23, "keys");
-    for (int i = 0; i < 200 && !quits; i++) loop_step(20);
+    wait_count(&quits, 1);
     some_steps();
     check(!strcmp(a.text, "onethree"), "the first has what was typed to it");
     check(!strcmp(b.text, "mid\001"), "the second its part, with Ctrl-A Ctrl-A as Ctrl-A");
@@ -278,7 +278,7 @@ static void test_mux(void)
     a.room = 0;
     memset(out, 'z', 2000);
     check(write(fd, out, 2000) == 2000 && write(fd, "\001x", 2) == 2, "much input, then Ctrl-A x");
-    for (int i = 0; i < 200 && quits < 2; i++) loop_step(20);
+    wait_count(&quits, 2);
     check(quits == 2, "is obeyed though the guest reads nothing");
     chardev_close(a.c);
     chardev_close(b.c);
@@ -305,7 +305,7 @@ static void test_stdio(void)
     check(read(out[0], text, 31) == 5 && !strcmp(text, "shown") && !strcmp(s.text, "typed"), "both ways");
     check(!(fcntl(1, F_GETFL) & O_NONBLOCK), "the shared descriptor stays blocking");
     close(in[1]);
-    for (int i = 0; i < 100 && !s.closed; i++) loop_step(20);
+    wait_count(&s.closed, 1);
     check(s.closed == 1, "the end of input is told once");
     chardev_close(s.c);
     dup2(saved_in, 0);

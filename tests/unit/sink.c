@@ -73,12 +73,12 @@ void sink_refused(struct chardevs *all, const char *spec, const char *part)
 
 void wait_size(const size_t *value, size_t least)
 {
-    for (int64_t end = clock_host_ns() + 20 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
+    for (int64_t end = clock_host_ns() + 60 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
 }
 
 void wait_count(const unsigned *value, unsigned least)
 {
-    for (int64_t end = clock_host_ns() + 20 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
+    for (int64_t end = clock_host_ns() + 60 * NS_PER_SECOND; *value < least && clock_host_ns() < end;) loop_step(20);
 }
 
 void some_steps(void)
