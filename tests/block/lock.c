@@ -87,7 +87,7 @@ static void qemu_comes(const char *name, const char *format, enum user u, const 
     block_close(n);
 }
 
-/* qemu-io holds for two seconds at most, ospite comes. */
+/* qemu-io holds, as soon as it is there, ospite comes. */
 static void qemu_holds(const char *name, const char *format, const char *flags, enum user u, bool allowed)
 {
     struct error err = { 0 };
@@ -95,7 +95,7 @@ static void qemu_holds(const char *name, const char *format, const char *flags, 
     snprintf(command, sizeof(command), "qemu-io %s -f %s %s >/dev/null", flags, format, name);
     FILE *f = popen(command, "w");
     struct block_node *n = NULL;
-    for (unsigned i = 0; i < 40; i++) {
+    for (unsigned i = 0; i < 1200; i++) {
         usleep(50000);
         n = try_open(name, u, &err);
         if (!n || allowed)

@@ -201,7 +201,7 @@ static void anywhere(const char *name)
             block_write(n, i * 4096, &iov, 1, placed_reply, &p);
         else
             block_read(n, i * 4096, &iov, 1, placed_reply, &p);
-        for (unsigned ms = 0; p.count < i && ms < 10000; ms++)
+        for (unsigned ms = 0; p.count < i && ms < 60000; ms++)
             usleep(1000);
         check(p.count == i && !pthread_equal(p.thread, pthread_self()), "%s: request %u was not called back by who made it", name, i);
     }

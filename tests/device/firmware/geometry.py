@@ -25,7 +25,7 @@ def image_make(path, boot, mib, head):
 
 
 def answer(command, out):
-    subprocess.run(command, stdin=subprocess.DEVNULL, timeout=30, check=False)
+    subprocess.run(command, stdin=subprocess.DEVNULL, timeout=180, check=False)
     with open(out, "rb") as f:
         return f.read().hex()
 

@@ -61,7 +61,7 @@ class Controller:
     def settle(self, what):
         """Both sides do their I/O on other threads."""
         for ours in (True, False):
-            until = time.time() + 20
+            until = time.time() + 60
             while time.time() < until:
                 if not (self.read_one(ours, 0x100 + CI) | self.read_one(ours, 0x100 + SACT)) or self.read_one(ours, 0x100 + IS) >> 30 & 1:
                     break

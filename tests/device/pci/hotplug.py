@@ -21,7 +21,7 @@ class Monitor:
                 break
             except OSError:
                 time.sleep(0.02)
-        self.s.settimeout(20)
+        self.s.settimeout(120)
         self.answer()
 
     def answer(self):

@@ -42,7 +42,7 @@ class Bench:
     def settle(self, what, machine=None):
         """Until neither is busy. Requests complete while we ask."""
         for one in (self.p.ours, self.p.theirs):
-            end = time.time() + 10
+            end = time.time() + 60
             while one.read(CONTROL[self.channel], 1) & BSY and time.time() < end:
                 time.sleep(0.0005)
         return self.p.inp(self.base + 7, 1, DF | DRDY | DRQ | ERR | BSY, what + ' status')
@@ -141,7 +141,7 @@ class Bench:
         self.command_dma(command, lba, count, ext, feature)
         self.p.out(bm, 1 if write else 9)
         for one in (self.p.ours, self.p.theirs):
-            stop = time.time() + 10
+            stop = time.time() + 60
             while time.time() < stop:
                 if one.read(bm + 2, 1) & 1 == 0 or one.read(CONTROL[self.channel], 1) & (BSY | DRQ) == 0:
                     break
@@ -190,7 +190,7 @@ class Bench:
         for port, v in ((6, 0xe0), (2, 2), (3, 5), (4, 0), (5, 0), (7, 0xc8)):
             self.p.ours.write(self.base + port, v, 1)
         self.p.ours.write(bm, 9, 1)
-        end = time.time() + 10
+        end = time.time() + 60
         while self.p.ours.read(bm + 2, 1) & 1 and time.time() < end:
             time.sleep(0.001)
         self.p.check(self.p.ours.read(bm + 2, 1) & 7 == 6, 'prd too short: no error and interrupt')

@@ -145,7 +145,7 @@ void bm_out(unsigned reg, uint32_t value, unsigned bytes)
 
 uint8_t settle(void)
 {
-    int64_t end = clock_host_ns() + 10 * NS_PER_SECOND;
+    int64_t end = clock_host_ns() + 60 * NS_PER_SECOND;
 
     while (alternate() & BSY && clock_host_ns() < end) loop_step(10);
     return alternate();

@@ -18,11 +18,12 @@ class Ospite:
         self.answer()
 
     def connect(self, path):
-        for _ in range(200):
+        end = time.time() + 60
+        while time.time() < end:
             s = socket.socket(socket.AF_UNIX)
             try:
                 s.connect(path)
-                s.settimeout(20)
+                s.settimeout(120)
                 return s
             except OSError:
                 if self.process.poll() is not None:

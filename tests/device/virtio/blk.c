@@ -188,7 +188,7 @@ static bool any_busy(void)
 
 static void wait_all(void)
 {
-    int64_t end = clock_host_ns() + 10 * NS_PER_SECOND;
+    int64_t end = clock_host_ns() + 60 * NS_PER_SECOND;
 
     while (used_take(), any_busy()) {
         machine_unlock();
@@ -314,7 +314,7 @@ static void caching(void)
 
 static void stop_wait(void)
 {
-    for (unsigned i = 0; i < 100 && !stops; i++) {
+    for (unsigned i = 0; i < 6000 && !stops; i++) {
         machine_unlock();
         loop_step(10);
         machine_lock();

@@ -108,16 +108,20 @@ static void paravirtual_clock(void)
     row_add(clock_info.version >= 2);
     row_add(clock_info.flags);
     row_add(clock_info.mul >= 0x80000000);
-    u64 before = clock_ns(), first = tsc();
-    while (tsc() - first < 20000000) { }
-    u64 passed = clock_ns() - before;
+    u64 before = 0, passed = 0;
+    for (unsigned tries = 0; tries < 10 && !(passed > 1000000 && passed < 1000000000); tries++) {       /* a host may have others to care for */
+        before = clock_ns();
+        u64 first = tsc();
+        while (tsc() - first < 20000000) { }
+        passed = clock_ns() - before;
+    }
     row_add(passed > 1000000 && passed < 1000000000);  /* 20 M ticks of a TSC between 20 MHz and 20 GHz */
     row_add(wall_info.version & 1);
     row_add(wall_info.sec > 1700000000);
     row_add(wall_info.nsec < 1000000000);
     row_add(rdmsr(0x4b564d01) == ((u64)&clock_info | 1));
-    wrmsr(0x10, tsc() + 1000000000000);                /* the TSC jumps, time does not */
-    row_add(clock_ns() - before < 1000000000);
+    wrmsr(0x10, tsc() + 1000000000000);                /* the TSC jumps, by more than 50 s at 20 GHz; time does not */
+    row_add(clock_ns() - before < 50000000000);
     row_add(rdmsr(0x3b) > 900000000000);
     wrmsr(0x4b564d01, 0);
     row_end("pvclock", 0);
