@@ -43,11 +43,18 @@ class Browser:
         raise SystemExit('chromium opens no page')
 
     def ask(self, method, **params):
-        self.number += 1
-        message = {'id': self.number, 'method': method, 'params': params}
-        if self.session:
-            message['sessionId'] = self.session
-        os.write(self.out, json.dumps(message).encode() + b'\0')
+        return self.ask_all((method, params))
+
+    def ask_all(self, *questions):
+        """Of questions at once the last one's answer."""
+        text = b''
+        for method, params in questions:
+            self.number += 1
+            message = {'id': self.number, 'method': method, 'params': params}
+            if self.session:
+                message['sessionId'] = self.session
+            text += json.dumps(message).encode() + b'\0'
+        os.write(self.out, text)
         while True:
             while b'\0' not in self.buffer:
                 data = os.read(self.inp, 1 << 16)

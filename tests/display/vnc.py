@@ -561,7 +561,7 @@ def web_malformed(port, r):
     for data in (b'GET / HTTP/1.1\r\n\r\n', b'POST / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n', b'x' * 16384, b'GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 12\r\n\r\n',
                  b'GET /\0 HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n'):
         s = socket.create_connection(('127.0.0.1', port))
-        s.settimeout(20)
+        s.settimeout(60)
         s.sendall(data)
         answer = b''
         try:

@@ -42,10 +42,10 @@ class Page:
             self.mouse(kind, x, y, button)
 
     def key(self, key, code, text=None, modifiers=0):
-        for kind in ('keyDown', 'keyUp'):
-            more = {'text': text} if text and kind == 'keyDown' else {}
-            self.b.ask('Input.dispatchKeyEvent', type=kind, key=key, code=code, modifiers=modifiers,
-                       windowsVirtualKeyCode=13 if key == 'Enter' else ord(key[0].upper()), **more)
+        """Down and up at once: a key that stays down repeats."""
+        both = {'key': key, 'code': code, 'modifiers': modifiers, 'windowsVirtualKeyCode': 13 if key == 'Enter' else ord(key[0].upper())}
+        down = {**both, 'type': 'keyDown', **({'text': text} if text else {})}
+        self.b.ask_all(('Input.dispatchKeyEvent', down), ('Input.dispatchKeyEvent', {**both, 'type': 'keyUp'}))
 
     def type(self, text):
         """Letters, digits and a few others, one by one."""
