@@ -13,7 +13,7 @@ a = p.parse_args()
 command = a.vmm.split() + ['-m', '64', '-smp', a.cpus, '-kernel', a.guest, '-display', 'none', '-serial', 'stdio', '-no-reboot',
                            '-device', 'isa-debug-exit,iobase=0xf4,iosize=1']
 try:
-    out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=180).stdout.decode('latin-1')
+    out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=350).stdout.decode('latin-1')
 except subprocess.TimeoutExpired as e:
     out = (e.stdout or b'').decode('latin-1') + '\n(time is over)'
 print(out)

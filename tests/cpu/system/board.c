@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 
-enum { EXIT_TRIPLE = 100, EXIT_HUNG = 101, EXIT_USAGE = 102, TIME_LIMIT_S = 120 };
+enum { EXIT_TRIPLE = 100, EXIT_HUNG = 101, EXIT_USAGE = 102, TIME_LIMIT_S = 300 };
 enum {
     PORT_SERIAL = 0x3f8,
     PORT_EXIT = 0xf4,

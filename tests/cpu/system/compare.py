@@ -6,7 +6,7 @@ What qemu gets wrong or lacks stands in sections that are compared with golden/N
 Returns 0 when the transcripts are the same, 1 when not, 77 (skipped) without qemu-system-x86_64."""
 import difflib, os, shutil, subprocess, sys, tempfile
 
-LIMIT_S = 150
+LIMIT_S = 350
 
 
 def board(program, guest):

@@ -335,7 +335,7 @@ void guest_turn(void)
 int64_t guest_wait(unsigned q)
 {
     static unsigned in_vain;                             /* whoever waits for nothing a third time is not waited for so long */
-    int64_t end = clock_host_ns() + (in_vain < 3 ? 10 * NS_PER_SECOND : NS_PER_SECOND / 10);
+    int64_t end = clock_host_ns() + (in_vain < 3 ? 60 * NS_PER_SECOND : NS_PER_SECOND / 10);
     uint32_t written;
 
     while (driver_take(&guest.queue[q], &written) < 0) {

@@ -10,7 +10,7 @@
 #include "base/bits.h"
 #include "bench.h"
 
-enum { ROUNDS = 150, KERNEL = BENCH_CODE + 0x100, VECTOR = 0x41, NMI = 2, LIMIT_S = 60, DEVICE_AT = 0x3f0000, AT = 0x100000, COUNT = 300, STOP_AT = 123,
+enum { ROUNDS = 150, KERNEL = BENCH_CODE + 0x100, VECTOR = 0x41, NMI = 2, LIMIT_S = 200, DEVICE_AT = 0x3f0000, AT = 0x100000, COUNT = 300, STOP_AT = 123,
        OTHER_CODE = 0x60000, EXCLUSIVE = 2000, WRITES = 1000 };
 
 static unsigned failed;
