@@ -169,7 +169,7 @@ static size_t change(uint64_t *rng, uint8_t *input, size_t length)
 int main(int argc, char **argv)
 {
     static const struct fuzz_target target = { .name = "http", .count = 400, .input_max = INPUT_MAX, .seeds = ARRAY_SIZE(answers),
-                                               .seed_make = seed_make, .change = change, .alarm_s = 150 };
+                                               .seed_make = seed_make, .change = change, .alarm_s = 500 };
     return fuzz_main(&target, argc, argv);
 }
 #endif

@@ -239,7 +239,7 @@ static size_t input_make(uint64_t *rng, uint8_t *input, size_t length)
 int main(int argc, char **argv)
 {
     static const struct fuzz_target target = { .name = "nbd", .count = 4000, .input_max = INPUT_MAX, .seeds = SEEDS,
-                                               .seed_make = seed_make, .change = input_make, .alarm_s = 150 };
+                                               .seed_make = seed_make, .change = input_make, .alarm_s = 500 };
     return fuzz_main(&target, argc, argv);
 }
 #endif

@@ -20,7 +20,7 @@
 #include "machine/machine.h"
 #include "monitor/monitor.h"
 
-enum { SESSION_MAX = 8192, ALARM_S = 150, ROUNDS_MAX = 200000 };
+enum { SESSION_MAX = 8192, ALARM_S = 500, ROUNDS_MAX = 200000 };
 #define LAST "\"]}\n \n}\n]\n{\"execute\":\"query-target\",\"id\":\"the last\"}\n"
 
 static const char *const commands[] = {
