@@ -52,12 +52,19 @@ static int inside(const char *key, const char *text, uint32_t standard, const Sl
     return 0;
 }
 
+/* It may be one outside, which the guest then asks by itself. */
+static int dns_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
+{
+    if (!c->dns || c->restricted) return inside("dns", c->dns, DNS, s, &s->vnameserver, err);
+    return address("dns", c->dns, &s->vnameserver, err);
+}
+
 static int ipv4_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
 {
     s->in_enabled = !c->no_ipv4;
     if (network(c->net ? c->net : "10.0.2.0/24", &s->vnetwork, &s->vnetmask, err) < 0) return -1;
     if (inside("host", c->host, HOST, s, &s->vhost, err) < 0 || inside("dhcpstart", c->dhcp_start, DHCP_START, s, &s->vdhcp_start, err) < 0 ||
-        inside("dns", c->dns, DNS, s, &s->vnameserver, err) < 0) return -1;
+        dns_read(s, c, err) < 0) return -1;
     if (s->vhost.s_addr == s->vnameserver.s_addr) return error_set(err, "host= and dns= are the same address");
     if (s->vdhcp_start.s_addr == s->vhost.s_addr || s->vdhcp_start.s_addr == s->vnameserver.s_addr)
         return error_set(err, "dhcpstart= is the address of the host or of the DNS server; choose another");
@@ -100,6 +107,7 @@ static int ipv6_read(SlirpConfig *s, const struct net_user_config *c, struct err
     if (address6("ipv6-host", c->ipv6_host, host, &s->vhost6, err) < 0) return -1;
     if (!is_inside6(s, &s->vhost6)) return error_set(err, "ipv6-host=%s: that is outside of the network", c->ipv6_host);
     if (address6("ipv6-dns", c->ipv6_dns, dns, &s->vnameserver6, err) < 0) return -1;
+    if (c->restricted && !is_inside6(s, &s->vnameserver6)) return error_set(err, "ipv6-dns=%s: that is outside of the network", c->ipv6_dns);
     return memcmp(&s->vhost6, &s->vnameserver6, sizeof(a)) ? 0 : error_set(err, "ipv6-host= and ipv6-dns= are the same address");
 }
 
@@ -109,13 +117,36 @@ static int text_read(const char *key, const char *text, size_t most, const char 
     return !text || strlen(text) <= most ? 0 : error_set(err, "%s: at most %zu characters", key, most);
 }
 
+/* Labels of 1 to 63 bytes; a dot at the end says no more. */
+static int domain_check(const char *key, const char *name, struct error *err)
+{
+    size_t label = 0, length = strlen(name);
+
+    for (size_t i = 0; i <= length; i++) {
+        if (name[i] && name[i] != '.') label++;
+        else if ((!label && (name[i] || !i)) || label > 63) return error_set(err, "%s=%s: that is no domain name", key, name);
+        else label = 0;
+    }
+    return length > 253 ? error_set(err, "%s=%s: a domain name has at most 253 characters", key, name) : 0;
+}
+
+static int names_check(const struct net_user_config *c, struct error *err)
+{
+    if (c->domain && !*c->domain) return error_set(err, "domainname= wants a name; without it none is given");
+    for (unsigned i = 0; i < c->search_count; i++)
+        if (domain_check("dnssearch", c->search[i], err) < 0) return -1;
+    return 0;
+}
+
 int user_config_read(SlirpConfig *s, const struct net_user_config *c, struct error *err)
 {
     struct stat st;
 
     *s = (SlirpConfig){ .version = 4, .restricted = c->restricted, .disable_host_loopback = c->no_host_loopback, .if_mtu = MTU, .if_mru = MTU };
     if (c->no_ipv4 && c->no_ipv6) return error_set(err, "ipv4=off and ipv6=off: nothing is left");
-    if (ipv4_read(s, c, err) < 0 || ipv6_read(s, c, err) < 0) return -1;
+    if (c->no_ipv4 && (c->net || c->host || c->dns)) return error_set(err, "ipv4=off: leave out net, host and dns");
+    if (c->no_ipv6 && (c->ipv6_prefix || c->ipv6_host || c->ipv6_dns)) return error_set(err, "ipv6=off: leave out ipv6-net, ipv6-host and ipv6-dns");
+    if (ipv4_read(s, c, err) < 0 || ipv6_read(s, c, err) < 0 || names_check(c, err) < 0) return -1;
     if (text_read("hostname", c->hostname, NAME_MAX_BYTES, &s->vhostname, err) < 0) return -1;
     if (text_read("domainname", c->domain, 255, &s->vdomainname, err) < 0) return -1;
     if (text_read("bootfile", c->bootfile, BOOTFILE_MAX_BYTES, &s->bootfile, err) < 0) return -1;

@@ -34,40 +34,47 @@ static bool port_read(const char *text, unsigned least, unsigned *port)
     return end != text && !*end && n <= 65535 && n >= least;
 }
 
-/* "[tcp|udp]:[ADDR]:" and what follows. */
-static const char *start_read(const char *text, struct forward *f)
+/* "[tcp|udp]:[ADDR]:" and what follows. NULL: *why is the part that is wrong. */
+static const char *start_read(const char *text, struct forward *f, const char **why)
 {
     char word[64];
 
+    *why = "protocol";
     text = word_take(text, ':', word, sizeof(word));
     if (!text || (*word && strcmp(word, "tcp") && strcmp(word, "udp"))) return NULL;
     f->is_udp = !strcmp(word, "udp");
+    *why = "address of the host (it is one of IPv4)";
     text = word_take(text, ':', word, sizeof(word));
     f->address.s_addr = INADDR_ANY;
     return !text || (*word && inet_pton(AF_INET, word, &f->address) != 1) ? NULL : text;
 }
 
-static int host_read(const char *text, struct forward *f, struct forward *guest, struct error *err)
+/* NULL, or the part that is wrong. A host's port of 0, or none, is any that is free. */
+static const char *host_read(const char *text, struct forward *f, struct forward *guest)
 {
     char word[64];
+    const char *why;
 
-    text = start_read(text, f);
-    if (text) text = word_take(text, '-', word, sizeof(word));
-    if (!text || !port_read(word, 0, &f->port)) return -1;
+    text = start_read(text, f, &why);
+    if (!text) return why;
+    text = word_take(text, '-', word, sizeof(word));
+    if (!text || (*word && !port_read(word, 0, &f->port))) return "port of the host";
+    if (!*word) f->port = 0;
     text = word_take(text, ':', word, sizeof(word));
     guest->address.s_addr = INADDR_ANY;
-    if (!text || (*word && inet_pton(AF_INET, word, &guest->address) != 1)) return -1;
-    return port_read(text, 1, &guest->port) ? 0 : -1;
+    if (!text || (*word && inet_pton(AF_INET, word, &guest->address) != 1)) return "address of the guest (it is one of IPv4, or none)";
+    return port_read(text, 1, &guest->port) ? NULL : "port of the guest";
 }
 
 int net_user_forward_add(struct net_backend *b, const char *text, struct error *err)
 {
     struct user *u = (struct user *)b;
     struct forward host, guest = { .port = 0 };
+    const char *why = host_read(text, &host, &guest);
 
-    if (host_read(text, &host, &guest, err) < 0)
-        return error_set(err, "hostfwd=%s: write it as tcp:127.0.0.1:2222-:22 (protocol, address and port here, '-', address and port of the guest; "
-                         "addresses may be left out)", text);
+    if (why)
+        return error_set(err, "hostfwd=%s: wrong is the %s; write it as tcp:127.0.0.1:2222-:22 (protocol, address and port here, '-', address and port of "
+                         "the guest; addresses may be left out)", text, why);
     errno = 0;
     if (slirp_add_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port, guest.address, (int)guest.port) == 0) return 0;
     return error_set(err, "hostfwd=%s: cannot listen there: %s", text, errno ? strerror(errno) : "the address is taken");
@@ -76,23 +83,23 @@ int net_user_forward_add(struct net_backend *b, const char *text, struct error *
 int net_user_forward_remove(struct net_backend *b, const char *text, struct error *err)
 {
     struct user *u = (struct user *)b;
-    const char *port;
+    const char *port, *why;
     struct forward host;
 
-    port = start_read(text, &host);
+    port = start_read(text, &host, &why);
     if (!port || !port_read(port, 0, &host.port)) return error_set(err, "'%s': write it as tcp:127.0.0.1:2222", text);
     if (slirp_remove_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port) == 0) return 0;
     return error_set(err, "there is no host forwarding rule for %s", text);
 }
 
-/* What is behind the '-' of "[tcp]:ADDR:PORT-WHERE"; NULL: it is no such rule. */
+/* What is behind the '-' of "[tcp]:[ADDR]:PORT-WHERE" (no ADDR: the network's fourth); NULL: it is no such rule. */
 static const char *guestfwd_read(const char *text, struct forward *f)
 {
     char word[64];
-    const char *rest = start_read(text, f);
+    const char *why, *rest = start_read(text, f, &why);
 
     if (rest) rest = word_take(rest, '-', word, sizeof(word));
-    return !rest || f->is_udp || f->address.s_addr == INADDR_ANY || !port_read(word, 1, &f->port) ? NULL : rest;
+    return !rest || f->is_udp || !port_read(word, 1, &f->port) ? NULL : rest;
 }
 
 static bool is_command(const char *where) { return !strncmp(where, "cmd:", 4); }

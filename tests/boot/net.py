@@ -349,7 +349,9 @@ i=0; while [ $i -lt 600 ] && ! ip -6 addr show dev eth0 | grep -q fec0; do sleep
         if frames < 50 or not large:
             raise Failure(f'the dump has {frames} frames, {large} large')
         echo, asked = echo_server()
-        for options, refused in (('host-loopback=off', True), (f'restrict=on,guestfwd=tcp:10.0.2.100:80-unix:{path},guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2)),'
+        forward = free_port()
+        for options, refused in (('host-loopback=off,dns=192.0.2.53', True), (f'restrict=on,hostfwd=tcp:127.0.0.1:{forward}-:22,guestfwd=tcp:10.0.2.100:80-unix:{path},'
+                                  f'guestfwd=tcp:10.0.2.101:80-cmd:echo from $((40+2)),'
                                   f'guestfwd=tcp:10.0.2.102:80-chardev:gf,guestfwd=tcp:10.0.2.103:80-tcp:127.0.0.1:{echo}', True), ('ipv6=off', False)):
             script = DHCP + f'''
 echo x | nc -w {3 if refused else 60} 10.0.2.2 {sink.port} && echo reached || echo refused
@@ -366,15 +368,21 @@ forward() {{
 }}
 head -c 300000 /dev/zero > /tmp/zeroes
 [ %d = 1 ] && {{ forward a 10.0.2.102; forward b 10.0.2.103; }}
-ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo'''
+ping -c 1 -W 3 10.0.2.2 >/dev/null && echo echo
+[ %d = 1 ] && {{ echo serving; nc -l -p 22 < /tmp/dhcp; echo served; }}'''
             before = len(sink.sums)
-            with Guest(a, ['virtio_net'], script % ('restrict' in options), ['-chardev', f'socket,id=gf,host=127.0.0.1,port={echo}', '-nic', f'user,model=virtio,{options}']) as m:
-                m.serial('bound', BAD)
+            args = ['-chardev', f'socket,id=gf,host=127.0.0.1,port={echo}', '-nic', f'user,model=virtio,{options}']
+            with Guest(a, ['virtio_net'], script % (('restrict' in options,) * 2), args) as m:
+                m.serial('bound 10.0.2.15 10.0.2.2 192.0.2.53' if 'dns' in options else 'bound', BAD)
                 m.serial('refused' if refused else 'reached', BAD)
                 if 'restrict' in options:
                     m.serial('hello from the socket', BAD)
                     for name in 'ab':
                         m.serial(f'welcome: .*all of {name}', BAD)
+                    m.serial('serving', BAD)
+                    if b'bound' not in fetch(m, forward):
+                        m.fail('with restrict=on the host does not reach the guest by hostfwd')
+                    m.serial('served', BAD)
                 finish(m)
             if len(sink.wait(before + (not refused))) - before != (not refused):
                 raise Failure(f'{options}: {len(sink.sums) - before} connections reached the host')

@@ -314,6 +314,52 @@ static void test_full_device(void)
     net_free(net);
 }
 
+/* ---- options ---- */
+
+/* wrong NULL: a network comes about. */
+static void config_try(const struct net_user_config *c, const char *wrong)
+{
+    struct error err = { "" };
+    struct net_backend *b = net_user_new("n", c, &err);
+
+    check((b != NULL) == (wrong == NULL) && (!wrong || strstr(err.text, wrong)), "'%s' is said where '%s' is wanted", err.text, wrong ? wrong : "nothing");
+    net_free(b);
+}
+
+#define TRY(wrong, ...) config_try(&(struct net_user_config){ __VA_ARGS__ }, wrong)
+#define SEARCH(name) .search = { name }, .search_count = 1
+#define HOSTFWD(rule) .hostfwd = { rule }, .hostfwd_count = 1
+#define GUESTFWD(rule) .guestfwd = { rule }, .guestfwd_count = 1
+#define LABEL_63 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static void test_options(void)
+{
+    TRY(NULL, .dns = "8.8.8.8");
+    TRY("outside", .dns = "8.8.8.8", .restricted = true);
+    TRY("outside", .ipv6_dns = "fd00::3", .restricted = true);
+    TRY("the same address", .dns = "10.0.2.2");
+    TRY("ipv4=off: leave out", .no_ipv4 = true, .net = "10.0.2.0/24");
+    TRY("ipv4=off: leave out", .no_ipv4 = true, .dns = "10.0.2.3");
+    TRY("ipv6=off: leave out", .no_ipv6 = true, .ipv6_prefix = "fd00::/64");
+    TRY("domainname=", .domain = "");
+    TRY("no domain name", SEARCH(""));
+    TRY("no domain name", SEARCH("."));
+    TRY("no domain name", SEARCH("a..b"));
+    TRY("no domain name", SEARCH("b.a" LABEL_63));
+    TRY("at most 253", SEARCH(LABEL_63 "." LABEL_63 "." LABEL_63 "." LABEL_63));
+    TRY(NULL, SEARCH("a.b."));
+    TRY(NULL, SEARCH(LABEL_63 ".b"));
+    TRY(NULL, HOSTFWD("tcp::-:22"));
+    TRY("wrong is the protocol", HOSTFWD("sctp::0-:22"));
+    TRY("wrong is the address of the host", HOSTFWD("tcp:localhost:0-:22"));
+    TRY("wrong is the port of the host", HOSTFWD("tcp::ssh-:22"));
+    TRY("wrong is the port of the host", HOSTFWD("tcp::22"));
+    TRY("wrong is the address of the guest", HOSTFWD("tcp::0-22"));
+    TRY("wrong is the port of the guest", HOSTFWD("tcp::0-:0"));
+    TRY(NULL, GUESTFWD("tcp::80-cmd:cat"));
+    TRY("write it as", GUESTFWD("tcp:10.0.2.100:0-cmd:cat"));
+}
+
 int main(void)
 {
     loop_init();
@@ -323,6 +369,7 @@ int main(void)
     test_mistakes();
     test_flood();
     test_full_device();
+    test_options();
     machine_unlock();
     return report("user-network");
 }
