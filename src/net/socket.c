@@ -255,6 +255,11 @@ static void socket_describe(const struct net_backend *b, char *text, size_t size
         snprintf(text, size, ",fd=%d%s", c->fd, s->fd >= 0 ? "" : ",disconnected");
         return;
     }
+    if (c->datagrams && !c->path) {
+        if (net_socket_is_group(c->host)) snprintf(text, size, ",mcast=%s:%s", c->host, c->port);
+        else snprintf(text, size, ",udp=%s:%s/%s:%s", c->local_host ? c->local_host : "", c->local_port, c->host ? c->host : "", c->port);
+        return;
+    }
     snprintf(text, size, ",%s%s%s%s%s%s", c->path ? "path=" : c->host ? "addr=" : "", c->path ? c->path : c->host ? c->host : "", c->path || !c->port ? "" : ":",
              c->path || !c->port ? "" : c->port, c->server ? ",server=on" : "", c->datagrams || s->fd >= 0 ? "" : ",disconnected");
 }

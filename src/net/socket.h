@@ -7,6 +7,8 @@
 
 struct sockaddr_storage;
 
+enum net_address_type { NET_ADDRESS_UNIX = 1, NET_ADDRESS_INET = 2, NET_ADDRESS_FD = 4 };
+
 struct net_socket_config {
     bool datagrams;                                      /* a frame a datagram; else a stream with a length in front of each */
     bool server;                                         /* stream: waits for the other end */
@@ -15,6 +17,7 @@ struct net_socket_config {
     bool no_ipv4, no_ipv6, numeric, keep_alive;          /* stream, inet */
     unsigned port_to;                                    /* server: the first free one from port on; 0: that one */
     bool is_abstract;                                    /* stream, unix: path is a name without a file */
+    unsigned address_types;                              /* what the user said that addresses are, enum net_address_type; checked by whoever reads it */
     int fd;                                              /* open already and connected, or -1 */
     bool fd_of_any_kind;                                 /* what it is says whether it has datagrams */
     unsigned reconnect_ms;                               /* a client tries again so long after it failed or its connection ended; 0: it does not */

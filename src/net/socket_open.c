@@ -44,8 +44,11 @@ static int inet_address(const struct net_socket_config *c, const char *host, con
 {
     struct addrinfo hints = { .ai_family = c->no_ipv6 ? AF_INET : c->no_ipv4 ? AF_INET6 : AF_UNSPEC, .ai_socktype = c->datagrams ? SOCK_DGRAM : SOCK_STREAM,
                               .ai_flags = (here ? AI_PASSIVE : 0) | (c->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0) }, *list;
-    int why = getaddrinfo(host && *host ? host : NULL, port, &hints, &list);
+    char *end;
+    int why;
 
+    if (port && strtoul(port, &end, 10) > 65535 && !*end) return error_set(err, "'%s:%s': a port is a number up to 65535", host ? host : "", port);
+    why = getaddrinfo(host && *host ? host : NULL, port, &hints, &list);
     if (why) return error_set(err, "'%s:%s': %s", host ? host : "", port, gai_strerror(why));
     memcpy(a, list->ai_addr, list->ai_addrlen);
     *bytes = list->ai_addrlen;

@@ -53,8 +53,9 @@ struct tap_queue {
 struct tap {
     struct net_backend base;
     char name[IFNAMSIZ];
-    char *down, *bridge;
+    char *up, *down, *bridge;                            /* scripts as they were named */
     unsigned count, header_bytes;
+    bool is_up;                                          /* the first script has run */
     struct tap_queue queue[];
 };
 
@@ -194,12 +195,18 @@ static int script_run(const char *script, const char *name, struct error *err)
     return 0;
 }
 
+static bool script_is(const char *script) { return script && *script && strcmp(script, "no"); }
+
 static void tap_describe(const struct net_backend *b, char *text, size_t size)
 {
     const struct tap *t = container_of(b, const struct tap, base);
 
+    char queues[32] = "";
+
+    if (t->count > 1) snprintf(queues, sizeof(queues), ",queues=%u", t->count);
     if (t->bridge) snprintf(text, size, ",ifname=%s,br=%s", t->name, t->bridge);
-    else snprintf(text, size, ",ifname=%s,queues=%u,downscript=%s%s", t->name, t->count, t->down ? t->down : "no", b->vhost ? ",vhost=on" : "");
+    else if (!t->up) snprintf(text, size, ",fd=%d,ifname=%s%s%s", t->queue[0].fd, t->name, queues, b->vhost ? ",vhost=on" : "");
+    else snprintf(text, size, ",ifname=%s,script=%s,downscript=%s%s%s", t->name, t->up, t->down, queues, b->vhost ? ",vhost=on" : "");
 }
 
 static void tap_destroy(struct net_backend *b)
@@ -211,8 +218,9 @@ static void tap_destroy(struct net_backend *b)
         loop_fd_unwatch(t->queue[i].fd);
         if (i) close(t->queue[i].fd);
     }
-    if (t->down && script_run(t->down, t->name, &err) < 0) log_message("%s", err.text);
+    if (t->is_up && script_is(t->down) && script_run(t->down, t->name, &err) < 0) log_message("%s", err.text);
     if (t->count) close(t->queue[0].fd);
+    free(t->up);
     free(t->down);
     free(t->bridge);
     net_backend_fini(b);
@@ -231,8 +239,12 @@ static int queue_open(struct tap *t, const struct net_tap_config *c, bool severa
     if (fd < 0) return error_set(err, "cannot open /dev/net/tun: %s; -netdev user needs no privileges", strerror(errno));
     memcpy(r.ifr_name, t->name, sizeof(r.ifr_name));
     if (ioctl(fd, TUNSETIFF, &r) < 0) {
-        error_set(err, "cannot use the interface '%s': %s%s", t->name, strerror(errno), errno == EPERM ?
-                  "; have it made for you (ip tuntap add dev NAME mode tap user YOU), or use -netdev user" : "");
+        const char *hint = errno == EPERM ? "; have it made for you (ip tuntap add dev NAME mode tap user YOU), or use -netdev user" :
+                           errno == EINVAL && several ? "; with several queues it has to be a tap interface made with multi_queue" :
+                           errno == EINVAL ? "; it has to be a tap interface made without multi_queue" : "";
+
+        if (c->ifname) error_set(err, "cannot use the interface '%s': %s%s", t->name, strerror(errno), hint);
+        else error_set(err, "cannot make an interface: %s%s", strerror(errno), hint);
         close(fd);
         return -1;
     }
@@ -296,7 +308,8 @@ static int vhost_make(struct tap *t, const struct net_tap_config *c, struct erro
         return error_set(err, "%u vhostfds for %u queues; there is one for each", c->vhost_fd_count, t->count);
     if (!t->queue[0].has_header) error_set(err, "the interface was opened without IFF_VNET_HDR");
     else t->base.vhost = net_vhost_open(c->vhost_fd, c->vhost_fd_count, t->count, err);
-    if (t->base.vhost) return 0;
+    if (t->base.vhost) return c->poll_us ? net_vhost_poll_set(t->base.vhost, c->poll_us, err) : 0;
+    if (c->vhost_fd_count) return -1;                    /* whoever opened them counts on them */
     if (c->vhost_force) return error_prefix(err, "vhostforce=on");
     log_message("warning: %s: no vhost: %s; the network works without it", t->base.id, err->text);
     return 0;
@@ -313,8 +326,13 @@ static int tap_start(struct tap *t, const struct net_tap_config *c, unsigned cou
     }
     snprintf(t->name, sizeof(t->name), "%s", c->ifname ? c->ifname : "tap%d");
     if (queues_make(t, c, count, err) < 0 || vhost_make(t, c, err) < 0) return -1;
-    if (!c->fd_count && *up && strcmp(up, "no") && script_run(up, t->name, err) < 0) return -1;
-    if (!c->fd_count && *down && strcmp(down, "no")) t->down = strdup(down);
+    if (!c->fd_count) {
+        t->up = strdup(up);
+        t->down = strdup(down);
+        if (!t->up || !t->down) return error_set(err, "no memory for a tap network");
+        if (script_is(up) && script_run(up, t->name, err) < 0) return -1;
+        t->is_up = true;
+    }
     tap_changed(&t->base);
     for (unsigned i = 0; i < count; i++) queue_watch(&t->queue[i]);
     return 0;

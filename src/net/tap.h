@@ -9,6 +9,7 @@ enum { NET_TAP_QUEUES = 32 };
 
 struct net_tap_config {
     const char *ifname;                                  /* NULL: the kernel chooses */
+    unsigned poll_us;                                    /* vhost: so long the kernel looks for more before it sleeps */
     const char *bridge, *helper;                         /* made by a helper (net/bridge.h) if either is there; then no scripts */
     const char *script, *downscript;                     /* NULL: /etc/qemu-ifup, -ifdown; "no" or "": none */
     int fd[NET_TAP_QUEUES];                              /* open already; fd_count of them */

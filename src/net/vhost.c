@@ -70,6 +70,16 @@ struct net_vhost *net_vhost_open(const int *fds, unsigned fd_count, unsigned que
     return k;
 }
 
+int net_vhost_poll_set(struct net_vhost *k, unsigned us, struct error *err)
+{
+    for (unsigned i = 0; i < 2 * k->count; i++) {
+        struct vhost_vring_state state = { i & 1, us };
+
+        if (ioctl(k->fd[i / 2], VHOST_SET_VRING_BUSYLOOP_TIMEOUT, &state) < 0) return error_set(err, "poll-us=%u: %s", us, strerror(errno));
+    }
+    return 0;
+}
+
 void net_vhost_close(struct net_vhost *k)
 {
     for (unsigned i = 0; k && i < k->count; i++) close(k->fd[i]);
