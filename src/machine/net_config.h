@@ -36,6 +36,7 @@ struct nic_config {
     enum nic_model model;
     struct nic_common common;
     int devfn;                         /* -1: the next free slot */
+    int vectors;                       /* virtio: -1: as many as the card likes */
     int before;                        /* made before virtio device of this number; NIC_LEGACY: before all */
 };
 

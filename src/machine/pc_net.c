@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,12 +194,15 @@ void pc_networks_destroy(struct machine *m)
 
 /* ---- cards ---- */
 
-/* Whole pages, a power of two of them, the rest filled with zeros. */
+/* Whole pages, a power of two of them, the rest filled with zeros. A name without a folder may be one of iPXE's. */
 static int rom_read(struct machine_nic *nic, const char *path, uint32_t *bytes, struct error *err)
 {
     size_t size, room = ROM_PAGE;
-    uint8_t *data = pc_file_read("option ROM", path, ROM_MAX, &size, err);
+    uint8_t *data;
+    char there[PATH_MAX];
 
+    snprintf(there, sizeof(there), ROM_FOLDER "%s", path);
+    data = pc_file_read("option ROM", strchr(path, '/') || access(path, F_OK) == 0 || access(there, F_OK) < 0 ? path : there, ROM_MAX, &size, err);
     if (!data) return -1;
     while (room < size) room *= 2;
     nic->rom = aligned_alloc(ROM_PAGE, room);
@@ -260,6 +264,8 @@ static struct device *virtio_create(struct machine *m, const struct nic_config *
 {
     struct virtio_device_config d = { .kind = VIRTIO_KIND_NET, .pci.devfn = c->devfn, .nic = c->common, .id = c->common.id };
 
+    d.has_vectors = c->vectors >= 0;
+    if (d.has_vectors) d.pci.vectors = (unsigned)c->vectors;
     return pc_virtio_add(m, &d, err);
 }
 
@@ -338,11 +344,25 @@ static void hub_info(struct machine *m, const struct net_hub *h, void (*print)(v
         print(opaque, line);
     }
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!m->netdev[i] || !net_hub_has(h, m->netdev[i]) || m->config.netdev[i].kind == NETDEV_HUBPORT) continue;
+        if (!m->netdev[i] || !net_hub_has(h, m->netdev[i])) continue;
+        if (m->config.netdev[i].kind == NETDEV_HUBPORT) {
+            snprintf(line, sizeof(line), " \\ %.64s", net_id(m->netdev[i]));
+            if (!net_is_attached(m->netdev[i])) print(opaque, line);       /* a place that is free */
+            continue;
+        }
         net_describe(m->netdev[i], text, sizeof(text));
         snprintf(line, sizeof(line), " \\ %s", text);
         print(opaque, line);
     }
+}
+
+/* What a card without a network is on. */
+static bool is_none(const struct machine *m, const struct net_backend *b)
+{
+    unsigned i = 0;
+
+    while (i < m->config.netdev_count && m->netdev[i] != b) i++;
+    return i < m->config.netdev_count && m->config.netdev[i].kind == NETDEV_NONE;
 }
 
 void machine_net_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
@@ -356,12 +376,13 @@ void machine_net_info(struct machine *m, void (*print)(void *opaque, const char 
         if (!n->backend || is_on_hub(m, n->backend)) continue;
         nic_describe(n, line, sizeof(line));
         print(opaque, line);
+        if (is_none(m, n->backend)) continue;
         net_describe(n->backend, net, sizeof(net));
         snprintf(line, sizeof(line), " \\ %s", net);
         print(opaque, line);
     }
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!m->netdev[i] || net_is_attached(m->netdev[i]) || m->config.netdev[i].kind == NETDEV_NONE) continue;
+        if (!m->netdev[i] || net_is_attached(m->netdev[i]) || m->config.netdev[i].kind == NETDEV_NONE || is_on_hub(m, m->netdev[i])) continue;
         net_describe(m->netdev[i], net, sizeof(net));
         print(opaque, net);
     }
@@ -370,8 +391,14 @@ void machine_net_info(struct machine *m, void (*print)(void *opaque, const char 
 void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const char *line), void *opaque)
 {
     for (unsigned i = 0; i < m->config.netdev_count; i++) {
+        int hub = -1;
+        char line[128];
+
         if (!m->netdev[i] || !net_is_user(m->netdev[i])) continue;
-        print(opaque, net_id(m->netdev[i]));
+        for (unsigned h = 0; h < CONFIG_NETDEVS && m->hub[h]; h++)
+            if (net_hub_has(m->hub[h], m->netdev[i])) hub = (int)net_hub_number(m->hub[h]);
+        snprintf(line, sizeof(line), "Hub %d (%.100s):", hub, net_id(m->netdev[i]));
+        print(opaque, line);
         net_user_info(m->netdev[i], print, opaque);
     }
 }
@@ -389,19 +416,13 @@ int machine_link_set(struct machine *m, const char *name, bool up, struct error 
     return 0;
 }
 
+/* id NULL: the first. */
 static struct net_backend *user_network(struct machine *m, const char *id, struct error *err)
 {
-    struct net_backend *found = NULL;
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < m->config.netdev_count; i++) {
-        if (!m->netdev[i] || !net_is_user(m->netdev[i]) || (id && strcmp(net_id(m->netdev[i]), id))) continue;
-        found = m->netdev[i];
-        count++;
-    }
-    if (!count) error_set(err, id ? "there is no user network '%s'" : "there is no user network", id);
-    if (count > 1) error_set(err, "there are %u user networks; name one: hostfwd_add ID RULE", count);
-    return count == 1 ? found : NULL;
+    for (unsigned i = 0; i < m->config.netdev_count; i++)
+        if (m->netdev[i] && net_is_user(m->netdev[i]) && (!id || !strcmp(net_id(m->netdev[i]), id))) return m->netdev[i];
+    error_set(err, id ? "there is no user network '%s'" : "there is no user network", id);
+    return NULL;
 }
 
 int machine_hostfwd_add(struct machine *m, const char *netdev, const char *rule, struct error *err)

@@ -14,6 +14,14 @@
 #include "net/bridge.h"
 #include "tool/vm_options_private.h"
 
+/* As QEMU's. */
+static bool is_identifier(const char *id)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    return *id && strchr(letters, *id) && id[strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")] == 0;
+}
+
 struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netdev_kind kind, struct error *err)
 {
     struct machine_config *c = &o->config;
@@ -118,24 +126,37 @@ static int tap_queues(void *t, const char *v, struct error *err)
     return n ? 0 : error_set(err, "queues=0: a network needs a queue");
 }
 
-/* "7" or "7:8:9". */
-static int fds_read(const char *key, const char *v, int *fd, unsigned *count, struct error *err)
+/* "7", or with several "7:8:9". */
+static int fds_read(const char *key, const char *v, bool several, int *fd, unsigned *count, struct error *err)
 {
     const char *p = v;
 
-    for (char *end; *p; p = end + (*end == ':')) {
+    if (*count) return error_set(err, "%s=%s: descriptors are named already", key, v);
+    for (char *end; ; p = end + 1) {
         unsigned long n = strtoul(p, &end, 10);
 
-        if (end == p || (*end && *end != ':') || n > 65535) return error_set(err, "%s=%s: it is a descriptor's number; several are separated by ':'", key, v);
-        if (*count == NET_TAP_QUEUES) return error_set(err, "%ss=%s: more than %d", key, v, NET_TAP_QUEUES);
+        if (end == p || (*end && (*end != ':' || !several)) || *p == '-' || n > 65535)
+            return error_set(err, "%s=%s: it is a descriptor's number%s", key, v, several ? "; several are separated by ':'" : "");
+        if (*count == NET_TAP_QUEUES) return error_set(err, "%s=%s: more than %d", key, v, NET_TAP_QUEUES);
         fd[(*count)++] = (int)n;
+        if (!*end) return 0;
     }
-    return 0;
 }
 
-static int tap_fds(void *t, const char *v, struct error *err) { return fds_read("fd", v, tap(t)->fd, &tap(t)->fd_count, err); }
+static int tap_fd(void *t, const char *v, struct error *err) { return fds_read("fd", v, false, tap(t)->fd, &tap(t)->fd_count, err); }
+static int tap_fds(void *t, const char *v, struct error *err) { return fds_read("fds", v, true, tap(t)->fd, &tap(t)->fd_count, err); }
 
-static int tap_vhost_fds(void *t, const char *v, struct error *err) { return fds_read("vhostfd", v, tap(t)->vhost_fd, &tap(t)->vhost_fd_count, err); }
+static int tap_vhost_fd(void *t, const char *v, struct error *err) { return fds_read("vhostfd", v, false, tap(t)->vhost_fd, &tap(t)->vhost_fd_count, err); }
+static int tap_vhost_fds(void *t, const char *v, struct error *err) { return fds_read("vhostfds", v, true, tap(t)->vhost_fd, &tap(t)->vhost_fd_count, err); }
+
+static int tap_poll(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("poll-us", v, INT32_MAX, &n, err) < 0) return -1;
+    tap(t)->poll_us = (unsigned)n;
+    return 0;
+}
 static int tap_vhost_force(void *t, const char *v, struct error *err) { return value_bool("vhostforce", v, &tap(t)->vhost_force, err); }
 
 static int tap_sndbuf(void *t, const char *v, struct error *err)
@@ -155,11 +176,11 @@ static int tap_vhost(void *t, const char *v, struct error *err)
 
 static const struct option_key tap_keys[] = {
     { "type", set_accept, NULL }, { "id", set_accept, NULL }, { "ifname", tap_ifname, NULL }, { "script", tap_script, NULL },
-    { "downscript", tap_downscript, NULL }, { "fd", tap_fds, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_vhost, NULL },
-    { "vhostforce", tap_vhost_force, NULL }, { "vhostfd", tap_vhost_fds, NULL }, { "vhostfds", tap_vhost_fds, NULL },
+    { "downscript", tap_downscript, NULL }, { "fd", tap_fd, NULL }, { "fds", tap_fds, NULL }, { "queues", tap_queues, NULL }, { "vhost", tap_vhost, NULL },
+    { "vhostforce", tap_vhost_force, NULL }, { "vhostfd", tap_vhost_fd, NULL }, { "vhostfds", tap_vhost_fds, NULL },
     { "br", tap_bridge, NULL }, { "helper", tap_helper, NULL },
     { "sndbuf", tap_sndbuf, NULL }, { "vnet_hdr", tap_header, NULL },
-    { "poll-us", NULL, "nothing is polled in this version; leave it out" }, { NULL, NULL, NULL },
+    { "poll-us", tap_poll, NULL }, { NULL, NULL, NULL },
 };
 
 static const struct option_key bridge_keys[] = {
@@ -177,6 +198,10 @@ static int tap_check(const char *what, struct netdev_config *d, struct error *er
     if (c->fd_count && (c->ifname || c->script || c->downscript || c->queues))
         return error_set(err, "%s: an interface that comes by fd= is there and set up; leave out ifname, script, downscript and queues", what);
     if (c->no_header && c->vhost) return error_set(err, "%s: vhost=on wants vnet_hdr=on", what);
+    if (c->bridge && !c->helper && (c->ifname || c->script || c->downscript || c->queues)) {
+        log_message("warning: %s: br=%s is for helper=; it is ignored", what, c->bridge);
+        c->bridge = NULL;
+    }
     if (!c->bridge && !c->helper) return 0;
     if (c->helper && !*c->helper) return error_set(err, "%s: helper= wants the path of a program", what);
     if (c->ifname || c->fd_count || c->queues || c->script || c->downscript)
@@ -237,12 +262,15 @@ static int reconnect_set(void *t, const char *name, const char *v, unsigned unit
 static int socket_reconnect(void *t, const char *v, struct error *err) { return reconnect_set(t, "reconnect", v, 1000, err); }
 static int socket_reconnect_ms(void *t, const char *v, struct error *err) { return reconnect_set(t, "reconnect-ms", v, 1, err); }
 
-/* The keys that follow say which it is; the type only has to be one of them. */
+/* The keys that follow say which it is, and have to be of this type. */
 static int socket_type(void *t, const char *v, struct error *err)
 {
+    static const enum net_address_type types[] = { NET_ADDRESS_UNIX, NET_ADDRESS_INET, NET_ADDRESS_FD };
     unsigned which;
 
-    return value_choice("addr.type", v, (const char *const[]){ "unix", "inet", "fd", NULL }, &which, err);
+    if (value_choice("addr.type", v, (const char *const[]){ "unix", "inet", "fd", NULL }, &which, err) < 0) return -1;
+    sock(t)->address_types |= types[which];
+    return 0;
 }
 
 static const struct option_key stream_keys[] = {
@@ -302,12 +330,20 @@ static int socket_take(struct vm_options *o, const struct option_list *l, const 
     return address_split(o, &d->socket.host, &d->socket.port, what, err) < 0 ? -1 : address_split(o, &d->socket.local_host, &d->socket.local_port, what, err);
 }
 
+/* What there are addresses of. */
+static unsigned address_types(const struct net_socket_config *s)
+{
+    return (s->path || s->local_path ? NET_ADDRESS_UNIX : 0u) | (s->port || s->local_port ? NET_ADDRESS_INET : 0u) | (s->fd >= 0 ? NET_ADDRESS_FD : 0u);
+}
+
 static int socket_check(const char *what, const struct netdev_config *d, struct error *err)
 {
     const struct net_socket_config *s = &d->socket;
 
     if (d->kind != NETDEV_STREAM && d->kind != NETDEV_DGRAM) return 0;
     if (s->reconnect_ms && (s->server || s->fd >= 0)) return error_set(err, "%s: reconnect= is for a client; a server takes the next peer by itself", what);
+    if (s->address_types & ~address_types(s))
+        return error_set(err, "%s: unix wants path=PATH, inet host=HOST and port=PORT, fd str=NUMBER", what);
     if (s->no_ipv4 && s->no_ipv6) return error_set(err, "%s: addr.ipv4=off and addr.ipv6=off: nothing is left", what);
     if (s->port_to && !s->server) return error_set(err, "%s: addr.to= is for a server", what);
     if (s->path ? s->numeric || s->port_to || s->no_ipv4 || s->no_ipv6 || s->keep_alive : s->is_abstract)
@@ -364,7 +400,10 @@ static const struct { const char *name; enum netdev_kind kind; const struct opti
 };
 
 static const struct { const char *name, *why; } refused[] = {
-    { "vde", "use user" }, { "l2tpv3", "use user" }, { "netmap", "use user" },
+    { "vde", "use tap, or stream and dgram between machines" }, { "l2tpv3", "use tap, or stream and dgram between machines" }, { "netmap", "use tap" },
+    { "af-xdp", "use tap" }, { "passt", "start passt with --socket=PATH and use stream,addr.type=unix,addr.path=PATH" },
+    { "vmnet-host", "that is of macOS; use user or tap" }, { "vmnet-shared", "that is of macOS; use user or tap" },
+    { "vmnet-bridged", "that is of macOS; use user or tap" },
     { "vhost-user", "vhost in other programs is not in this version; use user, or tap with vhost=on" },
     { "vhost-vdpa", "network cards of the host are not given to guests; use tap with vhost=on" },
 };
@@ -390,12 +429,17 @@ static int type_unknown(const char *what, const char *name, struct error *err)
 
 struct netdev_config *netdev_add(struct vm_options *o, const char *what, const struct option_list *l, struct error *err)
 {
-    const char *name = l->pair[0].value;
+    const char *name = option_list_get(l, "type"), *id = option_list_get(l, "id");
     struct netdev_config *d;
+
+    if (id && !is_identifier(id)) {
+        error_set(err, "%s %s: id=%s: it begins with a letter; letters, digits, '-', '.' and '_' follow", what, name, id);
+        return NULL;
+    }
 
     for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
         if (strcmp(types[i].name, name)) continue;
-        d = netdev_new(o, option_list_get(l, "id"), types[i].kind, err);
+        d = netdev_new(o, id, types[i].kind, err);
         what = arena_format(o->arena, "%s %s", what, name);
         if (!d) return NULL;
         d->socket.fd = -1;
@@ -416,8 +460,8 @@ int option_netdev(struct vm_options *o, const char *arg, struct error *err)
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) return types_show();
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
-    if (!l.count || strcmp(l.pair[0].key, "type")) return error_set(err, "-netdev begins with a type; '-netdev help' lists them");
-    if (!option_list_get(&l, "id")) return error_set(err, "-netdev %s needs id=", l.pair[0].value);
+    if (!option_list_get(&l, "type")) return error_set(err, "-netdev begins with a type; '-netdev help' lists them");
+    if (!option_list_get(&l, "id")) return error_set(err, "-netdev %s needs id=", option_list_get(&l, "type"));
     o->net_given = true;
     return netdev_add(o, "-netdev", &l, err) ? 0 : -1;
 }

@@ -29,6 +29,9 @@ static int mac_read(const char *v, uint8_t *mac, struct error *err)
     return mac[0] & 1 ? error_set(err, "'%s' is a multicast address; the first byte of a card's is even", v) : 0;
 }
 
+/* Then one is made up. */
+static bool mac_is_zero(const uint8_t *mac) { return !memcmp(mac, (const uint8_t[MAC_BYTES]){ 0 }, MAC_BYTES); }
+
 /* ---- virtio-net ---- */
 
 static struct virtio_request *of(void *t) { return t; }
@@ -74,8 +77,9 @@ static int virtio_mq(void *t, const char *v, struct error *err) { return value_b
 
 static int virtio_mac(void *t, const char *v, struct error *err)
 {
-    of(t)->has_mac = true;
-    return mac_read(v, of(t)->d.nic.mac, err);
+    if (mac_read(v, of(t)->d.nic.mac, err) < 0) return -1;
+    of(t)->has_mac = !mac_is_zero(of(t)->d.nic.mac);
+    return 0;
 }
 
 static int queue_size(const char *name, const char *v, uint16_t *to, struct error *err)
@@ -126,7 +130,7 @@ static int rombar(const char *v, const char **rom, struct error *err)
 {
     uint64_t on;
 
-    if (value_unsigned("rombar", v, 1, &on, err) < 0) return -1;
+    if (value_unsigned("rombar", v, UINT32_MAX, &on, err) < 0) return -1;
     if (!on) *rom = "";
     return 0;
 }
@@ -174,8 +178,9 @@ static int nic_netdev(void *t, const char *v, struct error *err) { nic(t)->netde
 
 static int nic_mac(void *t, const char *v, struct error *err)
 {
-    nic(t)->has_mac = true;
-    return mac_read(v, nic(t)->c.common.mac, err);
+    if (mac_read(v, nic(t)->c.common.mac, err) < 0) return -1;
+    nic(t)->has_mac = !mac_is_zero(nic(t)->c.common.mac);
+    return 0;
 }
 
 static int nic_addr(void *t, const char *v, struct error *err)
@@ -184,6 +189,15 @@ static int nic_addr(void *t, const char *v, struct error *err)
 
     if (virtio_set_addr(&r, v, err) < 0) return -1;
     nic(t)->c.devfn = r.d.pci.devfn;
+    return 0;
+}
+
+static int nic_vectors(void *t, const char *v, struct error *err)
+{
+    uint64_t n;
+
+    if (value_unsigned("vectors", v, 2048, &n, err) < 0) return -1;
+    nic(t)->c.vectors = (int)n;
     return 0;
 }
 
@@ -205,7 +219,8 @@ static int nic_model(void *t, const char *v, struct error *err)
 /* Of -nic and -net nic. */
 static const struct option_key legacy_keys[] = {
     { "model", nic_model, NULL }, { "mac", nic_mac, NULL }, { "macaddr", nic_mac, NULL }, { "addr", nic_addr, NULL },
-    { "netdev", nic_netdev, NULL }, { "type", nic_accept, NULL }, { "name", nic_accept, NULL }, { "vectors", nic_accept, NULL }, { NULL, NULL, NULL },
+    { "netdev", nic_netdev, NULL }, { "type", nic_accept, NULL }, { "name", nic_accept, NULL }, { "id", nic_accept, NULL }, { "vectors", nic_vectors, NULL },
+    { NULL, NULL, NULL },
 };
 
 static int nic_id(void *t, const char *v, struct error *err) { nic(t)->c.common.id = v; return 0; }
@@ -253,7 +268,7 @@ static int nic_add(struct vm_options *o, const struct nic_request *given, struct
 
 int device_nic(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    struct nic_request r = { .o = o, .c = { .devfn = -1, .before = (int)o->config.virtio_count } };
+    struct nic_request r = { .o = o, .c = { .devfn = -1, .vectors = -1, .before = (int)o->config.virtio_count } };
     const char *name = l->pair[0].value;
 
     if (nic_model(&r, name, err) < 0) return -1;
@@ -293,7 +308,7 @@ static void card_take(struct option_list *l, struct option_list *card)
     l->count = kept;
 }
 
-static const struct nic_request legacy_nic = { .c = { .model = NIC_E1000, .devfn = -1, .before = NIC_LEGACY } };
+static const struct nic_request legacy_nic = { .c = { .model = NIC_E1000, .devfn = -1, .vectors = -1, .before = NIC_LEGACY } };
 
 int option_nic(struct vm_options *o, const char *arg, struct error *err)
 {
@@ -306,7 +321,13 @@ int option_nic(struct vm_options *o, const char *arg, struct error *err)
     if (!strcmp(arg, "none")) return 0;
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
     if (wants_models(&l)) return models_show();
-    if (!l.count || strcmp(l.pair[0].key, "type")) return error_set(err, "-nic begins with a network's type; '-netdev help' lists them");
+    if (!option_list_get(&l, "type")) {                  /* as QEMU has it */
+        if (l.count == OPTION_PAIRS) return error_set(err, "-nic: more than %d items", OPTION_PAIRS);
+        l.pair[l.count].bare = false;
+        l.pair[l.count].key = "type";
+        l.pair[l.count++].value = "user";
+    }
+    if (!strcmp(option_list_get(&l, "type"), "none")) return 0;
     card_take(&l, &card);
     if (option_list_apply(&card, "-nic", legacy_keys, &r, err) < 0) return -1;
     d = netdev_add(o, "-nic", &l, err);
@@ -327,8 +348,8 @@ int option_net(struct vm_options *o, const char *arg, struct error *err)
     if (!strcmp(arg, "none")) return 0;
     if (option_list_parse(&l, o->arena, arg, "type", err) < 0) return -1;
     if (wants_models(&l)) return models_show();
-    if (!l.count || strcmp(l.pair[0].key, "type")) return error_set(err, "-net begins with nic or a network's type");
-    if (!strcmp(l.pair[0].value, "nic")) {
+    if (!option_list_get(&l, "type")) return error_set(err, "-net begins with nic or a network's type");
+    if (!strcmp(option_list_get(&l, "type"), "nic")) {
         if (option_list_apply(&l, "-net nic", legacy_keys, &r, err) < 0 || nic_add(o, &r, err) < 0) return -1;
         if (r.netdev) return 0;
         o->nic_on_net[o->config.nic_count - 1] = true;

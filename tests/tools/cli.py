@@ -75,7 +75,7 @@ BAD = [
     ('-blockdev driver=file,filename=/dev/null,node-name=n -blockdev driver=raw,file=n,node-name=n', "have the name 'n'"),
     ('-nic bridge,helper=/nonexistent', "'/nonexistent' cannot be run"),
     ('-nic bridge,helper=/bin/true', "gave no interface in 'br0'"),
-    ('-netdev tap,id=n,br=br0,ifname=t0', 'the interface is the helper'),
+    ('-netdev tap,id=n,br=br0,helper=/bin/true,ifname=t0', 'the interface is the helper'),
     ('-netdev bridge,id=n,br=a-name-that-is-too-long,helper=/bin/true', 'at most 15 characters'),
     # missing or wrong values
     ('-m', '-m: requires an argument'),
@@ -315,7 +315,23 @@ BAD = [
     ('-netdev tap,id=n,fd=77,script=no', 'leave out ifname, script, downscript and queues'),
     ('-netdev tap,id=n,ifname=x,vnet_hdr=off,vhost=on', 'vhost=on wants vnet_hdr=on'),
     ('-netdev tap,id=n,fd=77,vnet_hdr=off', 'for an interface that is opened here'),
-    ('-netdev tap,id=n,poll-us=5', 'nothing is polled'),
+    ('-netdev tap,id=n,poll-us=often', 'poll-us wants a number'),
+    ('-netdev tap,id=n,fd=', "a descriptor's number"),
+    ('-netdev tap,id=n,fds=', "a descriptor's number"),
+    ('-netdev tap,id=n,fds=77:', "a descriptor's number"),
+    ('-netdev tap,id=n,fd=77:78', "a descriptor's number"),
+    ('-netdev tap,id=n,fd=77,fds=78', 'named already'),
+    ('-netdev stream,id=n,server=on,addr.type=unix,addr.host=127.0.0.1,addr.port=0', 'unix wants path=PATH'),
+    ('-netdev stream,id=n,server=on,addr.type=inet,addr.path=x', 'inet host=HOST'),
+    ('-netdev socket,id=n,listen=:70000', 'up to 65535'),
+    ('-netdev af-xdp,id=n', 'is not supported'),
+    ('-netdev passt,id=n', 'use stream'),
+    ('-netdev user,id=1n', 'begins with a letter'),
+    ('-netdev user,id=', 'begins with a letter'),
+    ('-netdev user,id=n,ipv4=off,net=10.0.2.0/24', 'leave out net, host and dns'),
+    ('-netdev user,id=n,ipv6=off,ipv6-host=fec0::5', 'leave out ipv6-net'),
+    ('-netdev user,id=n,hostfwd=tcp:localhost:2222-:22', 'wrong is the address of the host'),
+    ('-nic user,model=virtio,vectors=x', 'vectors wants a number'),
     ('-netdev socket,id=n,fd=77', 'is no socket that was handed over'),
     ('-netdev socket,id=n,fd=77,listen=:1', 'needs one of'),
     ('-netdev stream,id=n', 'needs addr.type=unix'),
@@ -584,6 +600,7 @@ def globals_seen():
 
 def groups_seen():
     """Limits that drives share by -object throttle-group; paths with commas; drives and networks as the monitor shows them."""
+    rom = 'pxe-e1000.rom' if os.path.exists('/usr/lib/ipxe/qemu/pxe-e1000.rom') else ''
     for args, text, wanted, unwanted in (
             ('-object throttle-group,id=g,x-iops-total=50,x-iops-total-max=60 -drive if=none,id=a,file=raw.img,format=raw,throttling.group=g -device virtio-blk-pci,drive=a',
              'info block\nobject_del g\n', ['iops=50 ', 'iops_max=60 ', 'group=g', "object 'g' is in use"], []),
@@ -595,6 +612,19 @@ def groups_seen():
              ['c1: raw.img (raw, read-only)', ': [not inserted]', 'needs drive=ID'], []),
             ('-nodefaults -chardev file,id=f,path=x,,y,,id=z,logfile=l,,g -device isa-serial,chardev=f', '', [], []),
             ('-nodefaults -nic user,ipv4=off', 'info network\n', ['type=user,ipv4=off'], ['net=']),
+            ('-nodefaults -nic model=rtl8139', 'info network\n', ['model=rtl8139', 'type=user,'], []),
+            ('-nodefaults -nic model=rtl8139,type=user,id=u', 'info network\n', ['model=rtl8139', 'u: index=0,type=user,'], []),
+            ('-nodefaults -nic none,model=e1000', 'info network\n', [], ['index=']),
+            ('-nodefaults -net nic,id=x -net user', 'info network\n', ['e1000.0: index=0'], []),
+            (f'-nodefaults -netdev id=n,type=user -device e1000,netdev=n,mac=00:00:00:00:00:00,romfile={rom}', 'info network\n',
+             ['52:54:00:12:34:56', 'n: index=0,type=user'], []),
+            ('-nodefaults -nic user,model=virtio,vectors=0', 'info pci\n', ['BAR4'], ['BAR1']),
+            ('-nodefaults -netdev user,id=a -netdev user,id=b -device e1000,netdev=a -device e1000,netdev=b',
+             'hostfwd_add tcp:127.0.0.1:0-:22\nhostfwd_add b tcp:127.0.0.1:0-:23\ninfo usernet\n', ['Hub -1 (a):', 'Hub -1 (b):', '10.0.2.15    22', '10.0.2.15    23'], ['Error']),
+            ('-nodefaults -net nic -net user,id=u -net nic', 'info usernet\n', ['Hub 0 (u):'], []),
+            ('-nodefaults', 'device_add e1000\nnetdev_add hubport,id=h,hubid=3\ninfo network\n', ['hub 3', ' \\ h'], ['type=none', 'type=hubport']),
+            ('-nodefaults -netdev dgram,id=n,remote.type=inet,remote.host=127.0.0.1,remote.port=9,local.type=inet,local.host=127.0.0.1,local.port=0 -device e1000,netdev=n',
+             'info network\n', ['type=dgram,udp=127.0.0.1:0/127.0.0.1:9'], []),
             ('-nodefaults', 'device_add e1000,id=c\ndevice_add virtio-net-pci,id=d\ninfo network\nnetdev_add user,id=u\nnetdev_del u\nnetdev_del u\n',
              ['c: index=0,type=nic,model=e1000,macaddr=52:54:00:12:34:56', 'd: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:57', "there is no network 'u'"], ['netdev=ID'])):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], text + 'quit\n')
