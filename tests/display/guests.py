@@ -76,7 +76,7 @@ i=0; while [ $i -lt 300 ]; do echo "line $i of the text console"; i=$((i+1)); do
 echo TEXT; read x < /dev/ttyS0'''
     vnc = a.dir + '/vnc'
     args = ['-device', device, '-vnc', f'unix:{vnc}', '-append', 'console=tty0 console=ttyS0 quiet panic=-1']
-    with Guest(a, ['all', *drivers.split()], script, args, seconds=200, memory=512) as m:
+    with Guest(a, ['all', *drivers.split()], script, args, seconds=600, memory=512) as m:
         m.serial(f'{width},{height} 32 {width * 4}', BAD)
         clients = [Client(vnc), Client(vnc)]
         clients[0].set_encodings(TIGHT, EXT_SIZE)
@@ -112,7 +112,7 @@ i=0; while [ "$(head -n 1 $d/modes)" != {w}x{h} -a $i -lt 600 ]; do sleep 0.1; i
 echo MODE $(head -n 1 $d/modes) $(dd if=$d/edid bs=1 skip=56 count=6 2>/dev/null | od -An -tu1); read x < /dev/ttyS0
 ''' for w, h in wishes)
     with Guest(a, ['all', *TESTS['virtio-vga'][1].split()], 'd=/sys/class/drm/card0-Virtual-1\n' + script,
-               ['-device', 'virtio-gpu-pci,packed=on', '-vnc', f'unix:{vnc}', '-append', 'console=tty0 console=ttyS0 quiet panic=-1'], seconds=200, memory=512) as m:
+               ['-device', 'virtio-gpu-pci,packed=on', '-vnc', f'unix:{vnc}', '-append', 'console=tty0 console=ttyS0 quiet panic=-1'], seconds=600, memory=512) as m:
         c = None
         for w, h in wishes:
             m.serial('READY', BAD)
