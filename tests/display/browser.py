@@ -10,7 +10,8 @@ import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden
-from script import Script, ours, with_port
+from ports import free_port
+from script import Script, ours
 from vnc import buttons, codes, drain, moved, packets, port
 
 NOVNC = '/usr/share/novnc'
@@ -127,7 +128,8 @@ def connect(b, server, web_port):
 
 
 def machine(ospite, where, *more):
-    return with_port(lambda p: ours(ospite, where + '/disk', where, ['-vnc', f'unix:{where}/vnc,websocket=127.0.0.1:{p}', *more]))
+    port = free_port()
+    return ours(ospite, where + '/disk', where, ['-vnc', f'unix:{where}/vnc,websocket=127.0.0.1:{port}', *more]), port
 
 
 def pictures(ospite, boot, b, server, where, keep):

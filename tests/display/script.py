@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts for the boot sector script.S, and machines that carry them out: ours and QEMU."""
-import os, random, shutil, socket, struct, subprocess, sys, time
+import os, shutil, socket, struct, subprocess, sys, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 
@@ -135,30 +135,6 @@ def ppm_read(path):
     width, height = map(int, size.split())
     assert kind == b'P6' and most == b'255' and len(pixels) == width * height * 3, path
     return width, height, pixels
-
-
-def free_port():
-    """Outside of the range that the kernel gives to clients."""
-    while True:
-        port = random.SystemRandom().randrange(10000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                pass
-
-
-def with_port(start):
-    """(start(port), port) with a free one; when somebody else was faster, with another."""
-    for _ in range(4):
-        port = free_port()
-        try:
-            return start(port), port
-        except SystemExit as e:
-            print(f'port {port}: {e}')
-    port = free_port()
-    return start(port), port
 
 
 def ours(ospite, image, where, args=()):

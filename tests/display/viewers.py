@@ -11,7 +11,8 @@ import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden, rfb
-from script import Script, free_port, ours, ppm_read
+from ports import free_port
+from script import Script, ours, ppm_read
 from vnc import buttons, codes, drain, moved, packets, port
 from vnc_tls import certificates
 from window import same, x, x_server

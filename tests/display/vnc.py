@@ -10,7 +10,8 @@ from checks import check
 import golden
 import rfb
 from rfb import Client, Closed
-from script import Script, ours, theirs, with_port
+from ports import free_port
+from script import Script, ours, theirs
 
 SEED = 20261128
 
@@ -724,7 +725,8 @@ def main():
         locks(ospite, image, where, path)
         limited(ospite, image, where, path)
         greedy(ospite, image, where, path)
-        m, web_port = with_port(lambda p: ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{p}']))
+        web_port = free_port()
+        m = ours(ospite, image, where, ['-vnc', f'unix:{path},websocket=127.0.0.1:{web_port}'])
         pixels = pictures(m, path, web_port, steps)
         rate(m, path)
         asks_once(m, path)

@@ -8,7 +8,8 @@ import checks
 from checks import check
 import golden, rfb
 from rfb import Client, Closed
-from script import Script, ours, with_port
+from ports import free_port
+from script import Script, ours
 
 
 def certificates(where):
@@ -217,7 +218,8 @@ def main():
         c.close()
     try:
         vnc = f'unix:{where}/vnc,tls-creds=t,websocket=127.0.0.1:'
-        m, web_port = with_port(lambda p: ours(ospite, where + '/disk', where, [*x509, '-vnc', f'{vnc}{p}']))
+        web_port = free_port()
+        m = ours(ospite, where + '/disk', where, [*x509, '-vnc', f'{vnc}{web_port}'])
         with_machine(m, where, lambda m, path: plain(m, path, web_port))
         run(ospite, where, 'tls-creds=t,password-secret=s', with_password, x509 + secret)
         run(ospite, where, 'tls-creds=t', anonymous, anon)
