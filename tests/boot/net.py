@@ -75,10 +75,16 @@ class Sink(threading.Thread):
         self.start()
 
     def run(self):
-        with contextlib.suppress(OSError):                 # closed at the end
-            while True:
+        with contextlib.suppress(OSError):
+            while True:                                    # until end()
                 s, peer = self.listener.accept()
                 threading.Thread(target=self.take, args=(s, peer), daemon=True).start()
+
+    def end(self):
+        """The thread goes first: one that is left in accept() may come to wait at the descriptor's next owner, and take its connections."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.listener.close()
 
     def take(self, s, peer):
         h, bytes_in, data = hashlib.md5(), 0, b'x'
@@ -111,7 +117,7 @@ def servers():
     finally:
         web.shutdown()
         web.server_close()
-        sink.listener.close()
+        sink.end()
 
 
 def fetch(m, port):
