@@ -22,6 +22,7 @@ struct datagram {
     uint8_t key[KEY_BYTES];                              /* addresses, identification, protocol */
     int64_t began_ns;
     size_t head_bytes, end;                              /* Ethernet's and IP's header, of the first fragment; where the data end. 0: not known */
+    size_t reach;                                        /* where the farthest fragment so far ends */
     unsigned blocks;                                     /* that are there */
     uint8_t head[ETHER + HEADER_MAX];
     uint64_t has[BLOCKS / 64];
@@ -80,7 +81,7 @@ static struct datagram *datagram_find(struct user_fragments *all, const uint8_t 
     }
     oldest->used = true;
     oldest->began_ns = clock_virtual_ns();
-    oldest->head_bytes = oldest->end = 0;
+    oldest->head_bytes = oldest->end = oldest->reach = 0;
     oldest->blocks = 0;
     memcpy(oldest->key, key, sizeof(key));
     memset(oldest->has, 0, sizeof(oldest->has));
@@ -93,7 +94,9 @@ static bool fragment_add(struct datagram *d, const uint8_t *frame, const struct 
     size_t end = f->at + f->bytes;
 
     if (d->end && (end > d->end || (!f->more && end != d->end))) return false;
+    if (!f->more && d->reach > end) return false;
     if (!f->more) d->end = end;
+    d->reach = MAX(d->reach, end);
     if (!f->at) {
         d->head_bytes = ETHER + f->header;
         memcpy(d->head, frame, d->head_bytes);
@@ -135,7 +138,6 @@ size_t user_fragment_take(struct user *u, size_t size)
     d = datagram_find(u->fragments, f.ip);
     d->used = fragment_add(d, u->frame, &f);
     if (!d->used) u->base.dropped++;
-    /* Bytes behind the end that came before it make too many blocks: that one is never whole. */
     if (!d->used || !d->end || !d->head_bytes || d->blocks != (d->end + BLOCK - 1) / BLOCK) return 0;
     whole = datagram_write(d, u->frame);
     d->used = false;

@@ -215,6 +215,11 @@ static void test_mistakes(void)
     fragment_send(5, 1480, 1480, true);
     fragment_send(5, 0, 1480, true);
     check(is_answered(4000), "and then a right one");
+    datagram_make(4000);
+    fragment_send(6, 0, 1480, true);
+    fragment_send(6, 4000, 1480, true);
+    fragment_send(6, 2960, 1040, false);
+    check(!echo.fragments, "as many bytes as it has, but some of them behind its end");
     net_free(net);
 }
 
