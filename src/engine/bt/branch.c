@@ -76,12 +76,19 @@ static void align_patch(struct emitter *e, unsigned before)
     if (at > 4) e_nops(e, 8 - at);
 }
 
+/* The same, of a jump: prefixes that mean nothing to it cost less than a NOP. */
+static void align_jump(struct emitter *e, unsigned before)
+{
+    unsigned at = ((uintptr_t)e->p + before) % 8;
+    for (; at > 4 && at < 8; at++) e8(e, 0x26);        /* ES */
+}
+
 /* A patchable jump; opcode 0xe9, or 0x0f8x for a conditional one. Its stub is emitted later. */
 static void patchable(struct trans *t, unsigned opcode, int32_t target)
 {
     struct emitter *e = &t->e;
     struct tb_jump *j = &t->jump[t->jump_count++];
-    align_patch(e, opcode > 0xff ? 2 : 1);
+    align_jump(e, opcode > 0xff ? 2 : 1);
     e_opcode(e, opcode);
     j->patch = e->p - t->en->rw;
     j->target = target;

@@ -117,6 +117,17 @@ static inline void e_nops(struct emitter *e, unsigned n)
     };
     for (unsigned i = 0; i < n; i++) e8(e, nop[n][i]);
 }
+/* So that what follows begins at a multiple of a power of two. */
+static inline void e_align(struct emitter *e, unsigned to)
+{
+    unsigned n = -(uintptr_t)e->p & (to - 1);
+    for (; n > 11; n -= 11) {                          /* the longest that all processors decode quickly: three prefixes */
+        e8(e, 0x66); e8(e, 0x66); e8(e, 0x66);
+        e_nops(e, 8);
+    }
+    for (; n > 8; n--) e8(e, 0x66);
+    e_nops(e, n);
+}
 /* to's low 16 bits = from's. */
 static inline void e_mov16_rr(struct emitter *e, int to, int from)
 {

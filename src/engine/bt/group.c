@@ -8,7 +8,7 @@
  * translation of its rest that has no groups (TBF_NOGROUP), where each access faults, crosses a page or reaches a device
  * in its turn. With windows there is nothing to check, and any address will do: base and index, RIP, none.
  *
- * A loop finds addends out before it begins, where it can.
+ * A loop finds addends out before it begins, where it can, and begins each round with two of them in S1 and S2.
  *
  * A group ends where a jump from within the block leads to, where one of its registers is changed, unless that is the stack pointer by a known
  * amount, and at every helper, since that may change what is mapped. 64-bit code only.
@@ -219,13 +219,14 @@ void t_find_groups(struct trans *t)
         if (t->group_of[n] >= 0 && t->group[t->group_of[n]].slot < 0) t->group_of[n] = -1;
 }
 
-/* Does S2 keep its value during the current instruction, up to its own access if that is in a group? */
+/* Do S1 and S2 keep their values during the current instruction, up to its own access if that is in a group? */
 static bool keeps_s2(const struct trans *t)
 {
     const struct x86_insn *i = t_insn(t);
     if (t->group_of[t->current] >= 0) return true;
-    if (i->mnemonic == X86_JCC) return t->current + 1u < t->count;
-    if (i->mnemonic == X86_LEA) return true;
+    if (i->mnemonic == X86_JCC) return t->current + 1u < t->count || t->is_loop;
+    if (i->mnemonic == X86_JMP) return t->is_loop && t->current + 1u == t->count;
+    if (i->mnemonic == X86_LEA || i->attr & IA_NOP) return true;
     if (!(i->attr & IA_COPY) || i->attr & IA_BRANCH || t_has_rule(i)) return false;
     for (unsigned n = 0; n < i->operand_count; n++)
         if (i->operand[n].kind != OPND_REG && i->operand[n].kind != OPND_IMM) return false;
@@ -237,7 +238,7 @@ void t_group_begin(struct trans *t)
 {
     if (t->current && t->s1_is_host && t->s1_group >= 0 && t->insn[t->current - 1].gpr_written >> t->group[t->s1_group].at.base & 1) t->s1_group = -1;
     if (!t->is_label[t->current] && keeps_s2(t)) return;
-    t->s2_group = t->s1_group = -1;
+    t->s2_group = t->s1_group = t->s1_slot = -1;
 }
 
 static struct host_mem slot_of(const struct group *g) { return hm(H_RSP, VOFF(group_addend[TB_GROUPS - 1]) - 8 * g->slot); }
@@ -281,6 +282,15 @@ static void addend_to_s2(struct trans *t, int n, int address)
     if (g->slot >= 0) e_store(e, slot_of(g), S2);
 }
 
+/* The host register that holds what the current instruction's group has found out. */
+static int slot_somewhere(struct trans *t, int n, int address)
+{
+    if (t->s1_slot == n) return S1;
+    addend_to_s2(t, n, address);
+    t->s2_group = n;
+    return S2;
+}
+
 static void s1_is(struct trans *t, int group, bool is_host)
 {
     t->s1_group = group;
@@ -321,10 +331,8 @@ static int address_somewhere(struct trans *t, int n)
 static void host_address_to_s1(struct trans *t, int n)
 {
     if (t->s1_group == n && t->s1_is_host) return;
-    int address = address_somewhere(t, n);
-    addend_to_s2(t, n, address);
-    t->s2_group = n;
-    e_lea(&t->e, S1, hmi(S2, address, 1, 0));
+    int address = address_somewhere(t, n), slot = slot_somewhere(t, n, address);
+    e_lea(&t->e, S1, hmi(slot, address, 1, 0));
     t_scratch_set(t, S1, -1);
     s1_is(t, n, true);
 }
@@ -351,15 +359,61 @@ void t_groups_hoist(struct trans *t)
     }
 }
 
+static unsigned uses_of(const struct trans *t, int group)
+{
+    unsigned count = 0;
+    for (unsigned n = 0; n < t->count; n++) count += t->group_of[n] == group;
+    return count;
+}
+
+/* Of the slots that were filled before the loop, the one that is used most, but for one; -1: none. A push in S1 could not be told from S2's
+ * if it faults. */
+static int most_used(const struct trans *t, int but, bool for_s1)
+{
+    int best = -1;
+    for (int k = 0; k < (int)t->group_count; k++) {
+        const struct group *g = &t->group[k];
+        if (!g->hoisted || k == but || (for_s1 && g->at.base == REG_RSP)) continue;
+        if (best < 0 || uses_of(t, k) > uses_of(t, best)) best = k;
+    }
+    return best;
+}
+
+/* Accesses that need S2 for an addend of their own. */
+static bool has_other_access(const struct trans *t)
+{
+    for (unsigned n = 0; n < t->count; n++) {
+        const struct x86_insn *i = &t->insn[n];
+        bool has_slot = t->group_of[n] >= 0 && t->group[t->group_of[n]].hoisted;
+        if (!has_slot && (t->group_of[n] >= 0 || (i->has_mem && i->mnemonic != X86_LEA && !(i->attr & IA_NOP)))) return true;
+    }
+    return false;
+}
+
+/* Chooses which slots S1 and S2 hold whenever the loop begins. s1_reads: how often another content of S1 would be read. */
+void t_groups_carry(struct trans *t, unsigned s1_reads)
+{
+    if (!t->has_groups || !keeps_s2(t)) return;
+    if (!has_other_access(t)) t->carried_s2 = most_used(t, -1, false);
+    int k = most_used(t, t->carried_s2, true);
+    if (k >= 0 && uses_of(t, k) >= s1_reads) t->carried_s1 = k;
+}
+
+/* Before a jump to the loop's beginning. */
+void t_groups_restore(struct trans *t)
+{
+    if (t->carried_s1 >= 0 && t->s1_slot != t->carried_s1) e_load(&t->e, S1, slot_of(&t->group[t->carried_s1]));
+    if (t->carried_s2 >= 0 && t->s2_group != t->carried_s2) e_load(&t->e, S2, slot_of(&t->group[t->carried_s2]));
+}
+
 /* The slot has addend and base in one. */
 static void access_off_host_base(struct trans *t, int n, int32_t disp, const struct mem_op *op)
 {
     const struct address *a = &t->group[n].at;
     int index = a->index >= 0 ? a->index : t->offset_by[t->current].reg, scale = a->index >= 0 ? a->scale : t->offset_by[t->current].scale;
     if (index >= 0) index = host_of(index) >= 0 ? host_of(index) : t_gpr_to(t, index, free_for_address(t));
-    addend_to_s2(t, n, -1);
-    t->s2_group = n;
-    t_op(t, op, index < 0 ? hm(S2, disp) : hmi(S2, index, scale, disp));
+    int slot = slot_somewhere(t, n, -1);
+    t_op(t, op, index < 0 ? hm(slot, disp) : hmi(slot, index, scale, disp));
 }
 
 static void access_in_window(struct trans *t, int n, int32_t disp, const struct mem_op *op)
@@ -386,9 +440,8 @@ static void access_in_window(struct trans *t, int n, int32_t disp, const struct 
         int address = S1;
         if (offset >= 0) sum_to_s1(t, n);
         else address = address_somewhere(t, n);
-        addend_to_s2(t, n, address);
-        t->s2_group = n;
-        t_op(t, op, hmi(S2, address, 1, disp));
+        int slot = slot_somewhere(t, n, address);
+        t_op(t, op, hmi(slot, address, 1, disp));
     }
 }
 

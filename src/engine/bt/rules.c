@@ -391,6 +391,7 @@ static bool soft_immediate(struct trans *t, const struct x86_insn *i)
     uint16_t at = t_next_offset(t) - i->imm_bytes;
     struct host_mem m = hm(S1, 0);
     tb->soft[tb->soft_count++] = (struct tb_soft){ at, i->imm_bytes };
+    t_scratch_set(t, S1, -1);
     e_mov_ri(&t->e, S1, (uint64_t)(t->soft_page + at));
     if (i->imm_bytes == 8) e_load(&t->e, T0, m);
     else if (i->opsize == 8) e_movsxd_load(&t->e, T0, m);

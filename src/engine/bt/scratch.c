@@ -56,26 +56,42 @@ void t_scratch_plan(struct trans *t)
     for (unsigned n = 0; n < t->count && t->may_keep; n++) t->keeps[n] = is_keeper(t, n);
 }
 
+/* Does instruction n need the value of a guest register? Not if that is the base of an address which the loop has found out, base and all. */
+static bool needs(const struct trans *t, unsigned n, int guest)
+{
+    const struct x86_insn *i = &t->insn[n];
+    const struct group *g = t->group_of[n] < 0 ? NULL : &t->group[t->group_of[n]];
+    if (!(i->gpr_read >> guest & 1)) return false;
+    if (!g || !g->host_base || g->at.base != guest || g->at.index == guest || t->offset_by[n].reg == guest) return true;
+    for (unsigned k = 0; k < i->operand_count; k++) {
+        const struct x86_operand *o = &i->operand[k];
+        if (o->kind == OPND_REG && o->reg_class == RC_GPR && o->reg == guest && o->access & ACCESS_READ) return true;
+    }
+    return false;
+}
+
 static unsigned reads_of(const struct trans *t, int guest)
 {
     unsigned count = 0;
-    for (unsigned n = 0; n < t->count; n++) count += t->insn[n].gpr_read >> guest & 1;
+    for (unsigned n = 0; n < t->count && guest >= 0; n++) count += needs(t, n, guest);
     return count;
 }
 
-/* Before a loop: two of them are there at each of its beginnings. */
+/* Before a loop: two guest registers, or one and what two groups have found out, or the like, are in scratch registers at each of its beginnings. */
 void t_scratch_carry(struct trans *t)
 {
-    if (!t->is_loop || !t->may_keep || !t->keeps[0]) return;
-    for (int k = 0; k < 2; k++)
-        for (int g = 0; g < 16; g++) {
-            unsigned best = t->carried[k] < 0 ? 0 : reads_of(t, t->carried[k]);
-            if (IN_MEMORY >> g & 1 && g != t->carried[0] && reads_of(t, g) > best) t->carried[k] = g;
-        }
+    if (!t->is_loop) return;
+    t->keeping = t->may_keep && t->keeps[0];
+    for (int k = 0; k < 2 && t->keeping; k++)
+        for (int g = 0; g < 16; g++)
+            if (IN_MEMORY >> g & 1 && g != t->carried[0] && reads_of(t, g) > reads_of(t, t->carried[k])) t->carried[k] = g;
+    t_groups_carry(t, reads_of(t, t->carried[1]));
+    if (t->carried_s1 >= 0) t->carried[1] = -1;
     t_scratch_restore(t);
     bt_copy(t->held, t->carried, sizeof(t->held));
-    t->keeping = true;
     t->s1_group = -1;
+    t->s1_slot = t->carried_s1;
+    t->s2_group = t->carried_s2;
 }
 
 /* Before each jump to the loop's beginning, flags stay. */
@@ -83,6 +99,7 @@ void t_scratch_restore(struct trans *t)
 {
     for (int k = 0; k < SCRATCH_COUNT; k++)
         if (t->carried[k] >= 0 && t->held[k] != t->carried[k]) e_load(&t->e, scratch[k], hm(H_RSP, VOFF(s.gpr[0]) + 8 * t->carried[k]));
+    t_groups_restore(t);
 }
 
 /* A new instruction begins. */
@@ -99,6 +116,7 @@ void t_scratch_end(struct trans *t)
 {
     forget_all(t);
     t->keeping = t->may_keep = false;
+    t->s1_group = t->s2_group = t->s1_slot = -1;
 }
 
 /* A host register has been given the value of a guest register, or of none (-1). */
@@ -107,7 +125,7 @@ void t_scratch_set(struct trans *t, int host, int guest)
     int k = number(host);
     if (k < 0) return;
     t->held[k] = guest >= 0 && t->keeping && host_of(guest) < 0 ? guest : -1;
-    if (host == S1) t->s1_group = -1;
+    if (host == S1) t->s1_group = t->s1_slot = -1;
     if (host == S2) t->s2_group = -1;
 }
 
@@ -159,14 +177,15 @@ static unsigned next_use(const struct trans *t, int guest)
 
 static unsigned next_use_of_group(const struct trans *t, int group)
 {
-    for (unsigned k = 1; k < AHEAD && t->current + k < t->count; k++)
-        if (t->group_of[t->current + k] == group) return k;
+    bool goes_round = t->is_loop && t->group[group].hoisted;
+    for (unsigned k = 1; k < AHEAD && (goes_round || t->current + k < t->count); k++)
+        if (t->group_of[(t->current + k) % t->count] == group) return k;
     return AHEAD;
 }
 
 static unsigned wanted_in(const struct trans *t, int k)
 {
-    int group = scratch[k] == S1 ? t->s1_group : scratch[k] == S2 ? t->s2_group : -1;
+    int group = scratch[k] == S1 ? MAX(t->s1_group, t->s1_slot) : scratch[k] == S2 ? t->s2_group : -1;      /* S1: one of them at most */
     if (group >= 0) return next_use_of_group(t, group);
     return t->held[k] >= 0 ? next_use(t, t->held[k]) : AHEAD + 1;
 }

@@ -153,6 +153,9 @@ void t_rip_load(struct trans *t, int to, int64_t offset)
     else e_lea32(&t->e, to, hm(to, (int32_t)offset));
 }
 
+/* A short loop that lies across two lines of 64 bytes takes up to twice the time. */
+enum { LOOP_ALIGN = 64 };
+
 static void emit_block(struct trans *t)
 {
     struct emitter *e = &t->e;
@@ -166,6 +169,7 @@ static void emit_block(struct trans *t)
     tb->host_main = e->p - t->en->rw;
     t_groups_hoist(t);
     t_scratch_carry(t);
+    if (t->is_loop && t->windows) e_align(e, LOOP_ALIGN);
     tb->host_loop = e->p - t->en->rw;
     t_loop_begin(t);
     for (unsigned n = 0; n < t->count && !e->full; n++) {
@@ -249,7 +253,7 @@ struct tb *bt_translate(struct bt_vcpu *v, gpa_t pc, uint64_t rip, gva_t linear,
     t->mode = v->tbflags & TBF_MODE;
     t->key_base = rip - PAGE_OFFSET(pc);
     t->count = t->current = t->cold_count = t->jump_count = t->side_count = t->inner_count = 0;
-    t->s1_group = t->s2_group = -1;
+    t->s1_group = t->s2_group = t->s1_slot = t->carried_s1 = t->carried_s2 = -1;
     t->crossing = t->ended = t->out_of_memory = false;
     bt_fill(t->jump_stub, 0, sizeof(t->jump_stub));
     bt_fill(t->jump, 0, sizeof(t->jump));

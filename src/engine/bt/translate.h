@@ -81,10 +81,12 @@ struct trans {
     bool has_groups;                   /* they were looked for */
     int8_t s1_group, s2_group;         /* whose address S1, whose addend S2 holds, -1: nobody's */
     bool s1_is_host;                   /* S1 has the address with the addend: the host's */
+    int8_t s1_slot;                    /* whose slot S1 holds: a loop has two of them in S1 and S2 */
     int8_t held[SCRATCH_COUNT];        /* scratch.c: the guest register that T0, S1, S2 hold beside memory, -1: none */
     bool keeps[TB_MAX_INSNS];          /* instructions that keep track of it */
     bool may_keep, keeping;            /* some of the block do, the current one does */
     int8_t carried[SCRATCH_COUNT];     /* what they hold whenever a loop begins again */
+    int8_t carried_s1, carried_s2;     /* groups whose slots S1 and S2 hold then */
     const uint8_t *soft_page;          /* host address of its page: immediates may be read there; NULL: as usual */
     bool windows;                      /* memory is accessed through windows */
     bool is_loop;                      /* it ends by jumping back to its beginning */
@@ -115,6 +117,8 @@ void t_emit_cold(struct trans *t);
 void t_find_groups(struct trans *t);
 void t_groups_hoist(struct trans *t);
 void t_group_begin(struct trans *t);
+void t_groups_carry(struct trans *t, unsigned s1_reads);
+void t_groups_restore(struct trans *t);
 bool t_group_access(struct trans *t, int32_t disp, struct mem_op op);
 /* scratch.c. set: host registers, a bit each. */
 void t_scratch_plan(struct trans *t);

@@ -142,6 +142,40 @@ static void loop(struct gen *g, unsigned depth)
     g->pushed -= 8;
 }
 
+/* A loop over up to three arrays, which is one block unless there is a jump in it. */
+static void sweep(struct gen *g)
+{
+    struct code *c = g->c;
+    static const uint8_t indices[] = { REG_RCX, REG_R13, REG_R15 };      /* slots write RAX, RDX, R11 */
+    int index = indices[below(g, ARRAY_SIZE(indices))], top = code_label(c), array[3];
+    unsigned busy = g->busy, rounds = 1 + below(g, 8);
+
+    if (busy >> index & 1) return;
+    for (unsigned n = 0; n < ARRAY_SIZE(array); n++) array[n] = operand_pointer(g);
+    code_op_reg(c, 0xb8, 4, index, 4, 0);
+    g->busy |= 1u << index;
+    code_bind(c, top);
+    for (unsigned n = 2 + below(g, 5); n; n--) {
+        int disp = (int)below(g, 64) - 24, base = array[below(g, ARRAY_SIZE(array))];
+        statement_access(g, one_in(g, 6) ? at_base(base, disp) : (struct operand){ true, base, index, disp, NO_LABEL });
+        switch (below(g, 12)) {
+        case 0: statement_alu(g); break;
+        case 1: statement_move(g); break;
+        case 2: statement_patchable(g); break;
+        case 3: statement_store_into_code(g); break;
+        case 4: either(g); break;
+        case 5: code_op(c, 0x83, 8, 0, in_register(array[0]), 1, (int)below(g, 32) - 16); break;
+        case 6: code_op_reg(c, 0x50, 4, operand_any_register(g), 0, 0); code_op_reg(c, 0x58, 4, operand_data_register(g), 0, 0); break;
+        default: break;
+        }
+    }
+    code_op(c, 0x83, 8, 0, in_register(index), 1, 1);
+    if (one_in(g, 4)) statement_move(g);
+    code_op(c, 0x83, 8, 7, in_register(index), 1, rounds);
+    code_branch(c, 0x0f85, 4, top);
+    g->busy = busy;
+}
+
 static void call(struct gen *g)
 {
     struct code *c = g->c;
@@ -213,6 +247,7 @@ static void statement(struct gen *g, unsigned depth)
     else if (kind < 18) pushes(g, depth);
     else if (kind < 20) frame(g, depth);
     else if (kind < 22) loop(g, depth);
+    else if (kind < 23) sweep(g);
     else if (kind < 25) call(g);
     else if (kind < 26) jump_indirect(g);
     else if (kind < 28) statement_patchable(g);

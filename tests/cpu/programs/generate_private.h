@@ -49,6 +49,7 @@ void statement_alu(struct gen *g);
 void statement_move(struct gen *g);
 void statement_simple(struct gen *g);
 void statement_group(struct gen *g);
+void statement_access(struct gen *g, struct operand at);
 void statement_indexed(struct gen *g);
 void statement_fault(struct gen *g);
 void statement_patchable(struct gen *g);

@@ -286,7 +286,7 @@ static void flags_used(struct gen *g)
     }
 }
 
-static void access_to(struct gen *g, struct operand at)
+void statement_access(struct gen *g, struct operand at)
 {
     unsigned size = size_of(g), wide = size > 1;
 
@@ -312,9 +312,10 @@ void statement_indexed(struct gen *g)
         int disp = base == REG_RSP ? g->pushed + (int)below(g, (unsigned)g->frame - 15) : (int)below(g, 64) - 24;
         bool pushes = one_in(g, 3);
         if (pushes) code_op_reg(g->c, 0x50, 4, operand_any_register(g), 0, 0);
-        access_to(g, (struct operand){ true, base, index, disp - 8 * value + (pushes && base == REG_RSP ? 8 : 0), NO_LABEL });
+        statement_access(g, (struct operand){ true, base, index, disp - 8 * value + (pushes && base == REG_RSP ? 8 : 0), NO_LABEL });
         if (pushes) code_op_reg(g->c, 0x58, 4, operand_data_register(g), 0, 0);
         if (one_in(g, 8)) statement_move(g);
+        if (one_in(g, 4)) code_op_reg(g->c, 0xb8, 4, operand_data_register(g), 4, imm_of(g));
     }
     g->busy = busy;
 }
@@ -325,7 +326,7 @@ void statement_group(struct gen *g)
     int base = operand_pointer(g);
 
     for (unsigned n = 2 + below(g, 5); n; n--) {
-        access_to(g, at_base(base, (int)below(g, one_in(g, 8) ? 160 : 64) - 24));
+        statement_access(g, at_base(base, (int)below(g, one_in(g, 8) ? 160 : 64) - 24));
         if (one_in(g, 8)) code_op(g->c, 0x83, 8, below(g, 2) ? 0 : 5, in_register(base), 1, (int)below(g, 24));
     }
 }
