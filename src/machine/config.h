@@ -16,7 +16,7 @@
 #include "memory/ram.h"
 #include "x86/cpuid.h"
 
-enum { CONFIG_DRIVES = 64, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16, CONFIG_IOTHREADS = 16 };
+enum { CONFIG_DRIVES = 64, CONFIG_SERIALS = 4, CONFIG_DEVICES = 32, CONFIG_AHCI = 4, CONFIG_VIRTIO = 32, CONFIG_VIRTIO_PORTS = 64, CONFIG_CPUS = 255, CONFIG_MONITORS = 16, CONFIG_FW_CFG = 16, CONFIG_OPTION_ROMS = 16, CONFIG_IOTHREADS = 16 };
 enum accel { ACCEL_DEFAULT, ACCEL_KVM, ACCEL_BT, ACCEL_KVM_BT };
 enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_USB, DRIVE_IF_PFLASH, DRIVE_IF_FLOPPY, DRIVE_IF_GONE };   /* GONE: the place is free */
@@ -69,6 +69,8 @@ struct machine_config {
     bool has_uuid;
     struct { const char *name, *file, *text; } fw_cfg[CONFIG_FW_CFG];   /* -fw_cfg: file or text */
     unsigned fw_cfg_count;
+    struct { const char *file; unsigned boot_rank; } option_rom[CONFIG_OPTION_ROMS];     /* -option-rom; boot_rank: as a drive's */
+    unsigned option_rom_count;
     const char *bios;                  /* NULL: SeaBIOS from the system's packages */
     const char *kernel, *initrd, *append;
     struct drive_config drive[CONFIG_DRIVES];

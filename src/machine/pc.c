@@ -195,7 +195,7 @@ static int drives_open(struct machine *m, struct error *err)
 
 int pc_create(struct machine *m, struct error *err)
 {
-    m->is_direct = m->config.kernel && !boot_bios_is_wanted(m->config.kernel, m->config.bios || pc_flash_is_there(m));
+    m->is_direct = m->config.kernel && !boot_bios_is_wanted(m->config.kernel, m->config.bios || m->config.option_rom_count || pc_flash_is_there(m));
     if (pc_ram_create(m, err) < 0) return -1;
     if (m->is_direct ? pc_direct_boot_load(m, err) < 0 : !pc_flash_is_there(m) && pc_bios_load(m, err) < 0) return -1;
     if (pc_irqchip_create(m, err) < 0 || pc_ferr_create(m, err) < 0) return -1;

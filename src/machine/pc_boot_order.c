@@ -15,7 +15,7 @@
 #include "device/firmware/fw_cfg.h"
 #include "machine/pc_private.h"
 
-enum { PATH_BYTES = 96, PLACES = CONFIG_DRIVES + CONFIG_NICS + CONFIG_VIRTIO };
+enum { PATH_BYTES = 96, PLACES = CONFIG_DRIVES + CONFIG_NICS + CONFIG_VIRTIO + CONFIG_OPTION_ROMS };
 
 struct place { char path[PATH_BYTES]; unsigned rank; char letter; };
 struct order { struct place place[PLACES]; unsigned count; };
@@ -118,6 +118,8 @@ static void places_find(const struct machine *m, struct order *o)
         slot_text(m->nic[n].device, "ethernet", slot, sizeof(slot));
         snprintf(p->path, sizeof(p->path), "%s/ethernet-phy@0", slot);
     }
+    for (unsigned n = 0; n < m->config.option_rom_count; n++)
+        if ((p = place_add(o, m->config.option_rom[n].boot_rank, 0))) pc_option_rom_name(m, n, "/rom@", p->path, sizeof(p->path));
 }
 
 /* ---- the list ---- */

@@ -189,6 +189,38 @@ static int user_files_set(struct machine *m, struct error *err)
     return 0;
 }
 
+void pc_option_rom_name(const struct machine *m, unsigned n, const char *prefix, char *to, size_t size)
+{
+    const char *path = m->config.option_rom[n].file, *slash = strrchr(path, '/');
+
+    snprintf(to, size, "%sgenroms/%s", prefix, slash ? slash + 1 : path);
+}
+
+/* SeaBIOS runs what it finds in this folder (docs/Runtime_config.md). */
+static int option_roms_set(struct machine *m, struct error *err)
+{
+    enum { ROM_MAX = 16 << 20 };
+
+    for (unsigned n = 0; n < m->config.option_rom_count; n++) {
+        const char *file = m->config.option_rom[n].file;
+        char name[256];
+        uint8_t *data;
+        size_t size;
+        int result;
+
+        if (m->is_direct) return error_set(err, "-option-rom %s: -kernel is started without the firmware that would run it", file);
+        if (pc_flash_is_there(m)) log_message("-option-rom %s: UEFI does not run it", file);
+        pc_option_rom_name(m, n, "", name, sizeof(name));
+        if (fw_cfg_has_file(m->fw_cfg, name)) return error_set(err, "-option-rom %s: there is one of this name already", file);
+        if (!(data = pc_file_read("-option-rom", file, ROM_MAX, &size, err))) return -1;
+        if (size < 3 || data[0] != 0x55 || data[1] != 0xaa) result = error_set(err, "-option-rom: '%s' is no option ROM: it does not begin with 55h AAh", file);
+        else result = fw_cfg_set_file(m->fw_cfg, name, data, size, err);
+        free(data);
+        if (result < 0) return -1;
+    }
+    return 0;
+}
+
 /* A kernel that firmware starts. It has copies of its own of what it was given. */
 static int kernel_publish(struct machine *m, struct error *err)
 {
@@ -214,7 +246,7 @@ int pc_fw_cfg_create(struct machine *m, struct error *err)
     m->fw_cfg = fw_cfg_new(&c, err);
     if (!m->fw_cfg) return -1;
     pc_device_add(m, m->fw_cfg);
-    if (kernel_publish(m, err) < 0) return -1;
+    if (kernel_publish(m, err) < 0 || option_roms_set(m, err) < 0) return -1;
     if (numbers_set(m, err) < 0 || e820_set(m, err) < 0 || boot_files_set(m, err) < 0) return -1;
     return smbios_publish(&m->smbios, m->fw_cfg, err) < 0 ? -1 : user_files_set(m, err);
 }

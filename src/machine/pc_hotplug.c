@@ -529,6 +529,7 @@ static int boot_rank_check(const struct machine *m, unsigned rank, struct error 
 
     for (unsigned i = 0; i < m->config.drive_count; i++) is_used |= m->config.drive[i].interface != DRIVE_IF_GONE && m->config.drive[i].boot_rank == rank;
     for (unsigned i = 0; i < m->nic_count; i++) is_used |= m->nic[i].backend && m->nic[i].boot_rank == rank;
+    for (unsigned i = 0; i < m->config.option_rom_count; i++) is_used |= m->config.option_rom[i].boot_rank == rank;
     return rank && is_used ? error_set(err, "The bootindex %u has already been used", rank - 1) : 0;
 }
 

@@ -126,7 +126,8 @@ static const struct { const char *option, *group; const struct option_key *keys;
     { "machine", "machine", machine_keys }, { "accel", "accel", accel_keys }, { "smp", "smp-opts", smp_keys }, { "rtc", "rtc", rtc_keys },
     { "boot", "boot-opts", boot_keys }, { "name", "name", name_keys }, { "chardev", "chardev", chardev_keys }, { "mon", "mon", mon_keys },
     { "drive", "drive", drive_keys }, { "vnc", "vnc", vnc_keys }, { "m", "memory", memory_keys }, { "overcommit", "overcommit", overcommit_keys },
-    { "fsdev", "fsdev", fsdev_keys }, { "virtfs", "virtfs", virtfs_keys }, { "fw_cfg", "fw_cfg", fw_cfg_keys }, { "msg", "msg", msg_keys },
+    { "fsdev", "fsdev", fsdev_keys }, { "virtfs", "virtfs", virtfs_keys }, { "fw_cfg", "fw_cfg", fw_cfg_keys }, { "option-rom", "option-rom", option_rom_keys },
+    { "msg", "msg", msg_keys },
 };
 
 /* An option that can only be switched off is none that a program should use. */

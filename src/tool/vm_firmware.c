@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Firmware: -bios, -L, -pflash, -machine pflash0=. What a UEFI image needs is told by the descriptors that come with
+ * Firmware: -bios, -L, -option-rom, -pflash, -machine pflash0=. What a UEFI image needs is told by the descriptors that come with
  * it (/usr/share/qemu/firmware, one JSON file an image; QEMU's docs/interop/firmware.json): an image that relies on system
  * management mode would hang early and in silence, so it is refused, with the image to take instead.
  */
@@ -50,6 +50,34 @@ int option_fw_cfg(struct vm_options *o, const char *arg, struct error *err)
     c->fw_cfg[c->fw_cfg_count].name = r.name;
     c->fw_cfg[c->fw_cfg_count].file = r.file;
     c->fw_cfg[c->fw_cfg_count++].text = r.text;
+    return 0;
+}
+
+/* ---- -option-rom ---- */
+
+struct rom_request { struct vm_options *o; const char *file; unsigned boot_rank; };
+
+static int rom_file(void *t, const char *v, struct error *err) { ((struct rom_request *)t)->file = v; return 0; }
+static int rom_boot_index(void *t, const char *v, struct error *err)
+{
+    struct rom_request *r = t;
+
+    return boot_index_set(r->o, v, &r->boot_rank, err);
+}
+
+const struct option_key option_rom_keys[] = { { "romfile", rom_file, NULL }, { "bootindex", rom_boot_index, NULL }, { NULL, NULL, NULL } };
+
+int option_option_rom(struct vm_options *o, const char *arg, struct error *err)
+{
+    struct machine_config *c = &o->config;
+    struct rom_request r = { .o = o };
+    struct option_list l;
+
+    if (option_list_parse(&l, o->arena, arg, "romfile", err) < 0 || option_list_apply(&l, "-option-rom", option_rom_keys, &r, err) < 0) return -1;
+    if (!r.file || !*r.file) return error_set(err, "-option-rom: the file is missing");
+    if (c->option_rom_count == CONFIG_OPTION_ROMS) return error_set(err, "-option-rom: more than %d", CONFIG_OPTION_ROMS);
+    c->option_rom[c->option_rom_count].file = r.file;
+    c->option_rom[c->option_rom_count++].boot_rank = r.boot_rank;
     return 0;
 }
 
@@ -104,22 +132,33 @@ int flash_finish(struct vm_options *o, struct error *err)
 
 /* ---- where it is ---- */
 
-/* By bare name, and the default one: in the directories of -L first; other names where Debian keeps firmware, too. */
-static void firmware_find(struct vm_options *o)
+/* In the directories of -L first, then where Debian keeps firmware; NULL: nowhere there. */
+static const char *folders_search(struct vm_options *o, const char *name, bool is_default)
 {
-    static const char *const known[] = { "/usr/share/qemu", "/usr/share/seabios", "/usr/share/ovmf" };
-    const char *name = o->config.bios ? o->config.bios : "bios-256k.bin";
+    static const char *const known[] = { "/usr/share/qemu", "/usr/share/seabios", "/usr/share/ovmf", "/usr/lib/ipxe/qemu" };
 
-    if ((o->config.kernel && !o->config.bios) || flash_drive(o, 0)) return;
-    if (strchr(name, '/') || (o->config.bios && access(name, R_OK) == 0)) return;
-    for (unsigned i = 0; i < o->firmware_dir_count + (o->config.bios ? ARRAY_SIZE(known) : 0); i++) {
+    for (unsigned i = 0; i < o->firmware_dir_count + (is_default ? 0 : ARRAY_SIZE(known)); i++) {
         const char *folder = i < o->firmware_dir_count ? o->firmware_dir[i] : known[i - o->firmware_dir_count];
         const char *path = arena_format(o->arena, "%s/%s", folder, name);
 
-        if (access(path, R_OK) != 0) continue;
-        o->config.bios = path;
-        return;
+        if (access(path, R_OK) == 0) return path;
     }
+    return NULL;
+}
+
+/* A file of this name, or one of the folders'. */
+static const char *named_file_find(struct vm_options *o, const char *name)
+{
+    const char *path = strchr(name, '/') || access(name, R_OK) == 0 ? NULL : folders_search(o, name, false);
+
+    return path ? path : name;
+}
+
+static void firmware_find(struct vm_options *o)
+{
+    for (unsigned i = 0; i < o->config.option_rom_count; i++) o->config.option_rom[i].file = named_file_find(o, o->config.option_rom[i].file);
+    if ((o->config.kernel && !o->config.bios && !o->config.option_rom_count) || flash_drive(o, 0)) return;
+    o->config.bios = o->config.bios ? named_file_find(o, o->config.bios) : folders_search(o, "bios-256k.bin", true);
 }
 
 /* ---- what it needs ---- */

@@ -18,7 +18,7 @@ struct vm_fixed_property { const char *device, *name, *value; };
 const struct vm_fixed_property *vm_fixed_property(unsigned i);
 extern const char *const vm_object_names[];
 extern const struct option_key machine_keys[], accel_keys[], smp_keys[], rtc_keys[], boot_keys[], name_keys[], chardev_keys[], mon_keys[], drive_keys[], vnc_keys[],
-    memory_keys[], overcommit_keys[], fsdev_keys[], virtfs_keys[], fw_cfg_keys[], msg_keys[];
+    memory_keys[], overcommit_keys[], fsdev_keys[], virtfs_keys[], fw_cfg_keys[], option_rom_keys[], msg_keys[];
 
 /* vm_global.c: one -global. The next for a device, from *at on; false: there are no more. */
 int global_read(struct vm_options *o, const char *arg, struct error *err);
@@ -82,7 +82,7 @@ int drive_add(struct vm_options *o, const struct drive_config *d, struct error *
 struct drive_config *drive_by_id(struct vm_options *o, const char *id);
 int pflash_add(struct vm_options *o, const char *file, struct error *err);
 /* vm_firmware.c */
-option_fn option_bios, option_fw_cfg, option_pflash, option_firmware_dir;
+option_fn option_bios, option_fw_cfg, option_option_rom, option_pflash, option_firmware_dir;
 int machine_flash_set(struct vm_options *o, int chip, const char *id, struct error *err);
 /* Before drives_finish: flash chips take the drives that -machine gave them. */
 int flash_finish(struct vm_options *o, struct error *err);

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -531,7 +532,40 @@ def firmware_test(a):
     return f'{len(cases)} orders, a reset after once, menu, reboot-timeout'
 
 
+def option_rom_test(a):
+    """The option ROM sector/rom.S is run, and started in its turn; the same in QEMU."""
+    with tempfile.TemporaryDirectory(prefix='ospite-rom-') as where:
+        rom, disk = os.path.join(where, 'rom.bin'), shutil.copy(os.path.join(a.bin, 'real16.bin'), where)
+        kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
+        data = bytearray(open(os.path.join(a.bin, 'rom.bin'), 'rb').read())
+        data[-1] = -sum(data) & 0xff
+        with open(rom, 'wb') as f:
+            f.write(data)
+        drive = ['-drive', f'file={disk},format=raw,if=none,id=d', '-device', 'isa-debug-exit', '-no-reboot', '-nic', 'none']
+        cases = {'before the disk': (['-option-rom', f'{rom},bootindex=1', '-device', 'ide-hd,drive=d,bootindex=2'], 'ROM-START', 0x13),
+                 'behind the disk': (['-option-rom', f'romfile={rom},bootindex=2', '-device', 'ide-hd,drive=d,bootindex=1'], 'REAL16-OK', 0x10),
+                 'by name': (['-L', where, '-option-rom', 'rom.bin,bootindex=0', '-device', 'ide-hd,drive=d'], 'ROM-START', 0x13)}
+        for vmm in (a.vmm, a.second):
+            for name, (options, mark, status) in cases.items():
+                if vmm == 'none' or (vmm == a.second and name == 'by name'):     # there -L is where its BIOS is, too
+                    continue
+                with Machine(vmm, drive + options, scaled(a, 120), log=a.log) as m:
+                    m.serial(r'ROM-INIT\s+' + mark)
+                    if m.end() != status << 1 | 1:
+                        m.fail(f'{name}: status {m.process.returncode}')
+        with Machine(a.vmm, drive + ['-option-rom', rom, '-kernel', kernel, '-append', 'console=ttyS0 panic=-1'], scaled(a, 120), log=a.log) as m:
+            m.serial(r'ROM-INIT[^$]*Linux version')
+        bad = {disk: 'is no option ROM', where: 'must be a file', '/nowhere': 'cannot open', f'{rom},bootindex=x': 'bootindex', 'bootindex=1': 'the file is missing'}
+        twice = [['-option-rom', rom] * 2, ['-option-rom', f'{rom},bootindex=3', '-device', 'ide-hd,drive=d,bootindex=3']]
+        for options, why in [(['-option-rom', v], w) for v, w in bad.items()] + list(zip(twice, ('of this name already', 'is option ROM'))):
+            p = subprocess.run(a.vmm.split() + drive + options + ['-display', 'none'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=scaled(a, 60))
+            if p.returncode != 1 or why not in p.stdout.decode():
+                raise Failure(f'{options}: status {p.returncode}, {p.stdout.decode()!r}, not {why!r}')
+    return f'{len(cases)} orders, a kernel, {len(bad) + len(twice)} errors'
+
+
 TESTS = {
+    'option-rom': option_rom_test,
     'initramfs': initramfs_test, 'pvh': pvh_test, 'debian': debian_test, 'debian-i386': debian_i386_test, 'powerdown': powerdown_test,
     'live-cd': live_cd_test, 'install-cd': install_cd_test,
     'real16': sector('real16', 0x10 << 1 | 1, 'REAL16-OK'), 'prot32': sector('prot32', 0x11 << 1 | 1, 'PROT32-OK'),
