@@ -69,7 +69,7 @@ struct machine_config {
     bool has_uuid;
     struct { const char *name, *file, *text; } fw_cfg[CONFIG_FW_CFG];   /* -fw_cfg: file or text */
     unsigned fw_cfg_count;
-    struct { const char *file; unsigned boot_rank; } option_rom[CONFIG_OPTION_ROMS];     /* -option-rom; boot_rank: as a drive's */
+    struct { const char *file; unsigned boot_rank; size_t size; } option_rom[CONFIG_OPTION_ROMS];        /* -option-rom; boot_rank: as a drive's; size: the machine's */
     unsigned option_rom_count;
     const char *bios;                  /* NULL: SeaBIOS from the system's packages */
     const char *kernel, *initrd, *append;

@@ -217,6 +217,7 @@ static int option_roms_set(struct machine *m, struct error *err)
         else result = fw_cfg_set_file(m->fw_cfg, name, data, size, err);
         free(data);
         if (result < 0) return -1;
+        m->config.option_rom[n].size = size;
     }
     return 0;
 }

@@ -555,6 +555,8 @@ def option_rom_test(a):
                         m.fail(f'{name}: status {m.process.returncode}')
         with Machine(a.vmm, drive + ['-option-rom', rom, '-kernel', kernel, '-append', 'console=ttyS0 panic=-1'], scaled(a, 120), log=a.log) as m:
             m.serial(r'ROM-INIT[^$]*Linux version')
+            if 'fw=genroms/rom.bin size=0x000200' not in m.command('info roms'):
+                m.fail('info roms does not know it')
         bad = {disk: 'is no option ROM', where: 'must be a file', '/nowhere': 'cannot open', f'{rom},bootindex=x': 'bootindex', 'bootindex=1': 'the file is missing'}
         twice = [['-option-rom', rom] * 2, ['-option-rom', f'{rom},bootindex=3', '-device', 'ide-hd,drive=d,bootindex=3']]
         for options, why in [(['-option-rom', v], w) for v, w in bad.items()] + list(zip(twice, ('of this name already', 'is option ROM'))):
