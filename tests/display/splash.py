@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """-boot splash=: the picture that SeaBIOS shows before its boot menu, every pixel of it, here and in QEMU: splash.py OSPITE"""
 import os, random, shutil, struct, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import checks
 from checks import check
 from script import ours, theirs

@@ -5,6 +5,7 @@
 The guest is script.S: it goes from mode to mode; clients of all encodings and pixel formats must end up with the pixels
 that the monitor's screendump writes."""
 import os, random, re, shutil, socket, struct, sys, tempfile, threading, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import checks
 from checks import check
 import golden

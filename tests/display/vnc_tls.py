@@ -4,6 +4,7 @@
 
 The client is this file's with OpenSSL's TLS; certificates are certtool's."""
 import json, os, random, shutil, socket, ssl, struct, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import checks
 from checks import check
 import golden, rfb

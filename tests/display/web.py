@@ -6,6 +6,7 @@ Clicked through as a person does it: no picture without the token; with it every
 screenshot that is downloaded, the mouse at the guest's keyboard controller; then a Linux guest that is typed at on its screen and its
 serial console, pasted into, paused, reset, rebooted by Ctrl-Alt-Del and ended. Skipped, out loud, where Chromium or the kernel is missing."""
 import os, random, shutil, subprocess, sys, tempfile, time
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import checks
 from checks import check
 import golden

@@ -6,22 +6,14 @@ Both make, change and remove bitmaps and write in turn at random; a model says w
 NBD servers, described and checked by both tools. Then crashes, lies and what must be refused."""
 import json, os, random, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 8128
-checks, failures = 0, []
 KINDS = ['', 'cluster_size=4k', 'cluster_size=512,refcount_bits=8', 'cluster_size=2M', 'cluster_size=16k,extended_l2=on',
          'lazy_refcounts=on,cluster_size=8k', 'data_file=data.x,cluster_size=32k']
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
-    return ok
 
 
 def run(*args):
@@ -365,8 +357,8 @@ def main():
     finally:
         os.chdir(here)
         shutil.rmtree(directory)
-    print(f'img/bitmap: {checks} checks, {len(failures)} failed, seed {SEED}')
-    return bool(failures)
+    print(f'img/bitmap: {checks.counts()}, seed {SEED}')
+    return bool(checks.failed)
 
 
 sys.exit(main())

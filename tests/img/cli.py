@@ -5,18 +5,12 @@
 Bad command lines get one line that says what and what to do, status 1, and every file stays byte for byte what it was;
 under the name qemu-img scripts of that tool go on working; each verb's -h has its options and an example."""
 import fcntl, hashlib, os, re, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 
 OSPITE = os.path.abspath(sys.argv[1])
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-img.1')
-checks, failures = 0, []
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
 
 
 def run(args, tool=None):
@@ -213,8 +207,8 @@ def main():
         examples()
         old_name()
         os.chdir('/')
-    print(f'img-cli: {checks} checks, {len(failures)} failed, {len(BAD)} bad command lines')
-    return 1 if failures else 0
+    print(f'img-cli: {checks.counts()}, {len(BAD)} bad command lines')
+    return 1 if checks.failed else 0
 
 
 sys.exit(main())

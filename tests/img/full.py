@@ -6,20 +6,13 @@ Files may not become longer than a limit. What cannot be made leaves nothing beh
 is as it was: its size, its disk, its snapshots and bitmaps, no leaks, by qemu-img's check too, and it grows when there is room again."""
 import json, os, resource, shutil, signal, subprocess, sys, tempfile
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 MIB = 1 << 20
 SECRET = ['--object', 'secret,id=s,data=open']
-checks, failures = 0, []
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
 
 
 def img(*args, limit=None):
@@ -147,8 +140,8 @@ def main():
     finally:
         os.chdir(here)
         shutil.rmtree(directory)
-    print(f'img/full: {checks} checks, {len(failures)} failed')
-    return bool(failures)
+    print(f'img/full: {checks.counts()}')
+    return bool(checks.failed)
 
 
 sys.exit(main())

@@ -7,20 +7,14 @@ tables, and 4000 snapshots with L1 tables of 32 MiB go through the verbs; none m
 cluster of 64 TiB would take minutes."""
 import json, os, shutil, struct, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 LIMIT_KIB, LIMIT_S = 64 << 10, 20
 SANITIZED = b'libasan' in subprocess.run(['ldd', OSPITE], capture_output=True).stdout
-checks, failures, most = 0, [], (0, '')
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
+most = (0, '')
 
 
 def img(*args):
@@ -193,8 +187,8 @@ def main():
     finally:
         os.chdir(here)
         shutil.rmtree(directory)
-    print(f'img/huge: {checks} checks, {len(failures)} failed; most memory: {most[0]} KiB, {most[1]}')
-    return bool(failures)
+    print(f'img/huge: {checks.counts()}; most memory: {most[0]} KiB, {most[1]}')
+    return bool(checks.failed)
 
 
 sys.exit(main())

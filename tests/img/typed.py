@@ -5,18 +5,12 @@
 What each leaves behind is judged by the qemu-img of the system. Then preallocation (create, resize and convert, in all modes), sizes by amend,
 and bitmaps where there can be none: the same files, by length, space and contents, as the tool of that name makes."""
 import json, os, random, shlex, shutil, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 
 OSPITE = os.path.abspath(sys.argv[1])
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 20269
-checks, failures = 0, []
-
-
-def check(ok, what, more=''):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what, more)
 
 
 def typed(line, status=0, words=''):
@@ -134,8 +128,8 @@ def main():
         preallocation()
         sizes_and_bitmaps()
         os.chdir('/')
-    print(f'img-typed: {checks} checks, {len(failures)} failed, seed {SEED}')
-    return 1 if failures else 0
+    print(f'img-typed: {checks.counts()}, seed {SEED}')
+    return 1 if checks.failed else 0
 
 
 sys.exit(main())

@@ -6,24 +6,16 @@ File systems are made and filled through the mounted files, checked by fsck, and
 makes of the image. Fixed seeds."""
 import ctypes, errno, hashlib, os, random, re, shutil, signal, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SEED = 30
-checks, failures = 0, []
 rng = random.Random(SEED)
 os.environ['PATH'] += ':/usr/sbin:/sbin'
 MISSING = [t for t in ('qemu-img', 'sfdisk', 'mkfs.ext4', 'mkfs.vfat', 'fsck.ext4', 'fsck.vfat', 'mcopy', 'losetup') if not shutil.which(t)]
 MIB = 1 << 20
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
-    return ok
 
 
 def run(*args, timeout=100, **kw):
@@ -429,8 +421,8 @@ def main():
             run('umount', '-l', where)
         os.chdir('/')
         shutil.rmtree(directory)
-    print(f'mount: {files} files in real file systems, {checks} checks, {len(failures)} failed, seed {SEED}')
-    return bool(failures)
+    print(f'mount: {files} files in real file systems, {checks.counts()}, seed {SEED}')
+    return bool(checks.failed)
 
 
 libc = ctypes.CDLL(None, use_errno=True)

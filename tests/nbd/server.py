@@ -5,23 +5,16 @@
 Images are made by qemu-img, written through our server and read by qemu-img, and the other way round. Fixed seeds."""
 import json, os, random, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 from ports import listens_wait                   # noqa: E402
 
 OSPITE = os.path.abspath(sys.argv[1])
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-nbd.1')
 SEED = 20
-checks, failures = 0, []
 rng = random.Random(SEED)
 MISSING = [t for t in ('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'certtool', 'psktool', 'qemu-nbd', 'nbdkit') if not shutil.which(t)]
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
 
 
 def run(*args, timeout=200):
@@ -553,12 +546,12 @@ def main():
         with open('want1.raw', 'wb') as f:
             f.write(rng.randbytes(1 << 20))
         for part in manual_page, tools, layers, model, bad_requests, bad_options, lives, listing, tls:
-            began, before = time.time(), checks
+            began, before = time.time(), checks.total
             part()
-            print(f'{part.__name__}: {checks - before} checks, {time.time() - began:.1f} s')
+            print(f'{part.__name__}: {checks.total - before} checks, {time.time() - began:.1f} s')
         os.chdir('/')
-    print(f'nbd/server: {checks} checks, seed {SEED}, {len(failures)} failed')
-    return bool(failures)
+    print(f'nbd/server: {checks.counts()}, seed {SEED}')
+    return bool(checks.failed)
 
 
 sys.exit(main())

@@ -6,19 +6,12 @@ Bad input gets one line that says what, why and what to do, and status 1, and no
 end with 0. Each row below is run; images and kernels are made here."""
 import fcntl, hashlib, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 BT = ['-accel', 'bt']
-checks, failures = 0, []
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
 
 
 def run(args, **kw):
@@ -793,8 +786,8 @@ def main():
     finally:
         os.close(fd)
         shutil.rmtree(directory)
-    print(f'cli: {len(BAD)} bad and {len(GOOD)} good command lines, {checks} checks, {len(failures)} failed')
-    return bool(failures)
+    print(f'cli: {len(BAD)} bad and {len(GOOD)} good command lines, {checks.counts()}')
+    return bool(checks.failed)
 
 
 sys.exit(main())

@@ -7,19 +7,13 @@ tells. HOST is a good one; each row changes some files and says what must be fou
 must be met by some row."""
 import json, os, re, shutil, subprocess, sys, tempfile
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
-checks, failures, met = 0, [], set()
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
+met = set()
 
 
 class Link(str):
@@ -252,5 +246,5 @@ for row in ROWS:
 kinds = coverage()
 real()
 usage()
-print(f'doctor: {len(ROWS)} made-up hosts, {kinds} kinds of findings, {checks} checks, {len(failures)} failed')
-sys.exit(bool(failures))
+print(f'doctor: {len(ROWS)} made-up hosts, {kinds} kinds of findings, {checks.counts()}')
+sys.exit(bool(checks.failed))

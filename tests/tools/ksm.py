@@ -5,20 +5,14 @@
 Counters and machines are shown as they lie in the files, settings are written where the kernel wants them, nothing is written when a
 word is wrong. What the real kernel makes of it is tested by tests/boot/ksm.py."""
 import json, os, re, shutil, subprocess, sys, tempfile
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 
 OSPITE = os.path.abspath(sys.argv[1])
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man/ospite-ksm.1')
 COUNTERS = {'run': 1, 'pages_shared': 1000, 'pages_sharing': 25600, 'pages_unshared': 300, 'pages_volatile': 20, 'full_scans': 7, 'pages_to_scan': 1000, 'sleep_millisecs': 20,
             'max_page_sharing': 256, 'use_zero_pages': 0, 'merge_across_nodes': 1, 'advisor_mode': '[none] scan-time'}
-checks, failures = 0, []
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
 
 
 def ksm(*args):
@@ -107,5 +101,5 @@ try:
     usage()
 finally:
     shutil.rmtree(directory)
-print(f'ksm: {checks} checks, {len(failures)} failed')
-sys.exit(bool(failures))
+print(f'ksm: {checks.counts()}')
+sys.exit(bool(checks.failed))

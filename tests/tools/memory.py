@@ -7,20 +7,14 @@ behind it, mergeable, dumped, locked, there from the start. SeaBIOS then runs, a
 private one. What the host cannot give, or does not fit together, is refused in one line."""
 import ctypes, os, re, resource, shutil, subprocess, sys, tempfile, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checks                                   # noqa: E402
+from checks import check                        # noqa: E402
 import leash            # noqa: E402, F401
 
 OSPITE = os.path.abspath(sys.argv[1])
 MIB = 1 << 20
 PR_CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
-checks, failures, skipped = 0, [], []
-
-
-def check(ok, what):
-    global checks
-    checks += 1
-    if not ok:
-        failures.append(what)
-        print('FAIL', what)
+skipped = []
 
 
 def start(args, **kw):
@@ -197,5 +191,5 @@ try:
 finally:
     os.chdir('/')
     shutil.rmtree(directory)
-print(f'memory: {len(BACKENDS)} kinds of memory, {len(REFUSED)} refused, {checks} checks, {len(failures)} failed' + ''.join(f'; skipped: {s}' for s in skipped))
-sys.exit(bool(failures))
+print(f'memory: {len(BACKENDS)} kinds of memory, {len(REFUSED)} refused, {checks.counts()}' + ''.join(f'; skipped: {s}' for s in skipped))
+sys.exit(bool(checks.failed))

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests of the screen check, counted."""
+"""What a test of many small checks has found, counted."""
 total = failed = 0
 
 
-def check(ok, what):
+def check(ok, what, more=''):
     """Counts; says what is wrong. Gives back ok."""
     global total, failed
     total += 1
     if not ok:
         failed += 1
-        print('FAIL:', what)
+        print('FAIL:', what, more)
     return ok
 
 
