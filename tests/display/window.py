@@ -10,6 +10,7 @@ import leash            # noqa: E402, F401
 import checks
 from checks import check
 import golden
+from ports import free_port
 from script import Machine, Script, ppm_read
 from vnc import buttons, codes, drain, moved, packets, port
 
@@ -25,21 +26,18 @@ class WindowMachine(Machine):
         self.answer()
 
 
-def x_server(tries=5):
-    """Xvfb on a number that it chooses. Two that start at once may choose the same: then one of them ends."""
+def x_server():
+    """Xvfb on a number that no other test has. One that it chose itself might be that of a server which is about to end, and takes the socket with it."""
     r, w = os.pipe()
-    p = subprocess.Popen(['Xvfb', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp'], pass_fds=[w], stdout=subprocess.DEVNULL,
-                         stderr=subprocess.DEVNULL)
+    p = subprocess.Popen(['Xvfb', f':{free_port()}', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp'], pass_fds=[w],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(w)
     number = ''
     while not number.endswith('\n') and (data := os.read(r, 20)):
         number += data.decode()
     os.close(r)
     if not number.endswith('\n'):
-        p.wait()
-        if tries == 1:
-            raise SystemExit(f'Xvfb ended with status {p.returncode}')
-        return x_server(tries - 1)
+        raise SystemExit(f'Xvfb ended with status {p.wait()}')
     return p, ':' + number.strip()
 
 
