@@ -220,7 +220,7 @@ void t_find_groups(struct trans *t)
 }
 
 /* Do S1 and S2 keep their values during the current instruction, up to its own access if that is in a group? */
-static bool keeps_s2(const struct trans *t)
+static bool keeps_scratch(const struct trans *t)
 {
     const struct x86_insn *i = t_insn(t);
     if (t->group_of[t->current] >= 0) return true;
@@ -237,7 +237,7 @@ static bool keeps_s2(const struct trans *t)
 void t_group_begin(struct trans *t)
 {
     if (t->current && t->s1_is_host && t->s1_group >= 0 && t->insn[t->current - 1].gpr_written >> t->group[t->s1_group].at.base & 1) t->s1_group = -1;
-    if (!t->is_label[t->current] && keeps_s2(t)) return;
+    if (!t->is_label[t->current] && keeps_scratch(t)) return;
     t->s2_group = t->s1_group = t->s1_slot = -1;
 }
 
@@ -393,7 +393,7 @@ static bool has_other_access(const struct trans *t)
 /* Chooses which slots S1 and S2 hold whenever the loop begins. s1_reads: how often another content of S1 would be read. */
 void t_groups_carry(struct trans *t, unsigned s1_reads)
 {
-    if (!t->has_groups || !keeps_s2(t)) return;
+    if (!t->has_groups || !keeps_scratch(t)) return;
     if (!has_other_access(t)) t->carried_s2 = most_used(t, -1, false);
     int k = most_used(t, t->carried_s2, true);
     if (k >= 0 && uses_of(t, k) >= s1_reads) t->carried_s1 = k;
