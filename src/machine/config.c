@@ -34,6 +34,13 @@ int config_boot_letters(const char *what, const char *v, char to[8], struct erro
     return 0;
 }
 
+const char *config_option_rom_name(const struct machine_config *c, unsigned n)
+{
+    const char *path = c->option_rom[n].file, *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 void machine_config_defaults(struct machine_config *c)
 {
     memset(c, 0, sizeof(*c));

@@ -69,7 +69,7 @@ struct machine_config {
     bool has_uuid;
     struct { const char *name, *file, *text; } fw_cfg[CONFIG_FW_CFG];   /* -fw_cfg: file or text */
     unsigned fw_cfg_count;
-    struct { const char *file; unsigned boot_rank; size_t size; } option_rom[CONFIG_OPTION_ROMS];        /* -option-rom; boot_rank: as a drive's; size: the machine's */
+    struct { const char *file; unsigned boot_rank; size_t size; } option_rom[CONFIG_OPTION_ROMS];        /* -option-rom; boot_rank: as a drive's; size: known once it is loaded */
     unsigned option_rom_count;
     const char *bios;                  /* NULL: SeaBIOS from the system's packages */
     const char *kernel, *initrd, *append;
@@ -130,6 +130,9 @@ struct machine_config {
 void machine_config_defaults(struct machine_config *c);
 /* A boot order in letters. 0, or -1 with *err, which begins with what. */
 int config_boot_letters(const char *what, const char *v, char to[8], struct error *err);
+/* Where SeaBIOS looks for option ROMs in fw_cfg, and the name of number n there. */
+#define CONFIG_OPTION_ROM_FOLDER "genroms/"
+const char *config_option_rom_name(const struct machine_config *c, unsigned n);
 
 /* What -machine names. All are the same board; the versions are QEMU's, whose guests and managers ask for them by name. */
 struct machine_type { const char *name, *alias; };         /* alias NULL: none; the first is the default */

@@ -119,7 +119,17 @@ static void places_find(const struct machine *m, struct order *o)
         snprintf(p->path, sizeof(p->path), "%s/ethernet-phy@0", slot);
     }
     for (unsigned n = 0; n < m->config.option_rom_count; n++)
-        if ((p = place_add(o, m->config.option_rom[n].boot_rank, 0))) pc_option_rom_name(m, n, "/rom@", p->path, sizeof(p->path));
+        if ((p = place_add(o, m->config.option_rom[n].boot_rank, 0)))
+            snprintf(p->path, sizeof(p->path), "/rom@" CONFIG_OPTION_ROM_FOLDER "%s", config_option_rom_name(&m->config, n));
+}
+
+static int places_check(const struct order *o, struct error *err)
+{
+    for (unsigned i = 0; i < o->count; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (o->place[i].rank && o->place[i].rank == o->place[k].rank)
+                return error_set(err, "bootindex=%u is given twice; each number is one device's", o->place[i].rank - 1);
+    return 0;
 }
 
 /* ---- the list ---- */
@@ -146,6 +156,7 @@ int pc_boot_order_set(struct machine *m, struct error *err)
     size_t at = 0;
 
     places_find(m, &o);
+    if (places_check(&o, err) < 0) return -1;
     if (has_kernel) at = line_put(list, at, sizeof(list), "/rom@" BOOT_BIOS_ROM);
     for (const struct place *p = next_rank(&o, 0); p; p = next_rank(&o, p->rank)) at = line_put(list, at, sizeof(list), p->path);
     for (const char *letter = m->config.boot_order; *letter && (m->config.boot_strict || is_uefi); letter++)

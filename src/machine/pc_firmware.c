@@ -6,9 +6,11 @@
  * CMOS bytes are those SeaBIOS and old software read: 10h/14h floppies and equipment, 15h-18h, 30h, 31h, 34h, 35h,
  * 5Bh-5Dh memory sizes, 38h/3Dh boot order, 39h disk translation, 5Fh CPUs (SeaBIOS, src/hw/rtc.h).
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -189,11 +191,16 @@ static int user_files_set(struct machine *m, struct error *err)
     return 0;
 }
 
-void pc_option_rom_name(const struct machine *m, unsigned n, const char *prefix, char *to, size_t size)
+/* A UEFI image begins with a firmware volume (Platform Initialization Specification, volume 3, section 3.2.1). What cannot be read is none. */
+static bool is_uefi(const struct machine *m)
 {
-    const char *path = m->config.option_rom[n].file, *slash = strrchr(path, '/');
+    enum { SIGNATURE_AT = 0x28 };
+    char signature[4] = "";
+    int fd = m->config.bios ? open(m->config.bios, O_RDONLY | O_CLOEXEC) : -1;
+    bool is = fd >= 0 && pread(fd, signature, sizeof(signature), SIGNATURE_AT) == sizeof(signature) && !memcmp(signature, "_FVH", 4);
 
-    snprintf(to, size, "%sgenroms/%s", prefix, slash ? slash + 1 : path);
+    if (fd >= 0) close(fd);
+    return is || pc_flash_is_there(m);
 }
 
 /* SeaBIOS runs what it finds in this folder (docs/Runtime_config.md). */
@@ -209,8 +216,8 @@ static int option_roms_set(struct machine *m, struct error *err)
         int result;
 
         if (m->is_direct) return error_set(err, "-option-rom %s: -kernel is started without the firmware that would run it", file);
-        if (pc_flash_is_there(m)) log_message("-option-rom %s: UEFI does not run it", file);
-        pc_option_rom_name(m, n, "", name, sizeof(name));
+        if (is_uefi(m)) log_message("warning: -option-rom %s: UEFI does not run it", file);
+        snprintf(name, sizeof(name), CONFIG_OPTION_ROM_FOLDER "%s", config_option_rom_name(&m->config, n));
         if (fw_cfg_has_file(m->fw_cfg, name)) return error_set(err, "-option-rom %s: there is one of this name already", file);
         if (!(data = pc_file_read("-option-rom", file, ROM_MAX, &size, err))) return -1;
         if (size < 3 || data[0] != 0x55 || data[1] != 0xaa) result = error_set(err, "-option-rom: '%s' is no option ROM: it does not begin with 55h AAh", file);

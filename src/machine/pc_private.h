@@ -46,8 +46,6 @@ int pc_fw_cfg_create(struct machine *m, struct error *err);
 int pc_acpi_create(struct machine *m, struct error *err);
 void pc_cmos_fill(struct machine *m);
 void pc_disks_inspect(struct machine *m);
-/* Its file in fw_cfg, behind a prefix. */
-void pc_option_rom_name(const struct machine *m, unsigned n, const char *prefix, char *to, size_t size);
 /* pc_boot_order.c: what the firmware shall start, once all devices are there. */
 int pc_boot_order_set(struct machine *m, struct error *err);
 int pc_direct_boot_load(struct machine *m, struct error *err);

@@ -91,11 +91,9 @@ static int info_roms(struct monitor *mon, const struct command_line *c, struct e
     struct flat_range r = firmware_range(mon);
     const struct machine_config *config = machine_configuration(mon->m);
 
-    for (unsigned n = 0; n < config->option_rom_count; n++) {
-        const char *path = config->option_rom[n].file, *slash = strrchr(path, '/');
-
-        monitor_print(mon, "fw=genroms/%s size=0x%06zx name=\"%s\"\n", slash ? slash + 1 : path, config->option_rom[n].size, path);
-    }
+    for (unsigned n = 0; n < config->option_rom_count; n++)
+        monitor_print(mon, "fw=" CONFIG_OPTION_ROM_FOLDER "%s size=0x%06zx name=\"%s\"\n", config_option_rom_name(config, n), config->option_rom[n].size,
+                      config->option_rom[n].file);
     if (r.kind == RANGE_ROM)
         monitor_print(mon, "addr=%016llx size=0x%06llx mem=rom name=\"%s\"\n", (unsigned long long)r.start, (unsigned long long)r.size, firmware_name(mon));
     for (unsigned devfn = 0; bus && devfn < 256; devfn++) {

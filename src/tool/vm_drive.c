@@ -249,8 +249,6 @@ int boot_index_set(struct vm_options *o, const char *value, unsigned *rank, stru
     if (value_unsigned("bootindex", value, INT32_MAX - 1, &n, err) < 0) return -1;
     for (unsigned i = 0; i < o->config.drive_count; i++)
         if (o->config.drive[i].boot_rank == n + 1) return error_set(err, "bootindex=%s is drive '%s' already", value, o->config.drive[i].id);
-    for (unsigned i = 0; i < o->config.option_rom_count; i++)
-        if (o->config.option_rom[i].boot_rank == n + 1) return error_set(err, "bootindex=%s is option ROM '%s' already", value, o->config.option_rom[i].file);
     *rank = (unsigned)n + 1;
     return 0;
 }

@@ -558,8 +558,9 @@ def option_rom_test(a):
             if 'fw=genroms/rom.bin size=0x000200' not in m.command('info roms'):
                 m.fail('info roms does not know it')
         bad = {disk: 'is no option ROM', where: 'must be a file', '/nowhere': 'cannot open', f'{rom},bootindex=x': 'bootindex', 'bootindex=1': 'the file is missing'}
-        twice = [['-option-rom', rom] * 2, ['-option-rom', f'{rom},bootindex=3', '-device', 'ide-hd,drive=d,bootindex=3']]
-        for options, why in [(['-option-rom', v], w) for v, w in bad.items()] + list(zip(twice, ('of this name already', 'is option ROM'))):
+        twice = [['-option-rom', rom] * 2, ['-option-rom', f'{rom},bootindex=3', '-device', 'ide-hd,drive=d,bootindex=3'],
+                 ['-netdev', 'user,id=a', '-netdev', 'user,id=b', '-device', 'e1000,netdev=a,bootindex=3', '-device', 'virtio-net-pci,netdev=b,bootindex=3']]
+        for options, why in [(['-option-rom', v], w) for v, w in bad.items()] + list(zip(twice, ('of this name already', 'bootindex=3 is given twice', 'bootindex=3 is given twice'))):
             p = subprocess.run(a.vmm.split() + drive + options + ['-display', 'none'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=scaled(a, 60))
             if p.returncode != 1 or why not in p.stdout.decode():
                 raise Failure(f'{options}: status {p.returncode}, {p.stdout.decode()!r}, not {why!r}')
