@@ -23,6 +23,7 @@ enum { T_LEVEL = 1 << 1, T_ENABLE = 1 << 2, T_PERIODIC = 1 << 3, T_CAN_PERIODIC 
 
 struct comparator {
     uint64_t config, value, period, fsb;
+    uint64_t due;                    /* all of the counter when it is value next */
     struct timer *timer;
     struct hpet *hpet;
     bool set_value;                  /* the next write goes to the comparator itself */
@@ -76,31 +77,48 @@ static void interrupt(struct hpet *s, unsigned n)
     if (!(c->config & T_LEVEL) && !(s->general & CONFIG_LEGACY && n < 2)) pin_set(s, n, 0);
 }
 
+/* Does anybody see it when the value is reached? An edge that is disabled leaves no mark; Linux leaves a periodic comparator behind so. */
+static bool is_seen(const struct comparator *c) { return c->config & (T_ENABLE | T_LEVEL); }
+
+/* A periodic comparator that has been reached is on its way to the next value. */
+static void settle(struct comparator *c)
+{
+    uint64_t now = counter_now(c->hpet), periods;
+
+    if (!runs(c->hpet) || !(c->config & T_PERIODIC) || !c->period || now < c->due) return;
+    periods = (now - c->due) / c->period + 1;
+    c->value = (c->value + periods * c->period) & width(c);
+    c->due += periods * c->period;
+}
+
+static void settle_unseen(struct comparator *c)
+{
+    if (!is_seen(c)) settle(c);
+}
+
 static void plan(struct comparator *c)
 {
     struct hpet *s = c->hpet;
-    uint64_t left;
+    uint64_t left, now = counter_now(s);
 
     if (!runs(s)) {
         timer_disarm(c->timer);
         return;
     }
-    left = (c->value - counter_now(s)) & width(c);
+    left = (c->value - now) & width(c);
     if (!left) left = width(c);
-    timer_arm_ns(c->timer, clock_virtual_ns() + (int64_t)MIN(left, (uint64_t)INT64_MAX / (4 * NS_PER_TICK)) * NS_PER_TICK);
+    c->due = left > UINT64_MAX - now ? UINT64_MAX : now + left;
+    if (!is_seen(c)) timer_disarm(c->timer);
+    else timer_arm_ns(c->timer, clock_virtual_ns() + (int64_t)MIN(left, (uint64_t)INT64_MAX / (4 * NS_PER_TICK)) * NS_PER_TICK);
 }
 
 static void reached(void *opaque)
 {
     struct comparator *c = opaque;
     struct hpet *s = c->hpet;
-    uint64_t late;
 
     if (!runs(s)) return;
-    if (c->config & T_PERIODIC && c->period) {
-        late = (counter_now(s) - c->value) & width(c);
-        c->value = (c->value + (late / c->period + 1) * c->period) & width(c);
-    }
+    settle(c);
     interrupt(s, c - s->comparator);
     plan(c);
 }
@@ -127,7 +145,7 @@ static uint64_t register_read(struct hpet *s, unsigned at)
     if (at >= 0x100 && n < HPET_TIMERS) {
         switch (at & 0x18) {
         case 0x00: return comparator_config(&s->comparator[n]);
-        case 0x08: return s->comparator[n].value;
+        case 0x08: settle_unseen(&s->comparator[n]); return s->comparator[n].value;
         case 0x10: return s->comparator[n].fsb;
         default: return 0;
         }
@@ -145,6 +163,7 @@ static void general_write(struct hpet *s, uint64_t value)
 {
     uint64_t old = s->general;
 
+    for (unsigned n = 0; n < HPET_TIMERS; n++) settle_unseen(&s->comparator[n]);
     value &= CONFIG_ENABLE | CONFIG_LEGACY;
     if (old & CONFIG_ENABLE && !(value & CONFIG_ENABLE)) s->counter = counter_now(s);
     if (!(old & CONFIG_ENABLE) && value & CONFIG_ENABLE) s->start_ns = clock_virtual_ns() - (int64_t)(s->counter * NS_PER_TICK);
@@ -170,6 +189,7 @@ static void comparator_write(struct comparator *c, unsigned at, uint64_t value)
     unsigned n = c - s->comparator;
     const uint64_t writable = T_LEVEL | T_ENABLE | T_PERIODIC | T_32BIT | T_ROUTE | (s->config.msi.send ? T_FSB : 0);
 
+    settle_unseen(c);
     switch (at & 0x18) {
     case 0x00:
         if (s->status & 1u << n) pin_set(s, n, 0);

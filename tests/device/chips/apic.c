@@ -339,6 +339,30 @@ static void test_hpet(void)
     unsigned was = edges[20];
     time_step(50000 * 10 + 100);
     CHECK(edges[20] == was + 10, "%u periods of 10", edges[20] - was);
+    uint64_t value = hpet(0x108, 8);
+    hpet_set(0x100, 0x8 | 20 << 9, 4);                 /* disabled: the value goes on, and nobody is woken for it */
+    was = timers_fired;
+    time_step(50000 * 7);
+    CHECK(timers_fired == was, "%u timers for a comparator that is disabled", timers_fired - was);
+    CHECK(hpet(0x108, 8) == value + 7 * 5000, "after 7 periods %lld", (long long)(hpet(0x108, 8) - value));
+    time_step(50000 * 2);
+    hpet_set(0x100, 0xc | 20 << 9, 4);
+    was = edges[20];
+    time_step(50000 * 3);
+    CHECK(edges[20] == was + 3 && hpet(0x108, 8) == value + 12 * 5000, "%u periods of 3, in step", edges[20] - was);
+    hpet_set(0x100, 0xa | 20 << 9, 4);                 /* disabled, by level: its status tells */
+    time_step(50000);
+    CHECK(hpet(0x20, 4) == 1, "status of a disabled comparator by level");
+    hpet_set(0x20, 1, 4);
+    hpet_set(0x100, 0x8 | 20 << 9, 4);
+    time_step(50000);
+    hpet_set(0x10, 0, 4);                              /* the counter stands, and goes on */
+    value = hpet(0x108, 8);
+    time_step(50000 * 5);
+    CHECK(hpet(0x108, 8) == value, "the value while the counter stands");
+    hpet_set(0x10, 1, 4);
+    time_step(50000 * 2);
+    CHECK(hpet(0x108, 8) == value + 2 * 5000, "after 2 periods more %lld", (long long)(hpet(0x108, 8) - value));
     hpet_set(0x100, 0, 4);
     hpet_set(0x10, 3, 4);                              /* legacy replacement: timer 0 is IRQ 0, PIT and RTC are cut off */
     hpet_set(0x100, 4, 4);

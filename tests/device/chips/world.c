@@ -23,6 +23,7 @@ size_t sent_bytes;
 
 struct timer { struct timer *next; enum timer_clock clock; loop_call_fn *fn; void *opaque; int64_t deadline_ns; bool is_armed; };
 static struct timer *timers;
+unsigned timers_fired;
 
 int64_t clock_virtual_ns(void) { return now_ns - stopped_ns; }
 int64_t clock_host_ns(void) { return now_ns; }
@@ -69,6 +70,7 @@ void time_step(int64_t ns)
         if (!first) break;
         if (due_ns(first) > now_ns) now_ns = due_ns(first);
         first->is_armed = false;
+        timers_fired++;
         first->fn(first->opaque);
     }
     now_ns = end;

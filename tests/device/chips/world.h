@@ -33,6 +33,7 @@ extern size_t sent_bytes;
 void world_new(void);
 /* Advances virtual time; timers that are due run at their own times, in order. */
 void time_step(int64_t ns);
+extern unsigned timers_fired;          /* how often one did */
 /* Bytes arrive at the serial port; false: it has no room. */
 bool serial_input(uint8_t byte);
 uint64_t random_next(void);
