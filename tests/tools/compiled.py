@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-WHOLE = ['command-line', 'boot-initramfs', 'parallel-stress', 'boot-grub-rescue', 'img-fields', 'qmp-protocol', 'window']
+WHOLE = ['command-line', 'guest-world', 'boot-initramfs', 'parallel-stress', 'boot-grub-rescue', 'img-fields', 'qmp-protocol', 'window']
 
 
 def main():

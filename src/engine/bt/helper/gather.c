@@ -16,7 +16,7 @@
  */
 #include "engine/bt/helper/helper_b.h"
 
-enum { XMM_AT = 160, HEADER_AT = 512, YMMH_AT = 576, AREA_BYTES = 832, XF_SSE_AVX = 6 };
+enum { XMM_AT = 160, HEADER_AT = 512, HEADER_BYTES = 64, YMMH_AT = 576, AREA_BYTES = 832, XF_SSE_AVX = 6 };
 struct area { uint8_t b[AREA_BYTES] __attribute__((aligned(64))); };
 
 struct gather {
@@ -61,6 +61,13 @@ static void gather_elements(struct bt_vcpu *v, void *arg)
     }
 }
 
+/* The registers, with all of the header that XSAVE leaves and XRSTOR looks at: area is not initialized, which would be a memset. */
+static void area_save(struct area *a)
+{
+    bt_fill(a->b + HEADER_AT, 0, HEADER_BYTES);
+    __asm__ volatile("xsave64 %0" : "+m"(*a) : "a"(XF_SSE_AVX), "d"(0) : "memory");
+}
+
 static void area_load(struct area *a)
 {
     *(uint64_t *)(a->b + HEADER_AT) = XF_SSE_AVX;
@@ -75,15 +82,16 @@ static void clear_rest(struct area *a, unsigned reg, unsigned from)
 
 void helper_gather(struct bt_vcpu *v, const struct x86_insn *insn)
 {
-    struct gather g = { .insn = insn };
+    struct gather g;
     struct bt_event e;
     unsigned to = insn->operand[0].reg & 15, mask = insn->operand[2].reg & 15, index = insn->index & 15;
     unsigned length = insn->vl ? 32 : 16;
     if (to == mask || to == index || mask == index) bt_raise(v, VECTOR_UD);
+    g.insn = insn;
     g.data_bytes = insn->w ? 8 : 4;
     g.index_bytes = insn->opcode & 1 ? 8 : 4;
     g.count = length / (g.data_bytes > g.index_bytes ? g.data_bytes : g.index_bytes);
-    __asm__ volatile("xsave64 %0" : "+m"(g.area) : "a"(XF_SSE_AVX), "d"(0) : "memory");
+    area_save(&g.area);
     if (!bt_try(v, gather_elements, &g, &e)) {
         area_load(&g.area);
         if (e.has_error) bt_raise_error(v, e.vector, e.error);
@@ -122,12 +130,13 @@ static void masked_load(struct bt_vcpu *v, struct masked *m, unsigned n, gva_t l
 
 void helper_masked_move(struct bt_vcpu *v, const struct x86_insn *insn)
 {
-    struct masked m = { .insn = insn };
+    struct masked m;
     bool is_store = insn->operand[0].kind == OPND_MEM;
+    m.insn = insn;
     m.bytes = insn->mnemonic == X86_VMASKMOVPD || insn->mnemonic == X86_VPMASKMOVQ ? 8 : 4;
     m.count = (insn->vl ? 32 : 16) / m.bytes;
     m.offset = bt_effective_offset(v, insn);
-    __asm__ volatile("xsave64 %0" : "+m"(m.area) : "a"(XF_SSE_AVX), "d"(0) : "memory");
+    area_save(&m.area);
     if (is_store) {
         masked_each(v, &m, masked_probe, BT_WRITE);
         masked_each(v, &m, masked_store, BT_WRITE);
