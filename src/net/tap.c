@@ -201,12 +201,15 @@ static void tap_describe(const struct net_backend *b, char *text, size_t size)
 {
     const struct tap *t = container_of(b, const struct tap, base);
 
-    char queues[32] = "";
+    unsigned poll_us = b->vhost ? net_vhost_poll_us(b->vhost) : 0;
+    char queues[32] = "", vhost[32] = "";
 
     if (t->count > 1) snprintf(queues, sizeof(queues), ",queues=%u", t->count);
-    if (t->bridge) snprintf(text, size, ",ifname=%s,br=%s", t->name, t->bridge);
-    else if (!t->up) snprintf(text, size, ",fd=%d,ifname=%s%s%s", t->queue[0].fd, t->name, queues, b->vhost ? ",vhost=on" : "");
-    else snprintf(text, size, ",ifname=%s,script=%s,downscript=%s%s%s", t->name, t->up, t->down, queues, b->vhost ? ",vhost=on" : "");
+    if (poll_us) snprintf(vhost, sizeof(vhost), ",vhost=on,poll-us=%u", poll_us);
+    else if (b->vhost) snprintf(vhost, sizeof(vhost), ",vhost=on");
+    if (t->bridge) snprintf(text, size, ",ifname=%s,br=%s%s", t->name, t->bridge, vhost);
+    else if (!t->up) snprintf(text, size, ",fd=%d,ifname=%s%s%s", t->queue[0].fd, t->name, queues, vhost);
+    else snprintf(text, size, ",ifname=%s,script=%s,downscript=%s%s%s", t->name, t->up, t->down, queues, vhost);
 }
 
 static void tap_destroy(struct net_backend *b)

@@ -80,6 +80,13 @@ int net_vhost_poll_set(struct net_vhost *k, unsigned us, struct error *err)
     return 0;
 }
 
+unsigned net_vhost_poll_us(const struct net_vhost *k)
+{
+    struct vhost_vring_state state = { 0 };
+
+    return ioctl(k->fd[0], VHOST_GET_VRING_BUSYLOOP_TIMEOUT, &state) < 0 ? 0 : state.num;
+}
+
 void net_vhost_close(struct net_vhost *k)
 {
     for (unsigned i = 0; k && i < k->count; i++) close(k->fd[i]);

@@ -24,6 +24,8 @@ struct net_vhost_ring {
 struct net_vhost *net_vhost_open(const int *fds, unsigned fd_count, unsigned queues, struct error *err);
 /* How many microseconds the kernel's threads look at rings and the interface before they sleep. 0, or -1 with *err. */
 int net_vhost_poll_set(struct net_vhost *k, unsigned us, struct error *err);
+/* That time, as the kernel has it; 0: none. */
+unsigned net_vhost_poll_us(const struct net_vhost *k);
 void net_vhost_close(struct net_vhost *k);
 
 /* ---- for cards ---- */

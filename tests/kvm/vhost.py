@@ -4,8 +4,9 @@
 
 There ospite runs Debian's cloud kernel with three virtio cards (two pairs of queues; the old interface and headers; packed rings wished for) on tap
 interfaces with vhost=on: ping, a file both ways; then, on the first, the machine stopped and continued under load, the cable pulled, the driver
-restarted, the card unplugged and another plugged. That the kernel carries the frames is told by ospite's counters, which stay at 0; with KVM it
-also hears of notifications and interrupts by itself: ospite hears of none but those while the kernel does not serve the card.
+restarted, the card unplugged and another plugged; at the end the kernel is asked what poll-us= it has. That the kernel carries the frames is told by
+ospite's counters, which stay at 0; with KVM it also hears of notifications and interrupts by itself: ospite hears of none but those while the kernel
+does not serve the card.
 What the machine lacks is skipped out loud (exit status 77)."""
 import hashlib
 import os
@@ -24,7 +25,7 @@ DATA = random.Random(12).randbytes(1 << 20)
 SUM, SUM3 = hashlib.md5(DATA).hexdigest(), hashlib.md5(3 * DATA).hexdigest()
 
 # Cards of the guest in the guest: properties, those of their networks, and which of indirect descriptors, event index, version 1, packed it then finds.
-CARDS = [(',mq=on', ',queues=2', '1110'), (',disable-modern=on,mrg_rxbuf=off,event_idx=off,indirect_desc=off', '', '0000'), (',packed=on', '', '1110')]
+CARDS = [(',mq=on', ',queues=2,poll-us=50', '1110'), (',disable-modern=on,mrg_rxbuf=off,event_idx=off,indirect_desc=off', '', '0000'), (',packed=on', '', '1110')]
 
 # In the guest in the guest; what happens meanwhile is told by echo on the serial line.
 INNER = r'''
@@ -60,6 +61,7 @@ OUTER = r'''
 echo '#!/bin/sh' > /up; echo 'ip addr add 10.9.${1#t}.1/24 dev $1; ip link set $1 up' >> /up; chmod +x /up
 httpd -p 80 -h /
 say() { echo "$1" | nc 127.0.0.1 44 | grep -E 'virtio-net|mac |Error'; }
+polls() { echo 'info network' | nc 127.0.0.1 44 | grep poll-us; }
 told() { echo "$1" | nc 127.0.0.1 44 | grep -E 'doorbells|notifications'; }
 sink() { nc -l -p $1 < /dev/console | md5sum | sed "s/^/up $1 /" & }
 # The speed test before KVM is used fails on a busy machine.
@@ -82,7 +84,7 @@ started ENGINE "CARDS" | while read l; do
     *"carrier 0"*) say 'info qtree -v'; say 'set_link n0 on';;
     *NOW-UNPLUG*) say 'device_del c0';;
     *"there 0"*) while say 'device_add virtio-net-pci,netdev=n0,id=c3,mq=on' | grep Error; do sleep 0.2; done;;
-    *NOW-END*) say 'info qtree -v'; told 'info jit'; told 'info qtree -v'; say 'set_link n1 off';;
+    *NOW-END*) say 'info qtree -v'; told 'info jit'; told 'info qtree -v'; polls; say 'set_link n1 off';;
     esac
 done
 '''
@@ -103,7 +105,7 @@ def expected(engine):
     yield from (('8 packets received, 0% packet loss', 3), (f'queues {pairs[0]}', 1), ('id c2.*' + stopped + 'id c1.*' + stopped + 'id c0.*' + stopped, 1),
                 (f'up 20 {SUM3}', 1), (f'stopped {SUM3}', 1), (r'\[vhost-', 3 if engine == 'kvm' else 4), ('link down, . of . queue pairs, 0 served', 1),
                 ('carrier 1', 1), ('5 packets received, 0% packet loss', 4), ('there 1', 1), (f'id c0 [^\n]*\nmac [^,]*, link up, {pairs} served', 1),
-                (f'id c3 [^\n]*\nmac [^,]*, link up, {pairs} served', 1), ('id c1 [^\n]*\nmac [^,]*, link up, 1 of 1 queue pairs, 1 served', 3), ('STATUS 0', 1))
+                (f'id c3 [^\n]*\nmac [^,]*, link up, {pairs} served', 1), ('id c1 [^\n]*\nmac [^,]*, link up, 1 of 1 queue pairs, 1 served', 3), (r'n0\b[^\n]*queues=2,vhost=on,poll-us=50\n', 1), ('STATUS 0', 1))
 
 
 def check(m, engine):
