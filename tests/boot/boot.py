@@ -67,6 +67,14 @@ class Machine:
         tail = self.text[-1500:].strip()
         raise Failure(f'{why}\n--- serial, its end ---\n{tail}\n--- stderr ---\n{self.stderr()[-1500:]}')
 
+    def ended(self, before):
+        """The serial line is closed: how the process ended, as far as it has."""
+        try:
+            how = f'with status {self.process.wait(10)}'
+        except subprocess.TimeoutExpired:
+            how = 'its serial line, and runs on,'
+        self.fail(f'the machine ended {how} before {before}')
+
     def connect(self, name):
         while True:
             try:
@@ -110,7 +118,7 @@ class Machine:
                 self.seen += m.end()
                 return m
             if not self.pump():
-                self.fail(f'the machine ended before {pattern!r}')
+                self.ended(f'{pattern!r}')
             if time.time() > self.deadline:
                 self.fail(f'time is over while waiting for {pattern!r} on the serial port')
 
@@ -164,7 +172,7 @@ class Machine:
             if m:
                 return m
             if self.process.poll() is not None:
-                self.fail(f'the machine ended before {pattern!r} was on the screen')
+                self.ended(f'{pattern!r} was on the screen')
             if time.time() > self.deadline:
                 self.fail(f'time is over while waiting for {pattern!r} on the screen, which shows:\n{text}')
             time.sleep(0.3)

@@ -27,9 +27,10 @@ class WindowMachine(Machine):
 
 
 def x_server():
-    """Xvfb on a number that no other test has. One that it chose itself might be that of a server which is about to end, and takes the socket with it."""
+    """Xvfb on a number that no other test has. One that it chose itself might be that of a server which is about to end, and takes the socket with it.
+    When its last client has gone it would begin anew, and turn away who comes at that moment: -noreset."""
     r, w = os.pipe()
-    p = subprocess.Popen(['Xvfb', f':{free_port()}', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp'], pass_fds=[w],
+    p = subprocess.Popen(['Xvfb', f':{free_port()}', '-displayfd', str(w), '-screen', '0', '1200x900x24', '-nolisten', 'tcp', '-noreset'], pass_fds=[w],
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(w)
     number = ''
