@@ -6,7 +6,8 @@
  * page that did. Where nearly all pages are written between two looks (a film, a text that scrolls), the faults cost more than
  * looking at what lies there: such a block counts as written for some looks without being protected.
  *
- * Kernels before 6.7 lack that: there each page is compared with a copy made when it was last reported.
+ * Kernels before 6.7 lack that: there each page is compared with a copy made when it was last reported, and who asked reads the
+ * copy: it holds what the next look compares with, whatever the guest stores meanwhile.
  * Sources: Linux Documentation/admin-guide/mm/pagemap.rst (PAGEMAP_SCAN), userfaultfd.rst. The structures are those of
  * linux/fs.h and linux/userfaultfd.h of 6.7, which Debian 12's headers are too old for.
  */
@@ -124,6 +125,8 @@ void dirty_tracker_free(struct dirty_tracker *t)
     free(t->block);
     free(t);
 }
+
+const uint8_t *dirty_tracker_bytes(const struct dirty_tracker *t) { return t->copy ? t->copy : t->hva; }
 
 static bool page_changed(struct dirty_tracker *t, uint64_t at)
 {

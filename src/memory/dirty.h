@@ -16,4 +16,8 @@ void dirty_tracker_free(struct dirty_tracker *t);
 typedef void dirty_run_fn(void *opaque, uint64_t offset, uint64_t size);
 void dirty_tracker_take(struct dirty_tracker *t, uint64_t offset, uint64_t size, dirty_run_fn *fn, void *opaque);
 
+/* What to read of reported pages, at the same offsets. Where pages are compared it is not hva but the copy: what a page held
+ * for a moment after it was reported, and no longer at the next look, would be shown and never be corrected. Owned by t. */
+const uint8_t *dirty_tracker_bytes(const struct dirty_tracker *t);
+
 #endif

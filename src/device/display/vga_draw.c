@@ -262,6 +262,7 @@ void vga_update(void *opaque)
         return;
     }
     p.row = v->row;
+    p.memory = dirty_tracker_bytes(v->dirty);
     p.cursor = now.cursor;
     p.blink = now.blink;
     palette_make(v, &p);

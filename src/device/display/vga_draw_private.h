@@ -13,6 +13,7 @@ enum picture_kind { PICTURE_TEXT, PICTURE_PLANAR, PICTURE_CGA, PICTURE_256, PICT
 enum { VGA_ROW_SPARE = 64 };
 
 struct vga_picture {
+    const uint8_t *memory;             /* what the dirty tracker told of */
     enum picture_kind kind;
     unsigned width, height;            /* in pixels on the screen */
     unsigned dots, scale;              /* VGA modes: a character's width, and each pixel's */
@@ -29,9 +30,9 @@ typedef void vga_row_fn(const struct vga *v, const struct vga_picture *p, uint32
 extern vga_row_fn *const vga_row_fill[PICTURE_KINDS];
 /* vga_draw_text.c */
 vga_row_fn vga_row_text;
-/* Attribute bit 3 picks another font; a character's row of dots in the one that its attribute picks. */
+/* Attribute bit 3 picks another font; a character's row of dots, in that video memory, in the one that its attribute picks. */
 bool vga_has_two_fonts(const struct vga *v);
-uint8_t vga_glyph_row(const struct vga *v, uint8_t character, uint8_t attribute, unsigned row_scan);
+uint8_t vga_glyph_row(const struct vga *v, const uint8_t *memory, uint8_t character, uint8_t attribute, unsigned row_scan);
 
 bool vga_is_blank(const struct vga *v);
 void vga_size(const struct vga *v, unsigned *width, unsigned *height);

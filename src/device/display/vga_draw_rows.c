@@ -9,15 +9,15 @@
 #include "device/display/vga_draw_private.h"
 #include "display/display.h"
 
-static uint8_t plane_byte(const struct vga *v, unsigned plane, uint32_t offset)
+static uint8_t plane_byte(const struct vga *v, const struct vga_picture *p, unsigned plane, uint32_t offset)
 {
-    return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, plane, offset)];
+    return p->memory[vga_plane_index(v->chain4_layout, plane, offset)];
 }
 
 /* The four planes' bytes at one offset, those that the attribute controller hides as zeros. */
-static void planes_read(const struct vga *v, uint32_t offset, uint8_t byte[4])
+static void planes_read(const struct vga *v, const struct vga_picture *p, uint32_t offset, uint8_t byte[4])
 {
-    for (unsigned n = 0; n < 4; n++) byte[n] = v->attr[ATTR_PLANE_ENABLE] >> n & 1 ? plane_byte(v, n, offset) : 0;
+    for (unsigned n = 0; n < 4; n++) byte[n] = v->attr[ATTR_PLANE_ENABLE] >> n & 1 ? plane_byte(v, p, n, offset) : 0;
 }
 
 static uint32_t *pixel_put(uint32_t *to, uint32_t color, unsigned times)
@@ -39,7 +39,7 @@ static void row_planar(const struct vga *v, const struct vga_picture *p, uint32_
     uint8_t byte[4];
 
     for (unsigned n = 0; n <= p->width / (8 * p->scale); n++) {
-        planes_read(v, vga_crtc_offset(v, p->address + n, p->row_scan), byte);
+        planes_read(v, p, vga_crtc_offset(v, p->address + n, p->row_scan), byte);
         to = planar_8(p, byte, to);
     }
 }
@@ -54,7 +54,7 @@ static void row_vbe_planar(const struct vga *v, const struct vga_picture *p, uin
         uint32_t at = p->address + n;
 
         for (unsigned i = 0; i < 4; i++)
-            byte[i] = vga_plane_index(v->chain4_layout, i, at) < v->vram.size_bytes && (v->attr[ATTR_PLANE_ENABLE] >> i & 1) ? plane_byte(v, i, at) : 0;
+            byte[i] = vga_plane_index(v->chain4_layout, i, at) < v->vram.size_bytes && (v->attr[ATTR_PLANE_ENABLE] >> i & 1) ? plane_byte(v, p, i, at) : 0;
         to = planar_8(&plain, byte, to);
     }
 }
@@ -65,7 +65,7 @@ static void row_cga(const struct vga *v, const struct vga_picture *p, uint32_t *
     uint8_t byte[4];
 
     for (unsigned n = 0; n <= p->width / (8 * p->scale); n++) {
-        planes_read(v, vga_crtc_offset(v, p->address + n, p->row_scan), byte);
+        planes_read(v, p, vga_crtc_offset(v, p->address + n, p->row_scan), byte);
         for (unsigned half = 0; half < 2; half++)
             for (int bit = 6; bit >= 0; bit -= 2)
                 to = pixel_put(to, p->color16[(byte[half] >> bit & 3) | (byte[half + 2] >> bit & 3) << 2], p->scale);
@@ -78,7 +78,7 @@ static void row_256(const struct vga *v, const struct vga_picture *p, uint32_t *
     for (unsigned n = 0; n <= p->width / 8; n++) {
         uint32_t offset = vga_crtc_offset(v, p->address + n, p->row_scan);
 
-        for (unsigned i = 0; i < 4; i++) to = pixel_put(to, p->color256[plane_byte(v, i, offset)], 2);
+        for (unsigned i = 0; i < 4; i++) to = pixel_put(to, p->color256[plane_byte(v, p, i, offset)], 2);
     }
 }
 
@@ -101,7 +101,7 @@ static uint32_t from_16(uint32_t x)
 static void row_linear(const struct vga *v, const struct vga_picture *p, uint32_t *to)
 {
     unsigned bytes = (p->bpp + 7) / 8;
-    const uint8_t *from = (const uint8_t *)v->vram.hva + p->address;
+    const uint8_t *from = p->memory + p->address;
 
     if (p->address + (uint64_t)p->width * bytes > v->vram.size_bytes) {
         memset(to, 0, p->width * sizeof(*to));

@@ -21,11 +21,11 @@ static uint32_t font_offset(const struct vga *v, bool a)
 
 bool vga_has_two_fonts(const struct vga *v) { return font_offset(v, true) != font_offset(v, false); }
 
-uint8_t vga_glyph_row(const struct vga *v, uint8_t character, uint8_t attribute, unsigned row_scan)
+uint8_t vga_glyph_row(const struct vga *v, const uint8_t *memory, uint8_t character, uint8_t attribute, unsigned row_scan)
 {
     uint32_t at = font_offset(v, attribute & 8) + character * 32u + row_scan;
 
-    return ((const uint8_t *)v->vram.hva)[vga_plane_index(v->chain4_layout, 2, at & 0xffff)];
+    return memory[vga_plane_index(v->chain4_layout, 2, at & 0xffff)];
 }
 
 /* The cursor lies over a character: its rows, unless it is off or in its dark phase. */
@@ -40,13 +40,12 @@ static bool is_cursor(const struct vga *v, const struct vga_picture *p, uint32_t
 
 static uint32_t *cell(const struct vga *v, const struct vga_picture *p, uint32_t address, uint32_t *to)
 {
-    const uint8_t *vram = v->vram.hva;
     uint32_t offset = vga_crtc_offset(v, address, 0);
-    uint8_t character = vram[vga_plane_index(v->chain4_layout, 0, offset)], attribute = vram[vga_plane_index(v->chain4_layout, 1, offset)];
+    uint8_t character = p->memory[vga_plane_index(v->chain4_layout, 0, offset)], attribute = p->memory[vga_plane_index(v->chain4_layout, 1, offset)];
     uint8_t mask = v->attr[ATTR_PLANE_ENABLE] & 15, mode = v->attr[ATTR_MODE];
     bool blinks = mode & ATTR_MODE_BLINK;
     uint32_t ink = p->color16[attribute & mask & 15], paper = p->color16[attribute >> 4 & (blinks ? 7 : 15) & mask];
-    unsigned bits = vga_glyph_row(v, character, attribute, p->row_scan) << 1;
+    unsigned bits = vga_glyph_row(v, p->memory, character, attribute, p->row_scan) << 1;
 
     if (p->dots == 9 && (mode & ATTR_MODE_LINE_GRAPHICS) && character >= 0xb0 && character <= 0xdf) bits |= bits >> 1 & 1;
     if (blinks && (attribute & 0x80) && p->blink) bits = 0;

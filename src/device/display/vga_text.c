@@ -46,7 +46,7 @@ struct text_fonts { bool has_second; uint8_t alike[256]; };
 static bool looks_alike(const struct vga *v, uint8_t second, uint8_t first, unsigned height)
 {
     for (unsigned y = 0; y < height; y++)
-        if (vga_glyph_row(v, second, SECOND_FONT, y) != vga_glyph_row(v, first, 0, y)) return false;
+        if (vga_glyph_row(v, v->vram.hva, second, SECOND_FONT, y) != vga_glyph_row(v, v->vram.hva, first, 0, y)) return false;
     return true;
 }
 
