@@ -59,22 +59,21 @@ static void random_stores(uint8_t *memory, struct dirty_tracker *t)
     take(t, 0, PAGES, ROUNDS + 1);
 }
 
-static unsigned reports;
-
-static void report_count(void *opaque, uint64_t offset, uint64_t size) { reports++; }
+static void report_count(void *opaque, uint64_t offset, uint64_t size) { ++*(unsigned *)opaque; }
 
 /* What a page held just when it was read, and neither before nor after, is not what is shown in the end. */
 static void a_moment(uint8_t *memory, struct dirty_tracker *t)
 {
+    unsigned reports = 0;
     uint8_t shown;
 
     memory[PAGE] = 1;
-    dirty_tracker_take(t, PAGE, PAGE, report_count, NULL);
+    dirty_tracker_take(t, PAGE, PAGE, report_count, &reports);
     memory[PAGE] = 2;
     shown = dirty_tracker_bytes(t)[PAGE];
     memory[PAGE] = 1;
     reports = 0;
-    dirty_tracker_take(t, PAGE, PAGE, report_count, NULL);
+    dirty_tracker_take(t, PAGE, PAGE, report_count, &reports);
     if (reports) shown = dirty_tracker_bytes(t)[PAGE];
     check(shown == 1, "what was there for a moment does not stay (%u)", shown);
 }
