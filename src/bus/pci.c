@@ -306,13 +306,13 @@ void pci_device_remove(struct pci_device *d)
 bool pci_dma_read(struct pci_device *d, gpa_t address, void *data, size_t size)
 {
     if (!(get(d->config + COMMAND, 2) & COMMAND_MASTER)) return false;
-    return memory_read(d->bus->config.memory, address, data, size);
+    return memory_dma_read(d->bus->config.memory, address, data, size);
 }
 
 bool pci_dma_write(struct pci_device *d, gpa_t address, const void *data, size_t size)
 {
     if (!(get(d->config + COMMAND, 2) & COMMAND_MASTER)) return false;
-    return memory_write(d->bus->config.memory, address, data, size);
+    return memory_dma_write(d->bus->config.memory, address, data, size);
 }
 
 /* ---- configuration accesses ---- */

@@ -4,6 +4,9 @@
  *
  * An access is cut where ranges end. Inside a device's range it is cut again into what the device takes: aligned
  * pieces of a power of two, not wider than its max_size; what is narrower than min_size is widened to it.
+ *
+ * DMA sees memory alone. A guest that sends one device's DMA into the registers of another, or its own, would have that device work
+ * in the midst of what the first is doing, and so without end.
  */
 #include <string.h>
 
@@ -94,13 +97,22 @@ static size_t extent(const struct flat_range *r, gpa_t address, size_t size)
     return here < size ? here : size;
 }
 
-bool memory_read(struct memory_map *m, gpa_t address, void *data, size_t size)
+static struct flat_range find(struct memory_map *m, gpa_t address, bool is_dma)
 {
-    uint8_t *to = data;
+    struct flat_range r = memory_map_find(m, address);
+
+    if (!is_dma || !r.ops || r.ops->is_memory) return r;
+    r.ops = NULL;
+    if (r.kind == RANGE_IO) r.kind = RANGE_NONE;
+    return r;
+}
+
+static bool read_any(struct memory_map *m, gpa_t address, uint8_t *to, size_t size, bool is_dma)
+{
     bool all = true;
 
     while (size) {
-        struct flat_range r = memory_map_find(m, address);
+        struct flat_range r = find(m, address, is_dma);
         size_t n = extent(&r, address, size);
         all &= r.kind != RANGE_NONE;
         range_read(&r, address, to, n);
@@ -115,23 +127,27 @@ bool memory_read(struct memory_map *m, gpa_t address, void *data, size_t size)
     return all;
 }
 
-bool memory_write(struct memory_map *m, gpa_t address, const void *data, size_t size)
+static bool write_any(struct memory_map *m, gpa_t address, const uint8_t *from, size_t size, bool is_dma)
 {
-    const uint8_t *from = data;
     bool all = true;
 
     while (size) {
-        struct flat_range r = memory_map_find(m, address);
+        struct flat_range r = find(m, address, is_dma);
         size_t n = extent(&r, address, size);
         all &= r.kind != RANGE_NONE;
         range_write(m, &r, address, from, n);
         from += n;
         address += n;
         size -= n;
-        if (!address && size) return false;            /* past the end: see memory_read */
+        if (!address && size) return false;            /* past the end: see read_any */
     }
     return all;
 }
+
+bool memory_read(struct memory_map *m, gpa_t address, void *data, size_t size) { return read_any(m, address, data, size, false); }
+bool memory_write(struct memory_map *m, gpa_t address, const void *data, size_t size) { return write_any(m, address, data, size, false); }
+bool memory_dma_read(struct memory_map *m, gpa_t address, void *data, size_t size) { return read_any(m, address, data, size, true); }
+bool memory_dma_write(struct memory_map *m, gpa_t address, const void *data, size_t size) { return write_any(m, address, data, size, true); }
 
 uint64_t memory_io_read(struct memory_map *m, gpa_t address, unsigned size)
 {

@@ -24,6 +24,7 @@ struct io_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
     uint8_t min_size, max_size;      /* 0: 1 and 8 */
+    bool is_memory;                  /* behind them is a device's memory and nothing that acts: DMA may come here */
 };
 
 enum range_kind { RANGE_RAM, RANGE_ROM, RANGE_IO, RANGE_NONE };
@@ -85,11 +86,14 @@ void memory_map_listen_doorbells(struct memory_map *m, memory_doorbells_fn *fn, 
  * result is a copy and stays meaningful until the next change. */
 struct flat_range memory_map_find(struct memory_map *m, gpa_t address);
 
-/* Guest memory access by devices and loaders; crosses ranges, calls device registers, needs the machine lock when
+/* Guest memory access by loaders and for the user; crosses ranges, calls device registers, needs the machine lock when
  * it may reach them. false if part of it hit nothing (reads give 0xff there). Writes to ROM are dropped.
  * Writes to RAM are reported to dirty/SMC listeners. */
 bool memory_read(struct memory_map *m, gpa_t address, void *data, size_t size);
 bool memory_write(struct memory_map *m, gpa_t address, const void *data, size_t size);
+/* The same by devices, which reach memory alone: registers count as nothing, but for those that are marked is_memory. */
+bool memory_dma_read(struct memory_map *m, gpa_t address, void *data, size_t size);
+bool memory_dma_write(struct memory_map *m, gpa_t address, const void *data, size_t size);
 /* One register access of 1, 2, 4 or 8 bytes, as a CPU does it. */
 uint64_t memory_io_read(struct memory_map *m, gpa_t address, unsigned size);
 void memory_io_write(struct memory_map *m, gpa_t address, uint64_t value, unsigned size);

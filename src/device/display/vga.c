@@ -38,7 +38,7 @@ PORT_RANGE(3c0);
 PORT_RANGE(3d4);
 PORT_RANGE(3da);
 
-static const struct io_ops window_io = { vga_window_read, vga_window_write, 1, 8 };
+static const struct io_ops window_io = { vga_window_read, vga_window_write, 1, 8, true };
 
 void vga_part_reset(struct vga *v)
 {

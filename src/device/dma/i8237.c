@@ -138,8 +138,8 @@ static void unit_move(struct i8237 *d, struct controller *c, unsigned n, bool wi
     unsigned size = wide ? 2 : 1;
 
     address = wide ? (page & 0xfe) << 16 | (gpa_t)c->address[n] << 1 : page << 16 | c->address[n];
-    if ((c->mode[n] & MODE_TRANSFER) == MODE_WRITE) memory_write(d->memory, address, data, size);
-    else if ((c->mode[n] & MODE_TRANSFER) == MODE_READ) memory_read(d->memory, address, data, size);
+    if ((c->mode[n] & MODE_TRANSFER) == MODE_WRITE) memory_dma_write(d->memory, address, data, size);
+    else if ((c->mode[n] & MODE_TRANSFER) == MODE_READ) memory_dma_read(d->memory, address, data, size);
     c->address[n] += c->mode[n] & MODE_DECREMENT ? -1 : 1;
     c->count[n]--;
 }

@@ -103,7 +103,7 @@ static bool zeros_write(struct fw_cfg *f, gpa_t address, uint32_t length)
     while (length) {
         uint32_t part = MIN(length, (uint32_t)sizeof(zeros));
 
-        if (!memory_write(f->memory, address, zeros, part)) return false;
+        if (!memory_dma_write(f->memory, address, zeros, part)) return false;
         address += part;
         length -= part;
     }
@@ -119,7 +119,7 @@ static uint32_t dma_transfer(struct fw_cfg *f, uint32_t control, uint32_t length
     if (address >= ADDRESSES) return DMA_ERROR;
     if (control & DMA_READ) {
         data = item_take(f, length, &there);
-        if (there && !memory_write(f->memory, address, data, there)) return DMA_ERROR;
+        if (there && !memory_dma_write(f->memory, address, data, there)) return DMA_ERROR;
         return zeros_write(f, address + there, length - there) ? 0 : DMA_ERROR;
     }
     if (control & DMA_WRITE) return DMA_ERROR;
@@ -134,7 +134,7 @@ static void dma_request(struct fw_cfg *f)
     be32 result;
 
     f->dma_address = 0;
-    if (at >= ADDRESSES || !memory_read(f->memory, at, &r, sizeof(r))) {
+    if (at >= ADDRESSES || !memory_dma_read(f->memory, at, &r, sizeof(r))) {
         trace(TRACE_GUEST_ERRORS, "fw_cfg: no memory at the DMA request %llx\n", (unsigned long long)at);
         result = be32_make(DMA_ERROR);
     } else {
@@ -142,7 +142,7 @@ static void dma_request(struct fw_cfg *f)
               (unsigned long long)be64_get(r.address));
         result = be32_make(dma_transfer(f, be32_get(r.control), be32_get(r.length), be64_get(r.address)));
     }
-    if (at < ADDRESSES) memory_write(f->memory, at, &result, sizeof(result));
+    if (at < ADDRESSES) memory_dma_write(f->memory, at, &result, sizeof(result));
 }
 
 /* ---- ports ---- */
