@@ -48,8 +48,15 @@ struct heap {
 };
 
 struct call {
-    loop_call_fn *fn;
+    loop_call_fn *fn;                  /* NULL: cancelled */
     void *opaque;
+};
+
+/* Calls that are being made. One of them may run the loop, so rounds nest. */
+struct round {
+    struct round *outer;
+    struct call *call;
+    size_t count;
 };
 
 static struct loop {
@@ -62,6 +69,7 @@ static struct loop {
     pthread_mutex_t call_lock;
     struct call *call;
     size_t call_count, call_room;
+    struct round *round;               /* the main thread's */
     _Atomic bool quit;
     bool ready;
 } loop = { .call_lock = PTHREAD_MUTEX_INITIALIZER };
@@ -272,21 +280,26 @@ void loop_post_cancel(void *opaque)
         if (loop.call[i].opaque != opaque) loop.call[kept++] = loop.call[i];
     loop.call_count = kept;
     pthread_mutex_unlock(&loop.call_lock);
+    for (struct round *r = loop.round; r; r = r->outer)
+        for (size_t i = 0; i < r->count; i++)
+            if (r->call[i].opaque == opaque) r->call[i].fn = NULL;
 }
 
 static void calls_run(void)
 {
-    struct call *list;
-    size_t count;
+    struct round r = { .outer = loop.round };
 
     pthread_mutex_lock(&loop.call_lock);
-    list = loop.call;
-    count = loop.call_count;
+    r.call = loop.call;
+    r.count = loop.call_count;
     loop.call = NULL;
     loop.call_count = loop.call_room = 0;
     pthread_mutex_unlock(&loop.call_lock);
-    for (size_t i = 0; i < count; i++) list[i].fn(list[i].opaque);
-    free(list);
+    loop.round = &r;
+    for (size_t i = 0; i < r.count; i++)
+        if (r.call[i].fn) r.call[i].fn(r.call[i].opaque);
+    loop.round = r.outer;
+    free(r.call);
 }
 
 static bool calls_are_waiting(void)
