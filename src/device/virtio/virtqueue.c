@@ -3,8 +3,8 @@
  * What both ring layouts share: chains as the device gets them, and their way back.
  *
  * A descriptor is copied out of guest memory once, and only the copy is checked and used. Buffers must be RAM (ROM
- * where the device only reads); they are turned into host pointers at once, which stay valid because RAM is never
- * unmapped while a machine lives. Anything that the driver must not do breaks the queue: q->broken names it, nothing is
+ * where the device only reads); they are turned into host pointers at once, which stay valid because RAM and ROMs are
+ * never unmapped while a machine lives. Anything that the driver must not do breaks the queue: q->broken names it, nothing is
  * taken any more, and the device asks for a reset.
  *
  * Limits: queues of at most 1024 entries, chains of at most 1024 pieces (a buffer that crosses from one RAM
@@ -58,6 +58,7 @@ int virtqueue_start(struct virtqueue *q, uint64_t features)
     q->has_indirect = features & VIRTIO_F_INDIRECT_DESC;
     q->has_notify_on_empty = features & VIRTIO_F_NOTIFY_ON_EMPTY;
     q->avail_index = q->used_index = q->avail_seen = q->signalled = q->in_flight = 0;
+    q->unsignalled = 0;
     q->avail_wrap = q->used_wrap = q->signalled_wrap = true;
     q->notifications_off = false;
     q->broken = NULL;

@@ -52,6 +52,7 @@ struct virtqueue {
     bool notifications_off;
     uint16_t signalled;                      /* used_index when the driver was told last */
     bool signalled_wrap;
+    unsigned unsignalled;                    /* packed: ring entries used since, at most twice the size */
     uint16_t in_flight;                      /* popped and not yet pushed (packed: ring entries) */
     const char *broken;                      /* what the driver did wrong; nothing is taken any more */
     struct virtqueue_scratch *scratch;       /* while a chain is read; made by virtqueue_start */

@@ -122,6 +122,7 @@ static void give(struct virtqueue *q, struct virtqueue_chain *const *chain, cons
         ring[q->used_index].length = le32_make(written[i]);
         if (i) flags_store(q, ring, q->used_index, q->used_wrap, chain[i]);
         advance(q, &q->used_index, &q->used_wrap, chain[i]->slots);
+        q->unsignalled = MIN(q->unsignalled + chain[i]->slots, 2u * q->size);
     }
     flags_store(q, ring, first, first_wrap, chain[0]);
 }
@@ -130,15 +131,17 @@ static bool wants_interrupt(struct virtqueue *q)
 {
     const struct events *e = virtqueue_area(q, q->driver, sizeof(*e));
     uint16_t before = q->signalled, after = q->used_index, event;
-    bool wrapped = q->signalled_wrap != q->used_wrap;
+    bool wrapped = q->signalled_wrap != q->used_wrap, is_far = q->unsignalled == 2u * q->size;
     uint32_t both;
 
     if (!e) return false;
     both = __atomic_load_n((const uint32_t *)(const void *)e, __ATOMIC_ACQUIRE);
     q->signalled = q->used_index;
     q->signalled_wrap = q->used_wrap;
+    q->unsignalled = 0;
     if ((both >> 16 & EVENTS_MASK) == EVENTS_DISABLE) return false;
     if ((both >> 16 & EVENTS_MASK) != EVENTS_AT_PLACE || !q->has_event_index) return true;
+    if (is_far) return true;                           /* a driver that polled meanwhile: each place was passed, in either round */
     /* As numbers that do not wrap: what was used in the round before lies a ring's size lower. */
     event = both & 0x7fff;
     if (!!(both & 0x8000) != q->used_wrap) event -= q->size;

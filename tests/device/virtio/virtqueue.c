@@ -175,6 +175,30 @@ static void random_run(bool packed, bool event_index, unsigned size, unsigned ch
     virtqueue_destroy(&q);
 }
 
+/* A driver that polls takes what is used, while the device does not come to look whether an interrupt is wanted; then it wants one of the last. */
+static void polled_run(bool packed, unsigned size, unsigned polled)
+{
+    static struct driver d;
+    struct driver_piece p = { DATA, 8, true };
+    struct virtqueue q;
+    uint32_t written;
+
+    driver_init(&d, ram, packed, true, size, BASE);
+    queue_begin(&q, &d, 0);
+    for (unsigned i = 0; i <= polled; i++) {
+        struct virtqueue_chain *c = driver_add(&d, &p, 1, false) < 0 ? NULL : virtqueue_pop(&q);
+
+        check(c, "a buffer comes");
+        if (!c) break;
+        driver_event_set(&d, i);
+        virtqueue_push(&q, c, 8);
+        if (i < polled) check(driver_take(&d, &written) >= 0, "it goes back");
+    }
+    check(virtqueue_wants_interrupt(&q), "an interrupt, however much was used before");
+    virtqueue_reset(&q);
+    virtqueue_destroy(&q);
+}
+
 /* ---- malformed rings ---- */
 
 static void put(uint64_t at, uint64_t v, unsigned size) { memcpy(ram + at, &v, size); }
@@ -289,6 +313,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < 4 * ARRAY_SIZE(sizes); i++, runs++) random_run(i & 1, i & 2, sizes[i / 4], chains);
     random_run(true, true, 7, chains);                 /* packed rings need no power of two */
     random_run(true, false, 1000, chains);
+    for (unsigned i = 0; i < 100; i++) polled_run(i & 1, i & 1 ? 7 : 16, i / 2);
     for (unsigned i = 0; i < ARRAY_SIZE(malformed); i++) malformed_run(&malformed[i]);
     starts_run();
     memory_map_free(map);
