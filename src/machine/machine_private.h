@@ -178,6 +178,7 @@ struct machine {
     struct pc_announce *announce;      /* pc_announce.c; list */
     struct machine_nic nic[CONFIG_NICS + CONFIG_VIRTIO];
     unsigned nic_count;
+    struct rom_image *roms;            /* of the cards, and of those that went */
     /* What came while it ran. */
     struct device *pcihp;              /* NULL: no ACPI */
     struct device *ejected;            /* off the bus; to be freed by the main loop */

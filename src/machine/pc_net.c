@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Networks of the board, its network cards, their option ROMs, and what the monitor does with them. Networks are made first: they
+ * Networks of the board, its network cards, and what the monitor does with them. Networks are made first: they
  * may fail, and no image is open yet. Cards of -nic and -net come before devices of -device, as on QEMU's board.
  */
 #include <errno.h>
@@ -26,8 +26,6 @@
 #include "net/hub.h"
 #include "net/user.h"
 
-#define ROM_FOLDER "/usr/lib/ipxe/qemu/"       /* of Debian's ipxe-qemu */
-enum { ROM_MAX = 16 << 20, ROM_PAGE = 4096 };
 
 /* ---- networks ---- */
 
@@ -187,51 +185,12 @@ void pc_networks_stopped(struct machine *m)
 void pc_networks_destroy(struct machine *m)
 {
     pc_announces_end(m);
-    for (unsigned i = 0; i < m->nic_count; i++) free(m->nic[i].rom);
+    pc_roms_free(m);
     for (unsigned i = 0; i < CONFIG_NETDEVS; i++) net_hub_free(m->hub[i]);
     for (unsigned i = 0; i < m->config.netdev_count; i++) pc_network_free(m, m->netdev[i]);
 }
 
 /* ---- cards ---- */
-
-/* Whole pages, a power of two of them, the rest filled with zeros. A name without a folder may be one of iPXE's. */
-static int rom_read(struct machine_nic *nic, const char *path, uint32_t *bytes, struct error *err)
-{
-    size_t size, room = ROM_PAGE;
-    uint8_t *data;
-    char there[PATH_MAX];
-
-    snprintf(there, sizeof(there), ROM_FOLDER "%s", path);
-    data = pc_file_read("option ROM", strchr(path, '/') || access(path, F_OK) == 0 || access(there, F_OK) < 0 ? path : there, ROM_MAX, &size, err);
-    if (!data) return -1;
-    while (room < size) room *= 2;
-    nic->rom = aligned_alloc(ROM_PAGE, room);
-    if (nic->rom) {
-        memset(nic->rom, 0, room);
-        memcpy(nic->rom, data, size);
-    }
-    free(data);
-    *bytes = (uint32_t)room;
-    return nic->rom ? 0 : error_set(err, "no memory for the option ROM '%s'", path);
-}
-
-/* iPXE's ROM for virtio names the modern device, that for NE2000 none; firmware starts it only for the device it names. As QEMU does it: the
- * IDs are put right, and a byte of the image that nobody reads makes up for it in the checksum (PCI firmware specification 3.0, 5.1). */
-void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device)
-{
-    uint8_t *image = rom;
-    size_t at;
-
-    if (bytes < 0x20 || image[0] != 0x55 || image[1] != 0xaa) return;
-    at = image[0x18] | image[0x19] << 8;
-    if (at + 8 > bytes || memcmp(image + at, "PCIR", 4)) return;
-    for (unsigned i = 4; i < 8; i++) image[6] += image[at + i];
-    image[6] -= (uint8_t)((vendor & 0xff) + (vendor >> 8) + (device & 0xff) + (device >> 8));
-    image[at + 4] = (uint8_t)vendor;
-    image[at + 5] = (uint8_t)(vendor >> 8);
-    image[at + 6] = (uint8_t)device;
-    image[at + 7] = (uint8_t)(device >> 8);
-}
 
 int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c, const char *default_rom, struct machine_nic **nic, uint32_t *rom_bytes,
                 struct error *err)
@@ -252,9 +211,9 @@ int pc_nic_note(struct machine *m, const char *model, const struct nic_common *c
     *nic = n;
     *rom_bytes = 0;
     if (c->rom && !*c->rom) return 0;
-    if (c->rom) return rom_read(n, c->rom, rom_bytes, err);
-    snprintf(path, sizeof(path), "%s%s", ROM_FOLDER, default_rom);
-    if (access(path, R_OK) == 0) return rom_read(n, path, rom_bytes, err);
+    if (c->rom) return pc_rom_read(m, &n->rom, c->rom, rom_bytes, err);
+    snprintf(path, sizeof(path), "%s%s", PC_ROM_FOLDER, default_rom);
+    if (access(path, R_OK) == 0) return pc_rom_read(m, &n->rom, path, rom_bytes, err);
     if (strchr(m->config.boot_order, 'n') || strchr(m->config.boot_once, 'n'))
         log_message("%s: there is no option ROM to boot from the network with; run 'apt install ipxe-qemu'", n->name);
     return 0;
@@ -302,7 +261,7 @@ void pc_nic_forget(struct machine *m, struct machine_nic *nic)
 {
     struct machine_memory memory = nic->memory;
 
-    free(nic->rom);
+    pc_rom_leave(m, nic->rom);
     *nic = (struct machine_nic){ .backend = NULL };
     machine_memory_free(&memory);
 }

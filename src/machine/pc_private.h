@@ -179,6 +179,11 @@ void pc_networks_check(const struct machine *m);
 void pc_networks_started(struct machine *m);
 void pc_networks_stopped(struct machine *m);
 void pc_networks_destroy(struct machine *m);
+/* pc_rom.c: a card's option ROM, *rom of *bytes, which are the machine's; the card leaves it when it goes (NULL is fine). */
+#define PC_ROM_FOLDER "/usr/lib/ipxe/qemu/"       /* of Debian's ipxe-qemu */
+int pc_rom_read(struct machine *m, void **rom, const char *path, uint32_t *bytes, struct error *err);
+void pc_rom_leave(struct machine *m, const void *rom);
+void pc_roms_free(struct machine *m);
 /* The device that an option ROM says it is for. */
 void pc_rom_device_set(void *rom, uint32_t bytes, uint16_t vendor, uint16_t device);
 struct net_backend *pc_network_create(struct machine *m, const struct netdev_config *d, struct error *err);
