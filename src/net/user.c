@@ -5,7 +5,8 @@
  * libslirp is made for poll(2) with all its descriptors in every round. Here they lie in an epoll set of their own, which is one
  * descriptor of the main loop; the set follows what libslirp wants after each call into it, and the kernel is told only of
  * changes. Frames from the guest are handed over on the thread that sends them, answers may come at once. If the
- * guest has no room for a frame, up to 256 wait, and no socket is read until they are gone.
+ * guest has no room for a frame, up to 256 wait, and no socket is read until they are gone. libslirp cannot be called from within: what
+ * somebody on a hub answers at once to a frame of its is lost.
  *
  * Limits: libslirp's (no ICMP but echo, no inbound connections without hostfwd). IPv6 datagrams above the MTU are dropped.
  */
@@ -66,21 +67,35 @@ static void wait_add(struct user *u, const struct net_frame *f)
 void user_deliver(struct user *u, const struct net_frame *f)
 {
     if (u->first || !net_deliver(&u->base, 0, f)) wait_add(u, f);
+    else u->has_delivered = true;
 }
 
+/* Once for all that was: on a hub two of these networks would tell each other without end. */
+void user_delivered_tell(struct user *u)
+{
+    if (!u->has_delivered) return;
+    u->has_delivered = false;
+    net_delivered(&u->base, 0);
+}
+
+/* A card that is handed a frame may say at once that it has room. */
 static void waiting_flush(struct user *u)
 {
     struct waiting *w;
 
+    if (u->is_flushing) return;
+    u->is_flushing = true;
     while ((w = u->first)) {
         struct iovec iov = { w->data, w->bytes };
 
-        if (!net_deliver(&u->base, 0, &(struct net_frame){ w->header, &iov, 1, w->bytes })) return;
+        if (!net_deliver(&u->base, 0, &(struct net_frame){ w->header, &iov, 1, w->bytes })) break;
+        u->has_delivered = true;
         u->first = w->next;
         if (!u->first) u->last = &u->first;
         u->waiting_count--;
         free(w);
     }
+    u->is_flushing = false;
 }
 
 static void waiting_drop(struct user *u)
@@ -97,11 +112,16 @@ static bool user_send(struct net_backend *b, unsigned queue, const struct net_fr
 {
     struct user *u = of(b);
 
-    size_t size = f->bytes <= NET_FRAME_MAX ? net_frame_copy(f, u->frame) : 0;
+    size_t size = f->bytes <= NET_FRAME_MAX && !u->in_slirp ? net_frame_copy(f, u->frame) : 0;
 
     if (size && user_is_fragment(u->frame, size) && !(size = user_fragment_take(u, size))) return true;
-    if (!size || !user_frame_from_guest(u, size, &f->header)) b->dropped++;
-    else slirp_input(u->slirp, u->frame, (int)size);
+    if (!size || (u->hides_loopback && user_frame_is_to_loopback(u, size)) || !user_frame_from_guest(u, size, &f->header)) {
+        b->dropped++;
+        return true;
+    }
+    u->in_slirp = true;
+    slirp_input(u->slirp, u->frame, (int)size);
+    u->in_slirp = false;
     return true;
 }
 
@@ -110,7 +130,7 @@ static bool user_busy(struct net_backend *b, unsigned queue) { return of(b)->ful
 static void user_sent(struct net_backend *b, unsigned queue)
 {
     user_sync(of(b));
-    net_delivered(b, 0);
+    user_delivered_tell(of(b));
 }
 
 /* ---- what libslirp calls ---- */
@@ -132,9 +152,11 @@ static void timer_fire(void *opaque)
 {
     struct user_timer *t = opaque;
 
+    t->u->in_slirp = true;
     slirp_handle_timer(t->u->slirp, t->id, t->opaque);
+    t->u->in_slirp = false;
     user_sync(t->u);
-    net_delivered(&t->u->base, 0);
+    user_delivered_tell(t->u);
 }
 
 static void *cb_timer_new(SlirpTimerId id, void *cb_opaque, void *opaque)
@@ -281,6 +303,15 @@ static int ready_get(int index, void *opaque)
     return index >= 0 && (unsigned)index < u->poll_count ? u->poll[index].ready : 0;
 }
 
+static void sockets_serve(struct user *u, bool failed)
+{
+    u->in_slirp = true;
+    slirp_pollfds_poll(u->slirp, failed, ready_get, u);
+    u->in_slirp = false;
+    user_sync(u);
+    user_delivered_tell(u);
+}
+
 static void events_take(void *opaque, int fd, unsigned events)
 {
     struct epoll_event e[EVENTS];
@@ -290,9 +321,7 @@ static void events_take(void *opaque, int fd, unsigned events)
     for (int i = 0; i < n; i++)
         for (unsigned k = 0; k < u->poll_count; k++)
             if ((uint32_t)u->poll[k].fd == e[i].data.u32) u->poll[k].ready = from_epoll(e[i].events) & (u->poll[k].events | SLIRP_POLL_ERR | SLIRP_POLL_HUP);
-    slirp_pollfds_poll(u->slirp, n < 0, ready_get, u);
-    user_sync(u);
-    net_delivered(&u->base, 0);
+    sockets_serve(u, n < 0);
 }
 
 /* Retransmissions and delayed acknowledgements. */
@@ -301,9 +330,7 @@ static void timer_due(void *opaque)
     struct user *u = opaque;
 
     for (unsigned k = 0; k < u->poll_count; k++) u->poll[k].ready = 0;
-    slirp_pollfds_poll(u->slirp, 0, ready_get, u);
-    user_sync(u);
-    net_delivered(&u->base, 0);
+    sockets_serve(u, false);
 }
 
 static void user_ready(struct net_backend *b, unsigned queue)
@@ -312,7 +339,7 @@ static void user_ready(struct net_backend *b, unsigned queue)
 
     if (!u->first) return;
     waiting_flush(u);
-    net_delivered(b, 0);
+    user_delivered_tell(u);
     user_sync(u);
 }
 
@@ -375,6 +402,9 @@ static int user_start(struct user *u, const struct net_user_config *c, struct er
     if (user_config_read(&s, c, err) < 0) return -1;
     u->network = s.vnetwork;
     u->restricted = c->restricted;
+    u->hides_loopback = c->no_host_loopback;
+    u->dns = s.vnameserver;
+    u->dns6 = s.vnameserver6;
     u->no_ipv4 = c->no_ipv4;
     u->slirp = slirp_new(&s, &callbacks, u);
     if (!u->slirp) return error_set(err, "libslirp does not start");

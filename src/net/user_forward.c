@@ -76,7 +76,10 @@ int net_user_forward_add(struct net_backend *b, const char *text, struct error *
         return error_set(err, "hostfwd=%s: wrong is the %s; write it as tcp:127.0.0.1:2222-:22 (protocol, address and port here, '-', address and port of "
                          "the guest; addresses may be left out)", text, why);
     errno = 0;
-    if (slirp_add_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port, guest.address, (int)guest.port) == 0) return 0;
+    if (slirp_add_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port, guest.address, (int)guest.port) == 0) {
+        user_sync(u);
+        return 0;
+    }
     return error_set(err, "hostfwd=%s: cannot listen there: %s", text, errno ? strerror(errno) : "the address is taken");
 }
 
@@ -88,7 +91,10 @@ int net_user_forward_remove(struct net_backend *b, const char *text, struct erro
 
     port = start_read(text, &host, &why);
     if (!port || !port_read(port, 0, &host.port)) return error_set(err, "'%s': write it as tcp:127.0.0.1:2222", text);
-    if (slirp_remove_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port) == 0) return 0;
+    if (slirp_remove_hostfwd(u->slirp, host.is_udp, host.address, (int)host.port) == 0) {
+        user_sync(u);
+        return 0;
+    }
     return error_set(err, "there is no host forwarding rule for %s", text);
 }
 
@@ -232,9 +238,11 @@ size_t net_user_pipe_room(struct net_user_pipe *p)
 
 void net_user_pipe_give(struct net_user_pipe *p, const void *data, size_t size)
 {
+    p->u->in_slirp = true;
     slirp_socket_recv(p->u->slirp, p->address, p->port, data, (int)size);
+    p->u->in_slirp = false;
     user_sync(p->u);
-    net_delivered(&p->u->base, 0);
+    user_delivered_tell(p->u);
 }
 
 void user_pipes_resume(struct user *u)

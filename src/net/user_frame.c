@@ -14,7 +14,8 @@
 #include "net/offload.h"
 #include "net/user_private.h"
 
-enum { ETHER = 14, TYPE_IPV4 = 0x0800, MTU = 1500, IPV4_BYTES = 20, TCP_CSUM = 16, TCP_FLAGS = 13, FLAG_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2,
+enum { ETHER = 14, TYPE_IPV4 = 0x0800, TYPE_IPV6 = 0x86dd, MTU = 1500, IPV4_BYTES = 20, IPV6_BYTES = 40,
+       PROTOCOL_ICMP = 1, PROTOCOL_ICMPV6 = 58, PORT_DNS = 53, TCP_CSUM = 16, TCP_FLAGS = 13, FLAG_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2,
        LARGE_MSS = 65000, LEAST_MSS = 64, DEFAULT_MSS = 536, HEAD_MAX = 160, FRAGMENT_BYTES = 1480, MORE_FRAGMENTS = 0x2000 };
 
 static void put16(uint8_t *p, unsigned v)
@@ -72,6 +73,39 @@ bool user_frame_from_guest(struct user *u, size_t size, const struct net_header 
     sum = (uint16_t)~net_sum_fold(net_sum(net_pseudo_sum(u->frame, &p, p.end - p.l4), u->frame + p.l4, p.end - p.l4));
     memcpy(u->frame + p.l4 + TCP_CSUM, &sum, 2);
     return true;
+}
+
+/* A DNS server of the host may be at 127.0.0.53, where all its other services are as well. */
+static bool is_to_other_port(const uint8_t *frame, size_t size, size_t l4, unsigned protocol)
+{
+    return protocol != PROTOCOL_ICMP && protocol != PROTOCOL_ICMPV6 && (l4 + 4 > size || get16(frame + l4 + 2) != PORT_DNS);
+}
+
+static bool ipv4_is_to_loopback(const struct user *u, size_t size)
+{
+    const uint8_t *ip = u->frame + ETHER;
+
+    if (size < ETHER + IPV4_BYTES) return false;
+    if (ip[16] == 0 || ip[16] == 127) return true;
+    return !memcmp(ip + 16, &u->dns, sizeof(u->dns)) && is_to_other_port(u->frame, size, ETHER + 4u * (ip[0] & 15), ip[9]);
+}
+
+/* ::, ::1 and what else begins like them: IPv4's addresses in two ways. */
+static bool ipv6_is_to_loopback(const struct user *u, size_t size)
+{
+    static const uint8_t zeros[10];
+    const uint8_t *ip = u->frame + ETHER, *to = ip + 24;
+
+    if (size < ETHER + IPV6_BYTES) return false;
+    if (!memcmp(to, zeros, sizeof(zeros)) && (get16(to + 10) == 0 || get16(to + 10) == 0xffff)) return true;
+    return !memcmp(to, &u->dns6, sizeof(u->dns6)) && is_to_other_port(u->frame, size, ETHER + IPV6_BYTES, ip[6]);
+}
+
+bool user_frame_is_to_loopback(const struct user *u, size_t size)
+{
+    unsigned type = size < ETHER ? 0 : get16(u->frame + ETHER - 2);
+
+    return type == TYPE_IPV4 ? ipv4_is_to_loopback(u, size) : type == TYPE_IPV6 && ipv6_is_to_loopback(u, size);
 }
 
 /* ---- to the guest ---- */

@@ -31,6 +31,12 @@ struct user {
     struct waiting *first, **last;                       /* frames the guest had no room for */
     unsigned waiting_count;
     bool holds_back;                                     /* sockets are not read meanwhile */
+    bool is_flushing;                                    /* what waits goes to the card */
+    bool has_delivered;                                  /* and not yet said so */
+    bool in_slirp;                                       /* which must not be entered again */
+    bool hides_loopback;
+    struct in_addr dns;
+    struct in6_addr dns6;
     struct net_user_pipe *pipes;
     unsigned full_pipes;                                 /* the guest sends nothing meanwhile */
     struct timer *pipes_timer;
@@ -52,6 +58,8 @@ void user_pipes_free(struct user *u);
 
 /* user_frame.c: frames on their way. From the guest: checksum finished, room for large segments asked for. */
 bool user_frame_from_guest(struct user *u, size_t size, const struct net_header *h);
+/* Is u->frame for an address that would lead to the host's loopback, other than 10.0.2.2, which libslirp knows of itself? */
+bool user_frame_is_to_loopback(const struct user *u, size_t size);
 /* To the guest: large TCP segments get a header that says how to cut them, large datagrams become fragments. */
 void user_frame_to_guest(struct user *u, const uint8_t *frame, size_t size);
 
@@ -63,5 +71,7 @@ size_t user_fragment_take(struct user *u, size_t size);
 /* After each call into libslirp. */
 void user_sync(struct user *u);
 void user_deliver(struct user *u, const struct net_frame *f);
+/* The end of a batch of them. */
+void user_delivered_tell(struct user *u);
 
 #endif

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A user network and a guest made of frames: datagrams in fragments of any order, with the mistakes that are possible, answered in fragments; any number
- * of unfinished ones, whose memory is counted; a guestfwd address whose device has no room, through which every byte must come, once.
+ * of unfinished ones, whose memory is counted; a guestfwd address whose device has no room, through which every byte must come, once; all ways to the
+ * host's loopback while it is closed; a port that is forwarded while the guest says nothing; two networks on one hub.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <malloc.h>
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
 #include "net/backend_private.h"
+#include "net/hub.h"
 #include "net/offload.h"
 #include "net/user.h"
 #include "unit.h"
@@ -38,7 +44,7 @@ static void sum_put(uint8_t *at, uint64_t sum)
 /* ---- the guest's card ---- */
 
 static struct { uint8_t data[65536]; size_t bytes; unsigned fragments; bool is_whole; } echo;
-static struct { uint32_t next, acked; bool is_open; } tcp;
+static struct { uint32_t next, acked; bool is_open; unsigned calls; } tcp;
 
 static void echo_take(const uint8_t *ip)
 {
@@ -56,6 +62,7 @@ static void tcp_take(const uint8_t *t)
     if (!(t[13] & SYN)) return;
     tcp.next = get32(t + 4) + 1;
     tcp.is_open = true;
+    tcp.calls += !(t[13] & ACK);
 }
 
 static bool receive(void *opaque, unsigned queue, const struct net_frame *f)
@@ -319,6 +326,161 @@ static void test_full_device(void)
     net_free(net);
 }
 
+/* ---- the host's loopback ---- */
+
+static int listener(int family, int type, unsigned *port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    int fd = socket(family, type | SOCK_NONBLOCK, 0);
+    socklen_t size = family == AF_INET ? sizeof(a) : sizeof(a6);
+    struct sockaddr *address = family == AF_INET ? (struct sockaddr *)&a : (struct sockaddr *)&a6;
+
+    if (fd < 0 || bind(fd, address, size) < 0 || (type == SOCK_STREAM && listen(fd, 8) < 0) || getsockname(fd, address, &size) < 0) {
+        if (fd >= 0) close(fd);
+        return -1;                                       /* a host without IPv6 */
+    }
+    *port = ntohs(family == AF_INET ? a.sin_port : a6.sin6_port);
+    return fd;
+}
+
+/* A SYN or a datagram of four bytes. */
+static void call(const char *to, bool is_ipv6, bool is_tcp, unsigned port)
+{
+    static unsigned own_port = 5000;
+    unsigned l4 = ETHER + (is_ipv6 ? 40 : IP), bytes = is_tcp ? TCP : 12;
+    struct net_packet p = { .l3 = ETHER, .l4 = l4, .is_tcp = is_tcp, .is_ipv6 = is_ipv6 };
+    uint8_t frame[100] = { 0 }, *t = frame + l4;
+    struct in_addr a;
+
+    if (is_ipv6) {
+        ether_make(frame, 0x86dd);
+        frame[ETHER] = 0x60;
+        put16(frame + ETHER + 4, bytes);
+        frame[ETHER + 6] = is_tcp ? 6 : 17;
+        frame[ETHER + 7] = 64;
+        inet_pton(AF_INET6, "fec0::15", frame + ETHER + 8);
+        inet_pton(AF_INET6, to, frame + ETHER + 24);
+    } else {
+        inet_pton(AF_INET, to, &a);
+        ip_make(frame, is_tcp ? 6 : 17, 1, 0, ntohl(a.s_addr), bytes);
+    }
+    put16(t, own_port++);
+    put16(t + 2, port);
+    if (is_tcp) put32(t + 4, 1000), t[12] = 0x50, t[13] = SYN, put16(t + 14, 60000);
+    else put16(t + 4, 12), memcpy(t + 8, "hey!", 4);
+    sum_put(t + (is_tcp ? 16 : 6), net_sum(net_pseudo_sum(frame, &p, bytes), t, bytes));
+    frame_send(frame, l4 + bytes);
+}
+
+static bool is_called(int fd, bool is_tcp)
+{
+    char data[8];
+    int got = is_tcp ? accept(fd, NULL, NULL) : (int)recv(fd, data, sizeof(data), 0);
+
+    if (is_tcp && got >= 0) close(got);
+    return got >= 0;
+}
+
+static const struct way { const char *to; bool is_ipv6; } ways[] = {
+    { "10.0.2.2", false }, { "127.0.0.1", false }, { "0.0.0.0", false }, { "255.255.255.255", false }, { "10.0.2.3", false },
+    { "fec0::2", true }, { "::1", true }, { "::", true }, { "::ffff:127.0.0.1", true }, { "::127.0.0.1", true }, { "fec0::3", true },
+};
+
+static unsigned calls_count(bool closed)
+{
+    unsigned calls = 0, port;
+
+    begin(&(struct net_user_config){ .no_host_loopback = closed });
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(ways); i++) {
+        const struct way *w = &ways[i / 2];
+        /* ::ffff: is IPv4 by another name */
+        int fd = listener(w->is_ipv6 && !strchr(w->to, '.') ? AF_INET6 : AF_INET, i & 1 ? SOCK_STREAM : SOCK_DGRAM, &port);
+
+        if (fd < 0) continue;
+        call(w->to, w->is_ipv6, i & 1, port);
+        turns(20);
+        if (is_called(fd, i & 1)) {
+            calls++;
+            if (closed) check(false, "%s leads to the closed loopback by %s", w->to, i & 1 ? "TCP" : "UDP");
+        }
+        close(fd);
+    }
+    net_free(net);
+    return calls;
+}
+
+static void test_loopback(void)
+{
+    check(calls_count(false) >= 6, "the loopback is open by default");
+    check(calls_count(true) == 0, "and closed by host-loopback=off");
+}
+
+/* What goes to the server of names, other than questions about names, is not let through: that server may be at 127.0.0.53. */
+static void test_dns_port(void)
+{
+    uint64_t sent, received, before, after;
+
+    begin(&(struct net_user_config){ .no_host_loopback = true });
+    net_counts(net, &sent, &received, &before);
+    call("10.0.2.3", false, true, 22);
+    call("fec0::3", true, false, 22);
+    net_counts(net, &sent, &received, &after);
+    check(after == before + 2, "other ports of the server of names are closed");
+    call("10.0.2.3", false, false, 53);
+    net_counts(net, &sent, &received, &before);
+    check(before == after, "its own is open");
+    net_free(net);
+}
+
+/* ---- forwards ---- */
+
+static void test_silent_guest(void)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int probe, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct error err = { "" };
+    char rule[64];
+    unsigned port = 0;
+
+    begin(&(struct net_user_config){ .no_ipv6 = true });
+    turns(5);
+    probe = listener(AF_INET, SOCK_STREAM, &port);
+    close(probe);
+    tcp.calls = 0;
+    snprintf(rule, sizeof(rule), "tcp:127.0.0.1:%u-10.0.2.15:22", port);
+    check(net_user_forward_add(net, rule, &err) == 0, "a forward: %s", err.text);
+    a.sin_port = htons((uint16_t)port);
+    check(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EINPROGRESS, "a connection to it");
+    turns(50);
+    check(tcp.calls == 1, "the guest, which said nothing since, is called: %u times", tcp.calls);
+    close(fd);
+    net_free(net);
+}
+
+/* ---- a hub ---- */
+
+static void test_hub(void)
+{
+    struct error err = { "" };
+    struct net_hub *h = net_hub_new(0, &err);
+    struct net_backend *user[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        user[i] = net_user_new(i ? "b" : "a", &(struct net_user_config){ .no_ipv6 = true }, &err);
+        check(user[i] && net_hub_join(h, user[i], &err) == 0, "a network on the hub: %s", err.text);
+    }
+    net = net_hub_port_new(h, "card", &err);
+    net_attach(net, &(struct net_frontend){ .name = "card", .receive = receive });
+    arp_send();
+    tcp.is_open = false;
+    segment_send(1000, SYN, NULL, 0);
+    turns(20);
+    net_free(net);
+    net_hub_free(h);
+    for (unsigned i = 0; i < 2; i++) net_free(user[i]);
+}
+
 /* ---- options ---- */
 
 /* wrong NULL: a network comes about. */
@@ -374,6 +536,10 @@ int main(void)
     test_mistakes();
     test_flood();
     test_full_device();
+    test_loopback();
+    test_dns_port();
+    test_silent_guest();
+    test_hub();
     test_options();
     machine_unlock();
     return report("user-network");
