@@ -106,7 +106,7 @@ int p9_read(struct p9_server *s, struct p9_in *in, struct p9_out *out)
     size_t count = p9_get(in, 4), room = out->size > out->at + 4 ? out->size - out->at - 4 : 0, start = out->at;
     ssize_t n;
 
-    if (!f || in->bad) return EBADF;
+    if (!f || in->bad || f->xattr_writes) return EBADF;
     count = MIN(count, room);
     if (f->xattr) return xattr_read(f, offset, count, out);
     if (f->fd < 0 || f->dir) return f->dir ? EISDIR : EBADF;

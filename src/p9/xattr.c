@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Extended attributes: a walk to one makes a fid from which its value (or, with an empty name, the list of names) is read; one that is
- * created takes effect when its fid is clunked. With mapped-xattr the names that hold owners and modes are not the guest's.
+ * created is written, not read, and takes effect when its fid is clunked, if all of it was written. With mapped-xattr the names that hold
+ * owners and modes are not the guest's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +94,7 @@ int p9_xattrcreate(struct p9_server *s, struct p9_in *in, struct p9_out *out)
     if (!f || f->fd >= 0 || f->xattr || f->xattr_writes) return EBADF;
     if (size > P9_XATTR_MAX) return E2BIG;
     if (is_hidden(s, name)) return EOPNOTSUPP;
-    if (!(f->xattr = malloc(size + 1))) return ENOMEM;
+    if (!(f->xattr = calloc(1, size + 1))) return ENOMEM;
     f->xattr_writes = true;
     f->xattr_size = size;
     f->xattr_got = 0;
