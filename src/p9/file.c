@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Open files and directories: open, create, read, write, readdir, fsync, locks. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 
 #include "p9/server_private.h"
 
-enum { FLAGS_KEPT = O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECTORY, IO_HEADER = 24 };
+enum { FLAGS_KEPT = O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECTORY, IO_HEADER = 24, ENTRIES_LEAST = 512, ENTRIES_MOST = 32768 };
 
 static uint32_t io_unit(const struct p9_server *s) { return s->msize - IO_HEADER; }
 
@@ -18,12 +19,7 @@ static int opened(struct p9_fid *f, int fd, int flags)
     if (fd < 0) return errno;
     f->fd = fd;
     f->writable = (flags & O_ACCMODE) != O_RDONLY;
-    f->dir_at = 0;
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && !(f->dir = fdopendir(fd))) {
-        f->fd = -1;
-        close(fd);
-        return ENOMEM;
-    }
+    f->is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
     return 0;
 }
 
@@ -109,7 +105,7 @@ int p9_read(struct p9_server *s, struct p9_in *in, struct p9_out *out)
     if (!f || in->bad || f->xattr_writes) return EBADF;
     count = MIN(count, room);
     if (f->xattr) return xattr_read(f, offset, count, out);
-    if (f->fd < 0 || f->dir) return f->dir ? EISDIR : EBADF;
+    if (f->fd < 0 || f->is_dir) return f->is_dir ? EISDIR : EBADF;
     do n = pread(f->fd, out->data + start + 4, count, (off_t)offset);
     while (n < 0 && errno == EINTR);
     if (n < 0) return errno;
@@ -134,7 +130,7 @@ int p9_write(struct p9_server *s, struct p9_in *in, struct p9_out *out)
         p9_put(out, count, 4);
         return 0;
     }
-    if (f->fd < 0 || f->dir || !f->writable) return EBADF;
+    if (f->fd < 0 || f->is_dir || !f->writable) return EBADF;
     do n = pwrite(f->fd, data, count, (off_t)offset);
     while (n < 0 && errno == EINTR);
     if (n < 0) return errno;
@@ -143,7 +139,7 @@ int p9_write(struct p9_server *s, struct p9_in *in, struct p9_out *out)
 }
 
 /* One entry, unless it does not fit. */
-static bool entry_put(struct p9_server *s, struct p9_fid *f, const struct dirent *e, struct p9_out *out)
+static bool entry_put(struct p9_server *s, struct p9_fid *f, const struct dirent64 *e, struct p9_out *out)
 {
     struct p9_qid qid = { .type = e->d_type == DT_DIR ? 0x80 : e->d_type == DT_LNK ? 2 : 0, .path = e->d_ino };
     struct p9_out before = *out;
@@ -159,32 +155,43 @@ static bool entry_put(struct p9_server *s, struct p9_fid *f, const struct dirent
     return false;
 }
 
+/* The next entries of the directory, as many as fit; false: that were all of them, or *why. What did not fit is read anew by the next message. */
+static bool entries_put(struct p9_server *s, struct p9_fid *f, struct p9_out *out, int *why)
+{
+    _Alignas(struct dirent64) char entries[ENTRIES_MOST];
+    ssize_t n = getdents64(f->fd, entries, MIN(MAX(out->size - out->at, (size_t)ENTRIES_LEAST), sizeof(entries)));
+
+    *why = n < 0 && errno != ENOENT ? errno : 0;         /* ENOENT: it was removed */
+    for (ssize_t at = 0; at < n;) {
+        const struct dirent64 *e = (const struct dirent64 *)(entries + at);
+
+        if (!entry_put(s, f, e, out)) {
+            *why = EINVAL;
+            return false;
+        }
+        at += e->d_reclen;
+    }
+    return n > 0;
+}
+
+/* Without opendir(), which keeps 32 KiB and more for each directory. */
 int p9_readdir(struct p9_server *s, struct p9_in *in, struct p9_out *out)
 {
     struct p9_fid *f = p9_fid_find(s, (uint32_t)p9_get(in, 4));
     uint64_t offset = p9_get(in, 8);
     size_t count = p9_get(in, 4), start = out->at, end;
     struct p9_out part = *out;
-    struct dirent *e;
+    int why;
 
     if (!f || in->bad) return EBADF;
-    if (!f->dir) return ENOTDIR;
+    if (!f->is_dir) return ENOTDIR;
     if (out->size < start + 4) return EMSGSIZE;
-    if (offset == 0) rewinddir(f->dir);
-    else if (offset != f->dir_at) seekdir(f->dir, (long)offset);
-    f->dir_at = offset;
+    if (lseek(f->fd, (off_t)offset, SEEK_SET) < 0) return errno;
     part.at += 4;
     part.size = MIN(out->size, part.at + count);
-    for (errno = 0; (e = readdir(f->dir)); errno = 0) {
-        if (!entry_put(s, f, e, &part)) {
-            f->dir_at = UINT64_MAX;
-            break;
-        }
-        f->dir_at = (uint64_t)e->d_off;
-    }
-    if (!e && errno) return errno;
+    while (entries_put(s, f, &part, &why));
     end = part.at;
-    if (e && end == start + 4) return EINVAL;            /* no room for one */
+    if (why && end == start + 4) return why;             /* no room for one, too */
     p9_put(out, end - start - 4, 4);
     out->at = end;
     return 0;

@@ -6,7 +6,7 @@
  * and no symbolic link ever followed (openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS), so that nothing outside can be named,
  * whatever the guest and other processes rename meanwhile. What has to go by path goes through /proc/self/fd.
  *
- * Limits: 16384 fids, messages of at most 1 MiB, no walk to "..", which Linux' driver never sends; Tremove and Trename answer EOPNOTSUPP, since
+ * Limits: 16384 fids, 8 MiB of values of attributes, messages of at most 1 MiB, no walk to "..", which Linux' driver never sends; Tremove and Trename answer EOPNOTSUPP, since
  * 9P2000.L has Tunlinkat and Trenameat; locks are granted always, as QEMU's server does.
  * Sources: diod's protocol.md for 9P2000.L, intro(5) of Plan 9, openat2(2).
  */
@@ -124,8 +124,8 @@ void p9_fid_free(struct p9_server *s, struct p9_fid *f)
     while (*link != f) link = &(*link)->next;
     *link = f->next;
     s->fids--;
-    if (f->dir) closedir(f->dir);
-    else if (f->fd >= 0) close(f->fd);
+    s->xattr_bytes -= f->xattr_size;
+    if (f->fd >= 0) close(f->fd);
     close(f->path_fd);
     free(f->xattr);
     free(f);

@@ -3,7 +3,6 @@
 #ifndef P9_SERVER_PRIVATE_H
 #define P9_SERVER_PRIVATE_H
 
-#include <dirent.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -11,16 +10,14 @@
 #include "p9/server.h"
 #include "p9/wire.h"
 
-enum { P9_FIDS_MAX = 16384, P9_BUCKETS = 1024, P9_XATTR_MAX = 65536, P9_NAME_ROOM = NAME_MAX + 1, P9_DEVICES = 256 };
+enum { P9_FIDS_MAX = 16384, P9_BUCKETS = 1024, P9_XATTR_MAX = 65536, P9_XATTRS_MAX = 8 << 20, P9_NAME_ROOM = NAME_MAX + 1, P9_DEVICES = 256 };
 
 struct p9_fid {
     struct p9_fid *next;
     uint32_t number;
     int path_fd;                       /* O_PATH: the file itself, wherever it was moved */
     int fd;                            /* opened, or -1 */
-    DIR *dir;                          /* opened directory */
-    uint64_t dir_at;                   /* where it stands; UINT64_MAX: somewhere else */
-    bool is_root, writable;
+    bool is_root, is_dir, writable;    /* is_dir: and opened */
     uint8_t *xattr;                    /* a fid of an extended attribute's value */
     size_t xattr_size, xattr_got;
     bool xattr_writes;
@@ -34,6 +31,7 @@ struct p9_server {
     uint32_t msize;                    /* 0: no Tversion yet */
     struct p9_fid *bucket[P9_BUCKETS];
     unsigned fids;
+    size_t xattr_bytes;                /* of values that fids hold, P9_XATTRS_MAX at most */
     dev_t device[P9_DEVICES];          /* of files met: their numbers make inode numbers of several mounts differ */
     unsigned devices;
 };

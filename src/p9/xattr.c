@@ -38,7 +38,7 @@ static size_t list_filter(const struct p9_server *s, char *list, size_t size)
 }
 
 /* Symbolic links have no attributes a guest could set; /proc/self/fd would not lead to them either. */
-static int value_read(struct p9_server *s, int path_fd, const char *name, uint8_t **value, size_t *size)
+static int value_read(struct p9_server *s, int path_fd, const char *name, uint8_t value[P9_XATTR_MAX], size_t *size)
 {
     struct p9_path path = p9_path_of(path_fd);
     struct stat st;
@@ -47,16 +47,18 @@ static int value_read(struct p9_server *s, int path_fd, const char *name, uint8_
     if (*name && is_hidden(s, name)) return ENODATA;
     if (fstat(path_fd, &st) < 0) return errno;
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return *name ? ENODATA : EOPNOTSUPP;
-    if (!(*value = malloc(P9_XATTR_MAX))) return ENOMEM;
-    n = *name ? getxattr(path.text, name, *value, P9_XATTR_MAX) : listxattr(path.text, (char *)*value, P9_XATTR_MAX);
-    if (n < 0) {
-        int why = errno;
+    n = *name ? getxattr(path.text, name, value, P9_XATTR_MAX) : listxattr(path.text, (char *)value, P9_XATTR_MAX);
+    if (n < 0) return errno;
+    *size = *name ? (size_t)n : list_filter(s, (char *)value, (size_t)n);
+    return 0;
+}
 
-        free(*value);
-        *value = NULL;
-        return why;
-    }
-    *size = *name ? (size_t)n : list_filter(s, (char *)*value, (size_t)n);
+/* Zeros, of which a guest has so many and no more. */
+static int value_make(struct p9_server *s, struct p9_fid *f, size_t size)
+{
+    if (size > P9_XATTRS_MAX - s->xattr_bytes || !(f->xattr = calloc(1, size + 1))) return ENOMEM;
+    f->xattr_size = size;
+    s->xattr_bytes += size;
     return 0;
 }
 
@@ -65,19 +67,19 @@ int p9_xattrwalk(struct p9_server *s, struct p9_in *in, struct p9_out *out)
     struct p9_fid *f = p9_fid_find(s, (uint32_t)p9_get(in, 4)), *made;
     uint32_t number = (uint32_t)p9_get(in, 4);
     char name[P9_NAME_ROOM];
-    uint8_t *value = NULL;
+    uint8_t value[P9_XATTR_MAX];
     size_t size = 0;
     int why;
 
     if (!p9_get_string(in, name, sizeof(name))) return EINVAL;
     if (!f || f->xattr || f->xattr_writes) return EBADF;
-    if ((why = value_read(s, f->path_fd, name, &value, &size))) return why;
-    if ((why = p9_fid_new(s, number, fcntl(f->path_fd, F_DUPFD_CLOEXEC, 0), &made))) {
-        free(value);
+    if ((why = value_read(s, f->path_fd, name, value, &size))) return why;
+    if ((why = p9_fid_new(s, number, fcntl(f->path_fd, F_DUPFD_CLOEXEC, 0), &made))) return why;
+    if ((why = value_make(s, made, size))) {
+        p9_fid_free(s, made);
         return why;
     }
-    made->xattr = value;
-    made->xattr_size = size;
+    memcpy(made->xattr, value, size);
     p9_put(out, size, 8);
     return 0;
 }
@@ -88,15 +90,14 @@ int p9_xattrcreate(struct p9_server *s, struct p9_in *in, struct p9_out *out)
     char name[P9_NAME_ROOM];
     bool fits = p9_get_string(in, name, sizeof(name));
     uint64_t size = p9_get(in, 8);
-    int flags = (int)p9_get(in, 4) & (XATTR_CREATE | XATTR_REPLACE);
+    int flags = (int)p9_get(in, 4) & (XATTR_CREATE | XATTR_REPLACE), why;
 
     if (in->bad || !fits || !*name) return EINVAL;
     if (!f || f->fd >= 0 || f->xattr || f->xattr_writes) return EBADF;
     if (size > P9_XATTR_MAX) return E2BIG;
     if (is_hidden(s, name)) return EOPNOTSUPP;
-    if (!(f->xattr = calloc(1, size + 1))) return ENOMEM;
+    if ((why = value_make(s, f, size))) return why;
     f->xattr_writes = true;
-    f->xattr_size = size;
     f->xattr_got = 0;
     f->xattr_flags = flags;
     strcpy(f->xattr_name, name);

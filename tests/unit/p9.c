@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Room p9: what a guest that means no good holds of the host by the messages of a shared folder. */
 #include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -12,8 +15,8 @@
 #include "p9/wire.h"
 #include "unit.h"
 
-enum { TXATTRWALK = 30, TXATTRCREATE = 32, TVERSION = 100, TATTACH = 104, TWALK = 110, TREAD = 116, TWRITE = 118, TCLUNK = 120, RLERROR = 7 };
-enum { VALUE = 65536, HEADER = 7 };
+enum { TLOPEN = 12, TXATTRWALK = 30, TXATTRCREATE = 32, TREADDIR = 40, TVERSION = 100, TATTACH = 104, TWALK = 110, TREAD = 116, TWRITE = 118, TCLUNK = 120, RLERROR = 7 };
+enum { VALUE = 65536, VALUES = 8 << 20, HEADER = 7 };
 
 static char folder[] = "/tmp/test-p9-XXXXXX";
 static uint8_t message[VALUE + 64], reply[P9_MSIZE_MAX];
@@ -70,6 +73,13 @@ static int clone(struct p9_server *s, uint32_t to)
     begin(TWALK, 0);
     p9_put(&out, to, 4);
     p9_put(&out, 0, 2);
+    return ask(s);
+}
+
+static int open_fid(struct p9_server *s, uint32_t fid)
+{
+    begin(TLOPEN, fid);
+    p9_put(&out, O_RDONLY, 4);
     return ask(s);
 }
 
@@ -148,11 +158,144 @@ static void test_written(void)
     p9_server_free(s);
 }
 
+/* Values that are held take memory of the host: 8 MiB of them, however many fids there are. */
+static void test_values(void)
+{
+    struct p9_server *s = session();
+    uint32_t n = 1;
+    int why = 0;
+
+    while (n < 10000 && !(why = clone(s, n)) && !(why = attribute_create(s, n, "user.new", VALUE))) n++;
+    check(why == ENOMEM && n - 1 == VALUES / VALUE, "%u values of 64 KiB, then error %d", n - 1, why);
+    check(attribute_create(s, n, "user.new", 1) == ENOMEM && attribute_create(s, n, "user.new", 0) == 0, "not a byte more");
+    check(clunk(s, 1) == EINVAL && clone(s, 1) == 0 && attribute_create(s, 1, "user.new", VALUE) == 0, "one less, and there is room for one");
+    p9_server_reset(s);
+    check(p9_server_fids(s) == 0, "a reset");
+    p9_server_free(s);
+}
+
+static void test_values_read(void)
+{
+    struct p9_server *s = session();
+    size_t before = mallinfo2().uordblks, grown;
+    uint32_t n = 1;
+
+    while (n < 1000 && attribute_find(s, 0, n, "user.there") == 0) n++;
+    grown = mallinfo2().uordblks - before;
+    check(n == 1000 && grown < 1000 * 1024, "a thousand values of five bytes take %zu bytes", grown);
+    p9_server_free(s);
+}
+
+/* ---- directories ---- */
+
+/* What fits into count bytes from offset on: how many entries there are, and where the next begins. */
+static unsigned entries(struct p9_server *s, size_t count, uint64_t *offset, unsigned *seen)
+{
+    struct p9_in in = { reply, sizeof(reply), HEADER, false };
+    unsigned number, n = 0;
+    size_t end;
+    char name[256];
+
+    begin(TREADDIR, 1);
+    p9_put(&out, *offset, 8);
+    p9_put(&out, count, 4);
+    if (!check(ask(s) == 0, "entries from %llu on", (unsigned long long)*offset)) return 0;
+    end = p9_get(&in, 4) + HEADER + 4;
+    for (; in.at < end; n++) {
+        p9_get_bytes(&in, P9_QID_BYTES);
+        *offset = p9_get(&in, 8);
+        p9_get(&in, 1);
+        p9_get_string(&in, name, sizeof(name));
+        if (sscanf(name, "entry-%u", &number) == 1 && number < 500) seen[number]++;
+    }
+    return n;
+}
+
+static void test_entries(size_t count)
+{
+    struct p9_server *s = session();
+    unsigned seen[500] = { 0 }, right = 0;
+    uint64_t offset = 0, middle = 0;
+
+    check(clone(s, 1) == 0 && open_fid(s, 1) == 0, "the folder is opened");
+    while (entries(s, count, &offset, seen))
+        if (!middle) middle = offset;
+    for (unsigned i = 0; i < 500; i++) right += seen[i] == 1;
+    check(right == 500, "in pieces of %zu bytes %u of 500 names come once", count, right);
+    check(entries(s, count, &middle, seen) > 0 || count > 100000, "from the middle on, behind its end");
+    p9_server_free(s);
+}
+
+/* What is too small for one entry, what was removed, what is no directory. */
+static void test_odd_directories(void)
+{
+    struct p9_server *s = session();
+    char gone[128];
+
+    check(clone(s, 1) == 0, "a walk");
+    begin(TREADDIR, 1);
+    p9_put(&out, 0, 8);
+    p9_put(&out, 100, 4);
+    check(ask(s) == ENOTDIR, "a directory that is not open");
+    check(open_fid(s, 1) == 0 && read_some(s, 1, 10) == EISDIR, "its bytes");
+    begin(TREADDIR, 1);
+    p9_put(&out, 0, 8);
+    p9_put(&out, 10, 4);
+    check(ask(s) == EINVAL, "no room for an entry");
+    snprintf(gone, sizeof(gone), "%s/gone", folder);
+    mkdir(gone, 0700);
+    begin(TWALK, 0);
+    p9_put(&out, 2, 4);
+    p9_put(&out, 1, 2);
+    p9_put_string(&out, "gone");
+    check(ask(s) == 0 && open_fid(s, 2) == 0, "another directory");
+    rmdir(gone);
+    begin(TREADDIR, 2);
+    p9_put(&out, 0, 8);
+    p9_put(&out, 1000, 4);
+    check(ask(s) == 0 && answer32(HEADER) == 0, "has no entries when it was removed");
+    p9_server_free(s);
+}
+
+static void test_directories(void)
+{
+    struct p9_server *s = session();
+    size_t before = mallinfo2().uordblks, grown;
+    uint32_t n = 1;
+
+    while (n < 2000 && clone(s, n) == 0 && open_fid(s, n) == 0) n++;
+    grown = mallinfo2().uordblks - before;
+    check(n == 2000 && grown < 2000 * 1024, "2000 open directories take %zu bytes", grown);
+    p9_server_free(s);
+}
+
+static void entries_make(bool make)
+{
+    char name[128];
+
+    for (unsigned i = 0; i < 500; i++) {
+        snprintf(name, sizeof(name), "%s/entry-%u%.*s", folder, i, (int)(i % 60), "------------------------------------------------------------");
+        if (make) close(open(name, O_WRONLY | O_CREAT, 0600));
+        else unlink(name);
+    }
+}
+
 int main(void)
 {
     if (!mkdtemp(folder)) return 1;
     test_unwritten();
-    if (has_attributes()) test_written();
+    test_values();
+    if (has_attributes()) {
+        test_written();
+        test_values_read();
+    }
+    entries_make(true);
+    test_entries(300);
+    test_entries(4000);
+    test_entries(1 << 20);
+    test_odd_directories();
+    test_directories();
+    entries_make(false);
     rmdir(folder);
     return report("p9");
 }
