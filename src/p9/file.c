@@ -12,28 +12,29 @@ enum { FLAGS_KEPT = O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECT
 
 static uint32_t io_unit(const struct p9_server *s) { return s->msize - IO_HEADER; }
 
-static int opened(struct p9_fid *f, int fd, int flags)
+static void opened(struct p9_server *s, struct p9_fid *f, int fd, int flags)
 {
     struct stat st;
 
-    if (fd < 0) return errno;
     f->fd = fd;
     f->writable = (flags & O_ACCMODE) != O_RDONLY;
     f->is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    return 0;
+    s->descriptors++;
 }
 
 int p9_lopen(struct p9_server *s, struct p9_in *in, struct p9_out *out)
 {
     struct p9_fid *f = p9_fid_find(s, (uint32_t)p9_get(in, 4));
-    int flags = (int)p9_get(in, 4) & FLAGS_KEPT, why;
+    int flags = (int)p9_get(in, 4) & FLAGS_KEPT, fd, why;
     struct p9_qid qid;
 
     if (!f || f->fd >= 0 || f->xattr || f->xattr_writes || in->bad) return EBADF;
     if (s->config.readonly && ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC)) return EROFS;
+    if (!p9_has_descriptor(s)) return ENFILE;
     if ((why = p9_qid_of(s, f->path_fd, &qid))) return why;
     if (qid.type & 2) return ELOOP;
-    if ((why = opened(f, p9_reopen(f->path_fd, flags), flags))) return why;
+    if ((fd = p9_reopen(f->path_fd, flags)) < 0) return errno;
+    opened(s, f, fd, flags);
     p9_put_qid(out, &qid);
     p9_put(out, io_unit(s), 4);
     return 0;
@@ -64,6 +65,7 @@ int p9_lcreate(struct p9_server *s, struct p9_in *in, struct p9_out *out)
 
     if (in->bad || !fits) return EINVAL;
     if (!f || f->fd >= 0 || f->xattr || f->xattr_writes) return EBADF;
+    if (!p9_has_descriptor(s)) return ENFILE;
     if ((fd = create_open(s, f->path_fd, name, flags, mode, &is_new)) < 0) return errno;
     path = open(p9_path_of(fd).text, O_PATH | O_CLOEXEC);
     why = path < 0 ? errno : is_new ? p9_owner_set(s, path, S_IFREG | mode, &owner, 0) : 0;
@@ -73,10 +75,7 @@ int p9_lcreate(struct p9_server *s, struct p9_in *in, struct p9_out *out)
         close(fd);
         return why;
     }
-    if ((why = opened(f, fd, flags))) {
-        close(path);
-        return why;
-    }
+    opened(s, f, fd, flags);
     close(f->path_fd);
     f->path_fd = path;
     f->is_root = false;

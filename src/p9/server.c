@@ -6,7 +6,7 @@
  * and no symbolic link ever followed (openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS), so that nothing outside can be named,
  * whatever the guest and other processes rename meanwhile. What has to go by path goes through /proc/self/fd.
  *
- * Limits: 16384 fids, 8 MiB of values of attributes, messages of at most 1 MiB, no walk to "..", which Linux' driver never sends; Tremove and Trename answer EOPNOTSUPP, since
+ * Limits: 16384 fids, descriptors (descriptors.c), 8 MiB of values of attributes, messages of at most 1 MiB, no walk to "..", which Linux' driver never sends; Tremove and Trename answer EOPNOTSUPP, since
  * 9P2000.L has Tunlinkat and Trenameat; locks are granted always, as QEMU's server does.
  * Sources: diod's protocol.md for 9P2000.L, intro(5) of Plan 9, openat2(2).
  */
@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,7 +102,7 @@ struct p9_fid *p9_fid_find(struct p9_server *s, uint32_t number)
 int p9_fid_new(struct p9_server *s, uint32_t number, int path_fd, struct p9_fid **made)
 {
     struct p9_fid *f = NULL;
-    int why = path_fd < 0 ? errno : p9_fid_find(s, number) ? EINVAL : s->fids >= P9_FIDS_MAX ? ENFILE : 0;
+    int why = path_fd < 0 ? errno : p9_fid_find(s, number) ? EINVAL : s->fids >= P9_FIDS_MAX || !p9_has_descriptor(s) ? ENFILE : 0;
 
     if (!why && !(f = calloc(1, sizeof(*f)))) why = ENOMEM;
     if (why) {
@@ -113,6 +112,7 @@ int p9_fid_new(struct p9_server *s, uint32_t number, int path_fd, struct p9_fid 
     *f = (struct p9_fid){ .next = s->bucket[number % P9_BUCKETS], .number = number, .path_fd = path_fd, .fd = -1 };
     s->bucket[number % P9_BUCKETS] = f;
     s->fids++;
+    s->descriptors++;
     if (made) *made = f;
     return 0;
 }
@@ -125,6 +125,7 @@ void p9_fid_free(struct p9_server *s, struct p9_fid *f)
     *link = f->next;
     s->fids--;
     s->xattr_bytes -= f->xattr_size;
+    s->descriptors -= f->fd >= 0 ? 2 : 1;
     if (f->fd >= 0) close(f->fd);
     close(f->path_fd);
     free(f->xattr);
@@ -212,20 +213,25 @@ size_t p9_server_handle(struct p9_server *s, const uint8_t *message, size_t size
 
 /* ---- life ---- */
 
-/* Each fid costs a descriptor, and guests keep thousands. */
-static void descriptors_raise(void)
+static int folder_open(struct p9_server *s, struct error *err)
 {
-    struct rlimit limit;
+    const char *path = s->config.path;
+    int probe;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= 2 * P9_FIDS_MAX) return;
-    limit.rlim_cur = MIN(limit.rlim_max, (rlim_t)2 * P9_FIDS_MAX);
-    setrlimit(RLIMIT_NOFILE, &limit);
+    s->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (s->root_fd < 0) return error_set(err, "shared folder '%s': %s", path, strerror(errno));
+    probe = p9_child_open(s->root_fd, ".");
+    if (probe >= 0) close(probe);
+    if (probe < 0 || access("/proc/self/fd", X_OK) < 0)
+        return error_set(err, "shared folder '%s': this host lacks %s", path, probe < 0 ? "openat2 (Linux 5.6)" : "/proc");
+    s->descriptors = P9_DESCRIPTORS_OWN;
+    s->descriptors_most = p9_descriptors_take();
+    return s->descriptors_most ? 0 : error_set(err, "shared folder '%s': the process may have too few open files; raise the limit (ulimit -n)", path);
 }
 
 struct p9_server *p9_server_new(const struct p9_config *config, struct error *err)
 {
     struct p9_server *s = calloc(1, sizeof(*s));
-    int probe;
 
     if (!s) {
         error_set(err, "no memory for a shared folder");
@@ -234,18 +240,8 @@ struct p9_server *p9_server_new(const struct p9_config *config, struct error *er
     s->config = *config;
     if (!s->config.file_mode) s->config.file_mode = 0600;
     if (!s->config.directory_mode) s->config.directory_mode = 0700;
-    s->root_fd = open(config->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    probe = s->root_fd < 0 ? -1 : p9_child_open(s->root_fd, ".");
-    if (probe >= 0 && access("/proc/self/fd", X_OK) == 0) {
-        close(probe);
-        descriptors_raise();
-        return s;
-    }
-    if (s->root_fd < 0) error_set(err, "shared folder '%s': %s", config->path, strerror(errno));
-    else error_set(err, "shared folder '%s': this host lacks %s", config->path, probe < 0 ? "openat2 (Linux 5.6)" : "/proc");
-    if (probe >= 0) close(probe);
-    if (s->root_fd >= 0) close(s->root_fd);
-    free(s);
+    if (folder_open(s, err) == 0) return s;
+    p9_server_free(s);
     return NULL;
 }
 
@@ -253,6 +249,7 @@ void p9_server_free(struct p9_server *s)
 {
     if (!s) return;
     p9_server_reset(s);
-    close(s->root_fd);
+    p9_descriptors_give_back(s->descriptors_most);
+    if (s->root_fd >= 0) close(s->root_fd);
     free(s);
 }

@@ -11,6 +11,8 @@
 #include "p9/wire.h"
 
 enum { P9_FIDS_MAX = 16384, P9_BUCKETS = 1024, P9_XATTR_MAX = 65536, P9_XATTRS_MAX = 8 << 20, P9_NAME_ROOM = NAME_MAX + 1, P9_DEVICES = 256 };
+/* Of a fid: the file, and where it is open; of the server: the folder, and what is open during one message. */
+enum { P9_DESCRIPTORS_OWN = 8, P9_DESCRIPTORS_MAX = 2 * P9_FIDS_MAX + P9_DESCRIPTORS_OWN };
 
 struct p9_fid {
     struct p9_fid *next;
@@ -31,6 +33,7 @@ struct p9_server {
     uint32_t msize;                    /* 0: no Tversion yet */
     struct p9_fid *bucket[P9_BUCKETS];
     unsigned fids;
+    unsigned descriptors, descriptors_most;
     size_t xattr_bytes;                /* of values that fids hold, P9_XATTRS_MAX at most */
     dev_t device[P9_DEVICES];          /* of files met: their numbers make inode numbers of several mounts differ */
     unsigned devices;
@@ -57,6 +60,13 @@ int p9_child_open(int dir_fd, const char *name);
 int p9_reopen(int path_fd, int flags);
 struct p9_path { char text[40]; };
 struct p9_path p9_path_of(int path_fd);
+
+/* May one more be kept? If not it is ENFILE, and the rest of the process does not notice. */
+static inline bool p9_has_descriptor(const struct p9_server *s) { return s->descriptors < s->descriptors_most; }
+
+/* descriptors.c: how many a new share may have, 0: none can be spared. */
+unsigned p9_descriptors_take(void);
+void p9_descriptors_give_back(unsigned n);
 
 /* xattr.c: what was written to the fid of an attribute takes effect. */
 int p9_xattr_finish(struct p9_server *s, struct p9_fid *f);

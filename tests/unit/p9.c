@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/error.h"
 #include "p9/server.h"
 #include "p9/wire.h"
@@ -269,6 +272,112 @@ static void test_directories(void)
     p9_server_free(s);
 }
 
+/* ---- descriptors ---- */
+
+struct outcome { int why; unsigned fids, left; };
+
+/* Opens until there is an error; how many fids there are then. */
+static unsigned fill(struct p9_server *s, int *why)
+{
+    uint32_t n = 1;
+
+    while (!(*why = clone(s, n)) && !(*why = open_fid(s, n))) n++;
+    return p9_server_fids(s);
+}
+
+static unsigned left_count(void)
+{
+    static int fd[40000];
+    unsigned n = 0;
+
+    while (n < 40000 && (fd[n] = dup(0)) >= 0) n++;
+    for (unsigned i = 0; i < n; i++) close(fd[i]);
+    return n;
+}
+
+/* The guest takes all that these shares give, in a process with such limits; hard 0: as it is. */
+static void takes_all(rlim_t soft, rlim_t hard, unsigned shares, struct outcome *o)
+{
+    struct rlimit r;
+    int unused;
+
+    getrlimit(RLIMIT_NOFILE, &r);
+    r = (struct rlimit){ soft, hard ? hard : r.rlim_max };
+    if (setrlimit(RLIMIT_NOFILE, &r) < 0) return;
+    for (; shares; shares--) {
+        struct p9_server *s = session();
+
+        o->fids = fill(s, shares == 1 ? &o->why : &unused);
+    }
+    o->left = left_count();
+}
+
+/* In a process of its own: limits do not grow again. */
+static struct outcome apart(rlim_t soft, rlim_t hard, unsigned shares)
+{
+    struct outcome o = { 0 };
+    int p[2];
+
+    if (pipe(p) < 0) exit(1);
+    fflush(stdout);
+    if (fork() == 0) {
+        takes_all(soft, hard, shares, &o);
+        _exit(write(p[1], &o, sizeof(o)) != sizeof(o));
+    }
+    close(p[1]);
+    check(read(p[0], &o, sizeof(o)) == sizeof(o), "a process tells");
+    close(p[0]);
+    wait(NULL);
+    return o;
+}
+
+/* Whatever a guest takes, the rest of the process has what it had; where the limit cannot be raised, half of it. */
+static void test_others(void)
+{
+    enum { FIDS = 16384, SOFT = 512, USED = 32 };
+    struct rlimit r;
+    struct outcome o;
+
+    getrlimit(RLIMIT_NOFILE, &r);
+    for (unsigned shares = 1; shares <= 2; shares++) {
+        if (r.rlim_max < SOFT + shares * 2 * (FIDS + 100)) {
+            printf("skipped: %u shares whose files are all open, since only %llu may be\n", shares, (unsigned long long)r.rlim_max);
+            continue;
+        }
+        o = apart(SOFT, 0, shares);
+        check(o.why == ENFILE && o.fids >= FIDS - 1 && o.left >= SOFT - USED, "%u shares: error %d after %u fids, %u descriptors left", shares, o.why, o.fids, o.left);
+    }
+    o = apart(1024, 1024, 1);
+    check(o.why == ENFILE && o.fids >= 200 && o.left >= 512 - USED, "a low limit: error %d after %u fids, %u descriptors left", o.why, o.fids, o.left);
+    o = apart(1024, 1024, 2);
+    check(o.why == ENFILE && o.fids >= 100 && o.left >= 256 - USED, "two shares: error %d after %u fids, %u descriptors left", o.why, o.fids, o.left);
+    o = apart(SOFT, SOFT + 4000, 1);
+    check(o.why == ENFILE && o.fids >= 1900 && o.left >= SOFT - USED, "a limit that grows a little: error %d after %u fids, %u descriptors left", o.why, o.fids, o.left);
+}
+
+/* Shares that come and go leave no trace; where little is left there is no further one. */
+static bool come_and_go(void)
+{
+    struct p9_config c = { .path = folder, .security = P9_NONE };
+    struct rlimit few = { 1024, 1024 };
+    struct error err = { "" };
+    unsigned n = 0;
+
+    if (setrlimit(RLIMIT_NOFILE, &few) < 0) return false;
+    for (unsigned i = 0; i < 1000; i++) p9_server_free(p9_server_new(&c, &err));
+    while (n < 10 && p9_server_new(&c, &err)) n++;
+    return n == 3 && strstr(err.text, "ulimit -n");
+}
+
+static void test_many_shares(void)
+{
+    int status = 0;
+
+    if (fork() == 0) _exit(!come_and_go());
+    wait(&status);
+    check(status == 0, "three shares of 1024 descriptors, after a thousand");
+}
+
 static void entries_make(bool make)
 {
     char name[128];
@@ -283,6 +392,8 @@ static void entries_make(bool make)
 int main(void)
 {
     if (!mkdtemp(folder)) return 1;
+    test_others();                     /* the first share in a process decides how much the others have */
+    test_many_shares();
     test_unwritten();
     test_values();
     if (has_attributes()) {
