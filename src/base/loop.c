@@ -26,12 +26,15 @@
 #include "base/clock.h"
 #include "base/loop_private.h"
 
+enum { PAUSE_NS = 200000000 };
+
 struct watch {
     loop_fd_fn *fn;
     void *opaque;
     uint32_t events;
     uint32_t generation;               /* tells events of an older watch of the same fd */
     bool always;                       /* epoll cannot watch it */
+    bool paused;                       /* epoll does not know it now */
 };
 
 struct timer {
@@ -65,6 +68,7 @@ static struct loop {
     size_t watch_count;
     unsigned always_count;
     struct heap heap[2];
+    struct timer *resume;              /* of what is paused */
     int64_t alarm_at_ns;
     pthread_mutex_t call_lock;
     struct call *call;
@@ -358,6 +362,7 @@ void loop_fd_watch(int fd, unsigned events, loop_fd_fn *fn, void *opaque)
     w->fn = fn;
     w->opaque = opaque;
     w->events = events;
+    w->paused = false;
 }
 
 void loop_fd_unwatch(int fd)
@@ -369,6 +374,26 @@ void loop_fd_unwatch(int fd)
     if (w->always) loop.always_count--;
     else epoll_ctl(loop.epoll, EPOLL_CTL_DEL, fd, NULL);
     *w = (struct watch){ .generation = w->generation };
+}
+
+static void watches_resume(void *opaque)
+{
+    for (size_t fd = 0; fd < loop.watch_count; fd++) {
+        struct watch *w = &loop.watch[fd];
+
+        if (w->paused) loop_fd_watch((int)fd, w->events, w->fn, w->opaque);
+    }
+}
+
+void loop_fd_pause(int fd)
+{
+    struct watch *w = fd >= 0 && (size_t)fd < loop.watch_count ? &loop.watch[fd] : NULL;
+
+    if (!w || !w->fn || w->always) return;
+    epoll_ctl(loop.epoll, EPOLL_CTL_DEL, fd, NULL);
+    w->paused = true;
+    if (!loop.resume) loop.resume = timer_new(TIMER_HOST, watches_resume, NULL);
+    if (!timer_is_armed(loop.resume)) timer_arm_ns(loop.resume, clock_host_ns() + PAUSE_NS);
 }
 
 static void fd_dispatch(const struct epoll_event *e)

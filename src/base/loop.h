@@ -31,6 +31,8 @@ void loop_step(int timeout_ms);
 /* Watches fd for events (LOOP_*); replaces an earlier watch of the same fd. events 0 removes it. */
 void loop_fd_watch(int fd, unsigned events, loop_fd_fn *fn, void *opaque);
 void loop_fd_unwatch(int fd);
+/* Does not look at fd for at most 200 ms; a new watch ends that. */
+void loop_fd_pause(int fd);
 
 /* Has fn(opaque) called in the main thread soon, once a call. From any thread, no lock needed. */
 void loop_post(loop_call_fn *fn, void *opaque);

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/socket_accept.h"
 #include "base/socket_path.h"
 #include "chardev/chardev_private.h"
 #include "chardev/socket_retry.h"
@@ -104,7 +105,7 @@ static void peer_found(void *opaque, int fd) { peer_take(opaque, fd); }
 static void peer_ready(void *opaque, int fd, unsigned events)
 {
     struct socket_chardev *c = opaque;
-    int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int peer = socket_accept(fd);
 
     if (peer < 0) return;
     loop_fd_unwatch(fd);

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/socket_accept.h"
 #include "display/listen.h"
 #include "display/vnc_private.h"
 
@@ -118,7 +119,7 @@ static struct vnc_client *client_add(struct vnc_server *s, int fd, struct vnc_we
 
 void vnc_accept(struct vnc_server *s, int listener, bool over_web)
 {
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = socket_accept(listener);
     struct vnc_web *web = over_web ? vnc_web_new(false) : NULL;
 
     if (fd < 0 || (over_web && !web)) {

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/socket_accept.h"
 #include "display/listen.h"
 #include "display/vnc.h"
 #include "display/web_private.h"
@@ -176,7 +177,7 @@ static void room_make(struct web_server *s)
 static void listener_ready(void *opaque, int listener, unsigned events)
 {
     struct web_server *s = opaque;
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), on = 1;
+    int fd = socket_accept(listener), on = 1;
     struct web_connection *c;
 
     if (fd < 0) return;

@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/socket_accept.h"
 #include "base/socket_path.h"
 #include "net/socket_private.h"
 
@@ -172,15 +173,12 @@ static int client_start(struct net_socket *s, struct error *err)
 
 static void peer_ready(void *opaque, int fd, unsigned events)
 {
-    int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int peer = socket_accept(fd);
 
-    if (peer < 0 && errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+    if (peer < 0) return;
     loop_fd_unwatch(fd);
-    if (peer >= 0) net_socket_peer_take(opaque, peer);
-    else later(opaque, BUSY_MS);                         /* whoever waits there makes the listener ready without end */
+    net_socket_peer_take(opaque, peer);
 }
-
-static void listen_again(void *opaque) { net_socket_wait(opaque); }
 
 static int port_bind(const struct net_socket *s, struct sockaddr_storage *a, socklen_t bytes)
 {
@@ -200,7 +198,6 @@ static int server_start(struct net_socket *s, struct error *err)
     int on = 1;
 
     if (address(&s->config, false, &a, &bytes, err) < 0) return -1;
-    s->again = timer_new(TIMER_HOST, listen_again, s);
     s->listener = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->listener < 0) return failed("make a socket for", &s->config, false, err);
     if (!s->config.path) setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));

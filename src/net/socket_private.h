@@ -17,7 +17,7 @@ struct net_socket {
     int group_fd;                                        /* multicast: what frames go out by; -1: fd */
     struct sockaddr_storage to, own;                     /* where to; group_fd's own address, whose frames are ours */
     socklen_t to_bytes, own_bytes;
-    struct timer *again;                                 /* a client connects, a server listens again; NULL: it is neither */
+    struct timer *again;                                 /* a client connects again; NULL: it is none */
     bool complained;
     uint8_t *out, *in;
     size_t out_at, out_bytes, in_at, in_bytes;           /* what is in them */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts for the boot sector script.S, and machines that carry them out: ours and QEMU."""
-import os, shutil, socket, struct, subprocess, sys, time
+import contextlib, os, resource, shutil, socket, struct, subprocess, sys, time
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 
@@ -115,6 +115,18 @@ class Machine:
 
     def go_on(self):
         self.serial.sendall(b'x')
+
+    @contextlib.contextmanager
+    def without_descriptors(self):
+        """It can open no more files meanwhile."""
+        limit = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+        yield
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
+
+    def cpu_s(self):
+        f = open(f'/proc/{self.process.pid}/stat').read().rsplit(')', 1)[1].split()
+        return (int(f[11]) + int(f[12])) / os.sysconf('SC_CLK_TCK')
 
     def picture(self):
         """(width, height, pixels) of a screen dump."""

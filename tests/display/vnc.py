@@ -57,8 +57,7 @@ def pictures(m, socket_path, web_port, steps):
 
 
 def cpu_s(m):
-    f = open(f'/proc/{m.process.pid}/stat').read().rsplit(')', 1)[1].split()
-    return (int(f[11]) + int(f[12])) / os.sysconf('SC_CLK_TCK')
+    return m.cpu_s()
 
 
 def idle(m, path):
@@ -112,6 +111,22 @@ def asks_once(m, path):
     c.request(0, (c.width, c.height, 5, 5))
     check(not c.waits(0.5) and 'running' in m.command('info status'), 'a request for nothing')
     c.close()
+
+
+def starved(m, path):
+    """No descriptor is left: who connects then is not asked for in a circle, and taken when there is one again."""
+    m.command('stop')
+    with m.without_descriptors():
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(60)
+        s.connect(path)
+        before = m.cpu_s()
+        time.sleep(2)
+        used = m.cpu_s() - before
+    check(used < 0.2, f'{used:.2f} s of the processor for a client that cannot be taken')
+    check(s.recv(12) == b'RFB 003.008\n', 'it is taken later')
+    s.close()
+    m.command('cont')
 
 
 def versions(path):
@@ -731,6 +746,7 @@ def main():
         pixels = pictures(m, path, web_port, steps)
         rate(m, path)
         asks_once(m, path)
+        starved(m, path)
         versions(path)
         color_map(path)
         size_wish(path)

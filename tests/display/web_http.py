@@ -322,6 +322,21 @@ def sizes(ospite, where):
         m.end()
 
 
+def starved(m, cookie):
+    """No descriptor is left: who connects then is not asked for in a circle, and taken when there is one again."""
+    m.command('stop')
+    with m.without_descriptors():
+        s = socket.create_connection(('127.0.0.1', m.port), timeout=60)
+        s.sendall(f'GET /figures HTTP/1.1\r\nHost: 127.0.0.1:{m.port}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n'.encode())
+        before = m.cpu_s()
+        time.sleep(2)
+        used = m.cpu_s() - before
+    check(used < 0.2, f'{used:.2f} s of the processor for a connection that cannot be taken')
+    check(s.recv(12) == b'HTTP/1.1 200', 'it is taken later')
+    s.close()
+    m.command('cont')
+
+
 def main():
     os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':quarantine_size_mb=1'         # memory in use is looked at
     ospite, boot = sys.argv[1:3]
@@ -343,6 +358,7 @@ def main():
         m.command('cont')
         churn(m, cookie)
         crowd(m, cookie)
+        starved(m, cookie)
         check(m.process.poll() is None and 'running' in m.command('info status'), 'the machine runs on')
         status = ask(m.port, '/do/quit', 'POST', {'Origin': f'http://127.0.0.1:{m.port}'}, cookie=cookie)[0]
         check(status == 204 and m.process.wait(120) == 0, 'quit')

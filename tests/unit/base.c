@@ -306,6 +306,42 @@ static void test_descriptors(void)
     check(got == 10, "a regular file counts as always ready");
 }
 
+static unsigned looks;
+static void look_and_pause(void *opaque, int fd, unsigned events)
+{
+    looks++;
+    loop_fd_pause(fd);
+}
+
+static void steps_for(int64_t ns)
+{
+    for (int64_t end = clock_host_ns() + ns; clock_host_ns() < end;) loop_step(10);
+}
+
+/* What is ready all the time and pauses is seen now and then; what is not watched any more does not come back by that. */
+static void test_pause(void)
+{
+    int p[2];
+
+    if (pipe(p) < 0) abort();
+    check(write(p[1], "x", 1) == 1, "a pipe that stays ready");
+    loop_fd_pause(p[0]);
+    loop_fd_pause(-1);
+    loop_fd_watch(p[0], LOOP_READ, look_and_pause, NULL);
+    steps_for(NS_PER_SECOND);
+    check(looks >= 2 && looks <= 8, "what pauses was seen %u times in a second", looks);
+    looks = 0;
+    loop_fd_pause(p[0]);
+    loop_fd_watch(p[0], LOOP_READ, look_and_pause, NULL);
+    loop_step(1000);
+    check(looks == 1, "a new watch ends a pause");
+    loop_fd_unwatch(p[0]);
+    steps_for(NS_PER_SECOND / 2);
+    check(looks == 1, "a watch that went while it paused does not come back");
+    close(p[0]);
+    close(p[1]);
+}
+
 static void member_count(void *opaque, int64_t set, int fd, const char *text)
 {
     if (set == 7 && fd >= 0 && text && !strcmp(text, "what for")) ++*(unsigned *)opaque;
@@ -346,6 +382,7 @@ int main(void)
     test_threads();
     test_lock();
     test_descriptors();
+    test_pause();
     test_fdsets();
     return report("base");
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <termios.h>
@@ -128,6 +129,35 @@ static void test_unix_server(void)
     }
     chardev_close(s.c);
     check(access(path("sock"), F_OK) != 0, "the socket's name is gone afterwards");
+}
+
+/* No descriptor is left: whoever connects then is taken when there is one again, and not asked for in a circle. */
+static void test_no_descriptors(void)
+{
+    struct rlimit before, few;
+    unsigned turns = 0;
+    struct sink s;
+    int peer, last;
+
+    check(sink_open(&s, all, spec("unix", "full", ",server=on,wait=off")), "a server opens");
+    peer = unix_peer("full");
+    last = dup(peer);
+    close(last);
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = (struct rlimit){ (rlim_t)last, before.rlim_max };
+    setrlimit(RLIMIT_NOFILE, &few);
+    for (int64_t end = clock_host_ns() + NS_PER_SECOND / 2; clock_host_ns() < end; turns++) {
+        machine_unlock();
+        loop_step(1);
+        machine_lock();
+    }
+    check(turns < 2000 && !s.opened, "a listener without descriptors sleeps: %u turns", turns);
+    setrlimit(RLIMIT_NOFILE, &before);
+    check(write(peer, "hi", 2) == 2, "a peer that waits");
+    wait_size(&s.size, 2);
+    check(s.opened == 1 && !strcmp(s.text, "hi"), "then it is taken");
+    chardev_close(s.c);
+    close(peer);
 }
 
 static void test_tcp(void)
@@ -325,6 +355,7 @@ int main(void)
     test_file();
     test_pty();
     test_unix_server();
+    test_no_descriptors();
     test_tcp();
     test_queue();
     test_hold_back();

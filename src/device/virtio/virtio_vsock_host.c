@@ -19,13 +19,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/socket_accept.h"
 #include "device/virtio/virtio_vsock_private.h"
 
-enum { BACKLOG = 128, RETRY_NS = 200000000, FIRST_PORT = 1 << 30 };
+enum { BACKLOG = 128, FIRST_PORT = 1 << 30 };
 
 static void fd_ready(void *opaque, int fd, unsigned events);
 
@@ -277,24 +277,13 @@ static void fd_ready(void *opaque, int fd, unsigned events)
 static void peer_ready(void *opaque, int listener, unsigned events)
 {
     struct vsock *s = opaque;
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = socket_accept(listener);
     struct vsock_connection *c;
 
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-        loop_fd_unwatch(listener);
-        timer_arm_ns(s->retry, clock_host_ns() + RETRY_NS);
-    }
     if (fd < 0) return;
     c = vsock_connection_new(s, VSOCK_GREETING, fd);
     if (c) vsock_host_watch(c);
     else close(fd);
-}
-
-static void listen_again(void *opaque)
-{
-    struct vsock *s = opaque;
-
-    loop_fd_watch(s->listener, LOOP_READ, peer_ready, s);
 }
 
 /* A socket that a killed machine has left goes; one where somebody listens stays. */
@@ -325,7 +314,6 @@ int vsock_listen(struct vsock *s, struct error *err)
         return -1;
     }
     if (listen(s->listener, BACKLOG) < 0) return error_set(err, "virtio-vsock: cannot listen on '%s': %s", s->path, strerror(errno));
-    s->retry = timer_new(TIMER_HOST, listen_again, s);
     loop_fd_watch(s->listener, LOOP_READ, peer_ready, s);
     return 0;
 }
@@ -336,7 +324,6 @@ void vsock_unlisten(struct vsock *s)
     loop_fd_unwatch(s->listener);
     close(s->listener);
     unlink(s->path);
-    if (s->retry) timer_free(s->retry);
 }
 
 int vsock_host_connect(struct vsock *s, uint32_t port)

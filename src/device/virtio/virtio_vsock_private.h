@@ -44,7 +44,6 @@ struct vsock {
     struct virtio_vsock_config config;
     char *path;
     int listener;
-    struct timer *retry;                 /* the host had no descriptor left */
     struct vsock_connection *first, *ready, **ready_last;
     unsigned connections;
     struct { uint64_t cid; uint32_t from, to, type; } reset[VSOCK_RESETS_MAX];      /* owed to the guest for what belongs to no connection */
