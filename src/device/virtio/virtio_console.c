@@ -5,7 +5,7 @@
  * the guest whose backend takes no more wait in their chain, and with them the queue.
  *
  * A driver that does not take MULTIPORT has port 0 alone.
- * Ports come and go. What a driver had put into the queues of one that went stays there until the queue is asked again.
+ * Ports come and go. When one goes, what its driver has to send comes back unsent: it may wait for that with interrupts off. Buffers to receive into stay.
  * Limits: no resizing of consoles (nothing here knows a terminal's size).
  * Source: VIRTIO 1.2, section 5.3.
  */
@@ -395,12 +395,13 @@ void virtio_console_port_remove(struct virtio *v, unsigned number)
     bool added = p->added;
 
     guest_open_set(c, number, false);
-    queue_stop(v, queue_out(number));
+    if (p->stuck) virtqueue_push(&v->queue[queue_out(number)], p->stuck, 0);
     chardev_attach(c->config.port[number].chardev, NULL);
     timer_free(p->retry);
     free(p);
     c->port[number] = NULL;
     c->config.port[number] = (struct virtio_console_port_config){ .present = false };
+    out_notify(c, queue_out(number));                  /* what lies behind */
     if (!added) return;
     message_send(c, number, PORT_REMOVE, 1, NULL);
     messages_flush(c);
