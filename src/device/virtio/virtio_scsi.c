@@ -250,6 +250,16 @@ static bool control_serve(struct virtio *v, struct virtqueue *q, struct virtqueu
 
 /* ---- events ---- */
 
+/* Events are sent when they happen, so notifications of buffers are wanted only where one was missed. */
+static struct virtqueue_chain *event_buffer(struct scsi *s)
+{
+    struct virtqueue_chain *c = virtio_pop(&s->v, QUEUE_EVENT);
+
+    if (c) return c;
+    virtqueue_notifications_set(&s->v.queue[QUEUE_EVENT], true);
+    return virtio_pop(&s->v, QUEUE_EVENT);             /* it may have come just before */
+}
+
 /* The driver learns that it should look at this unit again; with no buffer to tell it, it learns that it missed something. */
 static void event_send(struct scsi *s, unsigned feature, uint32_t event, uint32_t reason, const struct virtio_scsi_unit_config *u)
 {
@@ -258,7 +268,7 @@ static void event_send(struct scsi *s, unsigned feature, uint32_t event, uint32_
     struct virtqueue_chain *c;
 
     if (!virtio_has(&s->v, feature) || !(s->v.status & VIRTIO_STATUS_DRIVER_OK)) return;
-    c = virtio_pop(&s->v, QUEUE_EVENT);
+    c = event_buffer(s);
     if (!c) {
         s->event_missed = true;
         return;
