@@ -126,12 +126,8 @@ static void period_passed(void *opaque)
     virtio_queue_notify(&r->v, 0);
 }
 
-static void queue_stop(struct virtio *v, unsigned n)
-{
-    watch_end(of(v));
-    timer_disarm(of(v)->timer);
-    of(v)->quota = of(v)->config.max_bytes;
-}
+/* The period goes on: a driver gets no more by making its queue anew. */
+static void queue_stop(struct virtio *v, unsigned n) { watch_end(of(v)); }
 
 static void destroy(struct virtio *v)
 {

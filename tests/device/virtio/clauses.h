@@ -46,6 +46,7 @@ struct guest {
     unsigned queues;
     uint64_t left_out;                                   /* network card: features the user left out */
     uint16_t mtu;
+    unsigned random_bytes, random_ms;                    /* entropy source: the most in a period; 0: no limit */
     int intx;
     unsigned raised, messages[VECTORS];
     bool (*msi_event)(void *opaque, int fd, bool on, unsigned long address, unsigned data);   /* set before guest_begin; NULL: there is none */

@@ -137,7 +137,8 @@ static struct virtio *device_make(enum kind kind, struct virtio_options o, struc
         return virtio_console_new(&(struct virtio_console_config){ .memory = guest.memory, .ports_max = 3, .options = o,
                                   .port = { { .present = true, .is_console = true, .chardev = guest.line }, { .present = true, .name = "agent" } } }, err);
     }
-    case RNG: return virtio_rng_new(&(struct virtio_rng_config){ .memory = guest.memory, .options = o }, err);
+    case RNG:
+        return virtio_rng_new(&(struct virtio_rng_config){ .memory = guest.memory, .max_bytes = guest.random_bytes, .period_ms = guest.random_ms, .options = o }, err);
     case BALLOON:
         return virtio_balloon_new(&(struct virtio_balloon_config){ .memory = guest.memory, .ram_hva = guest.ram, .ram_bytes = RAM_BYTES, .deflate_on_oom = true,
                                   .free_page_reporting = true, .options = o }, err);
