@@ -5,6 +5,7 @@
  * memory back; when the guest touches such a page it finds zeroes. Translations of code there are dropped.
  *
  * Statistics: the driver leaves a buffer with numbers; giving it back asks for new ones.
+ * Pages are given up some at a time, so that others get their turn however many a driver names.
  * Limits: 16384 page numbers a request, the rest is passed over; pages of other blocks than main RAM are left alone; no free page hinting (that serves migration).
  * Source: VIRTIO 1.2, section 5.5.
  */
@@ -24,7 +25,7 @@
 
 enum { F_STATS_VQ = 1, F_DEFLATE_ON_OOM = 2, F_PAGE_POISON = 4, F_REPORTING = 5 };
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUE_REPORTING, QUEUE_SIZE = 128, REPORTING_QUEUE_SIZE = 32 };
-enum { PAGE = 4096, STATS = 16, PFNS = 256, CHAIN_BYTES = 65536 };
+enum { PAGE = 4096, STATS = 16, PFNS = 256, CHAIN_BYTES = 65536, ROUND_PAGES = 32768 };
 
 struct layout { le32 num_pages, actual, free_page_hint_cmd_id, poison_val; } __attribute__((packed));
 struct stat { le16 tag; le64 value; } __attribute__((packed));
@@ -43,6 +44,7 @@ struct balloon {
     int64_t stats_s;                     /* when they came */
     struct timer *timer;
     uint64_t released_bytes;             /* given back to the host since the start */
+    uint64_t round_pages;                /* named since the queue's turn began */
 };
 
 static struct balloon *of(struct virtio *v) { return container_of(v, struct balloon, v); }
@@ -53,6 +55,7 @@ static struct layout *layout_of(struct virtio *v) { return (struct layout *)v->c
 /* Whole pages of main RAM within size bytes at gpa. */
 static void pages_release(struct balloon *b, gpa_t gpa, uint64_t size)
 {
+    b->round_pages += (size + PAGE - 1) / PAGE;
     while (size) {
         struct flat_range r = memory_map_find(b->config.memory, gpa);
         uint64_t here = MIN(r.start + r.size - gpa, size);
@@ -95,7 +98,7 @@ static bool inflate(struct virtio *v, struct virtqueue *q, struct virtqueue_chai
     }
     pages_release(of(v), first * PAGE, count * PAGE);
     virtqueue_push(q, c, 0);
-    return true;
+    return of(v)->round_pages < ROUND_PAGES;
 }
 
 /* The pages come back by being touched. */
@@ -119,7 +122,7 @@ static bool report(struct virtio *v, struct virtqueue *q, struct virtqueue_chain
         left -= here;
     }
     virtqueue_push(q, c, 0);
-    return true;
+    return of(v)->round_pages < ROUND_PAGES;
 }
 
 /* ---- statistics ---- */
@@ -166,7 +169,9 @@ static void notify(struct virtio *v, unsigned n)
 {
     static bool (*const serve[])(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c) = { inflate, deflate, stats, report };
 
+    of(v)->round_pages = 0;
     virtio_serve(v, n, serve[n]);
+    if (of(v)->round_pages >= ROUND_PAGES) virtio_notify_later(v, n);
     virtio_interrupt(v, &v->queue[n]);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a driver cannot have of devices that keep all clauses: more random bytes than the user allows, by resets.
+ * What a driver cannot have of devices that keep all clauses: more random bytes than the user allows, by resets; others' turns, by requests for a balloon
+ * that name as many pages as there is room for.
  */
 #include <stdio.h>
 
@@ -62,11 +63,41 @@ static void entropy(void (*renew)(void))
     guest.random_bytes = 0;
 }
 
+/* ---- balloon ---- */
+
+enum { NUMBERS = 16384, REQUESTS = 128, A_TURN = 4, PAGE = 4096 };
+
+/* No page is the neighbour of the one before, so that each costs a system call. */
+static void balloon(void)
+{
+    struct driver_piece p = { DATA, 4 * NUMBERS, false };
+    unsigned most, done, turns = 0;
+
+    guest_plug(BALLOON, 0);
+    check(guest_negotiate(ALL));
+    for (unsigned q = 0; q < guest.queues; q++) guest_queue_setup(q, REQUESTS);
+    reg_set(STATUS, S_ACK | S_DRIVER | S_FEATURES_OK | S_DRIVER_OK, 1);
+    for (unsigned i = 0; i < NUMBERS; i++) put(DATA + 4 * i, DATA / PAGE + 0x40 + 2 * i % 0x80, 4);
+    for (unsigned i = 0; i < REQUESTS; i++) check(driver_add(&guest.queue[0], &p, 1, false) >= 0);
+    guest_kick(0);
+    most = done = taken(0);
+    while (done < REQUESTS && turns++ < 10 * REQUESTS) {
+        unsigned now;
+
+        guest_turn();
+        done += now = taken(0);
+        most = MAX(most, now);
+    }
+    check(done == REQUESTS && most && most <= A_TURN);
+    guest_unplug();
+}
+
 int main(void)
 {
     guest_begin();
     entropy(queue_renew);
     entropy(device_renew);
+    balloon();
     guest_end();
     printf("virtio-limits: %u checks, %u failures\n", checks, failures);
     return failures != 0;
