@@ -8,7 +8,7 @@
  * taken any more, and the device asks for a reset.
  *
  * Limits: queues of at most 1024 entries, chains of at most 1024 pieces (a buffer that crosses from one RAM
- * block into another counts for two).
+ * block into another counts for two), and as many descriptors in an indirect table.
  * Source: Virtual I/O Device (VIRTIO) 1.2, sections 2.6 to 2.8.
  */
 #include "device/virtio/virtqueue.h"

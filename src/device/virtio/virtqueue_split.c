@@ -41,7 +41,7 @@ static bool is_empty(struct virtqueue *q)
     return q->avail_seen == q->avail_index;
 }
 
-/* A chain within one table (the queue's or an indirect one) of entries descriptors. */
+/* A chain within one table (the queue's or an indirect one) of entries descriptors. The table may be longer than a chain may be; empty buffers count. */
 static bool table_walk(struct virtqueue *q, const struct descriptor *table, unsigned entries, unsigned at, bool inside);
 
 static bool indirect_walk(struct virtqueue *q, const struct descriptor *d)
@@ -58,7 +58,7 @@ static bool indirect_walk(struct virtqueue *q, const struct descriptor *d)
 
 static bool table_walk(struct virtqueue *q, const struct descriptor *table, unsigned entries, unsigned at, bool inside)
 {
-    for (unsigned seen = 0; seen < entries; seen++) {
+    for (unsigned seen = 0; seen < MIN(entries, (unsigned)VIRTQUEUE_SEGMENTS_MAX); seen++) {
         struct descriptor d = *(const volatile struct descriptor *)&table[at];
         unsigned flags = le16_get(d.flags);
 
@@ -72,7 +72,7 @@ static bool table_walk(struct virtqueue *q, const struct descriptor *table, unsi
         at = le16_get(d.next);
         if (at >= entries) return virtqueue_break(q, "a descriptor's successor is outside of its table");
     }
-    return virtqueue_break(q, "a chain of descriptors loops");
+    return virtqueue_break(q, entries > VIRTQUEUE_SEGMENTS_MAX ? "a chain has too many buffers" : "a chain of descriptors loops");
 }
 
 static bool take(struct virtqueue *q, uint16_t *id, uint16_t *slots)

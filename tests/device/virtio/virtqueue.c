@@ -236,6 +236,7 @@ static const struct malformed {
     { "impossible length", false, { { 0, TABLE, 0xfffffff0, INDIRECT, 0 } }, 0, 1, false },
     { "successor is outside", false, { { 0, TABLE, 32, INDIRECT, 0 }, { T, DATA, 1, NEXT, 2 } }, 0, 1, false },
     { "loops", false, { { 0, TABLE, 32, INDIRECT, 0 }, { T, DATA, 1, NEXT, 1 }, { T + 16, DATA, 1, NEXT, 0 } }, 0, 1, false },
+    { "too many buffers", false, { { 0, TABLE, 4096 * 16, INDIRECT, 0 }, { T, DATA, 0, NEXT, 1 }, { T + 16, DATA, 0, NEXT, 0 } }, 0, 1, false },
     { "ring lies outside", false, { { 0, 0x1000000, 16, INDIRECT, 0 } }, 0, 1, false },
     { "was not negotiated", false, { { 0, TABLE, 16, INDIRECT, 0 } }, 0, 1, true },
     { "jumped", false, { { 0, DATA, 16, 0, 0 } }, 0, 9, false },
@@ -268,6 +269,26 @@ static void malformed_run(const struct malformed *m)
     check(!virtqueue_pop(&q) && q.broken && strstr(q.broken, m->why), m->why);
     check(!virtqueue_pop(&q) && !virtqueue_wants_interrupt(&q) && virtqueue_is_empty(&q), "a broken queue is silent");
     virtqueue_notifications_set(&q, true);
+    virtqueue_destroy(&q);
+}
+
+/* A table may be longer than any chain, if the one that is in it is not. */
+static void long_table_run(void)
+{
+    struct virtqueue_chain *c;
+    struct driver d;
+    struct virtqueue q;
+
+    driver_init(&d, ram, false, false, 8, BASE);
+    descriptor(BASE, TABLE, 16 * 4096, INDIRECT, 0);
+    descriptor(TABLE, DATA, 16, NEXT, 4095);
+    descriptor(TABLE + 16 * 4095, DATA, 32, WRITE, 0);
+    put(d.avail + 4, 0, 2);
+    put(d.avail + 2, 1, 2);
+    queue_begin(&q, &d, VIRTIO_F_INDIRECT_DESC);
+    c = virtqueue_pop(&q);
+    check(c && c->out_bytes == 16 && c->in_bytes == 32, "a short chain in a long table");
+    if (c) virtqueue_drop(&q, c);
     virtqueue_destroy(&q);
 }
 
@@ -315,6 +336,7 @@ int main(int argc, char **argv)
     random_run(true, false, 1000, chains);
     for (unsigned i = 0; i < 100; i++) polled_run(i & 1, i & 1 ? 7 : 16, i / 2);
     for (unsigned i = 0; i < ARRAY_SIZE(malformed); i++) malformed_run(&malformed[i]);
+    long_table_run();
     starts_run();
     memory_map_free(map);
     free(ram);
