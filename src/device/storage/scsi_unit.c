@@ -754,7 +754,7 @@ unsigned scsi_unit_in_flight(const struct scsi_unit *u) { return u->in_flight; }
 
 /* ---- another disc ---- */
 
-/* What waits to be tried again would be with the new disc. */
+/* What waits to be tried again would be with the new disc, or with none: the guest may have opened the tray behind it. */
 static void waiting_end(struct scsi_unit *u)
 {
     while (u->waiting) {
@@ -782,6 +782,7 @@ int scsi_unit_disc_change(struct scsi_unit *u, struct block_node *node, bool for
 
 int scsi_unit_tray_move(struct scsi_unit *u, bool open, bool force, struct error *err)
 {
+    if (u->tray_open && open) waiting_end(u);
     if (u->tray_open == open) return 0;
     if (open && u->tray_locked && !force) {
         u->media_event = EVENT_EJECT_REQUEST;
@@ -793,6 +794,10 @@ int scsi_unit_tray_move(struct scsi_unit *u, bool open, bool force, struct error
     return 0;
 }
 
-void scsi_unit_disc_put(struct scsi_unit *u, struct block_node *node) { u->config.node = node; }
+void scsi_unit_disc_put(struct scsi_unit *u, struct block_node *node)
+{
+    u->config.node = node;
+    waiting_end(u);
+}
 
 struct tray_state scsi_unit_tray(const struct scsi_unit *u) { return (struct tray_state){ u->tray_open, u->tray_locked }; }

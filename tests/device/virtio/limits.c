@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a driver cannot have of devices that keep all clauses: more random bytes than the user allows, by resets; others' turns, by requests for a balloon
- * that name as many pages as there is room for.
+ * that name as many pages as there is room for; a disc that was taken out, for a request that waited behind its back.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "block/fault.h"
 #include "clauses.h"
+#include "device/virtio/virtio_scsi.h"
 
 static unsigned checks, failures;
 
@@ -92,12 +97,69 @@ static void balloon(void)
     guest_unplug();
 }
 
+/* ---- CD-ROM drive ---- */
+
+enum { COMMAND = 51, RESPONSE = 108, SECTOR = 2048, REQUEST_STRIDE = 0x2000, CHECK_CONDITION = 2 };
+
+static void on_stop(void *opaque, bool is_read, int error) { }
+
+/* Request number n: target 7, with this command. */
+static void scsi_submit(unsigned n, const uint8_t *cdb)
+{
+    uint64_t at = DATA + n * REQUEST_STRIDE;
+    struct driver_piece p[3] = { { at, COMMAND, false }, { at + 256, RESPONSE, true }, { at + 512, SECTOR, true } };
+
+    memset(guest.ram + at, 0, 512);
+    put(at, 0x0701, 2);
+    memcpy(guest.ram + at + 19, cdb, 10);
+    check(driver_add(&guest.queue[2], p, 3, false) >= 0);
+    guest_kick(2);
+}
+
+static unsigned scsi_status(unsigned n) { return guest.ram[DATA + n * REQUEST_STRIDE + 256 + 10]; }
+
+static void disc_put(void) { virtio_scsi_disc_put(guest.v, 1, NULL); }
+
+static void tray_open(void)
+{
+    struct error err = { "" };
+
+    check(scsi_unit_tray_move(virtio_scsi_unit(guest.v, 1), true, false, &err) == 0);
+}
+
+/* A read fails, and waits until the machine goes on; the tray was opened behind it. */
+static void disc_gone(void (*take)(void))
+{
+    static const uint8_t ready[10] = { 0 }, read10[10] = { 0x28, [8] = 1 }, eject[10] = { 0x1b, [4] = 2 };
+    struct virtio_scsi_unit_config u = { .target = 7, .unit = { .is_cdrom = true, .on_error = { .read = BLOCK_ERROR_STOP, .stop = on_stop } } };
+    struct error err = { "" };
+
+    guest_plug(SCSI, 0);
+    guest_start(ALL);
+    u.unit.node = guest.node;
+    check(virtio_scsi_unit_add(guest.v, &u, &err) == 0);
+    scsi_submit(0, ready);                               /* learns of the reset */
+    check(guest_wait(2) >= RESPONSE);
+    block_fault_fail_read(guest.disk, EIO);
+    scsi_submit(0, read10);
+    scsi_submit(1, eject);
+    check(guest_wait(2) >= RESPONSE && scsi_status(1) == 0 && virtio_scsi_tray(guest.v, 1).open && guest_is_quiet(2));
+    take();
+    check(guest_wait(2) >= RESPONSE && scsi_status(0) == CHECK_CONDITION);
+    disc_put();
+    virtio_scsi_retry(guest.v);
+    check(guest_is_quiet(2));
+    guest_unplug();
+}
+
 int main(void)
 {
     guest_begin();
     entropy(queue_renew);
     entropy(device_renew);
     balloon();
+    disc_gone(disc_put);
+    disc_gone(tray_open);
     guest_end();
     printf("virtio-limits: %u checks, %u failures\n", checks, failures);
     return failures != 0;
