@@ -135,7 +135,7 @@ static struct virtqueue_chain *chain_make(const struct virtqueue_scratch *s)
 
     if (!c) return NULL;
     *c = (struct virtqueue_chain){ .out_count = s->out_count, .in_count = s->in_count, .out_bytes = s->out_bytes,
-                                   .in_bytes = s->in_bytes, .out = (struct iovec *)(c + 1) };
+                                   .in_bytes = s->in_bytes, .is_writable = s->in_count, .out = (struct iovec *)(c + 1) };
     c->in = c->out + s->out_count;
     c->in_gpa = (gpa_t *)(c->in + s->in_count);
     memcpy(c->out, s->iov, n * sizeof(struct iovec));

@@ -30,6 +30,7 @@ struct virtqueue_chain {
     struct virtqueue_chain *next;    /* free for the device's own lists */
     void *owner;                     /* likewise */
     uint16_t id, slots;              /* what goes back into the ring; packed: ring entries it took */
+    bool is_writable;                /* some of it, whatever the device has cut from in since */
     unsigned out_count, in_count;
     uint64_t out_bytes, in_bytes;
     struct iovec *out, *in;

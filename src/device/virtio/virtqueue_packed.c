@@ -103,7 +103,7 @@ static void untake(struct virtqueue *q, const struct virtqueue_chain *c)
 
 static void flags_store(struct virtqueue *q, struct descriptor *ring, uint16_t at, bool wrap, const struct virtqueue_chain *c)
 {
-    uint16_t flags = (wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (c->in_bytes ? DESC_F_WRITE : 0);
+    uint16_t flags = (wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (c->is_writable ? DESC_F_WRITE : 0);
 
     __atomic_store_n(&((uint16_t *)(void *)&ring[at])[7], flags, __ATOMIC_RELEASE);
     memory_written(q->memory, q->descriptors + 16u * at, sizeof(ring[at]));

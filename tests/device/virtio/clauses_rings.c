@@ -392,6 +392,22 @@ static void used_stays(void)
     guest_unplug();
 }
 
+static void used_write_flag(void)
+{
+    struct driver_piece w[] = { { HEAD, 16, false }, { INTO, 512, false }, { HEAD + 1024, 1, true } };
+
+    disk_start(PACKED, ALL);
+    guest_kick(guest_typical(0));                        /* a read, then a write: of that the status alone */
+    check(guest_wait(0) == 513 && get(ring() + 14, 2) & WRITE);
+    put(HEAD, 1, 8);
+    check(guest_ask(0, w, 3) == 1 && get(ring() + 2 * 16 + 14, 2) & WRITE);
+    guest_plug(BALLOON, PACKED);
+    guest_start(ALL);
+    guest_kick(guest_typical(0));
+    check(guest_wait(0) == 0 && !(get(ring() + 14, 2) & WRITE));
+    guest_unplug();
+}
+
 const struct clause clauses_rings[] = {
     { "2.7.1-1", "parts of a split queue that are not aligned: the queue is not enabled, the device needs a reset", split_alignment, NULL },
     { "2.7.4.1-1", "nothing is assumed about how a buffer is cut into descriptors: headers in single bytes, for every device", split_pieces, NULL },
@@ -411,6 +427,7 @@ const struct clause clauses_rings[] = {
     { "2.7.8.2-2", "as many bytes as the length says are written, from the first writable one on", length_is_written, NULL },
     { "2.7.10.2-1", "flags in the used ring are 0 or 1 without EVENT_IDX, 0 with it", used_flags, NULL },
     { "2.7.10.2-2", "spurious notifications do no harm", spurious, NULL },
+    { "2.8.3-1", "used descriptors have the write flag if the device could write, be it a status alone; those of buffers to read only have not", used_write_flag, NULL },
     { "2.8.11-1", "parts of a packed queue that are not aligned: not enabled, needs reset", packed_alignment, NULL },
     { "2.8.12-1", "descriptors are started in the order of the ring", in_ring_order, NULL },
     { "2.8.12-2", "used descriptors are written in the order of completion", NULL, "`virtqueue` completes chains in random order and compares what the driver sees" },
