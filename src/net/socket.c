@@ -91,8 +91,8 @@ static bool stream_busy(struct net_backend *b, unsigned queue)
 {
     struct net_socket *s = of(b);
 
-    s->refused = s->out_bytes >= OUT_LIMIT;
-    return s->refused;
+    if (s->out_bytes >= OUT_LIMIT) s->refused = true;
+    return s->out_bytes >= OUT_LIMIT;
 }
 
 static bool stream_send(struct net_backend *b, unsigned queue, const struct net_frame *f)

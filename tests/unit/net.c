@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/loop.h"
@@ -21,7 +22,7 @@
 
 enum { FRAME = 60, FRAMES = 5 };
 
-struct card { struct net_backend *b; bool is_full, asks; unsigned count; uint8_t seen[64]; };
+struct card { struct net_backend *b; bool is_full, asks; unsigned count, ready; uint8_t seen[64]; };
 
 static bool receive(void *opaque, unsigned queue, const struct net_frame *f)
 {
@@ -39,10 +40,12 @@ static bool receive(void *opaque, unsigned queue, const struct net_frame *f)
     return true;
 }
 
+static void send_ready(void *opaque, unsigned queue) { ((struct card *)opaque)->ready++; }
+
 static void attach(struct card *c, struct net_backend *b)
 {
     *c = (struct card){ .b = b, .is_full = true };
-    net_attach(b, &(struct net_frontend){ .name = "card", .receive = receive, .opaque = c });
+    net_attach(b, &(struct net_frontend){ .name = "card", .receive = receive, .send_ready = send_ready, .opaque = c });
 }
 
 static void steps(void)
@@ -190,6 +193,29 @@ static void test_stops_reading(void)
     check(send(peer, data, 1, MSG_NOSIGNAL) < 0, "its connection has ended");
     net_free(b);
     close(peer);
+}
+
+/* Between the refusal and the room that the card waits for somebody else sends, for whom there is some already. */
+static void test_another_sends(void)
+{
+    static const uint8_t mac[6] = { 0x52 };
+    uint8_t data[4096];
+    int fd[2] = { -1, -1 }, small = 8192;
+    struct net_backend *b;
+    struct error err;
+    struct card c;
+
+    check(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0 && setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0, "a small stream");
+    b = net_socket_new("n", &(struct net_socket_config){ .fd = fd[0] }, &err);
+    attach(&c, b);
+    while (guest_sends(b, 0, 1500)) {}
+    for (size_t got = 0; got < 64 << 10; got += (size_t)MAX(recv(fd[1], data, sizeof(data), MSG_DONTWAIT), (ssize_t)0)) steps();
+    check(!c.ready, "a little room is none for a card that was refused");
+    net_announce(b, mac);
+    while (recv(fd[1], data, sizeof(data), MSG_DONTWAIT) > 0) steps();
+    check(c.ready == 1, "the card is told of room, though others sent meanwhile: %u times", c.ready);
+    net_free(b);
+    close(fd[1]);
 }
 
 static unsigned came, went;
@@ -405,6 +431,7 @@ int main(void)
     }
     test_long_datagram();
     test_stops_reading();
+    test_another_sends();
     test_reconnects();
     test_no_descriptors();
     test_group();
