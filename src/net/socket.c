@@ -3,8 +3,11 @@
  * Frames through a socket, in QEMU's formats: on a stream each has its length in front, four bytes, big endian; as datagrams each is one. A
  * server takes one peer at a time and then the next. While nobody is there, frames are lost, as on a cable without end.
  *
- * What the kernel's buffer does not take of a stream waits here, up to 256 KiB and one frame; more is refused until it is gone. The peer is
- * a stranger: a length beyond the longest frame ends the connection.
+ * What the kernel's buffer does not take of a stream waits here, up to 256 KiB and one frame; more is refused until it is gone. Of datagrams
+ * one waits, or what is left of a frame that was cut, in the same form, and the next is refused: a peer on a Unix socket that does not read has
+ * the guest wait. On UDP the kernel loses what a peer does not read, and room is that of the host's own interface.
+ *
+ * The peer is a stranger: a length beyond the longest frame ends the connection.
  */
 #include "net/socket.h"
 
@@ -17,19 +20,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "net/socket_private.h"
 
-enum { LENGTH_BYTES = 4, OUT_LIMIT = 256 << 10, OUT_BYTES = OUT_LIMIT + NET_FRAME_MAX + LENGTH_BYTES, IN_BYTES = 256 << 10, FRAMES_A_ROUND = 64 };
+enum { LENGTH_BYTES = 4, OUT_LIMIT = 256 << 10, OUT_BYTES = OUT_LIMIT + NET_FRAME_MAX + LENGTH_BYTES, IN_BYTES = 256 << 10, FRAMES_A_ROUND = 64,
+       AGAIN_NS = 1000000 };
 
 static struct net_socket *of(struct net_backend *b) { return container_of(b, struct net_socket, base); }
 static void fd_event(void *opaque, int fd, unsigned events);
 
+/* Of a Unix socket that is not connected the kernel does not tell whether the one it sends to has room: that is tried again. */
+static bool is_tried(const struct net_socket *s) { return s->config.datagrams && s->again; }
+
 void net_socket_watch(struct net_socket *s)
 {
-    if (s->fd >= 0) loop_fd_watch(s->fd, (s->waiting ? 0u : LOOP_READ) | (s->out_bytes ? LOOP_WRITE : 0u), fd_event, s);
+    unsigned in = s->waiting ? 0u : LOOP_READ, out = s->out_bytes && !is_tried(s) ? LOOP_WRITE : 0u;
+
+    if (s->group_fd >= 0) loop_fd_watch(s->group_fd, out, fd_event, s);
+    if (s->fd >= 0) loop_fd_watch(s->fd, in | (s->group_fd >= 0 ? 0u : out), fd_event, s);
+    if (s->out_bytes && is_tried(s) && !timer_is_armed(s->again)) timer_arm_ns(s->again, clock_host_ns() + AGAIN_NS);
 }
 
 /* ---- peers ---- */
@@ -117,16 +129,57 @@ static bool stream_send(struct net_backend *b, unsigned queue, const struct net_
     return true;
 }
 
+/* false: there is no room now. */
+static bool datagram_out(struct net_socket *s, const struct iovec *iov, unsigned count)
+{
+    int fd = s->group_fd >= 0 ? s->group_fd : s->fd;
+    struct msghdr m = { .msg_name = s->to_bytes ? &s->to : NULL, .msg_namelen = s->to_bytes, .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count };
+
+    if (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return true;
+    if (errno == EAGAIN) return false;
+    s->base.dropped++;
+    return true;
+}
+
+static bool datagram_busy(struct net_backend *b, unsigned queue)
+{
+    struct net_socket *s = of(b);
+
+    if (s->out_bytes) s->refused = true;
+    return s->out_bytes;
+}
+
 static bool datagram_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
     struct net_socket *s = of(b);
-    int fd = s->group_fd >= 0 ? s->group_fd : s->fd;
-    struct msghdr m = { .msg_name = s->to_bytes ? &s->to : NULL, .msg_namelen = s->to_bytes, .msg_iov = (struct iovec *)(uintptr_t)f->iov,
-                        .msg_iovlen = MIN(f->count, 1024u) };
+    be32 length = be32_make((uint32_t)f->bytes);
 
-    if (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) b->dropped++;
+    if (f->count > 1024 || s->out_bytes + f->bytes + LENGTH_BYTES > OUT_BYTES) {
+        b->dropped++;
+        return true;
+    }
+    if (!s->out_bytes && datagram_out(s, f->iov, f->count)) return true;
+    out_keep(s, &(struct iovec){ &length, LENGTH_BYTES }, 1, 0);
+    out_keep(s, f->iov, (int)f->count, 0);
     return true;
 }
+
+static void datagrams_flush(struct net_socket *s)
+{
+    while (s->out_bytes) {
+        size_t bytes = be32_get(*(const be32 *)(s->out + s->out_at));
+
+        if (!datagram_out(s, &(struct iovec){ s->out + s->out_at + LENGTH_BYTES, bytes }, 1)) break;
+        s->out_at += bytes + LENGTH_BYTES;
+        s->out_bytes -= bytes + LENGTH_BYTES;
+    }
+    net_socket_watch(s);
+    if (s->out_bytes) return;
+    s->out_at = 0;
+    if (s->refused) s->refused = false, net_send_ready(&s->base, 0);
+}
+
+void net_socket_again(void *opaque) { datagrams_flush(opaque); }
 
 static void out_flush(struct net_socket *s)
 {
@@ -229,7 +282,8 @@ static void fd_event(void *opaque, int fd, unsigned events)
 {
     struct net_socket *s = opaque;
 
-    if (events & LOOP_WRITE && s->out_bytes) out_flush(s);
+    if (s->out_bytes && s->config.datagrams) datagrams_flush(s);         /* whatever it is: an error stays until a call has told it */
+    else if (s->out_bytes && events & LOOP_WRITE) out_flush(s);
     if (s->fd != fd) return;
     net_socket_watch(s);
     if (s->waiting) {
@@ -285,7 +339,7 @@ static const struct net_backend_ops stream_ops = {
     .type = "stream", .send = stream_send, .is_busy = stream_busy, .ready = socket_ready, .describe = socket_describe, .destroy = socket_destroy,
 };
 const struct net_backend_ops net_datagram_ops = {
-    .type = "dgram", .send = datagram_send, .ready = socket_ready, .describe = socket_describe, .destroy = socket_destroy,
+    .type = "dgram", .send = datagram_send, .is_busy = datagram_busy, .ready = socket_ready, .describe = socket_describe, .destroy = socket_destroy,
 };
 
 struct net_backend *net_socket_new(const char *id, const struct net_socket_config *c, struct error *err)

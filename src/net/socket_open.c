@@ -268,6 +268,7 @@ static int datagrams_bind(struct net_socket *s, struct error *err)
 static int datagrams_start(struct net_socket *s, struct error *err)
 {
     if (address(&s->config, false, &s->to, &s->to_bytes, err) < 0 || (is_group(&s->to) ? group_join : datagrams_bind)(s, err) < 0) return -1;
+    if (s->to.ss_family == AF_UNIX) s->again = timer_new(TIMER_HOST, net_socket_again, s);
     net_socket_watch(s);
     return 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Frames that wait for a card's room: a card that asks for more while it gets one, and cards that go while the network keeps one for them, with
- * and without a hub in between; datagrams that are no frames; frames that are cut for a card that goes. Peers that stop to read, come back, or are many.
+ * and without a hub in between; datagrams that are no frames, or find no room; frames that are cut for a card that goes. Peers that stop to read, come
+ * back, or are many.
  */
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -354,9 +356,116 @@ static void test_announces(void)
     close(peer);
 }
 
+/* ---- datagrams for which there is no room ---- */
+
+enum way { PAIR, NAMED, WAYS };
+static const char *const way_name[] = { "a pair", "a name" };
+
+struct dgram { struct net_backend *b; struct card card; int peer; char folder[32], path[64], own[64]; };
+
+static void dgram_name(struct dgram *d)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    struct net_socket_config config = { .datagrams = true, .path = d->path, .local_path = d->own, .fd = -1 };
+    struct error err;
+
+    strcpy(d->folder, "/tmp/test-net-XXXXXX");
+    check(mkdtemp(d->folder) != NULL, "a folder");
+    snprintf(d->path, sizeof(d->path), "%s/peer", d->folder);
+    snprintf(d->own, sizeof(d->own), "%s/own", d->folder);
+    strcpy(a.sun_path, d->path);
+    d->peer = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (bind(d->peer, (struct sockaddr *)&a, sizeof(a)) < 0) perror("bind");
+    d->b = net_socket_new("n", &config, &err);
+}
+
+static void dgram_begin(struct dgram *d, enum way way)
+{
+    *d = (struct dgram){ .peer = -1 };
+    if (way == NAMED) dgram_name(d);
+    else d->b = network(true, &d->peer);
+    attach(&d->card, d->b);
+}
+
+static void dgram_end(struct dgram *d)
+{
+    net_free(d->b);
+    if (d->peer >= 0) close(d->peer);
+    if (!*d->folder) return;
+    unlink(d->path);
+    rmdir(d->folder);
+}
+
+/* The peer reads only when the card has been refused, some at a time: all arrive, in order. */
+static void test_burst(enum way way)
+{
+    enum { BURST = 1000, BYTES = 1514 };
+    static uint8_t data[BYTES];
+    unsigned sent = 0, got = 0, wrong = 0, refused = 0, ready = 0;
+    uint64_t s, r, dropped;
+    struct dgram d;
+
+    dgram_begin(&d, way);
+    for (int64_t end = clock_host_ns() + 30 * NS_PER_SECOND; got < BURST && !wrong && clock_host_ns() < end;) {
+        while (sent < BURST && d.card.ready == ready && guest_sends(d.b, (uint8_t)sent, BYTES)) sent++;
+        if (sent < BURST) refused++;
+        for (; recv(d.peer, data, BYTES, MSG_DONTWAIT) == BYTES; got++) wrong += data[0] != (uint8_t)got;
+        for (unsigned i = 0; sent < BURST && i < 1000 && d.card.ready == ready; i++) steps();
+        ready = d.card.ready;
+        if (sent == BURST) steps();
+    }
+    net_counts(d.b, &s, &r, &dropped);
+    check(got == BURST && !wrong && !dropped && refused > 5 && ready >= refused - 1, "datagrams to %s: %u came of %u, %u wrong, %u dropped, %u times refused, %u times told",
+          way_name[way], got, BURST, wrong, (unsigned)dropped, refused, ready);
+    dgram_end(&d);
+}
+
+/* It is waited for, as long as it is there, and not in a circle. */
+static void test_never_reads(enum way way)
+{
+    unsigned turns;
+    struct dgram d;
+
+    dgram_begin(&d, way);
+    for (unsigned i = 0; i < 5000 && guest_sends(d.b, 0, 1500); i++) {}
+    turns = turns_count();
+    check(turns < 2000 && !d.card.ready && !guest_sends(d.b, 0, 1500), "%s that does not read is waited for: %u turns", way_name[way], turns);
+    close(d.peer);
+    d.peer = -1;
+    wait_for(&d.card.ready, 1);
+    for (unsigned i = 0; i < 1000; i++)
+        if (!guest_sends(d.b, 0, 1500)) d.card.ready = 100;
+    check(d.card.ready == 1, "%s that is gone is not", way_name[way]);
+    dgram_end(&d);
+}
+
+/* What it does not read of UDP the kernel loses. */
+static void test_udp_never_reads(void)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t bytes = sizeof(a);
+    char port[8];
+    struct net_socket_config config = { .datagrams = true, .host = "127.0.0.1", .port = port, .local_host = "127.0.0.1", .local_port = "0", .fd = -1 };
+    int peer = socket(AF_INET, SOCK_DGRAM, 0);
+    struct net_backend *b;
+    struct error err = { "" };
+    unsigned taken = 0;
+    struct card c;
+
+    check(bind(peer, (struct sockaddr *)&a, sizeof(a)) == 0 && getsockname(peer, (struct sockaddr *)&a, &bytes) == 0, "a port");
+    snprintf(port, sizeof(port), "%u", ntohs(a.sin_port));
+    b = net_socket_new("n", &config, &err);
+    if (!check(b != NULL, "UDP: %s", err.text)) return;
+    attach(&c, b);
+    for (unsigned i = 0; i < 5000; i++) taken += guest_sends(b, 0, 1500);
+    check(taken == 5000, "UDP that nobody reads stops nobody: %u taken", taken);
+    net_free(b);
+    close(peer);
+}
+
 /* ---- frames that are cut ---- */
 
-enum { HEADERS = 54, PIECE = 500, PIECES = 4 };
+enum { HEADERS = 54, PIECE = 100, PIECES = 4, MANY = 600 };
 
 struct small { unsigned room, count; uint8_t first[16]; };
 
@@ -379,19 +488,39 @@ static void small_attach(struct small *s, struct net_backend *b, unsigned room)
     net_attach(b, &(struct net_frontend){ .name = "card", .receive = small_receive, .opaque = s });
 }
 
-static bool large_deliver(struct net_backend *b)
+typedef bool large_fn(struct net_backend *b, unsigned queue, const struct net_frame *f);
+
+static bool large_give(struct net_backend *b, large_fn *fn, unsigned pieces)
 {
-    uint8_t frame[HEADERS + PIECE * PIECES] = { 0 };
-    struct iovec iov = { frame, sizeof(frame) };
-    struct net_frame f = { .header = { NET_NEEDS_CSUM, NET_GSO_TCPV4, HEADERS, PIECE, 34, 16 }, .iov = &iov, .count = 1, .bytes = sizeof(frame) };
+    static uint8_t frame[HEADERS + PIECE * MANY];
+    size_t bytes = HEADERS + PIECE * pieces;
+    struct iovec iov = { frame, bytes };
+    struct net_frame f = { .header = { NET_NEEDS_CSUM, NET_GSO_TCPV4, HEADERS, PIECE, 34, 16 }, .iov = &iov, .count = 1, .bytes = bytes };
 
     memcpy(frame + 12, "\x08\0\x45", 3);
-    frame[16] = (sizeof(frame) - 14) >> 8;
-    frame[17] = (sizeof(frame) - 14) & 0xff;
+    frame[16] = (uint8_t)((bytes - 14) >> 8);
+    frame[17] = (uint8_t)(bytes - 14);
     frame[23] = 6;
     frame[46] = 0x50;
-    for (unsigned i = 0; i < PIECES; i++) frame[HEADERS + PIECE * i] = (uint8_t)(1 + i);
-    return net_deliver(b, 0, &f);
+    for (unsigned i = 0; i < pieces; i++) frame[HEADERS + PIECE * i] = (uint8_t)(1 + i);
+    return fn(b, 0, &f);
+}
+
+static bool large_deliver(struct net_backend *b) { return large_give(b, net_deliver, PIECES); }
+
+/* More pieces than a socket holds: those that are left wait here, and no other frame comes between. */
+static void test_cut_into_datagrams(enum way way)
+{
+    uint8_t data[HEADERS + PIECE + 1];
+    unsigned got = 0, wrong = 0;
+    struct dgram d;
+
+    dgram_begin(&d, way);
+    check(large_give(d.b, net_send, MANY) && !large_give(d.b, net_send, MANY) && !guest_sends(d.b, 0, FRAME), "a large frame, and no more");
+    for (int64_t end = clock_host_ns() + 30 * NS_PER_SECOND; got < MANY && clock_host_ns() < end; steps())
+        for (; recv(d.peer, data, sizeof(data), MSG_DONTWAIT) == HEADERS + PIECE; got++) wrong += data[HEADERS] != (uint8_t)(1 + got);
+    check(got == MANY && !wrong && d.card.ready == 1, "a large frame to %s: %u pieces came, %u wrong, told %u times", way_name[way], got, wrong, d.card.ready);
+    dgram_end(&d);
 }
 
 /* What the old card had of a frame is not what the next one has of another. */
@@ -436,6 +565,12 @@ int main(void)
     test_no_descriptors();
     test_group();
     test_announces();
+    for (enum way way = 0; way < WAYS; way++) {
+        test_burst(way);
+        test_never_reads(way);
+        test_cut_into_datagrams(way);
+    }
+    test_udp_never_reads();
     test_cut_for_one_that_goes(false);
     test_cut_for_one_that_goes(true);
     machine_unlock();
