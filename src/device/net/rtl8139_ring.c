@@ -5,7 +5,8 @@
  * the card was to make become the frame's header, so that the backend may do them or leave them.
  *
  * Frames that find no room wait on the host, and the guest is told (RXOVW); a driver of the C+ tells of new buffers in memory only, so
- * a timer looks again. In loopback mode nobody waits, what finds no room is missed.
+ * a timer looks again. In loopback mode nobody waits, what finds no room is missed. So is a frame longer than the buffer of the C+'s next descriptor,
+ * for which no room will come: it is not spread over several, which drivers do not expect.
  * Sources: RTL8139C+ data sheet, 6 (registers) and 9 (C+ mode).
  */
 #include <string.h>
@@ -47,7 +48,7 @@ void rtl8139_tally_dump(struct rtl8139 *s)
 
 /* ---- receive ---- */
 
-enum outcome { TAKEN, NO_ROOM };
+enum outcome { TAKEN, MISSED, NO_ROOM };
 
 /* The header's flags of an address that passes; 0: it does not. */
 static unsigned address_check(struct rtl8139 *s, const uint8_t *to)
@@ -91,7 +92,7 @@ static enum outcome descriptor_fill(struct rtl8139 *s, uint8_t *frame, size_t by
             bytes = MIN_FRAME;
         }
     }
-    if (bytes + CRC > (command & RX_SIZE)) return NO_ROOM;
+    if (bytes + CRC > (command & RX_SIZE)) return MISSED;
     crc = le32_make(nic_crc32(0, frame, bytes));
     memcpy(frame + bytes, &crc, CRC);
     pci_dma_write(&s->pci, address_get(&d), frame, bytes + CRC);
@@ -143,6 +144,7 @@ static enum outcome frame_take(struct rtl8139 *s, uint8_t *frame, size_t bytes)
     }
     o = rtl8139_get16(s, CPCR) & CPCR_RE ? descriptor_fill(s, frame, bytes, flags) : buffer_fill(s, frame, bytes, flags);
     if (o == TAKEN) s->rx_ok++;
+    if (o == MISSED) s->missed++;
     rtl8139_cause(s, o == TAKEN ? ISR_ROK : ISR_RXOVW);
     return o;
 }
@@ -154,7 +156,7 @@ bool rtl8139_receive(void *opaque, unsigned queue, const struct net_frame *f)
 
     if (!(s->cr & CR_RE) || is_loop(s) || f->bytes > MAX_FRAME || f->bytes < ETHER) return true;
     if (s->starved) return false;
-    if (frame_take(s, frame, net_frame_copy(f, frame)) == TAKEN) return true;
+    if (frame_take(s, frame, net_frame_copy(f, frame)) != NO_ROOM) return true;
     s->starved = true;
     timer_arm_ns(s->again, clock_virtual_ns() + AGAIN_NS);
     return false;
@@ -174,7 +176,7 @@ static void frame_loop(struct rtl8139 *s)
 {
     if (!(s->cr & CR_RE) || s->frame_bytes < ETHER || s->frame_bytes > MAX_FRAME) return;
     if (s->frame_header.flags & NET_NEEDS_CSUM) net_csum_finish(s->frame, s->frame_bytes, &s->frame_header);
-    if (frame_take(s, s->frame, s->frame_bytes) != TAKEN) s->missed++;
+    if (frame_take(s, s->frame, s->frame_bytes) == NO_ROOM) s->missed++;
 }
 
 /* false: it waits. */
