@@ -364,15 +364,17 @@ void machine_usernet_info(struct machine *m, void (*print)(void *opaque, const c
 
 int machine_link_set(struct machine *m, const char *name, bool up, struct error *err)
 {
-    struct net_backend *found = NULL;
-
-    for (unsigned i = 0; i < m->nic_count; i++)
-        if (m->nic[i].backend && !strcmp(m->nic[i].name, name)) found = m->nic[i].backend;
     for (unsigned i = 0; i < m->config.netdev_count; i++)
-        if (m->netdev[i] && !strcmp(net_id(m->netdev[i]), name)) found = m->netdev[i];
-    if (!found) return error_set(err, "device '%s' not found; 'info network' lists cards and networks", name);
-    net_link_set(found, up);
-    return 0;
+        if (m->netdev[i] && !strcmp(net_id(m->netdev[i]), name)) {
+            net_link_set(m->netdev[i], up);
+            return 0;
+        }
+    for (unsigned i = 0; i < m->nic_count; i++)
+        if (m->nic[i].backend && !strcmp(m->nic[i].name, name)) {
+            net_card_link_set(m->nic[i].backend, up);
+            return 0;
+        }
+    return error_set(err, "device '%s' not found; 'info network' lists cards and networks", name);
 }
 
 /* id NULL: the first. */

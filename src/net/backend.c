@@ -47,6 +47,7 @@ void net_attach(struct net_backend *b, const struct net_frontend *f)
     b->frontend_offloads = 0;
     b->queues_used = 1;
     b->given.pieces = 0;
+    b->card_down = false;
     if (b->ops->changed) b->ops->changed(b);
     if (!f) net_resume(b);                               /* what waits for the old card's room goes to nobody, and others may follow */
 }
@@ -54,16 +55,22 @@ void net_attach(struct net_backend *b, const struct net_frontend *f)
 bool net_is_attached(const struct net_backend *b) { return b->has_frontend; }
 const char *net_id(const struct net_backend *b) { return b->id; }
 unsigned net_queues(const struct net_backend *b) { return b->queues; }
-bool net_link_is_up(const struct net_backend *b) { return !b->link_down; }
+bool net_link_is_up(const struct net_backend *b) { return !b->network_down && !b->card_down; }
 
-void net_link_set(struct net_backend *b, bool up)
+static void link_set(struct net_backend *b, bool network_down, bool card_down)
 {
-    if (b->link_down == !up) return;
-    b->link_down = !up;
+    bool was_up = net_link_is_up(b);
+
+    b->network_down = network_down;
+    b->card_down = card_down;
+    if (net_link_is_up(b) == was_up) return;
     b->given.pieces = 0;
-    if (b->has_frontend && b->frontend.link_changed) b->frontend.link_changed(b->frontend.opaque, up);
-    if (up) net_resume(b);
+    if (b->has_frontend && b->frontend.link_changed) b->frontend.link_changed(b->frontend.opaque, !was_up);
+    if (!was_up) net_resume(b);
 }
+
+void net_link_set(struct net_backend *b, bool up) { link_set(b, !up, !up); }
+void net_card_link_set(struct net_backend *b, bool up) { link_set(b, b->network_down, !up); }
 
 void net_offloads_set(struct net_backend *b, unsigned offloads)
 {
@@ -117,7 +124,7 @@ void net_send_ready(struct net_backend *b, unsigned queue)
 
 void net_describe(const struct net_backend *b, char *text, size_t size)
 {
-    int n = snprintf(text, size, "%s: index=0,type=%s%s", b->id, b->ops->type, b->link_down ? ",link=off" : "");
+    int n = snprintf(text, size, "%s: index=0,type=%s%s", b->id, b->ops->type, b->network_down ? ",link=off" : "");
 
     if (n > 0 && (size_t)n < size && b->ops->describe) b->ops->describe(b, text + n, size - (size_t)n);
 }
@@ -190,7 +197,7 @@ bool net_send(struct net_backend *b, unsigned queue, const struct net_frame *f)
 {
     unsigned needed = offloads_needed(&f->header), taken;
 
-    if (b->link_down || queue >= b->queues) return true;
+    if (!net_link_is_up(b) || queue >= b->queues) return true;
     if (b->ops->is_busy && b->ops->is_busy(b, queue)) return false;
     if (needed & ~b->offloads) {
         if (!finish_and(b, queue, f, send_plain, 0, &taken) && !taken) return false;   /* the rest is lost, as on a wire */
@@ -235,7 +242,7 @@ bool net_deliver(struct net_backend *b, unsigned queue, const struct net_frame *
 {
     unsigned needed = offloads_needed(&f->header);
 
-    if (!b->has_frontend || b->link_down) {
+    if (!b->has_frontend || !net_link_is_up(b)) {
         b->dropped++;
         return true;
     }

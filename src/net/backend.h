@@ -74,7 +74,9 @@ bool net_link_is_up(const struct net_backend *b);
 bool net_is_attached(const struct net_backend *b);
 /* Tells the network where this address is, in the name of its card. */
 void net_announce(struct net_backend *b, const uint8_t mac[6]);
+/* The cable, also for cards to come; and that of the card alone, with which it goes. */
 void net_link_set(struct net_backend *b, bool up);
+void net_card_link_set(struct net_backend *b, bool up);
 const char *net_id(const struct net_backend *b);
 /* One line: "n0: index=0,type=user,...". */
 void net_describe(const struct net_backend *b, char *text, size_t size);

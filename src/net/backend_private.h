@@ -31,7 +31,7 @@ struct net_backend {
     unsigned offloads;                                   /* that send takes */
     unsigned queues, queues_used;
     struct net_frontend frontend;
-    bool has_frontend, link_down;
+    bool has_frontend, network_down, card_down;          /* down: the cable is out, for any card or for the one that is there */
     unsigned frontend_offloads;
     struct net_dump *dump;
     struct net_vhost *vhost;                             /* NULL: none; net/vhost.h */

@@ -942,13 +942,17 @@ def actions(c, schema):
     props = c.run('query-cpu-model-expansion', type='static', model={'name': 'qemu64', 'props': {'nx': False, 'family': 6}})['model']['props']
     equal([props[x] for x in ('nx', 'cx16', 'family', 'model', 'stepping')], [False, True, 6, 107, 1], 'qemu64,nx=off,family=6')
     c.run('netdev_add', type='user', id='n2', net='10.1.1.0/24')
-    c.run('device_add', driver='virtio-net-pci', id='hot', netdev='n2')
-    kinds = {p['name']: p['type'] for p in c.run('qom-list', path='/machine/peripheral')}
-    equal((kinds.get('hot'), kinds.get('bal')), ('child<virtio-net-pci>', 'child<virtio-balloon-pci>'), 'a card came')
-    c.run('device_del', id='hot')
-    c.run('system_reset')                         # no guest is there to let go of it
-    equal(c.wait('DEVICE_DELETED'), {'path': '/machine/peripheral/hot/virtio-backend'}, 'a part of it went')
-    equal(c.wait('DEVICE_DELETED'), {'device': 'hot', 'path': '/machine/peripheral/hot'}, 'it went')
+    for visit in ('first', 'second'):
+        c.run('device_add', driver='virtio-net-pci', id='hot', netdev='n2')
+        kinds = {p['name']: p['type'] for p in c.run('qom-list', path='/machine/peripheral')}
+        equal((kinds.get('hot'), kinds.get('bal')), ('child<virtio-net-pci>', 'child<virtio-balloon-pci>'), 'a card came')
+        hot = re.search('hot: .*', c.run('human-monitor-command', command_line='info network')).group()
+        check('link=off' not in hot, f'the {visit} card has its cable: {hot}')
+        c.run('set_link', name='hot', up=False)
+        c.run('device_del', id='hot')
+        c.run('system_reset')                     # no guest is there to let go of it
+        equal(c.wait('DEVICE_DELETED'), {'path': '/machine/peripheral/hot/virtio-backend'}, 'a part of it went')
+        equal(c.wait('DEVICE_DELETED'), {'device': 'hot', 'path': '/machine/peripheral/hot'}, 'it went')
     c.run('netdev_del', id='n2')
     open('other.iso', 'wb').write(bytes(4096))
     c.run('blockdev-change-medium', device='cd', filename='other.iso', format='raw')

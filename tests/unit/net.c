@@ -2,7 +2,7 @@
 /*
  * Frames that wait for a card's room: a card that asks for more while it gets one, and cards that go while the network keeps one for them, with
  * and without a hub in between; datagrams that are no frames, or find no room; frames that are cut for a card that goes. Peers that stop to read, come
- * back, or are many.
+ * back, or are many. Cables that are pulled out at a card and at a network.
  */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -548,6 +548,51 @@ static void test_cut_for_one_that_goes(bool by_link)
     net_free(b);
 }
 
+/* ---- the cable ---- */
+
+static unsigned link_changes;
+
+static void link_changed(void *opaque, bool up) { link_changes++; }
+
+static bool link_is(struct net_backend *b, struct small *s, bool up)
+{
+    unsigned before = s->count;
+
+    s->room = PIECES;
+    return large_deliver(b) && net_link_is_up(b) == up && s->count == before + (up ? PIECES : 0);
+}
+
+static void cabled_attach(struct small *s, struct net_backend *b)
+{
+    *s = (struct small){ .room = 0 };
+    net_attach(b, &(struct net_frontend){ .name = "card", .receive = small_receive, .link_changed = link_changed, .opaque = s });
+}
+
+/* A card's cable goes with the card, a network's stays out. */
+static void test_cables(void)
+{
+    struct error err;
+    struct net_backend *b = net_none_new("n", &err);
+    struct small card;
+
+    cabled_attach(&card, b);
+    net_card_link_set(b, false);
+    check(link_is(b, &card, false) && link_changes == 1, "a card's cable is out");
+    net_attach(b, NULL);
+    cabled_attach(&card, b);
+    check(link_is(b, &card, true) && link_changes == 1, "not that of the next card");
+    net_link_set(b, false);
+    net_card_link_set(b, true);
+    check(link_is(b, &card, false) && link_changes == 2, "a network's cable is out, whatever the card's is");
+    net_attach(b, NULL);
+    cabled_attach(&card, b);
+    check(link_is(b, &card, false), "also that of the next card");
+    net_card_link_set(b, false);
+    net_link_set(b, true);
+    check(link_is(b, &card, true) && link_changes == 3, "the network's cable is in, and the card's");
+    net_free(b);
+}
+
 int main(void)
 {
     loop_init();
@@ -573,6 +618,7 @@ int main(void)
     test_udp_never_reads();
     test_cut_for_one_that_goes(false);
     test_cut_for_one_that_goes(true);
+    test_cables();
     machine_unlock();
     return report("net");
 }
