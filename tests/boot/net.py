@@ -403,12 +403,13 @@ def cable(a):
     wires = [(f'stream,server=on,addr.type=unix,addr.path={path}', f'stream,addr.type=unix,addr.path={path}'),
              (f'stream,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={tcp}', f'socket,connect=127.0.0.1:{tcp}'),
              (f'dgram,local.type=inet,local.host=127.0.0.1,local.port={port},remote.type=inet,remote.host=127.0.0.1,remote.port={other}',
-              f'socket,udp=127.0.0.1:{port},localaddr=127.0.0.1:{other}')]
+              f'socket,udp=127.0.0.1:{port},localaddr=127.0.0.1:{other}'),
+             (f'dgram,local.type=unix,local.path={path}1,remote.type=unix,remote.path={path}2', f'dgram,local.type=unix,local.path={path}2,remote.type=unix,remote.path={path}1')]
     script = '''me=%d you=%d
-for n in 0 1 2; do ip link set eth$n up; ip addr add 10.9.$n.$me/24 dev eth$n; done
-for n in 0 1 2; do i=0; until ping -c 1 -W 1 10.9.$n.$you >/dev/null; do i=$((i+1)); [ $i = 100 ] && echo WRONG ping; done; done
+for n in 0 1 2 3; do ip link set eth$n up; ip addr add 10.9.$n.$me/24 dev eth$n; done
+for n in 0 1 2 3; do i=0; until ping -c 1 -W 1 10.9.$n.$you >/dev/null; do i=$((i+1)); [ $i = 100 ] && echo WRONG ping; done; done
 head -c 20971520 /dev/urandom > /tmp/data; echo sum $(md5sum < /tmp/data); echo ready; read x
-for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
+for n in 0 1 2 3; do %s; echo got$n $(md5sum < /tmp/got); done'''
     again = 'until nc 10.9.$n.1 %d %s; do sleep 0.1; done'             # until somebody listens
     work = ('nc -l -p 9 > /tmp/got; nc -l -p 10 < /tmp/data', again % (9, '< /tmp/data') + '; ' + again % (10, '> /tmp/got'))
     machines = []
@@ -427,7 +428,7 @@ for n in 0 1 2; do %s; echo got$n $(md5sum < /tmp/got); done'''
                 one.fail(f'wire {n}: what arrives is something else: {got}, not {sums[::-1]}')
         finish(one)
         finish(two)
-    return '20 MB each way between two machines, by unix and TCP streams and by datagrams'
+    return '20 MB each way between two machines, by unix and TCP streams, UDP and unix datagrams'
 
 
 def reads(pid):
