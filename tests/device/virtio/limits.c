@@ -101,7 +101,8 @@ static void balloon(void)
 
 enum { COMMAND = 51, RESPONSE = 108, SECTOR = 2048, REQUEST_STRIDE = 0x2000, CHECK_CONDITION = 2 };
 
-static void on_stop(void *opaque, bool is_read, int error) { }
+static bool is_stopped;
+static void on_stop(void *opaque, bool is_read, int error) { is_stopped = true; }
 
 /* Request number n: target 7, with this command. */
 static void scsi_submit(unsigned n, const uint8_t *cdb)
@@ -140,10 +141,13 @@ static void disc_gone(void (*take)(void))
     check(virtio_scsi_unit_add(guest.v, &u, &err) == 0);
     scsi_submit(0, ready);                               /* learns of the reset */
     check(guest_wait(2) >= RESPONSE);
+    is_stopped = false;
     block_fault_fail_read(guest.disk, EIO);
     scsi_submit(0, read10);
     scsi_submit(1, eject);
-    check(guest_wait(2) >= RESPONSE && scsi_status(1) == 0 && virtio_scsi_tray(guest.v, 1).open && guest_is_quiet(2));
+    check(guest_wait(2) >= RESPONSE && scsi_status(1) == 0 && virtio_scsi_tray(guest.v, 1).open);
+    for (int64_t end = clock_host_ns() + 60 * NS_PER_SECOND; !is_stopped && clock_host_ns() < end;) guest_turn();
+    check(is_stopped && guest_is_quiet(2));
     take();
     check(guest_wait(2) >= RESPONSE && scsi_status(0) == CHECK_CONDITION);
     disc_put();
