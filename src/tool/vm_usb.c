@@ -59,7 +59,16 @@ static int set_drive(void *t, const char *v, struct error *err) { ((struct usb_r
 static int set_werror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.write = v; return 0; }
 static int set_boot_index(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.boot_index = v; return 0; }
 static int set_share_rw(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.share_rw = v; return 0; }
+static int set_write_cache(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.write_cache = v; return 0; }
 static int set_rerror(void *t, const char *v, struct error *err) { ((struct usb_request_option *)t)->errors.read = v; return 0; }
+
+static int set_removable(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    if (value_bool("removable", v, &on, err) < 0) return -1;
+    return on ? error_set(err, "removable=on: the stick's medium cannot be taken out in this version; leave it out") : 0;
+}
 
 #define COMMON_KEYS { "driver", set_accept, NULL }, { "id", set_id, NULL }, { "bus", set_bus, NULL }, { "port", set_port, NULL }, { "serial", set_serial, NULL }
 static const struct option_key hid_keys[] = { COMMON_KEYS, { "usb_version", set_version, NULL }, { NULL, NULL, NULL } };
@@ -67,8 +76,7 @@ static const struct option_key hid_keys[] = { COMMON_KEYS, { "usb_version", set_
 static const struct option_key hub_keys[] = { COMMON_KEYS, { NULL, NULL, NULL } };
 static const struct option_key storage_keys[] = {
     COMMON_KEYS, { "drive", set_drive, NULL }, { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL }, { "share-rw", set_share_rw, NULL },
-    { "removable", NULL, "the stick's medium cannot be taken out in this version; leave it out" },
-    { "bootindex", set_boot_index, NULL }, { NULL, NULL, NULL },
+    { "write-cache", set_write_cache, NULL }, { "removable", set_removable, NULL }, { "bootindex", set_boot_index, NULL }, { NULL, NULL, NULL },
 };
 
 static const struct { const char *name, *legacy; enum usb_kind kind; const struct option_key *keys; } kinds[] = {
@@ -171,7 +179,7 @@ static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
     if (i == c->drive_count) return error_set(err, "-device usb-storage: no -drive has the id '%s'", id);
     d = &c->drive[i];
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "-device usb-storage: drive '%s' is in use already; give it if=none", id);
-    if (!d->open.filename && d->media == MEDIA_DISK) return error_set(err, "-device usb-storage: drive '%s' has no file=", id);
+    if (!drive_has_image(d) && d->media == MEDIA_DISK) return error_set(err, "-device usb-storage: drive '%s' has no file=", id);
     if (drive_errors_set(o, d, &o->usb_errors[n], err) < 0) return error_prefix(err, "-device usb-storage");
     if (d->media == MEDIA_CDROM) d->open.readonly = true;
     d->interface = DRIVE_IF_USB;

@@ -150,6 +150,7 @@ BAD = [
     ('-usb -device usb-kbd,port=1 -device usb-mouse,port=1', 'port 1 of bus usb-bus.0 is taken by a usb-kbd'),
     ('-usb -device usb-tablet,display=d', "display"),
     ('-usb -device usb-storage', 'usb-storage needs drive=ID'),
+    ('-usb -drive if=none,id=d,file=raw.img,format=raw -device usb-storage,drive=d,removable=on', 'removable=on'),
     ('-usb -device usb-storage,drive=nosuch', "no -drive has the id 'nosuch'"),
     ('-overcommit cpu-pm=on', "only 'off' is"),
     ('-boot z', "unknown boot device 'z'"),
@@ -568,6 +569,7 @@ def accepted():
                  '-serial vc:80Cx24C -serial vc:800x600 -chardev vc,id=v,width=640,rows=30 -serial chardev:v -chardev ringbuf,id=r,size=4K -serial chardev:r',
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
                  '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none', '-global kvm-pit.lost_tick_policy=delay', '-device qemu-xhci,p2=15,p3=15 -device usb-tablet,port=15',
+                 '-usb -blockdev driver=file,filename=raw.img,node-name=f -device usb-storage,drive=f,removable=off,write-cache=on',
                  '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null'):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
