@@ -95,7 +95,10 @@ int machine_tray_move(struct machine *m, unsigned i, bool open, bool force, stru
 int machine_medium_remove(struct machine *m, unsigned i, struct error *err);
 int machine_medium_insert(struct machine *m, unsigned i, const char *node, struct error *err);
 /* Where the device that a drive is connected to stands in QMP's tree of objects; false: it is connected to none. */
+enum { MACHINE_PATH_BYTES = 320 };     /* enough for each */
 bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size);
+/* What QMP calls this device: its id, or the path where it has none, or where the drive is a part's. */
+bool machine_drive_device(struct machine *m, unsigned i, char *name, size_t size);
 /* The tray of a drive whose medium can be changed; false: it has none. */
 bool machine_drive_tray(struct machine *m, unsigned i, bool *open, bool *locked);
 /* The memory balloon: what the guest shall keep, in bytes; lines for 'info balloon'. -1 with *err: there is none. */

@@ -95,9 +95,22 @@ static int medium_put(struct machine *m, const struct drive_config *d, unsigned 
 
 static void drive_path(const struct drive_config *d, unsigned n, char *path, size_t size)
 {
+    const char *id = d->device_id;
+
     if (d->interface == DRIVE_IF_PFLASH) snprintf(path, size, "/machine/system.flash%d", d->index);      /* of the board: libvirt wants a name of every drive */
-    else if (d->device_id) snprintf(path, size, "/machine/peripheral/%s%s", d->device_id, d->interface == DRIVE_IF_VIRTIO ? "/virtio-backend" : "");
-    else snprintf(path, size, "/machine/unattached/drive[%u]", n);
+    else if (!id) snprintf(path, size, "/machine/unattached/drive[%u]", n);
+    else if (d->interface == DRIVE_IF_VIRTIO) snprintf(path, size, "/machine/peripheral/%s/virtio-backend", id);
+    else if (d->interface == DRIVE_IF_USB) snprintf(path, size, "/machine/peripheral/%s/%s.0/legacy[0]", id, id);
+    else snprintf(path, size, "/machine/peripheral/%s", id);
+}
+
+/* As in QEMU, where virtio disks and sticks are made of several devices, and that which has the drive has no id. */
+static void device_name(const struct drive_config *d, unsigned n, char *name, size_t size)
+{
+    bool is_inner = d->interface == DRIVE_IF_VIRTIO || d->interface == DRIVE_IF_USB;
+
+    if (d->device_id && !is_inner) snprintf(name, size, "%s", d->device_id);
+    else drive_path(d, n, name, size);
 }
 
 bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size)
@@ -109,18 +122,27 @@ bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size)
     return true;
 }
 
+bool machine_drive_device(struct machine *m, unsigned i, char *name, size_t size)
+{
+    const struct drive_config *d = machine_drive_config(m, i);
+
+    if (!d || d->interface == DRIVE_IF_NONE) return false;
+    device_name(d, (unsigned)machine_drive_place(m, i), name, size);
+    return true;
+}
+
 /* ---- trays ---- */
 
-/* As in QEMU: a drive that was made as a node has no name, and a device without an id is known by its path. */
+/* As in QEMU: a drive that was made as a node has no name. */
 static void moved_tell(void *opaque, bool open)
 {
     struct drive_owner *o = opaque;
     const struct drive_config *d = &o->m->config.drive[o->drive];
     const char *id = d->is_node ? d->drive_id : d->id;
-    char path[160];
+    char device[MACHINE_PATH_BYTES];
 
-    drive_path(d, o->drive, path, sizeof(path));
-    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", d->device_id ? d->device_id : path, "tray-open", open));
+    device_name(d, o->drive, device, sizeof(device));
+    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", device, "tray-open", open));
 }
 
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive)

@@ -157,9 +157,9 @@ static json_t *node_info(struct machine *m, unsigned drive, struct block_node *n
 
 static void qdev_set(json_t *b, struct machine *m, unsigned drive)
 {
-    char path[160];
+    char name[MACHINE_PATH_BYTES];
 
-    if (machine_drive_path(m, drive, path, sizeof(path))) json_object_set_new(b, "qdev", qmp_text(path, strlen(path)));
+    if (machine_drive_device(m, drive, name, sizeof(name))) json_object_set_new(b, "qdev", qmp_text(name, strlen(name)));
 }
 
 /* What a node is connected to has no name of its own; a node that is connected to nothing is no drive. */
@@ -302,7 +302,7 @@ int qmp_drive_find(struct machine *m, json_t *args, struct qmp_error *err)
     for (unsigned i = 0; i < machine_drive_count(m); i++) {
         const struct drive_config *d = machine_drive_config(m, i);
         const char *have = !device ? d->device_id : d->is_node ? d->drive_id : d->id;
-        char path[160];
+        char path[MACHINE_PATH_BYTES];
 
         if (have && *have && !strcmp(have, name)) return (int)i;
         if (id && machine_drive_path(m, i, path, sizeof(path)) && !strcmp(path, id)) return (int)i;

@@ -33,15 +33,16 @@ static const char *drive_type(const struct drive_config *d)
     bool cdrom = d->media == MEDIA_CDROM;
 
     if (d->interface == DRIVE_IF_FLOPPY) return "floppy";
+    if (d->interface == DRIVE_IF_PFLASH) return "cfi.pflash01";
     if (d->interface == DRIVE_IF_VIRTIO) return "virtio-blk-device";
     if (d->interface == DRIVE_IF_SCSI || d->interface == DRIVE_IF_USB) return cdrom ? "scsi-cd" : "scsi-hd";
     return cdrom ? "ide-cd" : "ide-hd";
 }
 
-/* Drives of IDE, SATA and SCSI are objects of their own; a virtio disk is its device. */
+/* Drives of IDE, SATA and SCSI are objects of their own; virtio disks and sticks are their devices. */
 static bool drive_is_object(const struct drive_config *d)
 {
-    return d->device_id && d->interface != DRIVE_IF_VIRTIO;
+    return d->device_id && d->interface != DRIVE_IF_VIRTIO && d->interface != DRIVE_IF_USB;
 }
 
 /* Devices without an id in the order they were made; NULL: there is no such. */
@@ -72,6 +73,14 @@ static struct object with_id(struct machine *m, const char *id, size_t length)
     return (struct object){ OBJECT_NONE };
 }
 
+/* Also the part of a stick that has the drive, which no list has. */
+static bool drive_at(struct machine *m, unsigned i, const char *path)
+{
+    char name[MACHINE_PATH_BYTES];
+
+    return machine_drive_path(m, i, name, sizeof(name)) && !strcmp(name, path);
+}
+
 /* A drive whose device has no id. */
 static bool unattached_drive(struct machine *m, unsigned i, char *path, size_t size)
 {
@@ -80,7 +89,6 @@ static bool unattached_drive(struct machine *m, unsigned i, char *path, size_t s
 
 static struct object find(struct machine *m, const char *path)
 {
-    char name[160];
     unsigned number;
     int used = 0;
 
@@ -89,8 +97,9 @@ static struct object find(struct machine *m, const char *path)
     if (!strcmp(path, UNATTACHED)) return (struct object){ OBJECT_UNATTACHED };
     if (!strncmp(path, PERIPHERAL "/", sizeof(PERIPHERAL))) {
         const char *id = path + sizeof(PERIPHERAL);
+        struct object o = with_id(m, id, strcspn(id, "/"));
 
-        return with_id(m, id, strcspn(id, "/"));
+        if (o.kind != OBJECT_NONE) return o;
     }
     if (sscanf(path, UNATTACHED "/device[%u]%n", &number, &used) == 1 && used && !path[used]) {
         const struct device *d;
@@ -100,7 +109,7 @@ static struct object find(struct machine *m, const char *path)
         if (d) return (struct object){ OBJECT_DEVICE, 0, d };
     }
     for (unsigned i = 0; i < machine_drive_count(m); i++)
-        if (unattached_drive(m, i, name, sizeof(name)) && !strcmp(name, path)) return (struct object){ OBJECT_DRIVE, i };
+        if (drive_at(m, i, path)) return (struct object){ OBJECT_DRIVE, i };
     return (struct object){ OBJECT_NONE };
 }
 
@@ -130,7 +139,7 @@ static void list_peripheral(struct machine *m, json_t *all)
 
 static void list_unattached(struct machine *m, json_t *all)
 {
-    char name[160], type[64];
+    char name[MACHINE_PATH_BYTES], type[64];
 
     snprintf(type, sizeof(type), "%s-x86_64-cpu", machine_cpu_model(m));
     for (unsigned i = 0;; i++) {

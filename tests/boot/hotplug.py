@@ -543,7 +543,7 @@ def usb(a):
 # ---- trays ----
 
 def media(c):
-    return {x['qdev'].split('/')[-1]: x for x in c.run('query-block')}
+    return {re.sub(r'^/machine/peripheral/(\w+)/.*', r'\1', x['qdev']): x for x in c.run('query-block')}
 
 
 def moved(c, name, opens):

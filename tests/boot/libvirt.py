@@ -3,7 +3,8 @@
 """libvirt.py --vmm PROGRAM   libvirt takes ospite for an emulator: a session's libvirtd of an ordinary user, all by virsh.
 
 What it learns of the emulator; a Linux that is defined, started, spoken to at its console, looked at, stopped, given and taken memory and a disk,
-reset, shut down; a daemon that comes back while it runs, and one that starts it by itself; one with UEFI; what is refused leaves it running.
+reset, shut down; a daemon that comes back while it runs, and one that starts it by itself; one with UEFI; one with disks and CD-ROM drives at IDE, Serial ATA,
+SCSI and USB: figures, limits, sizes, discs changed, disks that come and go; what is refused leaves it running.
 
 What this machine lacks is skipped out loud (exit status 77)."""
 import argparse
@@ -54,6 +55,12 @@ DOMAIN = '''<domain type='qemu'>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
   </devices>
 </domain>'''
+# Each disk's image has its name.
+DISKS = '\n'.join(["<controller type='scsi' model='virtio-scsi'/><controller type='sata' index='0'/>"] + [
+    f"<disk type='file' device='disk'><driver name='qemu' type='{form}' {more}/><source file='{{dir}}/{name}'/><target dev='{name}' bus='{bus}'/></disk>"
+    for name, form, bus, more in (('hda', 'qcow2', 'ide', ''), ('sda', 'raw', 'sata', "cache='none'"), ('sdc', 'qcow2', 'scsi', ''), ('sde', 'raw', 'usb', "cache='writeback'"))] + [
+    f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{{dir}}/disc1'/><target dev='{name}' bus='{bus}'/><readonly/></disk>"
+    for name, bus in (('hdc', 'ide'), ('sdb', 'sata'), ('sdd', 'scsi'))])
 checks = 0
 
 
@@ -342,6 +349,54 @@ def with_uefi(s):
     check(not os.path.exists(variables[1]), 'it went with the domain')
 
 
+def disk_at_bus(s, name):
+    s.ok('domblkstat', 'guest', name, answer=f'{name} rd_req [0-9]')
+    s.ok('domblkinfo', 'guest', name, answer=rf'Capacity: +{64 * MIB}\b')
+    s.ok('blkdeviotune', 'guest', name, '--total-iops-sec', '100', '--live')
+    s.ok('blkdeviotune', 'guest', name, answer=r'total_iops_sec *: 100\b')
+    s.ok('blockresize', 'guest', name, '80M')
+    s.ok('domblkinfo', 'guest', name, answer=rf'Capacity: +{80 * MIB}\b')
+
+
+def disc_at_bus(s, name):
+    s.ok('domblkstat', 'guest', name, answer=f'{name} rd_req [0-9]')
+    s.ok('change-media', 'guest', name, '--eject')
+    s.ok('domblklist', 'guest', answer=rf'{name} +-\n')
+    s.ok('change-media', 'guest', name, f'{s.dir}/disc2', '--insert')
+    s.ok('domblkinfo', 'guest', name, answer=rf'Capacity: +{4 * MIB}\b')
+    s.ok('change-media', 'guest', name, f'{s.dir}/disc1', '--update')
+    s.ok('domblkinfo', 'guest', name, answer=rf'Capacity: +{2 * MIB}\b')
+    s.ok('blkdeviotune', 'guest', name, '--total-iops-sec', '100', '--live')
+
+
+def disk_goes_from_bus(s, bus, name):
+    s.ok('attach-disk', 'guest', f'{s.dir}/more.qcow2', name, '--targetbus', bus, '--driver', 'qemu', '--subdriver', 'qcow2', '--live')
+    s.ok('domblkstat', 'guest', name, answer=f'{name} rd_req [0-9]')
+    s.ok('domblkinfo', 'guest', name, answer=rf'Capacity: +{64 * MIB}\b')
+    s.ok('detach-disk', 'guest', name)
+    until(f'{name} goes', lambda: name not in s.ok('domblklist', 'guest'))
+
+
+def disks_at_all_buses(s):
+    """No guest has to do anything for it: nothing is started."""
+    with open(f'{s.dir}/guest.xml') as f, open(f'{s.dir}/buses.xml', 'w') as to:
+        text = re.sub('<os>.*</os>', "<os><type arch='x86_64' machine='pc'>hvm</type></os>", f.read())
+        to.write(text.replace('<interface', DISKS.format(dir=s.dir) + '<interface', 1))
+    s.ok('define', f'{s.dir}/buses.xml')
+    s.ok('start', 'guest')
+    for name in 'hda', 'sda', 'sdc', 'sde':
+        disk_at_bus(s, name)
+    for name in 'hdc', 'sdb', 'sdd':
+        disc_at_bus(s, name)
+    for bus, name in ('scsi', 'sdx'), ('usb', 'sdy'):
+        disk_goes_from_bus(s, bus, name)
+    s.ok('detach-disk', 'guest', 'sde')
+    check(s.ok('domstats', 'guest', '--block').count('.capacity=') == 7, 'figures of all disks and discs')
+    s.ok('domblkerror', 'guest', answer='No errors')
+    s.ok('destroy', 'guest')
+    s.ok('undefine', 'guest')
+
+
 def files_make(s, vmm):
     kernel = need('/boot/vmlinuz-*cloud*', 'linux-image-cloud-amd64')
     load, modules = drivers(kernel, 'virtio_pci', 'virtio_blk', 'virtio_balloon', 'virtio_console', 'button', 'evdev')
@@ -349,8 +404,11 @@ def files_make(s, vmm):
     initramfs(f'{s.dir}/initrd', f'export PATH=/bin:/sbin:/usr/bin:/usr/sbin\n{load}\n{SCRIPT}', modules)
     os.mkdir(f'{s.dir}/bin')
     shutil.copy(vmm, f'{s.dir}/bin/qemu-system-x86_64')
-    for name in 'disk', 'more':
-        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', f'{s.dir}/{name}.qcow2', '64M'], check=True)
+    for name in 'disk.qcow2', 'more.qcow2', 'hda', 'sdc':
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', f'{s.dir}/{name}', '64M'], check=True)
+    for name, size in ('sda', 64 * MIB), ('sde', 64 * MIB), ('disc1', 2 * MIB), ('disc2', 4 * MIB):
+        with open(f'{s.dir}/{name}', 'wb') as f:
+            f.truncate(size)
     with open(f'{s.dir}/guest.xml', 'w') as f:
         f.write(DOMAIN.format(dir=s.dir))
     os.chmod(s.dir, 0o755)
@@ -371,6 +429,7 @@ def run(a, folder):
         life(s)
         starts_by_itself(s)
         with_uefi(s)
+        disks_at_all_buses(s)
     except Failure:
         tail(f'{folder}/cache/libvirt/qemu/log/guest.log')
         tail(f'{folder}/log')

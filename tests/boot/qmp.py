@@ -618,6 +618,7 @@ def test_small(o):
         equal(mine, other, f'{name} {a}')
     listens(o)
     announces(o)
+    names(o)
     for vmm in (o.vmm, o.qemu):
         order(vmm)
         trays(vmm)
@@ -812,6 +813,30 @@ def trays(vmm):
             check(path in [b.get('qdev') for b in c.run('query-block')], path)
             c.run('eject', id=path)
             equal(c.wait('DEVICE_TRAY_MOVED')['id'], path, 'eject by path')
+
+
+NAMED = '-usb -device virtio-scsi-pci,id=s -device ahci,id=a -device floppy,drive=fl,id=f -device virtio-blk-pci,drive=n0,id=v -device scsi-hd,drive=n1,id=h -device scsi-cd,drive=n2,id=c ' \
+    '-device ide-hd,drive=n3,id=i -device ide-cd,drive=n4,id=ic,bus=ide.1 -device ide-hd,drive=n5,id=sa,bus=a.0 -device usb-storage,drive=n6,id=u -device usb-storage,drive=b7,id=ub -device virtio-blk-pci,drive=b8,id=vb'
+
+
+def names(o):
+    """What is told of a drive names its device, and that name is taken; both as in QEMU."""
+    args, told = ['-nodefaults', '-drive', 'if=none,id=fl,file=fl.img,format=raw'], []
+    open('fl.img', 'wb').truncate(1440 << 10)
+    for n in range(9):
+        open(f'n{n}', 'wb').truncate(1 << 20)
+        args += ['-blockdev', f'driver=file,filename=n{n},node-name=n{n}'] if n < 7 else ['-drive', f'if=none,id=b{n},file=n{n},format=raw']
+    for vmm in (o.vmm, o.qemu):
+        with Vm(vmm, [*args, *NAMED.split()]):
+            c = Client('qmp')
+            told.append([{(x['device'], x['qdev']) for x in c.run(command)} for command in ('query-block', 'query-blockstats')])
+            for _, device in told[-1][0]:
+                equal(c.raw({'execute': 'block_set_io_throttle', 'arguments': {'id': device, 'bps': 0, 'bps_rd': 0, 'bps_wr': 0, 'iops': 50, 'iops_rd': 0, 'iops_wr': 0}}), {'return': {}}, device)
+            told[-1].append([c.run('qom-get', path=path, property='type') for path in ('/machine/peripheral/u/u.0/legacy[0]', '/machine/peripheral/h')])
+            c.run('blockdev-open-tray', id='c')
+            told[-1].append(c.wait('DEVICE_TRAY_MOVED'))
+            c.run('quit')
+    equal(told[0], told[1], 'names of drives and their devices')
 
 
 def ring_of_a_guest(o):
