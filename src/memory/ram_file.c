@@ -74,14 +74,14 @@ static int size_set(int fd, const struct ram_config *c, const char *name, struct
     return 0;
 }
 
-/* Pages that nobody could store later would end the process by a signal. */
+/* Pages that nobody could store later would end the process by a signal. A tmpfs stores pages that were only read, too, so it needs room for private memory. */
 static int room_check(int fd, const struct ram_config *c, const char *name, const struct statfs *fs, struct error *err)
 {
     uint64_t room = (uint64_t)fs->f_bavail * (uint64_t)fs->f_bsize;
     struct stat st;
     int why;
 
-    if (!c->share) return 0;
+    if (!c->share && fs->f_type != TMPFS_MAGIC) return 0;
     if (fstat(fd, &st) == 0) room += (uint64_t)st.st_blocks * 512;
     if (fs->f_blocks && room < c->size_bytes)                    /* a tmpfs without a limit has no blocks */
         return error_set(err, "'%s' lies where %llu MiB are free, too few for %llu MiB of memory; make room or use a smaller -m", name, mib(room), mib(c->size_bytes));

@@ -157,6 +157,27 @@ def limits():
     check(p.returncode == 1 and 'sysctl vm.nr_hugepages=' in err, f'more huge pages than there are: {p.returncode} {err!r}')
 
 
+def full():
+    """A tmpfs that is too small for private memory, too; what is there already counts."""
+    os.mkdir('little')
+    if os.getuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=12M', 'none', 'little'], capture_output=True).returncode:
+        skipped.append('a full tmpfs (needs root and mounts)')
+        return
+    try:
+        for args in ('-mem-path little', '-mem-path little -mem-prealloc', '-object memory-backend-file,id=m,size=67M,mem-path=little/f -machine memory-backend=m'):
+            p = start(['-m', '67', *args.split()])
+            err = message(p)
+            check(p.returncode == 1 and '12 MiB are free' in err and 'make room or use a smaller -m' in err, f'{args}: {p.returncode} {err!r}')
+        subprocess.run(['mount', '-o', 'remount,size=67M', 'little'], check=True)
+        backend('-m 67 -mem-path little', 67, 'mg', 'sh', '(deleted)', False)
+        backend('-m 67 -mem-path little -mem-prealloc', 67, 'mg', 'sh', '(deleted)', True)
+        with open('little/f', 'wb') as f:
+            os.posix_fallocate(f.fileno(), 0, 67 * MIB)
+        backend('-object memory-backend-file,id=m,size=67M,mem-path=little/f -machine memory-backend=m', 67, 'mg', 'sh', 'little/f', False)
+    finally:
+        subprocess.run(['umount', '-l', 'little'], check=True)
+
+
 def huge():
     path = '/proc/sys/vm/nr_hugepages'
     if not os.access(path, os.W_OK):
@@ -187,6 +208,7 @@ try:
     written()
     refused()
     limits()
+    full()
     huge()
 finally:
     os.chdir('/')
