@@ -94,6 +94,7 @@ struct machine_nic {
 struct drive_owner {                   /* for callbacks */
     struct machine *m;
     unsigned drive;
+    int error;                         /* of a request for which the machine was stopped; 0: none */
 };
 
 struct machine {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "machine/pc_private.h"
@@ -23,6 +24,7 @@ static void stop(void *opaque, bool is_read, int error)
     struct drive_owner *o = opaque;
     struct machine *m = o->m;
 
+    if (!o->error) o->error = error;
     if (m->io_error_stops || machine_state(m) != RUN_RUNNING) return;
     m->io_error_stops = true;
     log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", m->config.drive[o->drive].id,
@@ -38,6 +40,18 @@ static void tell(void *opaque, bool is_read, int error, enum block_error_action 
     machine_event(o->m, "BLOCK_IO_ERROR",
                   json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", o->m->config.drive[o->drive].id, "operation", is_read ? "read" : "write",
                             "action", actions[action], "nospace", error == ENOSPC, "reason", strerror(error)));
+}
+
+void pc_io_errors_forget(struct machine *m)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(m->drive_owner); n++) m->drive_owner[n].error = 0;
+}
+
+int machine_drive_error(struct machine *m, unsigned i)
+{
+    int n = machine_drive_place(m, i);
+
+    return n < 0 ? 0 : m->drive_owner[n].error;
 }
 
 bool pc_write_cache(const struct machine *m, unsigned drive)

@@ -64,6 +64,7 @@ void pc_power_button(struct machine *m)
 
 void pc_started(struct machine *m)
 {
+    pc_io_errors_forget(m);
     if (m->ide) ide_retry(m->ide);
     if (m->fdc) fdc_retry(m->fdc);
     for (unsigned i = 0; i < m->config.ahci_count; i++)

@@ -123,6 +123,8 @@ void pc_throttle_destroy(struct machine *m);
 bool pc_write_cache(const struct machine *m, unsigned drive);
 /* pc_io_error.c: what becomes of requests of a drive that the host fails. */
 struct block_error_policy pc_error_policy(struct machine *m, unsigned drive);
+/* The machine goes on, and requests are tried again. */
+void pc_io_errors_forget(struct machine *m);
 
 /* pc_display.c: keyboards and pointers, those who look at the screen, and the VNC server. */
 int pc_input_create(struct machine *m, struct error *err);

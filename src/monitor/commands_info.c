@@ -328,6 +328,7 @@ static int info_block(struct monitor *mon, const struct command_line *c, struct 
         if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", d->id, block_filename(n), block_format_name(n),
                              block_is_readonly(n) ? ", read-only" : "", (unsigned long long)block_size_bytes(n));
         else monitor_print(mon, "%s: [not inserted]\n", d->id);
+        if (machine_drive_error(mon->m, i)) monitor_print(mon, "    I/O status:       %s\n", io_status_name(machine_drive_error(mon->m, i)));
         if (machine_drive_tray(mon->m, i, &open, &locked))
             monitor_print(mon, "    Removable device: %slocked, tray %s\n", locked ? "" : "not ", open ? "open" : "closed");
         throttle_print(mon, i);

@@ -69,6 +69,8 @@ const char *pci_class_name(unsigned class);
 /* qmp_throttle.c */
 int cmd_block_set_io_throttle(struct monitor *mon, const struct command_line *c, struct error *err);
 void throttle_print(struct monitor *mon, unsigned drive);
+/* qmp_block.c: what both monitors say of machine_drive_error. */
+const char *io_status_name(int error);
 
 extern const struct command run_commands[], memory_commands[], device_commands[], hotplug_commands[], dump_commands[], chardev_commands[], announce_commands[],
     info_commands[], list_commands[];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP: drives, images, media. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "block/image.h"
 #include "block/option.h"
 #include "machine/hotplug.h"
+#include "monitor/monitor_private.h"
 #include "monitor/peek.h"
 #include "monitor/qmp_private.h"
 
@@ -172,6 +174,8 @@ static json_t *drive_name(const struct drive_config *d)
 
 static bool is_drive(const struct drive_config *d) { return !d->is_node || d->interface != DRIVE_IF_NONE; }
 
+const char *io_status_name(int error) { return !error ? "ok" : error == ENOSPC ? "nospace" : "failed"; }
+
 json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
 {
     struct machine *m = qmp_machine(q);
@@ -185,7 +189,7 @@ json_t *qmp_query_block(struct qmp *q, json_t *args, struct qmp_error *err)
 
         if (!is_drive(d)) continue;
         b = json_pack("{s:o, s:s, s:b, s:b, s:s}", "device", drive_name(d), "type", "unknown", "removable", removable, "locked", locked, "io-status",
-                      machine_state(m) == RUN_IO_ERROR && !removable ? "failed" : "ok");
+                      io_status_name(machine_drive_error(m, i)));
         qdev_set(b, m, i);
         if (n) json_object_set_new(b, "inserted", node_info(m, i, n, 0));
         if (removable && d->interface != DRIVE_IF_FLOPPY) json_object_set_new(b, "tray_open", json_boolean(open));

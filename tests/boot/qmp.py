@@ -8,6 +8,7 @@ manual    every command stands in docs/monitor.md or ospite-qmp(7)
 empty     -machine none, as libvirt starts and ends it: every command, and lines of the human monitor
 filters   nodes of driver=throttle: told of, used, refused, changed and removed, as in QEMU
 small     rings, BREAK, -display, where VNC listens, announcements, when and how trays and devices that go are told of, as in QEMU
+errors    a host without room: which drive stopped the machine, what is told of it, and that it goes on, as in QEMU
 lines     the human monitor: every word of QEMU's is known or refused with a reason, words too many are refused, lists read as QEMU's
 shapes    the answers of two machines made alike, here and in QEMU: members and types; each answer against both schemas
 hostile   deep, long, broken and endless texts, clients that never read: errors, bounded memory, a machine that goes on"""
@@ -26,6 +27,7 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import leash            # noqa: E402, F401
 
 from boot import Failure
+from cpio import Skip
 from ports import free_port
 
 checks = 0
@@ -839,6 +841,56 @@ def names(o):
     equal(told[0], told[1], 'names of drives and their devices')
 
 
+# Writes itself onto the second disk: mov ax, 301h; mov cx, 2; mov dx, 81h; xor bx, bx; mov es, bx; mov bx, 7c00h; int 13h; jmp $
+WRITER = bytes.fromhex('b80103 b90200 ba8100 31db 8ec3 bb007c cd13 ebfe').ljust(510, b'\0') + b'\x55\xaa'
+
+
+def full_disk(vmm, disks):
+    """What is said of a disk for which the host has no room, before and after there is some."""
+    for name in ('boot', 'full/disk'):
+        with open(name, 'wb') as f:
+            f.write(WRITER if name == 'boot' else b'')
+            f.truncate(1 << 20)
+    with open('full/rest', 'wb', buffering=0) as f:
+        try:
+            while f.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    with Vm(vmm, ['-nodefaults', *disks, '-device', 'ide-hd,drive=a,bus=ide.0,unit=0,id=ia', '-device', 'ide-hd,drive=b,bus=ide.0,unit=1,id=ib'], plain=('-display', 'none', '-m', '16')):
+        c, told = Client('qmp'), []
+        c.wait('STOP')
+        told += [c.run('query-status')['status'], {x['qdev']: x['io-status'] for x in c.run('query-block')}]
+        told.append(re.findall('I/O status: .*', c.run('human-monitor-command', command_line='info block')))
+        os.unlink('full/rest')
+        c.run('cont')
+        deadline = time.time() + 60
+        while open('full/disk', 'rb').read(1024)[512:] != WRITER and time.time() < deadline:
+            time.sleep(0.05)
+        equal(open('full/disk', 'rb').read(1024)[512:], WRITER, 'what was written when there was room')
+        told += [c.run('query-status')['status'], {x['qdev']: x['io-status'] for x in c.run('query-block')}]
+        told.append('I/O status' in c.run('human-monitor-command', command_line='info block'))
+        c.run('quit')
+    return told
+
+
+def test_errors(o):
+    os.mkdir('full')
+    if os.getuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', 'full'], capture_output=True).returncode:
+        os.rmdir('full')
+        raise Skip('no right to mount a small tmpfs')
+    try:
+        for form in ('-blockdev driver=file,filename={},node-name={}', '-drive if=none,format=raw,file={},id={}', '-drive if=none,format=raw,file={},id={},werror=stop'):
+            told = [full_disk(vmm, f'{form.format("boot", "a")} {form.format("full/disk", "b")}'.split()) for vmm in (o.vmm, o.qemu)]
+            if 'blockdev' in form:           # QEMU's 'cont' passes these over
+                told[1][-2:] = {'ia': 'ok', 'ib': 'ok'}, False
+            equal(told[0], told[1], form)
+            equal(told[0][1], {'ia': 'ok', 'ib': 'nospace'}, f'{form}: whose error it is')
+    finally:
+        subprocess.run(['umount', '-l', 'full'], check=True)
+        os.rmdir('full')
+
+
 def ring_of_a_guest(o):
     """What a guest's serial port writes."""
     with Vm(o.vmm, ['-chardev', 'ringbuf,id=r,size=64,logfile=log', '-serial', 'chardev:r']):
@@ -1154,7 +1206,7 @@ def main():
     p.add_argument('--source', default=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     p.add_argument('--build', default='build')
     p.add_argument('--seed', type=int, default=1)
-    p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'empty', 'filters', 'shapes', 'small', 'lines', 'help', 'hostile'])
+    p.add_argument('tests', nargs='*', default=['protocol', 'schema', 'empty', 'filters', 'shapes', 'small', 'errors', 'lines', 'help', 'hostile'])
     o = p.parse_args()
     o.build = os.path.abspath(o.build)
     print(f'seed {o.seed}')
@@ -1165,6 +1217,9 @@ def main():
                 for name in os.listdir('.'):
                     os.unlink(name)
                 globals()[f'test_{t}'](o)
+        except Skip as e:
+            print(f'SKIP: {e}')
+            return 77
         except Failure as e:
             print(f'FAIL: {e}')
             return 1
