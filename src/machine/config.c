@@ -34,6 +34,13 @@ int config_boot_letters(const char *what, const char *v, char to[8], struct erro
     return 0;
 }
 
+const char *config_drive_name(const struct drive_config *d)
+{
+    const char *name = d->is_node ? d->drive_id : d->id;
+
+    return name ? name : "";
+}
+
 const char *config_option_rom_name(const struct machine_config *c, unsigned n)
 {
     const char *path = c->option_rom[n].file, *slash = strrchr(path, '/');

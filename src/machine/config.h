@@ -47,6 +47,8 @@ struct drive_config {
     const char *drive_id;              /* of a drive that got a node for its medium: the id that it has without; NULL: none */
     enum { WRITE_CACHE_AUTO, WRITE_CACHE_ON, WRITE_CACHE_OFF } write_cache;    /* write-cache= of its device; auto: as cache= has it */
 };
+/* What QMP calls the drive: what a node is connected to has no name of its own. */
+const char *config_drive_name(const struct drive_config *d);
 struct monitor_config {
     const char *spec;                  /* a chardev's */
     const char *option;                /* who asked for it, for messages */

@@ -32,14 +32,24 @@ static void stop(void *opaque, bool is_read, int error)
     loop_post(stop_carry_out, m);
 }
 
+/* None if the image was taken away. */
+static void node_name_add(struct machine *m, unsigned n, json_t *event)
+{
+    const struct drive_config *d = &m->config.drive[n];
+
+    if (!m->drive[n] || block_is_abandoned(m->drive[n])) return;
+    json_object_set_new(event, "node-name", d->is_node ? json_string(d->id) : json_sprintf("#block%u", n));
+}
+
 static void tell(void *opaque, bool is_read, int error, enum block_error_action action)
 {
     static const char *const actions[] = { [BLOCK_ERROR_REPORT] = "report", [BLOCK_ERROR_IGNORE] = "ignore", [BLOCK_ERROR_STOP] = "stop" };
     struct drive_owner *o = opaque;
+    json_t *event = json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", config_drive_name(&o->m->config.drive[o->drive]), "operation", is_read ? "read" : "write",
+                              "action", actions[action], "nospace", error == ENOSPC, "reason", strerror(error));
 
-    machine_event(o->m, "BLOCK_IO_ERROR",
-                  json_pack("{s:s, s:s, s:s, s:b, s:s}", "device", o->m->config.drive[o->drive].id, "operation", is_read ? "read" : "write",
-                            "action", actions[action], "nospace", error == ENOSPC, "reason", strerror(error)));
+    node_name_add(o->m, o->drive, event);
+    machine_event(o->m, "BLOCK_IO_ERROR", event);
 }
 
 void pc_io_errors_forget(struct machine *m)

@@ -133,16 +133,14 @@ bool machine_drive_device(struct machine *m, unsigned i, char *name, size_t size
 
 /* ---- trays ---- */
 
-/* As in QEMU: a drive that was made as a node has no name. */
 static void moved_tell(void *opaque, bool open)
 {
     struct drive_owner *o = opaque;
     const struct drive_config *d = &o->m->config.drive[o->drive];
-    const char *id = d->is_node ? d->drive_id : d->id;
     char device[MACHINE_PATH_BYTES];
 
     device_name(d, o->drive, device, sizeof(device));
-    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", id ? id : "", "id", device, "tray-open", open));
+    machine_event(o->m, "DEVICE_TRAY_MOVED", json_pack("{s:s, s:s, s:b}", "device", config_drive_name(d), "id", device, "tray-open", open));
 }
 
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive)

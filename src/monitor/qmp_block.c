@@ -86,9 +86,10 @@ static unsigned chain_depth(const struct block_node *n)
 static json_t *node_name(struct machine *m, unsigned drive, unsigned layer)
 {
     const struct drive_config *d = machine_drive_config(m, drive);
+    unsigned n = (unsigned)(d - machine_configuration(m)->drive);        /* a name stays while other drives come and go */
 
-    if (layer) return json_sprintf("#block%u-%u", drive, layer);
-    return d->is_node ? qmp_text(d->id, strlen(d->id)) : json_sprintf("#block%u", drive);
+    if (layer) return json_sprintf("#block%u-%u", n, layer);
+    return d->is_node ? qmp_text(d->id, strlen(d->id)) : json_sprintf("#block%u", n);
 }
 
 static const struct drive_config *node_by_name(struct machine *m, const char *name)
@@ -164,14 +165,14 @@ static void qdev_set(json_t *b, struct machine *m, unsigned drive)
     if (machine_drive_device(m, drive, name, sizeof(name))) json_object_set_new(b, "qdev", qmp_text(name, strlen(name)));
 }
 
-/* What a node is connected to has no name of its own; a node that is connected to nothing is no drive. */
 static json_t *drive_name(const struct drive_config *d)
 {
-    const char *id = !d->is_node ? d->id : d->drive_id ? d->drive_id : "";
+    const char *name = config_drive_name(d);
 
-    return qmp_text(id, strlen(id));
+    return qmp_text(name, strlen(name));
 }
 
+/* A node that is connected to nothing is none. */
 static bool is_drive(const struct drive_config *d) { return !d->is_node || d->interface != DRIVE_IF_NONE; }
 
 const char *io_status_name(int error) { return !error ? "ok" : error == ENOSPC ? "nospace" : "failed"; }

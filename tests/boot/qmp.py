@@ -859,6 +859,7 @@ def full_disk(vmm, disks):
             pass
     with Vm(vmm, ['-nodefaults', *disks, '-device', 'ide-hd,drive=a,bus=ide.0,unit=0,id=ia', '-device', 'ide-hd,drive=b,bus=ide.0,unit=1,id=ib'], plain=('-display', 'none', '-m', '16')):
         c, told = Client('qmp'), []
+        told.append(c.wait('BLOCK_IO_ERROR'))
         c.wait('STOP')
         told += [c.run('query-status')['status'], {x['qdev']: x['io-status'] for x in c.run('query-block')}]
         told.append(re.findall('I/O status: .*', c.run('human-monitor-command', command_line='info block')))
@@ -882,10 +883,12 @@ def test_errors(o):
     try:
         for form in ('-blockdev driver=file,filename={},node-name={}', '-drive if=none,format=raw,file={},id={}', '-drive if=none,format=raw,file={},id={},werror=stop'):
             told = [full_disk(vmm, f'{form.format("boot", "a")} {form.format("full/disk", "b")}'.split()) for vmm in (o.vmm, o.qemu)]
+            for run in told:
+                run[0]['node-name'] = re.sub(r'^#block\d+$', '#block', run[0]['node-name'])
             if 'blockdev' in form:           # QEMU's 'cont' passes these over
                 told[1][-2:] = {'ia': 'ok', 'ib': 'ok'}, False
             equal(told[0], told[1], form)
-            equal(told[0][1], {'ia': 'ok', 'ib': 'nospace'}, f'{form}: whose error it is')
+            equal(told[0][2], {'ia': 'ok', 'ib': 'nospace'}, f'{form}: whose error it is')
     finally:
         subprocess.run(['umount', '-l', 'full'], check=True)
         os.rmdir('full')
