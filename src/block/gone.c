@@ -18,8 +18,8 @@ static int64_t gone_allocated(struct block_node *n) { return 0; }
 static void gone_close(struct block_node *n) {}
 
 static const struct block_format gone = {
-    .name = "gone", .close = gone_close, .preadv = gone_preadv, .pwritev = gone_pwritev, .flush = gone_flush, .discard = gone_discard,
-    .write_zeroes = gone_write_zeroes, .allocated = gone_allocated,
+    .name = "gone", .close = gone_close, .close_flushes = true, .preadv = gone_preadv, .pwritev = gone_pwritev, .flush = gone_flush,
+    .discard = gone_discard, .write_zeroes = gone_write_zeroes, .allocated = gone_allocated,
 };
 
 void block_node_forsake(struct block_node *n)

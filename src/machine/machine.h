@@ -99,6 +99,8 @@ enum { MACHINE_PATH_BYTES = 320 };     /* enough for each */
 bool machine_drive_path(struct machine *m, unsigned i, char *path, size_t size);
 /* What QMP calls this device: its id, or the path where it has none, or where the drive is a part's. */
 bool machine_drive_device(struct machine *m, unsigned i, char *name, size_t size);
+/* What people call the drive: its id, its node's, or, where it has none of its own, its device as above. */
+void machine_drive_label(struct machine *m, unsigned i, char *name, size_t size);
 /* Why a request of this drive stopped the machine, an errno; 0: none did since it was started. */
 int machine_drive_error(struct machine *m, unsigned i);
 /* The tray of a drive whose medium can be changed; false: it has none. */

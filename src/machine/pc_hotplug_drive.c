@@ -53,12 +53,11 @@ int pc_drive_take(struct machine *m, const struct machine_device_request *r, enu
 
 int pc_drive_empty(struct machine *m, const struct machine_device_request *r, enum drive_interface interface, const char *device_id, struct error *err)
 {
-    const char *id = device_id && pc_drive_find(m, device_id) < 0 ? device_id : "";
-    int n = pc_drive_place(m, id, err);
+    int n = pc_drive_place(m, "", err);
 
     if (n < 0) return -1;
     m->config.drive[n] = (struct drive_config){
-        .id = id, .interface = interface, .media = MEDIA_CDROM, .index = -1, .device_id = device_id, .open.readonly = true, .boot_rank = r->boot_rank,
+        .id = "", .interface = interface, .media = MEDIA_CDROM, .index = -1, .device_id = device_id, .open.readonly = true, .boot_rank = r->boot_rank,
         .write_cache = r->write_cache, .on_read_error = r->on_error.has_read ? r->on_error.read : BLOCK_ERROR_REPORT,
         .on_write_error = r->on_error.has_write ? r->on_error.write : BLOCK_ERROR_ENOSPC,
     };

@@ -23,11 +23,13 @@ static void stop(void *opaque, bool is_read, int error)
 {
     struct drive_owner *o = opaque;
     struct machine *m = o->m;
+    char name[MACHINE_PATH_BYTES];
 
     if (!o->error) o->error = error;
     if (m->io_error_stops || machine_state(m) != RUN_RUNNING) return;
     m->io_error_stops = true;
-    log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", m->config.drive[o->drive].id,
+    pc_drive_label(m, o->drive, name, sizeof(name));
+    log_message("drive '%s': a %s failed: %s; the guest is stopped. %s, then give the monitor 'cont'", name,
                 is_read ? "read" : "write", strerror(error), error == ENOSPC ? "Make room" : "Mend that");
     loop_post(stop_carry_out, m);
 }

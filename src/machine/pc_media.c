@@ -131,6 +131,19 @@ bool machine_drive_device(struct machine *m, unsigned i, char *name, size_t size
     return true;
 }
 
+void pc_drive_label(const struct machine *m, unsigned n, char *name, size_t size)
+{
+    const struct drive_config *d = &m->config.drive[n];
+
+    if (d->id && *d->id) snprintf(name, size, "%s", d->id);
+    else device_name(d, n, name, size);
+}
+
+void machine_drive_label(struct machine *m, unsigned i, char *name, size_t size)
+{
+    pc_drive_label(m, (unsigned)machine_drive_place(m, i), name, size);
+}
+
 /* ---- trays ---- */
 
 static void moved_tell(void *opaque, bool open)

@@ -109,7 +109,8 @@ bool pc_node_is_used(const struct machine *m, const char *name);
 /* The node that is drive n's medium becomes a node again, and n a drive without medium; and the other way round. 0, or -1 with *err. */
 int pc_node_part(struct machine *m, unsigned n, struct error *err);
 int pc_node_join(struct machine *m, unsigned n, const char *name, struct error *err);
-/* pc_media.c: tells of trays. */
+/* pc_media.c: what messages call drive n; tells of trays. */
+void pc_drive_label(const struct machine *m, unsigned n, char *name, size_t size);
 struct tray_watch pc_tray_watch(struct machine *m, unsigned drive);
 
 /* pc_throttle.c: drive n has a new image; it goes to another drive or to none; it is free of its device. */

@@ -61,13 +61,15 @@ static int drive_find(struct monitor *mon, const char *id, unsigned *index, stru
 
     nearest_begin(&near, id);
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
-        const char *name = machine_drive_config(mon->m, i)->id;
+        const struct drive_config *d = machine_drive_config(mon->m, i);
+        char name[MACHINE_PATH_BYTES];
 
-        if (name && !strcmp(name, id)) {
+        machine_drive_label(mon->m, i, name, sizeof(name));
+        if (!strcmp(name, id)) {
             *index = i;
             return 0;
         }
-        nearest_offer(&near, name);
+        if (d->id && *d->id) nearest_offer(&near, d->id);
     }
     if (nearest_result(&near)) return error_set(err, "no drive '%s'; did you mean '%s'?", id, near.best);
     return error_set(err, "no drive '%s'; 'info block' lists them", id);

@@ -322,12 +322,14 @@ static int info_block(struct monitor *mon, const struct command_line *c, struct 
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
         const struct drive_config *d = machine_drive_config(mon->m, i);
         struct block_node *n = machine_drive(mon->m, i);
+        char name[MACHINE_PATH_BYTES];
         bool open, locked;
 
         if (is_part(mon->m, i)) continue;
-        if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", d->id, block_filename(n), block_format_name(n),
+        machine_drive_label(mon->m, i, name, sizeof(name));
+        if (n) monitor_print(mon, "%s: %s (%s%s)\n    Size: %llu bytes\n", name, block_filename(n), block_format_name(n),
                              block_is_readonly(n) ? ", read-only" : "", (unsigned long long)block_size_bytes(n));
-        else monitor_print(mon, "%s: [not inserted]\n", d->id);
+        else monitor_print(mon, "%s: [not inserted]\n", name);
         if (machine_drive_error(mon->m, i)) monitor_print(mon, "    I/O status:       %s\n", io_status_name(machine_drive_error(mon->m, i)));
         if (machine_drive_tray(mon->m, i, &open, &locked))
             monitor_print(mon, "    Removable device: %slocked, tray %s\n", locked ? "" : "not ", open ? "open" : "closed");
@@ -342,12 +344,14 @@ static int info_blockstats(struct monitor *mon, const struct command_line *c, st
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
         struct block_node *n = machine_drive(mon->m, i);
         struct block_stats s = { 0 };
+        char name[MACHINE_PATH_BYTES];
 
         if (is_part(mon->m, i)) continue;
+        machine_drive_label(mon->m, i, name, sizeof(name));
         if (n) s = block_stats_get(n);
         monitor_print(mon, "%s: rd_bytes=%llu wr_bytes=%llu rd_operations=%llu wr_operations=%llu flush_operations=%llu "
                       "rd_total_time_ns=%llu wr_total_time_ns=%llu flush_total_time_ns=%llu\n",
-                      machine_drive_config(mon->m, i)->id, (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes,
+                      name, (unsigned long long)s.read_bytes, (unsigned long long)s.written_bytes,
                       (unsigned long long)s.reads, (unsigned long long)s.writes, (unsigned long long)s.flushes, (unsigned long long)s.read_ns,
                       (unsigned long long)s.write_ns, (unsigned long long)s.flush_ns);
     }

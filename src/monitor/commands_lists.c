@@ -190,6 +190,7 @@ static int info_snapshots(struct monitor *mon, const struct command_line *c, str
     for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
         struct block_node *n = machine_drive(mon->m, i);
         struct block_snapshot *list = NULL;
+        char name[MACHINE_PATH_BYTES];
         unsigned count = 0;
         struct error none;
 
@@ -198,7 +199,8 @@ static int info_snapshots(struct monitor *mon, const struct command_line *c, str
             continue;
         }
         shown += count;
-        monitor_print(mon, "Snapshots in '%s':\n%-9s %-16s %8s %20s %13s\n", machine_drive_config(mon->m, i)->id, "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK");
+        machine_drive_label(mon->m, i, name, sizeof(name));
+        monitor_print(mon, "Snapshots in '%s':\n%-9s %-16s %8s %20s %13s\n", name, "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK");
         for (unsigned s = 0; s < count; s++) snapshot_print(mon, &list[s]);
         free(list);
     }

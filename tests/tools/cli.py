@@ -605,6 +605,8 @@ def groups_seen():
              'drive_del b\nobject_del h\nobject_del h\n', ['iops_wr=9 ', 'group=h', "object 'h' not found"], ['in use']),
             ('-nodefaults -device virtio-scsi-pci', 'device_add scsi-cd,id=c1\ndevice_add scsi-cd\nchange c1 raw.img\ninfo block\ndevice_add scsi-hd\n',
              ['c1: raw.img (raw, read-only)', ': [not inserted]', 'needs drive=ID'], []),
+            ('-nodefaults -drive if=none,id=a,file=raw.img,format=raw -device virtio-blk-pci,drive=a,id=v -drive if=none,id=b,file=disk.qcow2 -device ide-hd,drive=b,id=i',
+             'drive_del a\ndrive_del b\ninfo block\ninfo blockstats\neject x\n', ['/machine/peripheral/v/virtio-backend: [not inserted]', 'i: [not inserted]', 'i: rd_bytes', "no drive 'x'"], ['did you mean']),
             ('-nodefaults -chardev file,id=f,path=x,,y,,id=z,logfile=l,,g -device isa-serial,chardev=f', '', [], []),
             ('-nodefaults -nic user,ipv4=off', 'info network\n', ['type=user,ipv4=off'], ['net=']),
             ('-nodefaults -nic model=rtl8139', 'info network\n', ['model=rtl8139', 'type=user,'], []),
