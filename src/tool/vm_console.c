@@ -11,24 +11,44 @@
 #include "base/log.h"
 #include "tool/vm_options_private.h"
 
-/* "chardev:ID" becomes the text that -chardev with this id amounts to. */
-const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err)
+static int chardev_find(const struct vm_options *o, const char *id, struct error *err)
 {
-    if (strncmp(spec, "chardev:", 8)) return spec;
     for (unsigned i = 0; i < o->chardev_count; i++)
-        if (!strcmp(o->chardev[i].id, spec + 8)) return arena_format(o->arena, "%s,id=%s", o->chardev[i].spec, o->chardev[i].id);
-    error_set(err, "no -chardev has the id '%s'", spec + 8);
-    return NULL;
+        if (!strcmp(o->chardev[i].id, id)) return (int)i;
+    return error_set(err, "no -chardev has the id '%s'", id);
 }
 
-int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, struct error *err)
+const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err)
+{
+    int i;
+
+    if (strncmp(spec, "chardev:", 8)) return spec;
+    i = chardev_find(o, spec + 8, err);
+    return i < 0 ? NULL : arena_format(o->arena, "%s,id=%s", o->chardev[i].spec, o->chardev[i].id);
+}
+
+const char *chardev_take(struct vm_options *o, const char *spec, struct error *err)
+{
+    const char *text = chardev_resolve(o, spec, err);
+    int i = text && text != spec ? chardev_find(o, spec + 8, err) : -1;
+
+    if (i < 0) return text;
+    if (o->chardev[i].used && strncmp(text, "mon:", 4)) {
+        error_set(err, "Device '%s' is in use; mux=on of its -chardev is for several users", spec + 8);
+        return NULL;
+    }
+    o->chardev[i].used = true;
+    return text;
+}
+
+int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, chardev_fn *find, struct error *err)
 {
     int result = 0;
 
     for (unsigned i = 0; i < d->user.guestfwd_count; i++) {
         const char *device = net_user_guestfwd_device(d->user.guestfwd[i]);
 
-        d->user.guestfwd_spec[i] = device ? chardev_resolve(o, device, err) : NULL;
+        d->user.guestfwd_spec[i] = device ? find(o, device, err) : NULL;
         if (device && !d->user.guestfwd_spec[i]) result = error_prefix(err, "guestfwd=%s", d->user.guestfwd[i]);
     }
     return result;
@@ -340,11 +360,11 @@ int console_finish(struct vm_options *o, struct error *err)
 
     if (serials_finish(o, err) < 0) return -1;
     for (unsigned i = 0; i < c->monitor_count; i++)
-        if (!(c->monitor[i].spec = chardev_resolve(o, c->monitor[i].spec, err))) return error_prefix(err, "%s", c->monitor[i].option);
-    if (c->debugcon && !(c->debugcon = chardev_resolve(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
-    if (c->gdb && !(c->gdb = chardev_resolve(o, c->gdb, err))) return error_prefix(err, "-gdb");
+        if (!(c->monitor[i].spec = chardev_take(o, c->monitor[i].spec, err))) return error_prefix(err, "%s", c->monitor[i].option);
+    if (c->debugcon && !(c->debugcon = chardev_take(o, c->debugcon, err))) return error_prefix(err, "-debugcon");
+    if (c->gdb && !(c->gdb = chardev_take(o, c->gdb, err))) return error_prefix(err, "-gdb");
     for (unsigned i = 0; i < c->netdev_count; i++)
-        if (guestfwds_resolve(o, &c->netdev[i], err) < 0) return error_prefix(err, "-netdev %s", c->netdev[i].id);
+        if (guestfwds_resolve(o, &c->netdev[i], chardev_take, err) < 0) return error_prefix(err, "-netdev %s", c->netdev[i].id);
     defaults_fill(o);
     for (unsigned i = 0; i < c->serial_count; i++)
         if (c->serial[i] && !strcmp(c->serial[i], "none")) c->serial[i] = NULL;

@@ -33,7 +33,7 @@ struct vm_options {
     unsigned firmware_dir_count;
     const char *flash_id[2];         /* -machine pflash0=, pflash1= */
     const char *trace_list, *trace_file;
-    struct { const char *id, *spec; } chardev[8];   /* -chardev, as legacy text */
+    struct { const char *id, *spec; bool used; } chardev[8];   /* -chardev, as legacy text */
     unsigned chardev_count;
     struct { const char *text; bool cdrom; } ide_device[8];   /* -device ide-hd and ide-cd, resolved at the end */
     unsigned ide_device_count;

@@ -124,8 +124,11 @@ int serials_finish(struct vm_options *o, struct error *err);
 option_fn option_monitor, option_qmp, option_qmp_pretty, option_debugcon, option_chardev, option_add_fd, option_mon, option_msg, option_parallel;
 /* "chardev:ID" becomes the text that -chardev with this id amounts to; other text stays. NULL with *err. */
 const char *chardev_resolve(struct vm_options *o, const char *spec, struct error *err);
-/* How the character devices of guestfwd= are opened. 0, or -1 with *err: one is none of -chardev; all others are looked up nevertheless. */
-int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, struct error *err);
+/* The same for who uses it from the start: it has one user, unless it is mux=on. */
+const char *chardev_take(struct vm_options *o, const char *spec, struct error *err);
+typedef const char *chardev_fn(struct vm_options *o, const char *spec, struct error *err);
+/* How the character devices of guestfwd= are opened, by one of these two. 0, or -1 with *err: one was refused; all others are looked up nevertheless. */
+int guestfwds_resolve(struct vm_options *o, struct netdev_config *d, chardev_fn *find, struct error *err);
 int console_finish(struct vm_options *o, struct error *err);
 
 /* Engine by name, colon separated for several: "kvm:tcg". */

@@ -105,6 +105,6 @@ int serials_finish(struct vm_options *o, struct error *err)
     for (unsigned i = 0; i < o->serial_device_count; i++)
         if (serial_add(o, o->serial_device[i], err) < 0) return -1;
     for (unsigned i = 0; i < c->serial_count; i++)
-        if (c->serial[i] && !(c->serial[i] = chardev_resolve(o, c->serial[i], err))) return error_prefix(err, c->serial_id[i] ? "-device isa-serial" : "-serial");
+        if (c->serial[i] && !(c->serial[i] = chardev_take(o, c->serial[i], err))) return error_prefix(err, c->serial_id[i] ? "-device isa-serial" : "-serial");
     return 0;
 }

@@ -299,7 +299,7 @@ static int port_place(struct vm_options *o, const char *text, struct error *err)
                          : p.nr == 0 ? "port 0 is for a virtconsole" : "that port is taken");
     d->console.port[p.nr] = (struct virtio_console_port_config){ .present = true, .is_console = p.is_console, .name = p.name, .id = p.id };
     if (!p.chardev) return 0;
-    d->chardev[p.nr] = chardev_resolve(o, arena_format(o->arena, "chardev:%s", p.chardev), err);
+    d->chardev[p.nr] = chardev_take(o, arena_format(o->arena, "chardev:%s", p.chardev), err);
     return d->chardev[p.nr] ? 0 : error_prefix(err, "%s", p.what);
 }
 

@@ -219,6 +219,12 @@ BAD = [
     ('-append x', 'only makes sense with -kernel'),
     ('-initrd kernel', 'only makes sense with -kernel'),
     ('-serial nosuch', "unknown character device 'nosuch'"),
+    ('-chardev null,id=c -serial chardev:c -serial chardev:c', "-serial: Device 'c' is in use; mux=on"),
+    ('-chardev null,id=c -mon c -mon c,mode=control', "-mon: Device 'c' is in use"),
+    ('-chardev null,id=c -mon c -serial chardev:c', "-mon: Device 'c' is in use"),
+    ('-chardev null,id=c -device isa-serial,chardev=c,id=s -device isa-serial,chardev=c,id=t', "-device isa-serial: Device 'c' is in use"),
+    ('-chardev null,id=c -serial chardev:c -device virtio-serial-pci -device virtconsole,chardev=c', "-device virtconsole: Device 'c' is in use"),
+    ('-chardev null,id=c -serial chardev:c -gdb chardev:c', "-gdb: Device 'c' is in use"),
     ('-device isa-serial', 'needs chardev=ID'),
     ('-device isa-serial,chardev=x', "no -chardev has the id 'x'"),
     ('-chardev null,id=x -device isa-serial,chardev=x,index=4', 'index'),
@@ -351,7 +357,7 @@ BAD = [
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-nothing:x', "guestfwd: nothing:x"),
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-chardev:x', "no -chardev has the id 'x'"),
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80', 'chardev:ID'),
-    ('-chardev null,id=x -netdev user,id=n,guestfwd=tcp:10.0.2.100:80-chardev:x,guestfwd=tcp:10.0.2.101:80-chardev:x', "Chardev 'x' is busy"),
+    ('-chardev null,id=x -netdev user,id=n,guestfwd=tcp:10.0.2.100:80-chardev:x,guestfwd=tcp:10.0.2.101:80-chardev:x', "Device 'x' is in use"),
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-null,guestfwd=tcp:10.0.2.100:80-null', 'or taken'),
     ('-netdev user,id=n,guestfwd=tcp:10.0.2.2:80-cmd:x', 'outside of the network'),
     ('-netdev user,id=n,net=10.0.2.0/40', 'write it as 10.0.2.0/24'),
@@ -570,7 +576,8 @@ def accepted():
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
                  '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none', '-global kvm-pit.lost_tick_policy=delay', '-device qemu-xhci,p2=15,p3=15 -device usb-tablet,port=15',
                  '-usb -blockdev driver=file,filename=raw.img,node-name=f -device usb-storage,drive=f,removable=off,write-cache=on',
-                 '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null'):
+                 '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null',
+                 '-chardev null,id=c,mux=on -serial chardev:c -serial chardev:c -device virtio-serial-pci -device virtconsole,chardev=c -mon c'):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
 
