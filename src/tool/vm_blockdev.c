@@ -64,6 +64,7 @@ int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d,
     }
     set->item = item;
     if (!d->id || !*d->id) return error_set(err, "-blockdev needs node-name=, by which devices and other nodes find it");
+    if (id_check("-blockdev", "node-name", d->id, err) < 0) return -1;
     if (d->is_filter) return filter_check(d, err);
     d->is_protocol = !is_format(l.pair[0].value);
     if (d->is_protocol && (d->file_node || d->backing_node)) return error_set(err, "-blockdev: '%s' is a protocol; it stands on no other node", l.pair[0].value);

@@ -461,6 +461,7 @@ int option_device(struct vm_options *o, const char *arg, struct error *err)
     if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "driver"))
         return error_set(err, "-device begins with a device's name; '-device help' lists them");
+    if (id_take(o, &o->device_id, "device", &l, err) < 0) return -1;
     nearest_begin(&near, l.pair[0].value);
     for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
         nearest_offer(&near, devices[i].name);

@@ -238,6 +238,7 @@ int option_chardev(struct vm_options *o, const char *arg, struct error *err)
     id = option_list_get(&l, "id");
     mux_text = option_list_get(&l, "mux");
     if (!option_list_get(&l, "backend") || !id) return error_set(err, "-chardev wants BACKEND,id=ID");
+    if (id_check("-chardev", "id", id, err) < 0) return -1;
     if (o->chardev_count == ARRAY_SIZE(o->chardev)) return error_set(err, "-chardev: too many");
     for (unsigned i = 0; i < o->chardev_count; i++)
         if (!strcmp(o->chardev[i].id, id)) return error_set(err, "-chardev: two have the id '%s'", id);
@@ -272,7 +273,7 @@ int option_mon(struct vm_options *o, const char *arg, struct error *err)
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, "chardev", err) < 0) return -1;
-    if (option_list_apply(&l, "-mon", mon_keys, o, err) < 0) return -1;
+    if (option_list_apply(&l, "-mon", mon_keys, o, err) < 0 || id_check("-mon", "id", option_list_get(&l, "id"), err) < 0) return -1;
     chardev = option_list_get(&l, "chardev");
     mode = option_list_get(&l, "mode");
     pretty = option_list_get(&l, "pretty");

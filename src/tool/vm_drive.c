@@ -401,7 +401,7 @@ int option_drive(struct vm_options *o, const char *arg, struct error *err)
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
-    if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0) return -1;
+    if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0 || id_check("-drive", "id", r.d.id, err) < 0) return -1;
     if (throttle_parse(&l, &r.d.limits, &r.d.throttle_group, err) < 0) return error_prefix(err, "-drive");
     if (r.d.open.filename && !*r.d.open.filename) r.d.open.filename = NULL;
     if (!r.d.open.filename && r.d.media == MEDIA_DISK && r.d.interface != DRIVE_IF_FLOPPY)

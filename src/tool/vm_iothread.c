@@ -34,7 +34,6 @@ int object_iothread(struct vm_options *o, const struct option_list *l, struct er
     if (option_list_wants_help(l)) return keys_show(o, "iothread", iothread_keys);
     if (option_list_apply(l, "-object iothread", iothread_keys, NULL, err) < 0) return -1;
     if (!id) return error_set(err, "-object iothread needs id=");
-    if (is_there(c, id)) return error_set(err, "two objects have the id '%s'", id);
     if (c->iothread_count == CONFIG_IOTHREADS) return error_set(err, "-object: more than %d of iothread", CONFIG_IOTHREADS);
     c->iothread[c->iothread_count++] = id;
     return 0;

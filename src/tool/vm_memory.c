@@ -152,8 +152,6 @@ int object_memory(struct vm_options *o, const struct option_list *l, struct erro
     if (!r.ram.id || !r.ram.size_bytes) return error_set(err, "%s needs id= and size=", what);
     if (type->kind == RAM_FILE && !r.ram.path) return error_set(err, "%s needs mem-path=", what);
     if (r.ram.huge_page_bytes && !r.ram.hugetlb) return error_set(err, "%s: hugetlbsize= needs hugetlb=on", what);
-    for (unsigned i = 0; i < o->memory_backend_count; i++)
-        if (!strcmp(o->memory_backend[i].id, r.ram.id)) return error_set(err, "two objects have the id '%s'", r.ram.id);
     if (o->memory_backend_count == ARRAY_SIZE(o->memory_backend)) return error_set(err, "-object: more than %zu memory backends", ARRAY_SIZE(o->memory_backend));
     o->memory_backend[o->memory_backend_count++] = r.ram;
     return 0;

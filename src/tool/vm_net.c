@@ -14,14 +14,6 @@
 #include "net/bridge.h"
 #include "tool/vm_options_private.h"
 
-/* As QEMU's. */
-static bool is_identifier(const char *id)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-    return *id && strchr(letters, *id) && id[strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")] == 0;
-}
-
 struct netdev_config *netdev_new(struct vm_options *o, const char *id, enum netdev_kind kind, struct error *err)
 {
     struct machine_config *c = &o->config;
@@ -432,11 +424,7 @@ struct netdev_config *netdev_add(struct vm_options *o, const char *what, const s
     const char *name = option_list_get(l, "type"), *id = option_list_get(l, "id");
     struct netdev_config *d;
 
-    if (id && !is_identifier(id)) {
-        error_set(err, "%s %s: id=%s: it begins with a letter; letters, digits, '-', '.' and '_' follow", what, name, id);
-        return NULL;
-    }
-
+    if (id_check(arena_format(o->arena, "%s %s", what, name), "id", id, err) < 0) return NULL;
     for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
         if (strcmp(types[i].name, name)) continue;
         d = netdev_new(o, id, types[i].kind, err);
@@ -532,8 +520,6 @@ int option_filter_dump(struct vm_options *o, const char *arg, struct error *err)
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (option_list_wants_help(&l)) return keys_show(o, "filter-dump", dump_keys);
     if (filter_dump_read(&l, &d, &netdev, &off, err) < 0) return -1;
-    for (unsigned i = 0; i < c->dump_count; i++)
-        if (!strcmp(c->dump[i].id, d.id)) return error_set(err, "-object filter-dump: two have the id '%s'", d.id);
     if (off) return 0;
     if (c->dump_count == CONFIG_DUMPS) return error_set(err, "-object filter-dump: more than %d", CONFIG_DUMPS);
     o->dump_netdev[c->dump_count] = netdev;

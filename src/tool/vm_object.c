@@ -74,7 +74,7 @@ static int object_take(struct vm_options *all, struct machine *m, struct arena *
     type = l.pair[0].value;
     *id = option_list_get(&l, "id");
     if (!*id) return error_set(err, "object %s needs id=", type);
-    if (refused_check(type, err) < 0) return -1;
+    if (refused_check(type, err) < 0 || id_check("object", "id", *id, err) < 0) return -1;
     if (rng_find_id(all, *id) >= 0 || secrets_has(&all->secrets, *id) || throttle_group_has(all, *id) || machine_dump_exists(m, *id))
         return error_set(err, "two objects have the id '%s'", *id);
     if (!strcmp(type, "filter-dump")) return dump_add(m, &l, err);

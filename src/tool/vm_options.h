@@ -24,6 +24,7 @@ struct vm_options {
     bool is_quiet_help;              /* 'help' prints nothing; ... */
     const struct option_key *keys_told;                       /* ... the properties that it would print are these */
     bool serial_given, monitor_given, vga_given, vga_device_given, uuid_given;
+    struct vm_id *device_id, *object_id;                      /* those that are given */
     bool usb;                        /* the board's own controller */
     struct usb_device_config usb_device[CONFIG_USB_DEVICES];  /* -device usb-*, which come behind those of -usbdevice */
     unsigned usb_device_count;

@@ -28,6 +28,10 @@ int globals_apply(struct vm_options *o, const char *device, const struct option_
 /* The text of a -device with them; text itself if there are none. */
 const char *globals_write(struct vm_options *o, const char *text, const struct option_list *l);
 void globals_finish(const struct vm_options *o);
+/* vm_id.c: an id that is given (NULL: none is) is an identifier. */
+int id_check(const char *option, const char *key, const char *id, struct error *err);
+/* The same for id= in l, which is of a "device" or an "object" and is not among those taken yet. */
+int id_take(struct vm_options *o, struct vm_id **taken, const char *what, const struct option_list *l, struct error *err);
 /* vm_machine.c */
 option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */

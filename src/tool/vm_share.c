@@ -73,7 +73,7 @@ static int share_parse(struct share_request *r, const char *what, const char *ar
 
     if (option_list_parse(&l, r->o->arena, arg, "fsdriver", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "fsdriver")) return error_set(err, "%s begins with a driver: local", what);
-    if (option_list_apply(&l, what, keys, r, err) < 0) return -1;
+    if (option_list_apply(&l, what, keys, r, err) < 0 || id_check(what, "id", r->id, err) < 0) return -1;
     if (!r->c.path) return error_set(err, "%s needs path=", what);
     if (!r->has_model) return error_set(err, "%s needs security_model=: mapped-xattr, passthrough or none", what);
     if (r->c.security != P9_MAPPED_XATTR && (r->c.file_mode || r->c.directory_mode)) return error_set(err, "%s: fmode and dmode belong to security_model=mapped-xattr", what);

@@ -121,7 +121,6 @@ int throttle_group_add(struct vm_options *o, const struct option_list *l, struct
     }
     if (group_read(o, l, &id, &limits, err) < 0) return -1;
     if (!id) return error_set(err, "-object throttle-group needs id=");
-    if (throttle_group_has(o, id)) return error_set(err, "two objects have the id '%s'", id);
     if (o->throttle_group_count == ARRAY_SIZE(o->throttle_group)) return error_set(err, "-object: more than %zu of throttle-group", ARRAY_SIZE(o->throttle_group));
     o->throttle_group[o->throttle_group_count].id = id;
     o->throttle_group[o->throttle_group_count++].limits = limits;

@@ -150,8 +150,6 @@ static int object_id(void *t, const char *v, struct error *err)
 {
     struct vm_options *o = t;
 
-    for (unsigned i = 0; i < o->rng_count; i++)
-        if (!strcmp(o->rng[i].id, v)) return error_set(err, "two objects have the id '%s'", v);
     o->rng[o->rng_count].id = v;
     return 0;
 }
@@ -179,6 +177,7 @@ int option_object(struct vm_options *o, const char *arg, struct error *err)
     }
     if (option_list_parse(&l, o->arena, arg, "qom-type", err) < 0) return -1;
     if (!l.count || strcmp(l.pair[0].key, "qom-type")) return error_set(err, "-object begins with a type; '-object help' lists them");
+    if (id_take(o, &o->object_id, "object", &l, err) < 0) return -1;
     if (!strcmp(l.pair[0].value, "filter-dump")) return option_filter_dump(o, arg, err);
     if (!strcmp(l.pair[0].value, "iothread")) return object_iothread(o, &l, err);
     if (!strcmp(l.pair[0].value, "throttle-group")) return throttle_group_add(o, &l, err);
@@ -534,6 +533,14 @@ int virtio_request_add(struct vm_options *o, const struct virtio_request *r, str
     return 0;
 }
 
+/* The monitor's balloon is the only one. */
+static int balloon_check(const struct machine_config *c, struct error *err)
+{
+    for (unsigned i = 0; i < c->virtio_count; i++)
+        if (c->virtio[i].kind == VIRTIO_KIND_BALLOON) return error_set(err, "Only one balloon device is supported");
+    return 0;
+}
+
 int device_virtio(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
     struct virtio_request r = { .o = o, .d = { .pci.devfn = -1, .rng.period_ms = 65536, .console.ports_max = VIRTIO_CONSOLE_PORTS_MAX } };
@@ -547,6 +554,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     if (strstr(name, "-non-transitional")) r.d.pci.disable_legacy = true;
     if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
     if (r.d.kind == VIRTIO_KIND_VSOCK && virtio_vsock_check(o, &r.d, err) < 0) return error_prefix(err, "%s", what);
+    if (r.d.kind == VIRTIO_KIND_BALLOON && balloon_check(&o->config, err) < 0) return error_prefix(err, "%s", what);
     if (r.d.kind == VIRTIO_KIND_BLK && !r.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
     return virtio_request_add(o, &r, err);
 }
