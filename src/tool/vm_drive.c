@@ -554,7 +554,7 @@ static int ahci_id(void *t, const char *v, struct error *err) { ((struct virtio_
 
 static const struct option_key ahci_keys[] = {
     { "driver", ahci_accept, NULL }, { "id", ahci_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL },
-    { "multifunction", virtio_set_off_only, NULL }, { NULL, NULL, NULL },
+    { "multifunction", virtio_set_multifunction, NULL }, { NULL, NULL, NULL },
 };
 
 int device_ahci(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)

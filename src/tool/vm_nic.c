@@ -232,7 +232,7 @@ static int nic_boot_index(void *t, const char *v, struct error *err) { return bo
 /* Of -device with a card that is no virtio. */
 static const struct option_key device_keys[] = {
     { "driver", nic_accept, NULL }, { "id", nic_id, NULL }, { "netdev", nic_netdev, NULL }, { "mac", nic_mac, NULL }, { "addr", nic_addr, NULL },
-    { "bus", virtio_set_bus, NULL }, { "romfile", nic_romfile, NULL }, { "rombar", nic_rombar, NULL }, { "multifunction", virtio_set_off_only, NULL },
+    { "bus", virtio_set_bus, NULL }, { "romfile", nic_romfile, NULL }, { "rombar", nic_rombar, NULL }, { "multifunction", virtio_set_multifunction, NULL },
     { "bootindex", nic_boot_index, NULL }, { NULL, NULL, NULL },
 };
 

@@ -137,7 +137,7 @@ static int set_p2(void *t, const char *v, struct error *err) { return set_ports(
 static int set_p3(void *t, const char *v, struct error *err) { return set_ports("p3", v, &((struct controller_request *)t)->p3, err); }
 
 #define CONTROLLER_KEYS { "driver", set_accept, NULL }, { "id", virtio_set_id, NULL }, { "bus", virtio_set_bus, NULL }, { "addr", virtio_set_addr, NULL }, \
-    { "multifunction", virtio_set_off_only, NULL }
+    { "multifunction", virtio_set_multifunction, NULL }
 static const struct option_key uhci_keys[] = { CONTROLLER_KEYS, { NULL, NULL, NULL } };
 static const struct option_key xhci_keys[] = { CONTROLLER_KEYS, { "p2", set_p2, NULL }, { "p3", set_p3, NULL }, { NULL, NULL, NULL } };
 

@@ -67,6 +67,14 @@ int virtio_set_vectors(void *t, const char *v, struct error *err)
 
 int virtio_set_ioeventfd(void *t, const char *v, struct error *err) { return virtio_set_negated("ioeventfd", v, &virtio_request_of(t)->d.pci.no_events, err); }
 
+/* A function does not have to be told: its slot has several when another one comes. */
+int virtio_set_multifunction(void *t, const char *v, struct error *err)
+{
+    bool on;
+
+    return value_bool("multifunction", v, &on, err);
+}
+
 int virtio_set_off_only(void *t, const char *v, struct error *err)
 {
     if (!strcmp(v, "off") || !strcmp(v, "auto")) return 0;

@@ -627,6 +627,8 @@ def groups_seen():
              ['c1: raw.img (raw, read-only)', ': [not inserted]', 'needs drive=ID'], []),
             ('-nodefaults -drive if=none,id=a,file=raw.img,format=raw -device virtio-blk-pci,drive=a,id=v -drive if=none,id=b,file=disk.qcow2 -device ide-hd,drive=b,id=i',
              'drive_del a\ndrive_del b\ninfo block\ninfo blockstats\neject x\n', ['/machine/peripheral/v/virtio-backend: [not inserted]', 'i: [not inserted]', 'i: rd_bytes', "no drive 'x'"], ['did you mean']),
+            ('-nodefaults -device virtio-rng-pci,addr=6.0,multifunction=on -device virtio-rng-pci,addr=6.1 -device qemu-xhci,addr=7,multifunction=on -netdev user,id=n -device e1000,netdev=n,addr=7.1,multifunction=off '
+             '-device ahci,addr=7.2,multifunction=on', 'info pci\n', [f'device {d:3}, function {f}:' for d, f in ((6, 0), (6, 1), (7, 0), (7, 1), (7, 2))], []),
             ('-nodefaults', 'device_add virtio-rng-pci,id=1a\ndrive_add 0 if=none,file=raw.img,format=raw,id=a/b\nobject_add throttle-group,id=\n',
              ['-device: id=1a: it begins with a letter', '-drive: id=a/b: it begins', 'object: id=: it begins'], []),
             ('-nodefaults -chardev file,id=f,path=x,,y,,id=z,logfile=l,,g -device isa-serial,chardev=f', '', [], []),
