@@ -139,6 +139,7 @@ int ram_create(struct ram_block *ram, const struct ram_config *c, struct error *
                       mib(ram->size_bytes), strerror(errno));
             goto out;
         }
+        ram->discards = c->discard && c->share;
         result = 0;
     }
 out:
@@ -156,6 +157,7 @@ int ram_allocate(struct ram_block *ram, uint64_t size_bytes, bool mergeable, str
 
 void ram_free(struct ram_block *ram)
 {
+    if (ram->hva && ram->discards) madvise(ram->hva, ram->size_bytes, MADV_REMOVE);
     if (ram->hva) munmap(ram->hva, ram->size_bytes);
     ram->hva = NULL;
     ram->size_bytes = 0;

@@ -11,6 +11,7 @@ struct ram_block {
     void *hva;
     uint64_t size_bytes;
     bool shared;                       /* it can be mapped again elsewhere; giving pages back takes MADV_REMOVE */
+    bool discards;                     /* a file's contents are of no use when the guest has ended */
     bool wants_collapse;               /* the kernel gives it no huge pages by itself; MADV_COLLAPSE may */
 };
 
@@ -24,6 +25,7 @@ struct ram_config {
     bool hugetlb, unsealed;            /* RAM_MEMFD */
     bool share;                        /* writes reach the file, or who else maps the memory */
     bool mergeable, dump, no_reserve;
+    bool discard;                      /* RAM_FILE with share: the file is emptied at the end */
     bool merge_asked;                  /* the user wants merging, whatever the host does at the moment */
     bool shareable;                    /* share it too if that costs nothing: unless it is to be merged */
     bool prealloc, lock;               /* have all of it from the start; and keep it from being swapped */

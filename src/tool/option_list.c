@@ -135,11 +135,25 @@ const char *option_list_get(const struct option_list *l, const char *key)
     return NULL;
 }
 
+/* Of a list in JSON only the whole can be refused. */
+static bool is_item(const struct option_key *k, const char *name)
+{
+    size_t length = strlen(k->name);
+
+    return !k->set && k->refuse && !strncmp(k->name, name, length) && name[length] == '.' && isdigit((unsigned char)name[length + 1]);
+}
+
 static const struct option_key *key_find(const struct option_key *keys, const char *name)
 {
     for (; keys->name; keys++)
-        if (!strcmp(keys->name, name)) return keys;
+        if (!strcmp(keys->name, name) || is_item(keys, name)) return keys;
     return NULL;
+}
+
+int option_off_only(void *target, const char *value, struct error *err)
+{
+    if (!strcmp(value, "off") || !strcmp(value, "auto")) return 0;
+    return error_set(err, "'%s' is not supported in this version; only 'off' is", value);
 }
 
 int option_list_apply(const struct option_list *l, const char *what, const struct option_key *keys, void *target,
@@ -152,11 +166,12 @@ int option_list_apply(const struct option_list *l, const char *what, const struc
 
         if (!k && l->pair[i].bare && !strncmp(name, "no", 2) && (k = key_find(keys, name + 2))) value = "off";
         if (k && k->set) {
-            if (k->set(target, value, err) < 0) return error_prefix(err, "%s", what);
-            continue;
+            if (k->set(target, value, err) == 0) continue;
+            if (k->set == option_off_only) error_prefix(err, "%s", name);
+            return error_prefix(err, "%s", what);
         }
         if (k && !k->refuse) continue;
-        if (k) return error_set(err, "%s: %s: %s", what, name, k->refuse);
+        if (k) return error_set(err, "%s: %s: %s", what, k->name, k->refuse);
         nearest_begin(&near, name);
         for (k = keys; k->name; k++) nearest_offer(&near, k->name);
         if (nearest_result(&near))

@@ -46,6 +46,8 @@ struct option_key {
     int (*set)(void *target, const char *value, struct error *err);
     const char *refuse;
 };
+/* The set of keys that are there for who writes them out: off, or auto; the message has the key. */
+int option_off_only(void *target, const char *value, struct error *err);
 /* Calls set for every item in order; unknown keys are named with the nearest known one. keys ends with a NULL name.
  * what names the option for messages: "-drive". */
 int option_list_apply(const struct option_list *l, const char *what, const struct option_key *keys, void *target,

@@ -291,12 +291,6 @@ static int drive_boot(void *t, const char *v, struct error *err)
 
 static int drive_addr(void *t, const char *v, struct error *err) { request_of(t)->d.addr = v; return 0; }
 
-static int drive_off(void *t, const char *v, struct error *err)
-{
-    if (!strcmp(v, "off")) return 0;
-    return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
-}
-
 const struct option_key drive_keys[] = {
     { "file", drive_file, NULL },         { "if", drive_if, NULL },
     { "format", drive_format, NULL },     { "driver", drive_format, NULL },
@@ -311,8 +305,8 @@ const struct option_key drive_keys[] = {
     { "serial", drive_serial, NULL },     { "discard", drive_discard, NULL },
     { "aio", drive_aio, NULL },           { "boot", drive_boot, NULL },
     { "force-share", drive_share, NULL }, { "file.locking", drive_locking, NULL },
-    { "detect-zeroes", drive_detect, NULL }, { "copy-on-read", drive_off, NULL },
-    { "auto-read-only", drive_off, NULL },
+    { "detect-zeroes", drive_detect, NULL }, { "copy-on-read", option_off_only, NULL },
+    { "auto-read-only", option_off_only, NULL },
     { "werror", drive_werror, NULL },     { "rerror", drive_rerror, NULL },
     { "addr", drive_addr, NULL },
     THROTTLE_KEYS

@@ -42,7 +42,7 @@ static int set_max_hostmem(void *t, const char *v, struct error *err)
 
 static const struct option_key gpu_keys[] = {
     { "xres", set_xres, NULL }, { "yres", set_yres, NULL }, { "edid", set_edid, NULL }, { "max_outputs", set_max_outputs, NULL },
-    { "max_hostmem", set_max_hostmem, NULL }, { "blob", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
+    { "max_hostmem", set_max_hostmem, NULL }, { "blob", option_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 static int apply(struct vm_options *o, const struct option_list *l, const char *what, struct error *err)

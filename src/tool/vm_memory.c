@@ -77,6 +77,8 @@ static int set_merge(void *t, const char *v, struct error *err) { return value_b
 static int set_dump(void *t, const char *v, struct error *err) { return value_bool("dump", v, &ram_of(t)->dump, err); }
 static int set_hugetlb(void *t, const char *v, struct error *err) { return value_bool("hugetlb", v, &ram_of(t)->hugetlb, err); }
 
+static int set_discard(void *t, const char *v, struct error *err) { return value_bool("discard-data", v, &ram_of(t)->discard, err); }
+
 static int set_size(void *t, const char *v, struct error *err)
 {
     struct size_request r = { 0 };
@@ -113,24 +115,28 @@ static int set_policy(void *t, const char *v, struct error *err)
     return strcmp(v, "default") ? error_set(err, "policy=%s is not supported in this version; start ospite with numactl", v) : 0;
 }
 
-static int set_off_only(void *t, const char *v, struct error *err)
+/* How many threads have all memory at once; the kernel does it in one go. */
+static int set_threads(void *t, const char *v, struct error *err)
 {
-    return strcmp(v, "off") ? error_set(err, "'%s' is not supported in this version; only 'off' is", v) : 0;
+    uint64_t n;
+
+    if (value_unsigned("prealloc-threads", v, UINT32_MAX, &n, err) < 0) return -1;
+    return n ? 0 : error_set(err, "prealloc-threads=0: it is at least 1");
 }
 
 #define BACKEND_KEYS \
     { "qom-type", set_accept, NULL }, { "id", set_id, NULL }, { "size", set_size, NULL }, { "share", set_share, NULL }, \
     { "prealloc", set_prealloc, NULL }, { "merge", set_merge, NULL }, { "dump", set_dump, NULL }, { "reserve", set_reserve, NULL }, \
     { "policy", set_policy, NULL }, { "host-nodes", NULL, "not supported in this version; start ospite with numactl" }, \
-    { "prealloc-threads", NULL, "the kernel does it in one go; leave it out" }, \
-    { "x-use-canonical-path-for-ramblock-id", set_off_only, NULL }, { NULL, NULL, NULL }
+    { "prealloc-threads", set_threads, NULL }, \
+    { "x-use-canonical-path-for-ramblock-id", option_off_only, NULL }, { NULL, NULL, NULL }
 
 static const struct option_key ram_keys[] = { BACKEND_KEYS };
 static const struct option_key memfd_keys[] = {
     { "hugetlb", set_hugetlb, NULL }, { "hugetlbsize", set_hugetlb_size, NULL }, { "seal", set_seal, NULL }, BACKEND_KEYS,
 };
 static const struct option_key file_keys[] = {
-    { "mem-path", set_path, NULL }, { "pmem", set_off_only, NULL }, { "readonly", set_off_only, NULL }, { "discard-data", set_off_only, NULL },
+    { "mem-path", set_path, NULL }, { "pmem", option_off_only, NULL }, { "readonly", option_off_only, NULL }, { "discard-data", set_discard, NULL },
     { "align", NULL, "the mapping is aligned to huge pages; leave it out" }, BACKEND_KEYS,
 };
 
@@ -177,7 +183,7 @@ static int overcommit_mem_lock(void *t, const char *v, struct error *err)
 }
 
 const struct option_key overcommit_keys[] = {
-    { "mem-lock", overcommit_mem_lock, NULL }, { "cpu-pm", set_off_only, NULL }, { NULL, NULL, NULL },
+    { "mem-lock", overcommit_mem_lock, NULL }, { "cpu-pm", option_off_only, NULL }, { NULL, NULL, NULL },
 };
 
 int option_overcommit(struct vm_options *o, const char *arg, struct error *err)

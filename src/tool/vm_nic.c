@@ -153,8 +153,8 @@ const struct option_key virtio_net_keys[] = {
     { "ctrl_mac_addr", virtio_ctrl_mac_addr, NULL }, { "ctrl_guest_offloads", virtio_ctrl_guest_offloads, NULL }, { "mq", virtio_mq, NULL },
     { "rx_queue_size", virtio_rx_size, NULL }, { "tx_queue_size", virtio_tx_size, NULL }, { "host_mtu", virtio_mtu, NULL }, { "speed", virtio_speed, NULL },
     { "duplex", virtio_duplex, NULL }, { "romfile", virtio_romfile, NULL }, { "rombar", virtio_rombar, NULL }, { "tx", virtio_tx, NULL },
-    { "guest_ufo", virtio_set_off_only, NULL }, { "host_ufo", virtio_set_off_only, NULL }, { "rss", virtio_set_off_only, NULL },
-    { "hash", virtio_set_off_only, NULL }, { "guest_rsc_ext", virtio_set_off_only, NULL }, { "failover", virtio_set_off_only, NULL },
+    { "guest_ufo", option_off_only, NULL }, { "host_ufo", option_off_only, NULL }, { "rss", option_off_only, NULL },
+    { "hash", option_off_only, NULL }, { "guest_rsc_ext", option_off_only, NULL }, { "failover", option_off_only, NULL },
     { "bootindex", virtio_boot_index, NULL }, VIRTIO_COMMON_KEYS,
 };
 

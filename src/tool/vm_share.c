@@ -20,7 +20,7 @@ struct share_request {
 static struct share_request *of(void *t) { return t; }
 static int set_driver(void *t, const char *v, struct error *err)
 {
-    return strcmp(v, "local") ? error_set(err, "'%s' is not supported in this version; only 'local' is", v) : 0;
+    return strcmp(v, "local") ? error_set(err, "fsdriver '%s' is not supported in this version; only 'local' is", v) : 0;
 }
 static int set_path(void *t, const char *v, struct error *err) { of(t)->c.path = v; return 0; }
 static int set_id(void *t, const char *v, struct error *err) { of(t)->id = v; return 0; }

@@ -106,7 +106,7 @@ static const struct option_key blk_keys[] = {
     { "discard_granularity", set_granularity, NULL }, { "max-discard-sectors", set_max_discard, NULL },
     { "max-write-zeroes-sectors", set_max_zeroes, NULL }, { "config-wce", set_config_wce, NULL },
     { "werror", set_werror, NULL }, { "rerror", set_rerror, NULL },
-    { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", virtio_set_off_only, NULL },
+    { "discard", set_discard, NULL }, { "write-zeroes", set_write_zeroes, NULL }, { "scsi", option_off_only, NULL },
     { "bootindex", set_boot_index, NULL }, { "iothread", virtio_set_iothread, NULL },
     { "write-cache", set_write_cache, NULL }, { "share-rw", set_share_rw, NULL },
     VIRTIO_COMMON_KEYS,
@@ -211,7 +211,7 @@ static int set_polling(void *t, const char *v, struct error *err)
 
 static const struct option_key balloon_keys[] = {
     { "deflate-on-oom", set_deflate, NULL }, { "free-page-reporting", set_reporting, NULL },
-    { "guest-stats-polling-interval", set_polling, NULL }, { "free-page-hint", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
+    { "guest-stats-polling-interval", set_polling, NULL }, { "free-page-hint", option_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 /* ---- virtio-serial and its ports ---- */

@@ -74,9 +74,3 @@ int virtio_set_multifunction(void *t, const char *v, struct error *err)
 
     return value_bool("multifunction", v, &on, err);
 }
-
-int virtio_set_off_only(void *t, const char *v, struct error *err)
-{
-    if (!strcmp(v, "off") || !strcmp(v, "auto")) return 0;
-    return error_set(err, "'%s' is not supported in this version; only 'off' is", v);
-}

@@ -28,7 +28,6 @@ int virtio_set_queue_reset(void *t, const char *v, struct error *err);
 int virtio_set_vectors(void *t, const char *v, struct error *err);
 int virtio_set_ioeventfd(void *t, const char *v, struct error *err);
 int virtio_set_multifunction(void *t, const char *v, struct error *err);
-int virtio_set_off_only(void *t, const char *v, struct error *err);
 /* "on" clears *off. */
 int virtio_set_negated(const char *name, const char *v, bool *off, struct error *err);
 
@@ -37,8 +36,8 @@ int virtio_set_negated(const char *name, const char *v, bool *off, struct error 
     { "disable-legacy", virtio_set_disable_legacy, NULL }, { "disable-modern", virtio_set_disable_modern, NULL }, \
     { "page-per-vq", virtio_set_page_per_vq, NULL }, { "packed", virtio_set_packed, NULL }, { "event_idx", virtio_set_event_idx, NULL }, \
     { "indirect_desc", virtio_set_indirect, NULL }, { "queue_reset", virtio_set_queue_reset, NULL }, { "vectors", virtio_set_vectors, NULL }, \
-    { "ioeventfd", virtio_set_ioeventfd, NULL }, { "iommu_platform", virtio_set_off_only, NULL }, { "multifunction", virtio_set_multifunction, NULL }, \
-    { "ats", virtio_set_off_only, NULL }, { NULL, NULL, NULL }
+    { "ioeventfd", virtio_set_ioeventfd, NULL }, { "iommu_platform", option_off_only, NULL }, { "multifunction", virtio_set_multifunction, NULL }, \
+    { "ats", option_off_only, NULL }, { NULL, NULL, NULL }
 
 /* -device scsi-hd, scsi-cd. */
 struct unit_request {

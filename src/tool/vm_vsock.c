@@ -25,7 +25,7 @@ static int set_path(void *t, const char *v, struct error *err)
 
 const struct option_key virtio_vsock_keys[] = {
     { "guest-cid", set_cid, NULL }, { "path", set_path, NULL },
-    { "vhostfd", NULL, "the device is ospite's own, not the kernel's; use path=SOCKET" }, { "seqpacket", virtio_set_off_only, NULL }, VIRTIO_COMMON_KEYS,
+    { "vhostfd", NULL, "the device is ospite's own, not the kernel's; use path=SOCKET" }, { "seqpacket", option_off_only, NULL }, VIRTIO_COMMON_KEYS,
 };
 
 int virtio_vsock_check(const struct vm_options *o, const struct virtio_device_config *d, struct error *err)

@@ -60,7 +60,7 @@ BACKENDS = [
     ('-object memory-backend-ram,id=m,size=67M,reserve=off -machine memory-backend=m', 67, 'nr', 'sh', '', False),
     ('-object memory-backend-memfd,id=pc.ram,size=67M -machine memory-backend=pc.ram', 67, 'sh', 'mg', 'memfd:pc.ram', False),
     ('-object memory-backend-memfd,id=m,size=67M,share=off,seal=off -machine memory-backend=m', 67, 'mg', 'sh', 'memfd:m', False),
-    ('-object memory-backend-memfd,id=m,size=67M,prealloc=on -machine memory-backend=m', 67, 'sh', 'mg', 'memfd:m', True),
+    ('-object memory-backend-memfd,id=m,size=67M,prealloc=on,prealloc-threads=2 -machine memory-backend=m', 67, 'sh', 'mg', 'memfd:m', True),
     ('-object memory-backend-file,id=m,size=67M,mem-path=ram.file,share=on -machine memory-backend=m', 67, 'sh', 'mg', 'ram.file', False),
     ('-object memory-backend-file,id=m,size=67M,mem-path=ram.file,prealloc=on,share=on -machine memory-backend=m', 67, 'sh', 'mg', 'ram.file', True),
     ('-object memory-backend-file,id=m,size=67M,mem-path=private.file -machine memory-backend=m', 67, 'mg', 'sh', 'private.file', False),
@@ -73,8 +73,10 @@ REFUSED = [
     ('-machine memory-backend=x', "no -object memory-backend-... has the id 'x'"), (f'-object memory-backend-ram,id=m,size=64M {M} -m 128', '-m says 128 MiB'),
     (f'-object memory-backend-ram,id=m,size=64M {M} -mem-path .', 'give one of them'), ('-object memory-backend-ram,id=m,size=64M -object memory-backend-ram,id=m,size=64M', 'two objects'),
     ('-object memory-backend-ram,id=m,size=64M,policy=bind', 'numactl'), ('-object memory-backend-ram,id=m,size=64M,host-nodes=0', 'numactl'),
+    ('-object {"qom-type":"memory-backend-ram","id":"m","size":67108864,"host-nodes":[0]}', 'host-nodes: not supported in this version; start ospite with numactl'),
+    ('-object memory-backend-ram,id=m,size=64M,prealloc-threads=0', 'at least 1'), ('-overcommit cpu-pm=on', "cpu-pm: 'on' is not supported"),
     ('-object memory-backend-ram,id=m,size=64M,shares=on', "did you mean 'share'"), ('-object memory-backend-memfd,id=m,size=64M,hugetlbsize=3M,hugetlb=on', 'power of two'),
-    ('-object memory-backend-memfd,id=m,size=64M,hugetlbsize=2M', 'needs hugetlb=on'), ('-object memory-backend-file,id=m,size=64M,mem-path=x,readonly=on', "only 'off' is"),
+    ('-object memory-backend-memfd,id=m,size=64M,hugetlbsize=2M', 'needs hugetlb=on'), ('-object memory-backend-file,id=m,size=64M,mem-path=x,readonly=on', "readonly: 'on' is not supported in this version; only 'off' is"),
     (f'-object memory-backend-file,id=m,size=64M,mem-path=small.file {M}', 'has 1 MiB and the guest'), (f'-object memory-backend-file,id=m,size=64M,mem-path=/dev/null {M}', 'neither a file nor'),
     (f'-object memory-backend-file,id=m,size=64M,mem-path=/nonexistent/x {M}', 'No such file'), ('-m 64 -mem-path /nonexistent/x', 'No such file'),
     (f'-object memory-backend-ram,id=m,size=9000G {M}', 'this machine has'),
@@ -131,6 +133,18 @@ def written():
             p.wait()
             p.stderr.close()
         check(os.path.getsize(name) == 64 * MIB and (open(name, 'rb').read(MIB)[0xffff0:0xffff5] == b'\xea\x5b\xe0\x00\xf0') == (share == 'on'), f'{name}: what the firmware wrote')
+
+
+def discarded():
+    """With discard-data=on the file keeps its size and loses what the guest wrote, when the machine ends."""
+    for name, more, empty in (('kept', '', False), ('emptied', ',discard-data=on', True)):
+        p = start(['-object', f'memory-backend-file,id=m,size=64M,mem-path={name},share=on{more}', '-machine', 'memory-backend=m'])
+        end = time.time() + 60
+        while not (os.path.exists(name) and os.stat(name).st_blocks) and time.time() < end:
+            time.sleep(0.1)
+        p.terminate()
+        err = message(p)
+        check(p.returncode == 0 and os.path.getsize(name) == 64 * MIB and (not os.stat(name).st_blocks) == empty, f'{name}: {p.returncode} {err!r}, {os.stat(name)}')
 
 
 def refused():
@@ -206,6 +220,7 @@ try:
     for row in BACKENDS:
         backend(*row)
     written()
+    discarded()
     refused()
     limits()
     full()
