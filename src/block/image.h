@@ -19,6 +19,8 @@ struct block_progress {
 
 /* Formats, by their place in the list. NULL behind the last. */
 const char *block_format_nth(unsigned i);
+/* Protocols, likewise. */
+const char *block_protocol_nth(unsigned i);
 /* Whether a format of this name is there; its creation options, NULL: it cannot be created. */
 bool block_format_exists(const char *format);
 const struct block_option *block_create_table(const char *format);

@@ -16,7 +16,9 @@ static struct block_protocol *file_driver_open(const char *filename, const struc
                                                const struct block_objects *objects, const struct block_file_options *o,
                                                struct error *err)
 {
+    static const char *const aio[] = { "threads", "native", "io_uring", NULL };
     struct block_file_options own = *o;
+    unsigned any;
     const char *locking = block_option_get(options, "locking");
     if (!filename)
         filename = block_option_get(options, "filename");
@@ -24,6 +26,8 @@ static struct block_protocol *file_driver_open(const char *filename, const struc
         error_set(err, "the name of the file is missing; give file.filename=NAME");
         return NULL;
     }
+    if (block_option_choice(options, "aio", aio, &any, err))
+        return NULL;
     if (!strncmp(filename, "file:", 5) && access(filename, F_OK))
         filename += 5;
     if (locking && !strcmp(locking, "off"))
@@ -33,7 +37,7 @@ static struct block_protocol *file_driver_open(const char *filename, const struc
 
 static const struct block_option file_options[] = {
     { "filename", BLOCK_OPTION_TEXT, "path", NULL, false }, { "locking", BLOCK_OPTION_TEXT, "auto, on, off", "auto", false },
-    { "aio", BLOCK_OPTION_TEXT, "any: requests go to io_uring or threads", NULL, false },
+    { "aio", BLOCK_OPTION_TEXT, "threads, native, io_uring; any: requests go where they are quickest", NULL, false },
     { .name = NULL },
 };
 static const char *const file_prefixes[] = { "file:", NULL };
@@ -54,6 +58,11 @@ const struct block_protocol_driver *block_protocol_driver_find(const char *name)
         if (!strcmp(drivers[i]->name, name))
             return drivers[i];
     return NULL;
+}
+
+const char *block_protocol_nth(unsigned i)
+{
+    return i < ARRAY_SIZE(drivers) ? drivers[i]->name : NULL;
 }
 
 const struct block_protocol_driver *block_protocol_find(const char *filename)

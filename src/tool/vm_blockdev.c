@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* -blockdev: one node of an image, which others stand on by name. Keys of formats and protocols are checked when it is opened. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -13,6 +14,23 @@ static bool is_format(const char *driver)
     for (unsigned i = 0; block_format_nth(i); i++)
         if (!strcmp(block_format_nth(i), driver)) return true;
     return false;
+}
+
+static bool is_protocol(const char *driver)
+{
+    for (unsigned i = 0; block_protocol_nth(i); i++)
+        if (!strcmp(block_protocol_nth(i), driver)) return true;
+    return false;
+}
+
+int blockdev_driver_check(const char *driver, bool protocols_only, struct error *err)
+{
+    char names[240] = "";
+
+    if (is_protocol(driver) || (!protocols_only && (is_format(driver) || !strcmp(driver, "throttle")))) return 0;
+    for (unsigned i = 0; block_protocol_nth(i); i++) snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ", " : "", block_protocol_nth(i));
+    for (unsigned i = 0; !protocols_only && block_format_nth(i); i++) snprintf(names + strlen(names), sizeof(names) - strlen(names), ", %s", block_format_nth(i));
+    return error_set(err, "driver=%s is not in this version; known are %s%s", driver, names, protocols_only ? "" : ", throttle");
 }
 
 /* Keys that say how nodes hang together; false: it was none. */
@@ -58,6 +76,7 @@ int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d,
     *d = (struct drive_config){ .interface = DRIVE_IF_NONE, .is_node = true, .node_options = set, .on_write_error = BLOCK_ERROR_ENOSPC };
     if (option_list_parse(&l, o->arena, arg, "driver", err) < 0) return error_prefix(err, "-blockdev");
     if (!l.count || strcmp(l.pair[0].key, "driver")) return error_set(err, "-blockdev needs driver=, a format or a protocol such as file");
+    if (blockdev_driver_check(l.pair[0].value, false, err) < 0) return error_prefix(err, "-blockdev");
     d->is_filter = !strcmp(l.pair[0].value, "throttle");
     for (unsigned i = 0; i < l.count; i++) {
         if (!key_take(d, l.pair[i].key, l.pair[i].value)) item[set->count++] = (struct block_option_value){ l.pair[i].key, l.pair[i].value };

@@ -11,13 +11,15 @@
 #include "tool/vm_throttle.h"
 #include "tool/vm_virtio_private.h"
 
-enum { IDE_UNITS = 4, DRIVE_KEYS = 4 };
+enum { IDE_UNITS = 4, DRIVE_KEYS = 12 };
 
 struct drive_request {
     struct vm_options *o;
     struct drive_config d;
     int bus, unit;
     bool has_index, boot_given;
+    int direct, writeback, no_flush;             /* parts of cache= */
+    const char *node_name;
     struct block_option_value key[DRIVE_KEYS];   /* for the image */
     unsigned keys;
 };
@@ -81,6 +83,8 @@ static struct drive_request *request_of(void *t) { return t; }
 
 static int drive_file(void *t, const char *v, struct error *err) { request_of(t)->d.open.filename = v; return 0; }
 static int drive_id(void *t, const char *v, struct error *err) { request_of(t)->d.id = v; return 0; }
+
+static int drive_node_name(void *t, const char *v, struct error *err) { request_of(t)->node_name = v; return 0; }
 
 static int drive_serial(void *t, const char *v, struct error *err)
 {
@@ -149,12 +153,12 @@ static int drive_format(void *t, const char *v, struct error *err)
     return 0;
 }
 
-/* Keys that are the image's own: how an encrypted one is opened. */
+/* Keys that are the image's own. */
 static int drive_image_key(void *t, const char *key, const char *v, struct error *err)
 {
     struct drive_request *r = request_of(t);
 
-    if (r->keys == DRIVE_KEYS) return error_set(err, "more than %d keys of secrets", DRIVE_KEYS);
+    if (r->keys == DRIVE_KEYS) return error_set(err, "more than %d keys of the image", DRIVE_KEYS);
     r->key[r->keys++] = (struct block_option_value){ key, v };
     return 0;
 }
@@ -166,6 +170,15 @@ IMAGE_KEY(drive_encrypt_secret, "encrypt.key-secret")
 IMAGE_KEY(drive_encrypt_format, "encrypt.format")
 IMAGE_KEY(drive_backing_secret, "backing.key-secret")
 IMAGE_KEY(drive_backing_encrypt, "backing.encrypt.key-secret")
+IMAGE_KEY(drive_cache_bytes, "cache-size")
+IMAGE_KEY(drive_l2_bytes, "l2-cache-size")
+IMAGE_KEY(drive_refcount_bytes, "refcount-cache-size")
+IMAGE_KEY(drive_clean_interval, "cache-clean-interval")
+
+static int drive_file_driver(void *t, const char *v, struct error *err)
+{
+    return blockdev_driver_check(v, true, err) < 0 ? error_prefix(err, "file") : drive_image_key(t, "file.driver", v, err);
+}
 
 static int drive_readonly(void *t, const char *v, struct error *err)
 {
@@ -201,6 +214,34 @@ static int drive_cache(void *t, const char *v, struct error *err)
     if (value_choice("cache", v, names, &which, err) < 0) return -1;
     request_of(t)->d.open.cache = modes[which];
     return 0;
+}
+
+enum { UNSAID, ON, OFF };
+
+static int drive_cache_part(const char *key, const char *v, int *part, struct error *err)
+{
+    bool on = false;
+
+    if (value_bool(key, v, &on, err) < 0) return -1;
+    *part = on ? ON : OFF;
+    return 0;
+}
+
+static int drive_cache_direct(void *t, const char *v, struct error *err) { return drive_cache_part("cache.direct", v, &request_of(t)->direct, err); }
+static int drive_cache_writeback(void *t, const char *v, struct error *err) { return drive_cache_part("cache.writeback", v, &request_of(t)->writeback, err); }
+static int drive_cache_no_flush(void *t, const char *v, struct error *err) { return drive_cache_part("cache.no-flush", v, &request_of(t)->no_flush, err); }
+
+/* What cache= is short for, with the parts that are said by themselves. */
+static void cache_join(struct drive_request *r)
+{
+    enum block_cache c = r->d.open.cache;
+    bool direct = r->direct ? r->direct == ON : c == BLOCK_CACHE_NONE || c == BLOCK_CACHE_DIRECTSYNC;
+    bool through = r->writeback ? r->writeback == OFF : c == BLOCK_CACHE_WRITETHROUGH || c == BLOCK_CACHE_DIRECTSYNC;
+    bool no_flush = r->no_flush ? r->no_flush == ON : c == BLOCK_CACHE_UNSAFE;
+
+    if (direct) r->d.open.cache = through ? BLOCK_CACHE_DIRECTSYNC : BLOCK_CACHE_NONE;
+    else if (through) r->d.open.cache = BLOCK_CACHE_WRITETHROUGH;
+    else r->d.open.cache = no_flush ? BLOCK_CACHE_UNSAFE : BLOCK_CACHE_WRITEBACK;
 }
 
 static int drive_discard(void *t, const char *v, struct error *err)
@@ -308,7 +349,11 @@ const struct option_key drive_keys[] = {
     { "detect-zeroes", drive_detect, NULL }, { "copy-on-read", option_off_only, NULL },
     { "auto-read-only", option_off_only, NULL },
     { "werror", drive_werror, NULL },     { "rerror", drive_rerror, NULL },
-    { "addr", drive_addr, NULL },
+    { "addr", drive_addr, NULL },         { "node-name", drive_node_name, NULL },
+    { "cache.direct", drive_cache_direct, NULL }, { "cache.writeback", drive_cache_writeback, NULL },
+    { "cache.no-flush", drive_cache_no_flush, NULL }, { "file.driver", drive_file_driver, NULL },
+    { "cache-size", drive_cache_bytes, NULL }, { "l2-cache-size", drive_l2_bytes, NULL },
+    { "refcount-cache-size", drive_refcount_bytes, NULL }, { "cache-clean-interval", drive_clean_interval, NULL },
     THROTTLE_KEYS
     { NULL, NULL, NULL },
 };
@@ -389,13 +434,23 @@ static int request_place(struct drive_request *r, struct error *err)
     return error_set(err, "all four IDE places are taken");
 }
 
+/* A drive and its node have one name here. */
+static int node_name_take(struct drive_request *r, struct error *err)
+{
+    if (id_check("-drive", "id", r->d.id, err) < 0 || id_check("-drive", "node-name", r->node_name, err) < 0) return -1;
+    if (r->node_name && r->d.id) return error_set(err, "-drive: id= and node-name= are one name in this version; give one");
+    if (r->node_name) r->d.id = r->node_name;
+    return 0;
+}
+
 int option_drive(struct vm_options *o, const char *arg, struct error *err)
 {
     struct drive_request r = { .o = o, .d.interface = DRIVE_IF_IDE, .d.on_write_error = BLOCK_ERROR_ENOSPC, .bus = -1, .unit = -1 };
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
-    if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0 || id_check("-drive", "id", r.d.id, err) < 0) return -1;
+    if (option_list_apply(&l, "-drive", drive_keys, &r, err) < 0 || node_name_take(&r, err) < 0) return -1;
+    cache_join(&r);
     if (throttle_parse(&l, &r.d.limits, &r.d.throttle_group, err) < 0) return error_prefix(err, "-drive");
     if (r.d.open.filename && !*r.d.open.filename) r.d.open.filename = NULL;
     if (!r.d.open.filename && r.d.media == MEDIA_DISK && r.d.interface != DRIVE_IF_FLOPPY)

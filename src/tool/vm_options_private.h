@@ -95,6 +95,8 @@ int firmware_finish(struct vm_options *o, struct error *err);
 /* vm_blockdev.c */
 option_fn option_blockdev;
 int blockdev_read(struct vm_options *o, const char *arg, struct drive_config *d, struct error *err);
+/* driver= of a node, or of the file below a -drive. */
+int blockdev_driver_check(const char *driver, bool protocols_only, struct error *err);
 /* A throttle's group is looked for. */
 int blockdev_filter_join(struct vm_options *o, struct drive_config *d, struct error *err);
 /* vm_virtio.c */

@@ -45,6 +45,15 @@ BAD = [
     ('-blockdev driver=raw,file=p,node-name=n', "there is no node 'p'"),
     ('-blockdev driver=raw,file=p', 'needs node-name='),
     ('-blockdev driver=file,file=p,node-name=n', 'stands on no other node'),
+    ('-blockdev driver=ssh,node-name=n', '-blockdev: driver=ssh is not in this version; known are file, host_device'),
+    ('-blockdev driver=copy-on-read,file=p,node-name=n', 'driver=copy-on-read is not in this version'),
+    ('-blockdev driver=foo,filename=raw.img,node-name=n', 'driver=foo is not in this version'),
+    ('-blockdev driver=file,filename=raw.img,node-name=n,aio=foo', "aio"),
+    ('-drive file=raw.img,file.driver=qcow2', 'file: driver=qcow2 is not in this version; known are file, host_device, nbd, http, https'),
+    ('-drive file=raw.img,id=a,node-name=b', 'id= and node-name= are one name'),
+    ('-drive file=raw.img,format=raw,l2-cache-size=1M', "l2-cache-size"),
+    ('-drive file=disk.qcow2,l2-cache-size=much', 'l2-cache-size'),
+    ('-drive file=raw.img,cache.direct=maybe', 'cache.direct wants on or off'),
     ('-drive file=x,iops=5,iops_rd=5', 'cannot be used at the same time'),
     ('-drive file=x,bps=5,bps_max=4', 'bps_max/iops_max cannot be lower'),
     ('-drive file=x,bps_max=4', 'require corresponding bps/iops'),
@@ -591,6 +600,8 @@ def accepted():
                  '-serial null -serial none -serial vc -debugcon null -parallel none', '-no-reboot -no-shutdown -no-hpet -no-acpi -nodefaults', '-global PIIX4_PM.disable_s3=1', '-audiodev none,id=a -msg timestamp=on', '-M none', '-global kvm-pit.lost_tick_policy=delay', '-device qemu-xhci,p2=15,p3=15 -device usb-tablet,port=15',
                  '-usb -blockdev driver=file,filename=raw.img,node-name=f -device usb-storage,drive=f,removable=off,write-cache=on',
                  '-chardev null,id=c -device isa-serial,chardev=c,id=s,index=2,iobase=0x3e8,irq=4 -serial null',
+                 '-drive file=disk.qcow2,cache-size=2M,l2-cache-size=1M,refcount-cache-size=1M,cache-clean-interval=600',
+                 '-blockdev driver=file,filename=disk.qcow2,node-name=p,aio=native -blockdev driver=qcow2,file=p,node-name=n,l2-cache-size=1048576 -device virtio-blk-pci,drive=n',
                  '-chardev null,id=c,mux=on -serial chardev:c -serial chardev:c -device virtio-serial-pci -device virtconsole,chardev=c -mon c'):
         code, out, err = run_monitor(BT + ['-display', 'none', '-S', '-monitor', 'stdio', *args.split()], 'info status\nquit\n')
         check(code == 0 and not err and 'VM status: paused (prelaunch)' in out, f'{args}: {code} {out!r} {err!r}')
@@ -632,6 +643,7 @@ def groups_seen():
              '-device ahci,addr=7.2,multifunction=on', 'info pci\n', [f'device {d:3}, function {f}:' for d, f in ((6, 0), (6, 1), (7, 0), (7, 1), (7, 2))], []),
             ('-nodefaults', 'device_add virtio-rng-pci,id=1a\ndrive_add 0 if=none,file=raw.img,format=raw,id=a/b\nobject_add throttle-group,id=\n',
              ['-device: id=1a: it begins with a letter', '-drive: id=a/b: it begins', 'object: id=: it begins'], []),
+            ('-nodefaults -drive if=none,file.filename=raw.img,file.driver=file,format=raw,node-name=q,cache.direct=on,cache.writeback=off -device virtio-blk-pci,drive=q', 'info block\n', ['q: raw.img (raw)'], []),
             ('-nodefaults -chardev file,id=f,path=x,,y,,id=z,logfile=l,,g -device isa-serial,chardev=f', '', [], []),
             ('-nodefaults -nic user,ipv4=off', 'info network\n', ['type=user,ipv4=off'], ['net=']),
             ('-nodefaults -nic model=rtl8139', 'info network\n', ['model=rtl8139', 'type=user,'], []),

@@ -16,6 +16,11 @@ enum { AES_KEY_BYTES = 16 };
 const struct block_option qcow2_open_options[] = {
     { "encrypt.format", BLOCK_OPTION_TEXT, "How it is encrypted: luks or aes", NULL, false },
     { "encrypt.key-secret", BLOCK_OPTION_TEXT, "ID of the secret that provides the passphrase", NULL, false },
+    /* For QEMU's caches of tables, which are as large as they have to be here. */
+    { "cache-size", BLOCK_OPTION_SIZE, "Taken, and changes nothing", NULL, false },
+    { "l2-cache-size", BLOCK_OPTION_SIZE, "Likewise", NULL, false },
+    { "refcount-cache-size", BLOCK_OPTION_SIZE, "Likewise", NULL, false },
+    { "cache-clean-interval", BLOCK_OPTION_NUMBER, "Likewise", NULL, false },
     { .name = NULL },
 };
 
