@@ -509,16 +509,26 @@ static int ide_model(void *t, const char *v, struct error *err) { return ide_tex
 static int ide_version(void *t, const char *v, struct error *err) { return ide_text("ver", v, 8, &ide_identity(t)->version, err); }
 static int ide_wwn(void *t, const char *v, struct error *err) { return value_unsigned("wwn", v, UINT64_MAX, &ide_identity(t)->wwn, err); }
 
-static const struct option_key ide_keys[] = {
-    { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL },
-    { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL },
-    { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL }, { "write-cache", ide_write_cache, NULL },
-    { "share-rw", ide_share, NULL }, { "bootindex", ide_boot_index, NULL }, { "model", ide_model, NULL }, { "ver", ide_version, NULL }, { "wwn", ide_wwn, NULL }, { NULL, NULL, NULL },
+static int ide_rotation(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "rotation_rate", v, err); }
+static int ide_physical(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "physical_block_size", v, err); }
+static int ide_logical(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "logical_block_size", v, err); }
+
+#define IDE_KEYS \
+    { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL }, \
+    { "unit", ide_unit, NULL }, { "serial", ide_serial, NULL }, \
+    { "werror", ide_werror, NULL }, { "rerror", ide_rerror, NULL }, { "write-cache", ide_write_cache, NULL }, \
+    { "share-rw", ide_share, NULL }, { "bootindex", ide_boot_index, NULL }, { "model", ide_model, NULL }, { "ver", ide_version, NULL }, { "wwn", ide_wwn, NULL }, { NULL, NULL, NULL }
+
+static const struct option_key ide_reader_keys[] = { IDE_KEYS };
+static const struct option_key ide_disk_keys[] = {
+    { "rotation_rate", ide_rotation, NULL }, { "physical_block_size", ide_physical, NULL }, { "logical_block_size", ide_logical, NULL }, IDE_KEYS,
 };
+
+static const struct option_key *ide_keys(bool cdrom) { return cdrom ? ide_reader_keys : ide_disk_keys; }
 
 int device_ide(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, ide_keys);
+    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, ide_keys(!strcmp(l->pair[0].value, "ide-cd")));
     if (o->ide_device_count == ARRAY_SIZE(o->ide_device)) return error_set(err, "-device: too many IDE drives");
     o->ide_device[o->ide_device_count].cdrom = !strcmp(l->pair[0].value, "ide-cd");
     o->ide_device[o->ide_device_count++].text = arg;
@@ -573,7 +583,7 @@ static int ide_device_place(struct vm_options *o, const char *text, bool cdrom, 
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
-    if (option_list_apply(&l, cdrom ? "-device ide-cd" : "-device ide-hd", ide_keys, &q, err) < 0) return -1;
+    if (option_list_apply(&l, cdrom ? "-device ide-cd" : "-device ide-hd", ide_keys(cdrom), &q, err) < 0) return -1;
     if (bus_place(&q, err) < 0) return error_prefix(err, "-device ide-%s", cdrom ? "cd" : "hd");
     if (place_is_taken(o, &q.r.d) && q.bus && q.r.d.interface == DRIVE_IF_AHCI) return error_set(err, "-device: bus %s is taken", q.bus);
     if (place_is_taken(o, &q.r.d)) return error_set(err, "-device: IDE bus %d unit %d is taken", q.r.d.index / 2, q.r.d.index % 2);

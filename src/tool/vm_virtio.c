@@ -76,6 +76,25 @@ static int set_physical(void *t, const char *v, struct error *err) { return set_
 static int set_min_io(void *t, const char *v, struct error *err) { return set_bytes("min_io_size", v, 65535 * 512, &of(t)->d.blk.min_io_bytes, err); }
 static int set_opt_io(void *t, const char *v, struct error *err) { return set_bytes("opt_io_size", v, 1u << 31, &of(t)->d.blk.opt_io_bytes, err); }
 
+int drive_medium_set(struct drive_identity *i, const char *key, const char *v, struct error *err)
+{
+    uint32_t logical;
+    uint64_t n;
+
+    if (!strcmp(key, "physical_block_size")) return set_block_size(key, v, &i->physical_block_bytes, err);
+    if (!strcmp(key, "min_io_size")) return set_bytes(key, v, 65535 * 512, &i->min_io_bytes, err);
+    if (!strcmp(key, "opt_io_size")) return set_bytes(key, v, 1u << 31, &i->opt_io_bytes, err);
+    if (!strcmp(key, "discard_granularity")) return set_bytes(key, v, 1u << 31, &i->discard_granularity_bytes, err);
+    if (!strcmp(key, "logical_block_size")) {
+        if (set_block_size(key, v, &logical, err) < 0) return -1;
+        return logical == 512 ? 0 : error_set(err, "logical_block_size=%s: it is 512 here; virtio-blk-pci has others", v);
+    }
+    if (value_unsigned(key, v, UINT16_MAX, &n, err) < 0) return -1;
+    i->rotation_rate = (uint16_t)n;
+    i->has_rotation_rate = true;
+    return 0;
+}
+
 static int set_granularity(void *t, const char *v, struct error *err)
 {
     return set_bytes("discard_granularity", v, 1u << 31, &of(t)->d.blk.discard_granularity_bytes, err);
@@ -392,18 +411,34 @@ static int unit_port_index(void *t, const char *v, struct error *err)
     return 0;
 }
 
-static const struct option_key unit_keys[] = {
-    { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL },
-    { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL },
-    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL }, { "share-rw", unit_share_rw, NULL },
-    { "bootindex", unit_boot_index, NULL }, { "vendor", unit_vendor, NULL }, { "product", unit_product, NULL }, { "ver", unit_version, NULL },
-    { "device_id", unit_device_id, NULL }, { "wwn", unit_wwn, NULL }, { "port_wwn", unit_port_wwn, NULL }, { "port_index", unit_port_index, NULL },
-    { NULL, NULL, NULL },
+#define UNIT_MEDIUM(function, name) \
+    static int function(void *t, const char *v, struct error *err) { return drive_medium_set(&unit_of(t)->identity, name, v, err); }
+UNIT_MEDIUM(unit_rotation, "rotation_rate")
+UNIT_MEDIUM(unit_physical, "physical_block_size")
+UNIT_MEDIUM(unit_logical, "logical_block_size")
+UNIT_MEDIUM(unit_min_io, "min_io_size")
+UNIT_MEDIUM(unit_opt_io, "opt_io_size")
+UNIT_MEDIUM(unit_granularity, "discard_granularity")
+
+#define UNIT_KEYS \
+    { "driver", virtio_set_accept, NULL }, { "id", unit_id, NULL }, { "drive", unit_drive, NULL }, { "bus", unit_bus, NULL }, \
+    { "serial", unit_serial, NULL }, { "scsi-id", unit_target, NULL }, { "lun", unit_lun, NULL }, { "channel", unit_channel, NULL }, \
+    { "werror", unit_werror, NULL }, { "rerror", unit_rerror, NULL }, { "write-cache", unit_write_cache, NULL }, { "share-rw", unit_share_rw, NULL }, \
+    { "bootindex", unit_boot_index, NULL }, { "vendor", unit_vendor, NULL }, { "product", unit_product, NULL }, { "ver", unit_version, NULL }, \
+    { "device_id", unit_device_id, NULL }, { "wwn", unit_wwn, NULL }, { "port_wwn", unit_port_wwn, NULL }, { "port_index", unit_port_index, NULL }, \
+    { NULL, NULL, NULL }
+
+static const struct option_key reader_keys[] = { UNIT_KEYS };
+static const struct option_key disk_keys[] = {
+    { "rotation_rate", unit_rotation, NULL }, { "physical_block_size", unit_physical, NULL }, { "logical_block_size", unit_logical, NULL },
+    { "min_io_size", unit_min_io, NULL }, { "opt_io_size", unit_opt_io, NULL }, { "discard_granularity", unit_granularity, NULL }, UNIT_KEYS,
 };
+
+static const struct option_key *unit_keys(const char *name) { return strcmp(name, "scsi-cd") ? disk_keys : reader_keys; }
 
 int device_scsi(struct vm_options *o, const char *arg, const struct option_list *l, struct error *err)
 {
-    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, unit_keys);
+    if (option_list_wants_help(l)) return keys_show(o, l->pair[0].value, unit_keys(l->pair[0].value));
     if (o->scsi_device_count == ARRAY_SIZE(o->scsi_device)) return error_set(err, "-device: more than %d SCSI drives", CONFIG_DRIVES);
     o->scsi_device[o->scsi_device_count++] = arg;
     return 0;
@@ -440,7 +475,7 @@ int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request 
     if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
     u->what = arena_format(o->arena, "-device %s", l.pair[0].value);
     u->is_cdrom = !strcmp(l.pair[0].value, "scsi-cd");
-    return option_list_apply(&l, u->what, unit_keys, u, err);
+    return option_list_apply(&l, u->what, unit_keys(l.pair[0].value), u, err);
 }
 
 /* For a CD-ROM drive without drive=: a drive without a medium, of which nobody knows the name. */
@@ -533,6 +568,13 @@ int virtio_request_add(struct vm_options *o, const struct virtio_request *r, str
     return 0;
 }
 
+/* Without physical_block_size a physical block is a logical one. */
+static int block_sizes_check(const struct virtio_blk_config *c, struct error *err)
+{
+    if (!c->physical_block_bytes || c->physical_block_bytes >= MAX(512u, c->logical_block_bytes)) return 0;
+    return error_set(err, "logical_block_size=%u is more than physical_block_size=%u", c->logical_block_bytes, c->physical_block_bytes);
+}
+
 /* The monitor's balloon is the only one. */
 static int balloon_check(const struct machine_config *c, struct error *err)
 {
@@ -555,6 +597,7 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
     if (option_list_apply(l, what, kinds[k].keys, &r, err) < 0) return -1;
     if (r.d.kind == VIRTIO_KIND_VSOCK && virtio_vsock_check(o, &r.d, err) < 0) return error_prefix(err, "%s", what);
     if (r.d.kind == VIRTIO_KIND_BALLOON && balloon_check(&o->config, err) < 0) return error_prefix(err, "%s", what);
+    if (r.d.kind == VIRTIO_KIND_BLK && block_sizes_check(&r.d.blk, err) < 0) return error_prefix(err, "%s", what);
     if (r.d.kind == VIRTIO_KIND_BLK && !r.drive) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
     return virtio_request_add(o, &r, err);
 }

@@ -47,6 +47,8 @@ struct unit_request {
     uint64_t target, lun;
     struct drive_errors errors;
 };
+/* Properties of a disk's medium, at SCSI and IDE. */
+int drive_medium_set(struct drive_identity *i, const char *key, const char *v, struct error *err);
 /* What of the options made by -object and -fsdev a device named; id NULL: none, or for a folder an error. */
 int rng_find(const struct vm_options *o, const char *id, struct virtio_rng_config *c, struct error *err);
 int share_find(struct vm_options *o, const char *id, struct virtio_9p_config *c, struct error *err);

@@ -207,9 +207,9 @@ def scsi(a):
 
 # What drives say of themselves: properties of the drive, of its device. The same line goes to QEMU, and Linux tells what it found.
 IDENTITIES = [('if=none,id=plain', 'scsi-hd,bus=s.0,scsi-id=0'), ('if=none,id=named', 'scsi-hd,bus=s.0,scsi-id=1,serial=a-serial-number-of-thirty-one-xx'),
-              ('if=none,id=full', 'scsi-hd,bus=s.0,scsi-id=2,lun=1,vendor=ACME,product=Disk of ours,ver=1.2b,serial=77,device_id=drive-scsi0-0-0-0,wwn=0x5000c50015ea71ac,port_wwn=0x5000c50015ea71ad,port_index=3'),
+              ('if=none,id=full', 'scsi-hd,bus=s.0,scsi-id=2,lun=1,vendor=ACME,product=Disk of ours,ver=1.2b,serial=77,device_id=drive-scsi0-0-0-0,wwn=0x5000c50015ea71ac,port_wwn=0x5000c50015ea71ad,port_index=3,rotation_rate=7200,logical_block_size=512,physical_block_size=4096,min_io_size=8192,opt_io_size=65536,discard_granularity=16384'),
               ('if=none,id=onwwn', 'scsi-hd,bus=s.0,scsi-id=3,wwn=0x5000c50015ea71ae'), (None, 'scsi-cd,bus=s.0,scsi-id=4,vendor=ACME,product=Reader'),
-              ('if=none,id=ata', 'ide-hd,bus=ide.0,model=Our own model,ver=9.8,wwn=0x5000c50015ea71af,serial=s1'), ('if=none,id=cd,media=cdrom', 'ide-cd,bus=ide.1,model=Our reader,ver=7,serial=s2')]
+              ('if=none,id=ata', 'ide-hd,bus=ide.0,model=Our own model,ver=9.8,wwn=0x5000c50015ea71af,serial=s1,rotation_rate=5400,physical_block_size=4096'), ('if=none,id=cd,media=cdrom', 'ide-cd,bus=ide.1,model=Our reader,ver=7,serial=s2')]
 
 
 def identity(a):
@@ -217,7 +217,10 @@ def identity(a):
 for d in /sys/class/scsi_device/*/device; do
     at=$(basename $(readlink -f $d))
     case $(cat $d/vendor) in ATA*) at=ata;; *) at=${at#*:};; esac
-    echo "who $at [$(cat $d/vendor)] [$(cat $d/model)] [$(cat $d/rev)] 80 $(od -An -v -tx1 $d/vpd_pg80 2> /dev/null | tr -d '\\n') 83 $(od -An -v -tx1 $d/vpd_pg83 2> /dev/null | tr -d '\\n')"
+    medium=
+    case $at in ata|0:2:1) for q in rotational logical_block_size physical_block_size minimum_io_size optimal_io_size discard_granularity; do medium="$medium $(cat $d/block/*/queue/$q)"; done;; esac
+    case $at in 0:2:1) medium="$medium $(od -An -v -tx1 -N6 $d/vpd_pgb1)";; ata) medium=${medium% *};; esac
+    echo "who $at$medium [$(cat $d/vendor)] [$(cat $d/model)] [$(cat $d/rev)] 80 $(od -An -v -tx1 $d/vpd_pg80 2> /dev/null | tr -d '\\n') 83 $(od -An -v -tx1 $d/vpd_pg83 2> /dev/null | tr -d '\\n')"
 done"""
     image = os.path.join(a.dir, 'disk')
     with open(image, 'wb') as f:

@@ -256,9 +256,8 @@ static void identify(struct ahci_request *r)
         w[59] = 0x110;
         memcpy(w + 60, &small, 4);
         memcpy(w + 100, &total, 8);
-        w[106] = 0x4000;
         w[169] = 1;                                      /* TRIM */
-        w[217] = 1;                                      /* does not rotate */
+        ide_put_medium(w, &p->config.identity);
     }
     ide_put_identity(w, &p->config.identity, cd ? "ospite DVD-ROM" : "ospite HARDDISK");
     w[255] = 0xa5;

@@ -341,11 +341,10 @@ static void identify(struct ide_drive *d)
     w[88] = 0x3f | ((d->transfer_mode & 0xf8) == 0x40 ? 0x100 << (d->transfer_mode & 7) : 0);
     w[93] = d->number & 1 ? 0x6200 : 0x6001;           /* 80-conductor cable, this drive */
     memcpy(w + 100, &total, 8);
-    w[106] = 0x4000;
     w[119] = w[120] = 0x4000;
     w[169] = 1;                                        /* TRIM */
     w[69] = 0;
-    w[217] = 1;                                        /* does not rotate */
+    ide_put_medium(w, &d->config.identity);
     ide_put_identity(w, &d->config.identity, "ospite HARDDISK");
     w[255] = 0xa5;
     memcpy(d->data, w, SECTOR);

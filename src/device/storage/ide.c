@@ -485,6 +485,14 @@ void ide_put_text(uint16_t *words, const char *text, unsigned bytes)
     }
 }
 
+void ide_put_medium(uint16_t *w, const struct drive_identity *i)
+{
+    unsigned exponent = drive_physical_exponent(i);
+
+    w[106] = (uint16_t)(0x4000 | (exponent ? 0x2000 : 0) | exponent);
+    w[217] = (uint16_t)drive_rotation_rate(i);
+}
+
 void ide_put_identity(uint16_t *w, const struct drive_identity *i, const char *model)
 {
     ide_put_text(w + 23, i->version ? i->version : "1.0", 8);

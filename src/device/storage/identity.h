@@ -3,6 +3,7 @@
 #ifndef DEVICE_STORAGE_IDENTITY_H
 #define DEVICE_STORAGE_IDENTITY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct drive_identity {
@@ -10,6 +11,21 @@ struct drive_identity {
     const char *device_id;                   /* SCSI: how it is told from others; at most 160 characters. NULL: by its serial number, else its name */
     uint64_t wwn, port_wwn;                  /* world wide names; port: SCSI */
     uint16_t port_index;                     /* SCSI */
+    uint16_t rotation_rate;                  /* of a disk: 1 does not rotate, else turns a minute; 0 is not told */
+    bool has_rotation_rate;                  /* false: it does not rotate */
+    uint32_t physical_block_bytes;           /* of a disk: a power of two from 512 on */
+    uint32_t min_io_bytes, opt_io_bytes, discard_granularity_bytes;      /* SCSI */
 };
+
+static inline unsigned drive_rotation_rate(const struct drive_identity *i) { return i->has_rotation_rate ? i->rotation_rate : 1; }
+
+/* 2 to the power of this are the logical blocks, of 512 bytes, of a physical one. */
+static inline unsigned drive_physical_exponent(const struct drive_identity *i)
+{
+    unsigned n = 0;
+
+    while (512ull << n < i->physical_block_bytes) n++;
+    return n;
+}
 
 #endif

@@ -402,6 +402,7 @@ static void inquiry_page(struct scsi_request *r, uint64_t allocation)
 {
     const struct scsi_unit *u = r->unit;
     const char *serial = u->config.serial ? u->config.serial : "";
+    const struct drive_identity *i = &u->config.identity;
     size_t length = strnlen(serial, 36), n = 4;
     uint8_t p[REPLY_BYTES] = { u->config.is_cdrom ? 5 : 0, r->cdb[2] };
 
@@ -416,15 +417,17 @@ static void inquiry_page(struct scsi_request *r, uint64_t allocation)
         break;
     case 0x83: n = designators_put(&u->config, p); break;
     case 0xb0:                                         /* block limits */
+        put_be(p + 6, i->min_io_bytes / DISK_BLOCK, 2);
         put_be(p + 8, MAX_BLOCKS, 4);
+        put_be(p + 12, i->opt_io_bytes / DISK_BLOCK, 4);
         put_be(p + 20, MAX_BLOCKS, 4);
         put_be(p + 24, 255, 4);
-        put_be(p + 28, 4096 / DISK_BLOCK, 4);
+        put_be(p + 28, (i->discard_granularity_bytes ? i->discard_granularity_bytes : MAX(4096u, i->physical_block_bytes)) / DISK_BLOCK, 4);
         put_be(p + 36, MAX_BLOCKS, 8);
         n = 64;
         break;
-    case 0xb1:                                         /* no rotating medium */
-        p[5] = 1;
+    case 0xb1:
+        put_be(p + 4, drive_rotation_rate(i), 2);
         n = 64;
         break;
     case 0xb2:                                         /* thin; UNMAP and both WRITE SAMEs unmap */
@@ -481,6 +484,7 @@ static void cmd_capacity16(struct scsi_request *r)
     }
     put_be(p, blocks_of(r->unit) ? blocks_of(r->unit) - 1 : 0, 8);
     put_be(p + 8, r->unit->block, 4);
+    p[13] = (uint8_t)drive_physical_exponent(&r->unit->config.identity);
     p[14] = r->unit->config.is_cdrom ? 0 : 0x80;       /* provisioning is managed */
     reply(r, p, sizeof(p), be(r->cdb + 10, 4));
 }
