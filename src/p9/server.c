@@ -221,6 +221,7 @@ static int folder_open(struct p9_server *s, struct error *err)
     s->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (s->root_fd < 0) return error_set(err, "shared folder '%s': %s", path, strerror(errno));
     probe = p9_child_open(s->root_fd, ".");
+    if (probe < 0 && errno != ENOSYS && errno != EPERM) return error_set(err, "shared folder '%s': %s", path, strerror(errno));
     if (probe >= 0) close(probe);
     if (probe < 0 || access("/proc/self/fd", X_OK) < 0)
         return error_set(err, "shared folder '%s': this host lacks %s", path, probe < 0 ? "openat2 (Linux 5.6)" : "/proc");

@@ -569,6 +569,19 @@ def kvm_group():
     check(p.returncode == 1 and one and 'usermod -aG kvm' in p.stderr, f'no right to /dev/kvm: {p.stderr!r}')
 
 
+def forbidden():
+    """A shared folder that the user may not enter: the reason is that, not what the host has."""
+    if os.getuid():
+        print('cli: SKIP a shared folder of somebody else: needs root')
+        return
+    shutil.copy(OSPITE, 'ospite')
+    os.chmod('.', 0o755)
+    os.mkdir('secret', 0o700)
+    p = subprocess.run([os.path.abspath('ospite'), *BT, '-display', 'none', '-virtfs', 'local,path=secret,mount_tag=x,security_model=none'], stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    check(p.returncode == 1 and "shared folder 'secret': Permission denied" in p.stderr, f'a forbidden folder: {p.returncode} {p.stderr!r}')
+
+
 def no_kvm():
     """Without /dev/kvm at all, in a mount namespace of its own."""
     hide = ['unshare', '-m', '--propagation', 'slave', 'sh', '-c', 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec "$0" "$@"']
@@ -820,6 +833,7 @@ def main():
         engines()
         versions()
         kvm_group()
+        forbidden()
         no_kvm()
         hints()
         accepted()
