@@ -2,6 +2,7 @@
 /* What a machine is like when nothing is asked for. */
 #include "machine/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -39,6 +40,18 @@ const char *config_drive_name(const struct drive_config *d)
     const char *name = d->is_node ? d->drive_id : d->id;
 
     return name ? name : "";
+}
+
+bool config_bus_is(struct config_bus_search *s, const char *id, const char *name, const char *type)
+{
+    size_t length = s->bus ? strcspn(s->bus, ".") : 0;
+    char own[32], alias[32];
+
+    snprintf(own, sizeof(own), "%s%u", name, s->seen++);
+    snprintf(alias, sizeof(alias), "%s.%u", type, s->unnamed);
+    if (!id) s->unnamed++;
+    if (!s->bus || (!id && !strcmp(s->bus, alias))) return true;
+    return strlen(id ? id : own) == length && !strncmp(s->bus, id ? id : own, length);
 }
 
 const char *config_option_rom_name(const struct machine_config *c, unsigned n)

@@ -77,7 +77,7 @@ struct machine_config {
     const char *kernel, *initrd, *append;
     struct drive_config drive[CONFIG_DRIVES];
     unsigned drive_count;
-    struct { const char *id; int devfn; } ahci[CONFIG_AHCI];     /* -device ahci; devfn -1: the next free slot */
+    struct { const char *id; int devfn; bool is_unnamed; } ahci[CONFIG_AHCI];     /* -device ahci; devfn -1: the next free slot; is_unnamed: the id is none of the user's */
     unsigned ahci_count;
     char boot_order[8], boot_once[8];
     bool boot_menu, boot_strict, boot_unsigned_floppies;
@@ -135,6 +135,10 @@ int config_boot_letters(const char *what, const char *v, char to[8], struct erro
 /* Where SeaBIOS looks for option ROMs in fw_cfg, and the name of number n there. */
 #define CONFIG_OPTION_ROM_FOLDER "genroms/"
 const char *config_option_rom_name(const struct machine_config *c, unsigned n);
+
+/* Which of several devices of a kind, in their order, has the bus that bus= names: ID.0; without id NAME0.0 and up, or QEMU's TYPE.0 and up. bus NULL: the first. */
+struct config_bus_search { const char *bus; unsigned seen, unnamed; };
+bool config_bus_is(struct config_bus_search *s, const char *id, const char *name, const char *type);
 
 /* What -machine names. All are the same board; the versions are QEMU's, whose guests and managers ask for them by name. */
 struct machine_type { const char *name, *alias; };         /* alias NULL: none; the first is the default */

@@ -430,16 +430,13 @@ static int nic_add(struct machine *m, struct machine_device_request *r, struct m
 /* bus=ID.0 names a virtio-scsi device, scsi0.0 and so on those without id; without it the first one takes the drive. */
 static int adapter_find(const struct machine *m, const char *bus, struct error *err)
 {
-    size_t length = bus ? strcspn(bus, ".") : 0;
-    unsigned seen = 0;
+    struct config_bus_search s = { .bus = bus };
 
     for (unsigned i = 0; i < m->config.virtio_count; i++) {
         const struct virtio_device_config *c = &m->config.virtio[i];
-        char name[24];
 
         if (!m->virtio[i] || !function_of(m, m->virtio[i]) || c->kind != VIRTIO_KIND_SCSI) continue;
-        snprintf(name, sizeof(name), "scsi%u", seen++);
-        if (!bus || (strlen(c->id ? c->id : name) == length && !strncmp(bus, c->id ? c->id : name, length))) return (int)i;
+        if (config_bus_is(&s, c->id, "scsi", "scsi")) return (int)i;
     }
     return error_set(err, bus ? "there is no SCSI bus '%s'" : "there is no SCSI bus; add virtio-scsi-pci first", bus);
 }

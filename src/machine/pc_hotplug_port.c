@@ -10,16 +10,12 @@
 /* bus=ID.0 names a virtio-serial device, virtio-serial0.0 and so on those without id; without it the first one takes the port. */
 static int bus_find(const struct machine *m, const char *bus, struct error *err)
 {
-    size_t length = bus ? strcspn(bus, ".") : 0;
-    unsigned seen = 0;
+    struct config_bus_search s = { .bus = bus };
 
     for (unsigned i = 0; i < m->config.virtio_count; i++) {
         const struct virtio_device_config *c = &m->config.virtio[i];
-        char name[24];
 
-        if (!m->virtio[i] || c->kind != VIRTIO_KIND_SERIAL) continue;
-        snprintf(name, sizeof(name), "virtio-serial%u", seen++);
-        if (!bus || (strlen(c->id ? c->id : name) == length && !strncmp(bus, c->id ? c->id : name, length))) return (int)i;
+        if (m->virtio[i] && c->kind == VIRTIO_KIND_SERIAL && config_bus_is(&s, c->id, "virtio-serial", "virtio-serial-bus")) return (int)i;
     }
     return error_set(err, bus ? "there is no bus '%s'" : "there is no virtio-serial bus; add virtio-serial-pci first", bus);
 }

@@ -542,12 +542,26 @@ struct drive_config *drive_by_id(struct vm_options *o, const char *id)
     return NULL;
 }
 
+/* As QEMU counts them, a controller without id has the next six of ide.2 and up. */
+static const char *ahci_bus(struct vm_options *o, const char *bus)
+{
+    unsigned n = 0, which;
+    int length;
+
+    if (sscanf(bus, "ide.%u%n", &which, &length) != 1 || bus[length] || which < 2) return bus;
+    for (unsigned i = 0; i < o->config.ahci_count; i++)
+        if (o->config.ahci[i].is_unnamed && n++ == (which - 2) / AHCI_PORTS) return arena_format(o->arena, "%s.%u", o->config.ahci[i].id, (which - 2) % AHCI_PORTS);
+    return bus;
+}
+
 /* bus=ID.N: port N of an AHCI controller; ide.0 and ide.1 are the board's channels. */
 static int bus_place(struct ide_request *q, struct error *err)
 {
     struct vm_options *o = q->r.o;
-    const char *dot = q->bus ? strrchr(q->bus, '.') : NULL;
+    const char *dot;
 
+    if (q->bus) q->bus = ahci_bus(o, q->bus);
+    dot = q->bus ? strrchr(q->bus, '.') : NULL;
     if (q->bus && (!strcmp(q->bus, "ide.0") || !strcmp(q->bus, "ide.1"))) q->r.bus = q->bus[4] - '0';
     else if (q->bus) {
         for (unsigned n = 0; n < o->config.ahci_count; n++) {
@@ -620,11 +634,13 @@ int device_ahci(struct vm_options *o, const char *arg, const struct option_list 
 {
     struct virtio_request r = { .o = o, .d.pci.devfn = -1 };
     struct machine_config *c = &o->config;
+    const char *unnamed;
 
     if (option_list_wants_help(l)) return keys_show(o, "ich9-ahci", ahci_keys);
     if (c->ahci_count == CONFIG_AHCI) return error_set(err, "-device %s: more than %d controllers", l->pair[0].value, CONFIG_AHCI);
-    r.d.id = arena_format(o->arena, "ahci%u", c->ahci_count);
+    r.d.id = unnamed = arena_format(o->arena, "ahci%u", c->ahci_count);
     if (option_list_apply(l, arena_format(o->arena, "-device %s", l->pair[0].value), ahci_keys, &r, err) < 0) return -1;
+    c->ahci[c->ahci_count].is_unnamed = r.d.id == unnamed;
     c->ahci[c->ahci_count].id = r.d.id;
     c->ahci[c->ahci_count++].devfn = r.d.pci.devfn;
     return 0;

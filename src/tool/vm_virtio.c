@@ -278,15 +278,12 @@ int device_virtio_port(struct vm_options *o, const char *arg, const struct optio
 /* bus=ID.0 names a virtio-serial device; without it the first one takes the port. */
 static struct virtio_device_config *bus_find(struct vm_options *o, const char *bus)
 {
-    size_t length = bus ? strcspn(bus, ".") : 0;
+    struct config_bus_search s = { .bus = bus };
 
-    for (unsigned n = 0, serial = 0; n < o->config.virtio_count; n++) {
+    for (unsigned n = 0; n < o->config.virtio_count; n++) {
         struct virtio_device_config *d = &o->config.virtio[n];
-        char name[24];
 
-        if (d->kind != VIRTIO_KIND_SERIAL) continue;
-        snprintf(name, sizeof(name), "virtio-serial%u", serial++);
-        if (!bus || (strlen(d->id ? d->id : name) == length && !strncmp(bus, d->id ? d->id : name, length))) return d;
+        if (d->kind == VIRTIO_KIND_SERIAL && config_bus_is(&s, d->id, "virtio-serial", "virtio-serial-bus")) return d;
     }
     return NULL;
 }
@@ -447,15 +444,12 @@ int device_scsi(struct vm_options *o, const char *arg, const struct option_list 
 /* bus=ID.0 names a virtio-scsi device; without it the first one takes the drive. */
 static struct virtio_device_config *adapter_find(struct vm_options *o, const char *bus)
 {
-    size_t length = bus ? strcspn(bus, ".") : 0;
+    struct config_bus_search s = { .bus = bus };
 
-    for (unsigned n = 0, seen = 0; n < o->config.virtio_count; n++) {
+    for (unsigned n = 0; n < o->config.virtio_count; n++) {
         struct virtio_device_config *d = &o->config.virtio[n];
-        char name[24];
 
-        if (d->kind != VIRTIO_KIND_SCSI) continue;
-        snprintf(name, sizeof(name), "scsi%u", seen++);
-        if (!bus || (strlen(d->id ? d->id : name) == length && !strncmp(bus, d->id ? d->id : name, length))) return d;
+        if (d->kind == VIRTIO_KIND_SCSI && config_bus_is(&s, d->id, "scsi", "scsi")) return d;
     }
     return NULL;
 }
