@@ -53,8 +53,8 @@ void nearest_offer(struct nearest *n, const char *name)
     if (!name) return;
     d = nearest_distance(n->word, name);
     /* A word that the name begins with, or the reverse, is a likelier slip than its length says. */
-    if (d > 1 && len >= 3 && (!strncasecmp(name, n->word, len) || !strncasecmp(name, n->word, strlen(name))))
-        d = d > 3 ? 3 : d;
+    if (d > 2 && len >= 3 && strlen(name) >= 3 && (!strncasecmp(name, n->word, len) || !strncasecmp(name, n->word, strlen(name))))
+        d = 2;
     if (d < n->distance) {
         n->distance = d;
         n->best = name;
@@ -64,7 +64,8 @@ void nearest_offer(struct nearest *n, const char *name)
 const char *nearest_result(const struct nearest *n)
 {
     size_t len = strlen(n->word);
-    unsigned limit = len <= 2 ? 1 : len <= 5 ? 2 : 3;
+    /* A quarter of the word: more changes make another one of it. */
+    unsigned limit = len <= 4 ? 1 : len <= 8 ? 2 : 3;
 
     return n->best && n->distance <= limit ? n->best : NULL;
 }

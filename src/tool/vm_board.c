@@ -279,21 +279,35 @@ int option_name(struct vm_options *o, const char *arg, struct error *err)
 
 /* ---- devices ---- */
 
+/* Nothing tells of a panic, and there is no watchdog. */
+static const char *const action_events[] = { "reboot", "shutdown", "panic", "watchdog", NULL };
+static const char *const actions[][8] = {
+    { "reset", "shutdown" }, { "poweroff", "pause" }, { "pause", "shutdown", "exit-failure", "none" },
+    { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi" },
+};
+enum { EVENT_REBOOT, EVENT_SHUTDOWN, EVENT_WATCHDOG = 3 };
+
 int option_action(struct vm_options *o, const char *arg, struct error *err)
 {
-    static const char *const events[] = { "reboot=reset", "reboot=shutdown", "shutdown=poweroff", "shutdown=pause", NULL };
     struct option_list l;
 
     if (option_list_parse(&l, o->arena, arg, NULL, err) < 0) return -1;
     for (unsigned i = 0; i < l.count; i++) {
-        const char *text = arena_format(o->arena, "%s=%s", l.pair[i].key, l.pair[i].value);
-        unsigned which;
+        unsigned event, which;
 
-        if (value_choice("-action", text, events, &which, err) < 0) return -1;
-        if (which < 2) o->config.no_reboot = which == 1;
-        else o->config.no_shutdown = which == 3;
+        if (value_choice("-action", l.pair[i].key, action_events, &event, err) < 0) return -1;
+        if (value_choice(arena_format(o->arena, "-action: %s", l.pair[i].key), l.pair[i].value, actions[event], &which, err) < 0) return -1;
+        if (event == EVENT_REBOOT) o->config.no_reboot = which == 1;
+        else if (event == EVENT_SHUTDOWN) o->config.no_shutdown = which == 1;
     }
     return 0;
+}
+
+int option_watchdog_action(struct vm_options *o, const char *arg, struct error *err)
+{
+    unsigned which;
+
+    return value_choice("-watchdog-action", arg, actions[EVENT_WATCHDOG], &which, err);
 }
 
 static int debug_exit_iobase(void *t, const char *v, struct error *err)
@@ -439,17 +453,6 @@ static int device_help(void)
     return VM_OPTIONS_HELP_SHOWN;
 }
 
-#define VSOCK_INSTEAD "use virtio-vsock-pci,guest-cid=N,path=SOCKET: the host's programs connect to a Unix socket instead of AF_VSOCK"
-/* Devices that people ask for and this version has not, and what comes nearest. */
-static const struct { const char *name, *instead; } devices_later[] = {
-    { "vhost-vsock-pci", VSOCK_INSTEAD }, { "vhost-vsock-pci-non-transitional", VSOCK_INSTEAD }, { "vhost-vsock-pci-transitional", VSOCK_INSTEAD },
-    { "vhost-user-vsock-pci", VSOCK_INSTEAD },
-    { "vhost-user-fs-pci", "for a shared folder use -virtfs" },
-    { "virtio-vga-gl", "use virtio-vga" }, { "virtio-gpu-gl-pci", "use virtio-gpu-pci" },
-    { "virtio-input-host-pci", "use virtio-keyboard-pci and virtio-tablet-pci" }, { "vhost-user-input-pci", "use virtio-keyboard-pci and virtio-tablet-pci" },
-    { "virtio-multitouch-pci", "use virtio-tablet-pci" },
-};
-
 int option_device(struct vm_options *o, const char *arg, struct error *err)
 {
     struct option_list l;
@@ -472,9 +475,7 @@ int option_device(struct vm_options *o, const char *arg, struct error *err)
         result = devices[i].add(o, text, &l, err);
         return result < 0 ? error_prefix(err, "with -global") : result;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(devices_later); i++)
-        if (!strcmp(devices_later[i].name, l.pair[0].value))
-            return error_set(err, "-device: %s is not in this version; %s", devices_later[i].name, devices_later[i].instead);
+    if (device_later(l.pair[0].value)) return error_set(err, "-device: %s is not in this version; %s", l.pair[0].value, device_later(l.pair[0].value));
     if (nearest_result(&near))
         return error_set(err, "-device: unknown device '%s'; did you mean '%s'?", l.pair[0].value, near.best);
     return error_set(err, "-device: '%s' is not a device of this version; '-device help' lists them", l.pair[0].value);

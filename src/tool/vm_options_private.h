@@ -35,7 +35,9 @@ int id_take(struct vm_options *o, struct vm_id **taken, const char *what, const 
 /* vm_machine.c */
 option_fn option_machine, option_accel, option_enable_kvm;
 /* vm_board.c */
-option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action;
+option_fn option_cpu, option_smp, option_rtc, option_boot, option_uuid, option_name, option_device, option_global, option_action, option_watchdog_action;
+/* vm_later.c: of a device of QEMU's that is not here, what is instead; else NULL. */
+const char *device_later(const char *name);
 /* vm_display.c */
 option_fn option_display, option_layout, option_vga, option_vnc;
 /* vm_tls.c */

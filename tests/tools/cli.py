@@ -31,6 +31,16 @@ BAD = [
     ('-cpu qemu64,+ssse', "unknown CPU flag 'ssse'; did you mean 'sse'"),
     ('-M q36', "did you mean 'pc'"),
     ('-device e1001', "did you mean 'e1000'"),
+    ('-device usb-host', 'usb-host is not in this version; devices of the host'),
+    ('-device virtio-mem-pci', 'give all memory with -m'),
+    ('-device usb-uas', 'use usb-storage'),
+    ('-device e1000e', 'e1000e is not in this version; use e1000, rtl8139 or virtio-net-pci'),
+    ('-device usb-hots', "'usb-hots' is not a device of this version"),
+    ('-set drive.d.file=x', '-set is not supported: give the value where'),
+    ('-singlestep', '-singlestep is not supported'),
+    ('-snglestep', "unknown option; 'ospite -h' lists them"),
+    ('-action panic=never', '-action: panic: unknown value'), ('-action nonsense=x', 'known are reboot, shutdown'),
+    ('-watchdog-action bark', 'known are reset'),
     ('-d innt', "did you mean 'int'"),
     ('-machine pc,accell=bt', "did you mean 'accel'"),
     ('-drive file=x,formt=raw', "did you mean 'format'"),
@@ -614,7 +624,7 @@ def accepted():
                  '-cpu host,migratable=on,pmu=off,kvm=off,-hypervisor,host-phys-bits=on,l3-cache=on,check=off',
                  '-cpu qemu64,+avx2,-sse4.1,phys-bits=40,model_id=Something,vendor=AuthenticAMD,level=7,lahf_lm=on',
                  '-cpu EPYC,enforce=off', '-rtc base=localtime,clock=vm,driftfix=slew', '-rtc base=2006-06-17T16:01:21,clock=rt', '-rtc clock=host',
-                 '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause',
+                 '-m 0.25G', '-m size=256M', '-m 262144k', '-m 256,maxmem=256M', '-name guest=x,process=y,debug-threads=on', '-action reboot=shutdown,shutdown=pause,panic=none,watchdog=reset -watchdog-action none',
                  '-no-fd-bootchk -full-screen -display default -display none', '-vnc unix:vnc.sock,lossy=on,non-adaptive=on,sasl=off,power-control=off', '-display {"type":"none"} -device VGA,id=v -vnc unix:vnc.sock,display=v,head=0,key-delay-ms=0,lock-key-sync=off,connections=5,ipv4=on',
                  '-serial vc:80Cx24C -serial vc:800x600 -chardev vc,id=v,width=640,rows=30 -serial chardev:v -chardev ringbuf,id=r,size=4K -serial chardev:r',
                  '-boot order=dc,once=c,menu=on,splash-time=10,strict=on,reboot-timeout=-1', '-smp 2,sockets=1,cores=2,threads=1 -uuid 12345678-1234-1234-1234-123456789abc',
@@ -802,6 +812,24 @@ def manual():
     check(in_page <= in_help, f'in the manual page only: {sorted(in_page - in_help)}')
 
 
+def refused_by_name():
+    """What QEMU has and this version has not is told by its name."""
+    qemu = shutil.which('qemu-system-x86_64')
+    if not qemu:
+        print('cli: SKIP what QEMU has: there is none')
+        return
+    listed, options = (subprocess.run([qemu, *args], capture_output=True, text=True).stdout for args in (['-device', 'help'], ['-h']))
+    names = re.findall(r'^name "([^"]*)"', listed, re.M)
+    here = re.findall(r'^name "([^"]*)"', run(['-device', 'help'])[1], re.M)
+    names = [n for n in names if n not in here and not n.endswith('-cpu') and not n.startswith('cfi.')]
+    source = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../src/tool/vm_later.c')).read()
+    missing = [n for n in names if not re.search(f'[ "]{re.escape(n)} ', source)]
+    check(len(names) > 100 and not missing, f'not refused by name: {missing}')
+    for name in sorted(set(re.findall(r'^-+[a-zA-Z][a-zA-Z0-9-]*', options, re.M)) - set(re.findall(r'(?:^| or )(-[a-zA-Z][a-zA-Z-]*)', run(['-h'])[1], re.M))):
+        code, out, err = run([name, 'x'])
+        check('unknown option' not in err, f'{name}: {err!r}')
+
+
 def devices():
     """Every device and property that help lists is in ospite-devices(7) and in the documents, and the page has no others."""
     docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs')
@@ -826,6 +854,7 @@ def devices():
 def main():
     manual()
     devices()
+    refused_by_name()
     for args, want in GOOD:
         code, out, err = run(args.split())
         good = code == 0 and want in out and not err

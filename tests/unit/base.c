@@ -44,6 +44,9 @@ static void test_nearest(void)
     check(!strcmp(nearest_name("seriall", names, 7), "serial"), "nearest: seriall");
     check(!strcmp(nearest_name("mahcine", names, 7), "machine"), "nearest: mahcine");
     check(nearest_name("zzzzzzzz", names, 7) == NULL, "nearest: nothing near");
+    check(!nearest_name("usb-host", (const char *[]){ "usb-mouse" }, 1) && !nearest_name("set", (const char *[]){ "sendnet", "nit" }, 2), "nearest: other words");
+    check(!nearest_name("singlestep", (const char *[]){ "s" }, 1), "nearest: a letter is no beginning");
+    check(!strcmp(nearest_name("usbdev", (const char *[]){ "usbdevice" }, 1), "usbdevice"), "nearest: a beginning");
     for (unsigned i = 0; i < 2000; i++) {
         char a[80], b[80];
         size_t na = rand() % 79, nb = rand() % 79;
