@@ -104,9 +104,9 @@ void ide_flush(struct ide_drive *d, ide_result_fn *done);
 void ide_orphan(struct ide_drive *d);
 void ide_signature(struct ide_drive *d);
 void ide_put_text(uint16_t *words, const char *text, unsigned bytes);
-/* Version, model (the default) and world wide name, over the words that are set already. */
 /* Words 106 and 217 of a disk: its physical blocks, and how fast it rotates. */
 void ide_put_medium(uint16_t *w, const struct drive_identity *i);
+/* Version, model (the default) and world wide name, over the words that are set already. */
 void ide_put_identity(uint16_t *w, const struct drive_identity *i, const char *model);
 
 void ata_command(struct ide_drive *d);
