@@ -176,6 +176,14 @@ static struct identity host_identity(void)
     return id;
 }
 
+/* Programs take instructions for granted by a processor's family and model (GCC's target_clones does). A guest that gets none of the host's
+ * AVX-512 is told of the last one of its maker, or nearly, that had none: Broadwell-EP, Zen 3. */
+static void identity_without_avx512(struct identity *id)
+{
+    if (is_amd(id)) id->family = 0x19, id->model = 0x21, id->stepping = 0;
+    else id->family = 6, id->model = 0x4f, id->stepping = 1;
+}
+
 /* ---- -cpu NAME,... ---- */
 
 static int unknown(const char *what, const char *word, const struct nearest *near, struct error *err)
@@ -314,7 +322,10 @@ static int choose_model(struct cpuid_model *m, struct identity *id, const char *
 
     snprintf(m->name, sizeof m->name, "%s", name);
     all_flags(m, engine);
-    if (!strcmp(name, "max") || !strcmp(name, "host")) return 0;
+    if (!strcmp(name, "max") || !strcmp(name, "host")) {
+        if (host_has(cpuid_flag_find("avx512f", 7)) && !flag_get(m, "avx512f")) identity_without_avx512(id);
+        return 0;
+    }
     named = model_find(name, strlen(name));
     if (!named) {
         nearest_begin(&near, name);
