@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Listeners of a process that has no descriptor left: the loop looks elsewhere for a while. */
 #include "base/socket_accept.h"
 
 #include <errno.h>

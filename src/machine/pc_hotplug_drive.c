@@ -198,8 +198,12 @@ static void filters_resize(struct machine *m, const struct block_node *below)
 int machine_drive_resize(struct machine *m, unsigned i, uint64_t size_bytes, struct error *err)
 {
     struct block_node *node = machine_drive(m, i);
+    char name[MACHINE_PATH_BYTES];
 
-    if (!node) return error_set(err, "there is no medium in '%s'", machine_drive_config(m, i)->id);
+    if (!node) {
+        machine_drive_label(m, i, name, sizeof(name));
+        return error_set(err, "there is no medium in '%s'", name);
+    }
     block_drain(node);
     if (block_resize(node, size_bytes, BLOCK_PREALLOCATION_OFF, err) < 0) return -1;
     size_tell(m, (unsigned)machine_drive_place(m, i));

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,6 @@
 #include "net/backend.h"
 #include "net/hub.h"
 #include "net/user.h"
-
 
 /* ---- networks ---- */
 

@@ -55,21 +55,24 @@ static int cmd_screendump(struct monitor *mon, const struct command_line *c, str
     return display_dump(d, c->argv[1], png ? DUMP_PNG : DUMP_PPM, err);
 }
 
+/* By its own name, else by that of its device, which another drive may have for its own. */
 static int drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err)
 {
+    unsigned count = machine_drive_count(mon->m);
     struct nearest near;
 
     nearest_begin(&near, id);
-    for (unsigned i = 0; i < machine_drive_count(mon->m); i++) {
-        const struct drive_config *d = machine_drive_config(mon->m, i);
+    for (*index = 0; *index < count; ++*index) {
+        const char *name = machine_drive_config(mon->m, *index)->id;
+
+        if (name && *name && !strcmp(name, id)) return 0;
+        if (name && *name) nearest_offer(&near, name);
+    }
+    for (*index = 0; *index < count; ++*index) {
         char name[MACHINE_PATH_BYTES];
 
-        machine_drive_label(mon->m, i, name, sizeof(name));
-        if (!strcmp(name, id)) {
-            *index = i;
-            return 0;
-        }
-        if (d->id && *d->id) nearest_offer(&near, d->id);
+        machine_drive_label(mon->m, *index, name, sizeof(name));
+        if (!strcmp(name, id)) return 0;
     }
     if (nearest_result(&near)) return error_set(err, "no drive '%s'; did you mean '%s'?", id, near.best);
     return error_set(err, "no drive '%s'; 'info block' lists them", id);

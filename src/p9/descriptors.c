@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How many descriptors a share may have. Each fid costs one, each open file another, and guests keep thousands. The rest of the process must not miss
- * them: its limit grows by what shares get, and so all others keep what they had before. Where the hard limit forbids that, a share gets half of
- * what is left, and where that is next to nothing, no share can be made.
+ * them: its limit grows by what shares get, and so all others keep what they had before. Where the hard limit forbids that, a share gets what can be
+ * raised, but at least half of what is left for others, and where that is next to nothing, no share can be made.
  */
 #include <sys/resource.h>
 
 #include "p9/server_private.h"
 
-enum { LEFT_LEAST = 256 };
+enum { LEFT_LEAST = 64 };
 
 /* Shares are made and freed with the machine lock held. */
 static rlim_t others;                  /* the limit before the first share */

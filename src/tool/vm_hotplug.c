@@ -213,7 +213,7 @@ static int netdev(void *opaque, const char *text, struct netdev_config *d, struc
     if (result == 0 && o->hub_joins) result = error_set(err, "a network joins a hub when the machine starts; leave out netdev=");
     if (result == 0) {
         *d = o->config.netdev[0];
-        guestfwds_resolve(opaque, d, chardev_resolve, NULL);              /* what is none of -chardev may have come by chardev-add */
+        guestfwds_resolve(opaque, d, chardev_resolve, NULL);     /* what is none of -chardev may have come by chardev-add */
     }
     return end(o, result, memory);
 }

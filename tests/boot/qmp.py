@@ -1216,21 +1216,23 @@ def main():
     print(f'seed {o.seed}')
     with tempfile.TemporaryDirectory() as d:
         os.chdir(d)
+        skipped = 0
         try:
             for t in o.tests:
                 for name in os.listdir('.'):
                     os.unlink(name)
-                globals()[f'test_{t}'](o)
-        except Skip as e:
-            print(f'SKIP: {e}')
-            return 77
+                try:
+                    globals()[f'test_{t}'](o)
+                except Skip as e:
+                    print(f'SKIP: {t}: {e}')
+                    skipped = 77
         except Failure as e:
             print(f'FAIL: {e}')
             return 1
         finally:
             os.chdir('/')
     print(f'{checks} checks')
-    return 0
+    return skipped
 
 
 if __name__ == '__main__':

@@ -121,8 +121,10 @@ class Machine:
         """It can open no more files meanwhile."""
         limit = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
-        yield
-        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
+        try:
+            yield
+        finally:
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
 
     def cpu_s(self):
         f = open(f'/proc/{self.process.pid}/stat').read().rsplit(')', 1)[1].split()

@@ -67,6 +67,7 @@ static struct net_backend *network(bool datagrams, int *peer)
 
     if (socketpair(AF_UNIX, datagrams ? SOCK_DGRAM : SOCK_STREAM, 0, fd) < 0) return NULL;
     *peer = fd[1];
+    if (datagrams) setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &(int){ 64 << 10 }, sizeof(int));      /* whatever the host's default is */
     b = net_socket_new("n", &(struct net_socket_config){ .datagrams = datagrams, .fd = fd[0] }, &err);
     if (!b) printf("%s\n", err.text);
     return b;
