@@ -22,7 +22,7 @@ enum drive_media { MEDIA_DISK, MEDIA_CDROM };
 enum drive_interface { DRIVE_IF_IDE, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_SCSI, DRIVE_IF_AHCI, DRIVE_IF_USB, DRIVE_IF_PFLASH, DRIVE_IF_FLOPPY, DRIVE_IF_GONE };   /* GONE: the place is free */
 
 struct drive_config {
-    const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor */
+    const char *id;                    /* "ide0-hd0" and so on, for messages and the monitor; "": it is known by its device's id */
     enum drive_interface interface;
     int index;                         /* IDE: 0..3 = primary master, slave, secondary master, slave; virtio: order, or -1; flash: chip 0, 1; floppy: drive 0, 1 */
     enum drive_media media;

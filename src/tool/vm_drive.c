@@ -50,13 +50,11 @@ int drive_add(struct vm_options *o, const struct drive_config *d, struct error *
     if (d->interface == DRIVE_IF_IDE && drive_at(o, d->index))
         return error_set(err, "drive with bus=%d, unit=%d (index=%d) exists; give another index= (-cdrom and -hdc are index 2)",
                          d->index / 2, d->index % 2, d->index);
-    for (unsigned i = 0; d->id && i < o->config.drive_count; i++)
-        if (o->config.drive[i].id && !strcmp(o->config.drive[i].id, d->id))
-            return error_set(err, "two drives have the id '%s'", d->id);
+    if (d->id && drive_by_id(o, d->id)) return error_set(err, "two drives have the id '%s'", d->id);
     slot = &o->config.drive[o->config.drive_count++];
     *slot = *d;
     if (slot->media == MEDIA_CDROM) slot->open.readonly = true;
-    if (!slot->id) slot->id = default_id(o, slot);
+    if (!slot->id) slot->id = slot->device_id ? "" : default_id(o, slot);
     return 0;
 }
 
@@ -537,7 +535,7 @@ int device_ide(struct vm_options *o, const char *arg, const struct option_list *
 
 struct drive_config *drive_by_id(struct vm_options *o, const char *id)
 {
-    for (unsigned i = 0; i < o->config.drive_count; i++)
+    for (unsigned i = 0; *id && i < o->config.drive_count; i++)
         if (o->config.drive[i].id && !strcmp(o->config.drive[i].id, id)) return &o->config.drive[i];
     return NULL;
 }

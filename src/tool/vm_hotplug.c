@@ -107,7 +107,6 @@ static int unit_read(struct vm_options *o, struct machine_device_request *r, str
 
     if (scsi_unit_parse(o, o->scsi_device[0], &u, err) < 0) return -1;
     if (!u.drive && !u.is_cdrom) return error_set(err, "%s needs drive=ID; drive_add makes one", u.what);
-    if (!u.drive && !u.serial && !u.identity.device_id) u.identity.device_id = "";
     r->kind = DEVICE_REQUEST_SCSI;
     r->drive = u.drive;
     r->scsi.id = u.id;

@@ -472,47 +472,49 @@ int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request 
     return option_list_apply(&l, u->what, unit_keys(l.pair[0].value), u, err);
 }
 
-/* For a CD-ROM drive without drive=: a drive without a medium, of which nobody knows the name. */
-static const char *empty_drive_add(struct vm_options *o, struct error *err)
+/* What drive= names; for a CD-ROM drive without, a new drive without a medium. NULL with *err. */
+static struct drive_config *unit_drive_get(struct vm_options *o, const struct unit_request *u, struct error *err)
 {
-    struct drive_config d = { .interface = DRIVE_IF_NONE, .media = MEDIA_CDROM, .on_write_error = BLOCK_ERROR_ENOSPC };
+    struct drive_config *d, empty = { .interface = DRIVE_IF_NONE, .media = MEDIA_CDROM, .device_id = u->id, .on_write_error = BLOCK_ERROR_ENOSPC };
 
-    d.id = arena_format(o->arena, "scsi-cd%u", o->config.drive_count);
-    return drive_add(o, &d, err) < 0 ? NULL : d.id;
+    if (!u->drive) {
+        if (!u->id) empty.id = arena_format(o->arena, "scsi-cd%u", o->config.drive_count);
+        if (u->is_cdrom) return drive_add(o, &empty, err) < 0 ? NULL : &o->config.drive[o->config.drive_count - 1];
+        error_set(err, "a disk needs drive=ID of a -drive if=none");
+        return NULL;
+    }
+    d = drive_by_id(o, u->drive);
+    if (!d) error_set(err, "no -drive has the id '%s'", u->drive);
+    else if (d->interface != DRIVE_IF_NONE) error_set(err, "drive '%s' is in use already; give it if=none", u->drive);
+    else if (!u->is_cdrom && !drive_has_image(d)) error_set(err, "drive '%s' has no file=", u->drive);
+    else return d;
+    return NULL;
 }
 
 static int scsi_place(struct vm_options *o, const char *text, struct error *err)
 {
-    struct machine_config *c = &o->config;
     struct virtio_device_config *d;
+    struct drive_config *drive;
     struct unit_request u;
     const char *what;
-    unsigned i = 0;
 
     if (scsi_unit_parse(o, text, &u, err) < 0) return -1;
     what = u.what;
     d = adapter_find(o, u.bus);
     if (!d) return error_set(err, "%s: there is no SCSI bus%s%s; add -device virtio-scsi-pci", what, u.bus ? " " : "", u.bus ? u.bus : "");
-    if (!u.drive && !u.is_cdrom) return error_set(err, "%s needs drive=ID of a -drive if=none", what);
-    if (!u.drive && !u.serial && !u.identity.device_id) u.identity.device_id = "";
-    if (!u.drive && !(u.drive = empty_drive_add(o, err))) return error_prefix(err, "%s", what);
-    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, u.drive))) i++;
-    if (i == c->drive_count) return error_set(err, "%s: no -drive has the id '%s'", what, u.drive);
-    if (c->drive[i].interface != DRIVE_IF_NONE) return error_set(err, "%s: drive '%s' is in use already; give it if=none", what, u.drive);
-    if (u.is_cdrom) {
-        c->drive[i].media = MEDIA_CDROM;
-        c->drive[i].open.readonly = true;
-    } else if (!drive_has_image(&c->drive[i])) return error_set(err, "%s: drive '%s' has no file=", what, u.drive);
-    else c->drive[i].media = MEDIA_DISK;
+    if (!u.drive && !u.serial && !u.identity.device_id) u.identity.device_id = "";   /* a made-up name identifies nothing */
+    if (!(drive = unit_drive_get(o, &u, err))) return error_prefix(err, "%s", what);
+    drive->media = u.is_cdrom ? MEDIA_CDROM : MEDIA_DISK;
+    if (u.is_cdrom) drive->open.readonly = true;
     if (!u.has_target && !u.has_lun)
         while (u.target < VIRTIO_SCSI_TARGETS && unit_is_taken(d, u.target, u.lun)) u.target++;
     if (unit_is_taken(d, u.target, u.lun)) return error_set(err, "%s: scsi-id=%u,lun=%u is taken", what, (unsigned)u.target, (unsigned)u.lun);
     if (d->scsi.unit_count == VIRTIO_SCSI_UNITS) return error_set(err, "%s: more than %d drives at one adapter", what, VIRTIO_SCSI_UNITS);
-    if (drive_errors_set(o, &c->drive[i], &u.errors, err) < 0) return error_prefix(err, "%s", what);
-    c->drive[i].interface = DRIVE_IF_SCSI;
-    c->drive[i].device_id = u.id;
-    c->drive[i].identity = u.identity;
-    d->scsi_drive[d->scsi.unit_count] = i;
+    if (drive_errors_set(o, drive, &u.errors, err) < 0) return error_prefix(err, "%s", what);
+    drive->interface = DRIVE_IF_SCSI;
+    drive->device_id = u.id;
+    drive->identity = u.identity;
+    d->scsi_drive[d->scsi.unit_count] = (unsigned)(drive - o->config.drive);
     d->scsi.unit[d->scsi.unit_count++] = (struct virtio_scsi_unit_config){ (uint8_t)u.target, (uint16_t)u.lun, { .serial = u.serial } };
     return 0;
 }
@@ -598,19 +600,14 @@ int device_virtio(struct vm_options *o, const char *arg, const struct option_lis
 
 static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
 {
-    struct machine_config *c = &o->config;
-    unsigned i = 0;
+    struct unit_request u = { .drive = o->virtio_drive[n] };
+    struct drive_config *d = unit_drive_get(o, &u, err);
 
-    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, o->virtio_drive[n]))) i++;
-    if (i == c->drive_count) return error_set(err, "-device virtio-blk-pci: no -drive has the id '%s'", o->virtio_drive[n]);
-    if (c->drive[i].interface != DRIVE_IF_NONE)
-        return error_set(err, "-device virtio-blk-pci: drive '%s' is in use already; give it if=none", o->virtio_drive[n]);
-    if (!drive_has_image(&c->drive[i])) return error_set(err, "-device virtio-blk-pci: drive '%s' has no file=", o->virtio_drive[n]);
-    if (drive_errors_set(o, &c->drive[i], &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
-    c->drive[i].interface = DRIVE_IF_VIRTIO;
-    c->drive[i].index = -1;
-    c->drive[i].device_id = c->virtio[n].id;
-    c->virtio[n].drive = i;
+    if (!d || drive_errors_set(o, d, &o->virtio_errors[n], err) < 0) return error_prefix(err, "-device virtio-blk-pci");
+    d->interface = DRIVE_IF_VIRTIO;
+    d->index = -1;
+    d->device_id = o->config.virtio[n].id;
+    o->config.virtio[n].drive = (unsigned)(d - o->config.drive);
     return 0;
 }
 

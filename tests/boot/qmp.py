@@ -818,7 +818,9 @@ def trays(vmm):
 
 
 NAMED = '-usb -device virtio-scsi-pci,id=s -device ahci,id=a -device floppy,drive=fl,id=f -device virtio-blk-pci,drive=n0,id=v -device scsi-hd,drive=n1,id=h -device scsi-cd,drive=n2,id=c ' \
-    '-device ide-hd,drive=n3,id=i -device ide-cd,drive=n4,id=ic,bus=ide.1 -device ide-hd,drive=n5,id=sa,bus=a.0 -device usb-storage,drive=n6,id=u -device usb-storage,drive=b7,id=ub -device virtio-blk-pci,drive=b8,id=vb'
+    '-device ide-hd,drive=n3,id=i -device ide-cd,drive=n4,id=ic,bus=ide.1 -device ide-hd,drive=n5,id=sa,bus=a.0 -device usb-storage,drive=n6,id=u -device usb-storage,drive=b7,id=ub -device virtio-blk-pci,drive=b8,id=vb ' \
+    '-device scsi-cd,id=es -device ide-cd,id=ei,bus=ide.1,unit=1 -device floppy,id=ef,unit=1'
+NAMELESS = {('', name) for name in ('es', 'ei', 'ef', 'later')}          # without drive=
 
 
 def names(o):
@@ -833,7 +835,8 @@ def names(o):
             c = Client('qmp')
             c.run('device_add', driver='scsi-cd', bus='s.0', id='later')
             told.append([{(x['device'], x['qdev']) for x in c.run(command)} for command in ('query-block', 'query-blockstats')])
-            for _, device in told[-1][0] - {('', 'later')}:
+            equal(NAMELESS - told[-1][0], set(), 'drives without a name')
+            for _, device in told[-1][0] - NAMELESS:
                 equal(c.raw({'execute': 'block_set_io_throttle', 'arguments': {'id': device, 'bps': 0, 'bps_rd': 0, 'bps_wr': 0, 'iops': 50, 'iops_rd': 0, 'iops_wr': 0}}), {'return': {}}, device)
             told[-1].append([c.run('qom-get', path=path, property='type') for path in ('/machine/peripheral/u/u.0/legacy[0]', '/machine/peripheral/h')])
             c.run('blockdev-open-tray', id='c')
