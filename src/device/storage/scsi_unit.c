@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * SCSI commands of disks (SBC-3) and CD-ROM drives (MMC-5), a table of handlers by operation code. Reads and writes go straight between
- * image and guest memory; short answers are built in a small buffer and cut to what the initiator gave room for.
+ * image and guest memory; short answers are built in a small buffer and cut to what the initiator gave room for. Who the unit is
+ * says scsi_inquiry.c.
  *
  * A request that takes several steps (UNMAP's list, WRITE SAME of a pattern, a write with FUA) keeps the next one in step.
  * Limits: blocks of 512 bytes (disks) and 2048 (CD-ROM); fixed-format sense data; no reservations.
@@ -14,11 +15,12 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "device/storage/scsi_private.h"
 
 enum { SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7 };
 enum { ASC_WRITE = 0x0c00, ASC_READ = 0x1100, ASC_OPCODE = 0x2000, ASC_LBA = 0x2100, ASC_FIELD = 0x2400, ASC_PARAMETER = 0x2600,
        ASC_PROTECTED = 0x2700, ASC_CHANGED = 0x2800, ASC_RESET = 0x2900, ASC_LOCKED = 0x5302, ASC_TRAY_OPEN = 0x3a02, ASC_SAVING = 0x3900, ASC_NO_MEDIUM = 0x3a00, ASC_LIST_LENGTH = 0x1a00 };
-enum { REPLY_BYTES = 256, DEVICE_ID_BYTES = 160, SERIAL_ID_BYTES = 20, UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048, DISK_BLOCK = 512, MAX_BLOCKS = 0x3fffff };
+enum { UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048 };
 
 struct scsi_unit {
     struct scsi_unit_config config;
@@ -30,22 +32,6 @@ struct scsi_unit {
     unsigned in_flight;
     struct scsi_request *waiting;        /* for scsi_unit_retry */
 };
-
-static uint64_t be(const uint8_t *p, unsigned bytes)
-{
-    uint64_t value = 0;
-
-    while (bytes--) value = value << 8 | *p++;
-    return value;
-}
-
-static void put_be(uint8_t *p, uint64_t value, unsigned bytes)
-{
-    while (bytes--) {
-        p[bytes] = (uint8_t)value;
-        value >>= 8;
-    }
-}
 
 enum { EVENT_EJECT_REQUEST = 1, EVENT_NEW_MEDIUM = 2, EVENT_REMOVAL = 3 };
 
@@ -326,7 +312,7 @@ static void cmd_write_same(struct scsi_request *r)
 {
     bool no_data = r->cdb[0] == 0x93 && r->cdb[1] & 1, unmap = r->cdb[1] & 8;
     uint32_t block = r->unit->block;
-    uint8_t pattern[DISK_BLOCK] = { 0 };
+    uint8_t pattern[SCSI_DISK_BLOCK] = { 0 };
     uint64_t lba, count;
 
     if (is_protected(r->unit)) {
@@ -334,7 +320,7 @@ static void cmd_write_same(struct scsi_request *r)
         return;
     }
     if (!range_get(r, &lba, &count)) return;
-    if (!count || count > MAX_BLOCKS) {
+    if (!count || count > SCSI_MAX_BLOCKS) {
         fail(r, SENSE_ILLEGAL, ASC_FIELD);
         return;
     }
@@ -364,104 +350,17 @@ static void cmd_write_same(struct scsi_request *r)
 
 /* ---- who and how large ---- */
 
-static void text_put(uint8_t *to, size_t size, const char *text)
-{
-    memset(to, ' ', size);
-    for (size_t i = 0; i < size && text[i]; i++) to[i] = (uint8_t)text[i];
-}
-
-/* Code set and protocol, association and type, and what follows (SPC-5, 7.7.6). */
-static size_t designator_put(uint8_t *p, size_t n, uint8_t set, uint8_t type, const void *data, size_t length)
-{
-    p[n] = set;
-    p[n + 1] = type;
-    p[n + 3] = (uint8_t)length;
-    memcpy(p + n + 4, data, length);
-    return n + 4 + length;
-}
-
-/* What the vendor calls it in ASCII, its world wide name, that of its port on SAS, and which port it is: as QEMU has them. */
-static size_t designators_put(const struct scsi_unit_config *c, uint8_t *p)
-{
-    const struct drive_identity *i = &c->identity;
-    const char *id = i->device_id ? i->device_id : c->serial ? c->serial : c->name ? c->name : "";
-    uint8_t number[8];
-    size_t n = 4;
-
-    if (*id) n = designator_put(p, n, 2, 0, id, strnlen(id, id == c->serial ? SERIAL_ID_BYTES : DEVICE_ID_BYTES));
-    put_be(number, i->wwn, 8);
-    if (i->wwn) n = designator_put(p, n, 1, 3, number, 8);
-    put_be(number, i->port_wwn, 8);
-    if (i->port_wwn) n = designator_put(p, n, 0x61, 0x93, number, 8);
-    put_be(number, i->port_index, 4);
-    if (i->port_index) n = designator_put(p, n, 0x61, 0x94, number, 4);
-    return n;
-}
-
-static void inquiry_page(struct scsi_request *r, uint64_t allocation)
-{
-    const struct scsi_unit *u = r->unit;
-    const char *serial = u->config.serial ? u->config.serial : "";
-    const struct drive_identity *i = &u->config.identity;
-    size_t length = strnlen(serial, 36), n = 4;
-    uint8_t p[REPLY_BYTES] = { u->config.is_cdrom ? 5 : 0, r->cdb[2] };
-
-    switch (r->cdb[2]) {
-    case 0x00:
-        memcpy(p + 4, (const uint8_t[]){ 0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2 }, 6);
-        n += u->config.is_cdrom ? 3 : 6;
-        break;
-    case 0x80:
-        memcpy(p + 4, serial, length);
-        n += length;
-        break;
-    case 0x83: n = designators_put(&u->config, p); break;
-    case 0xb0:                                         /* block limits */
-        put_be(p + 6, i->min_io_bytes / DISK_BLOCK, 2);
-        put_be(p + 8, MAX_BLOCKS, 4);
-        put_be(p + 12, i->opt_io_bytes / DISK_BLOCK, 4);
-        put_be(p + 20, MAX_BLOCKS, 4);
-        put_be(p + 24, 255, 4);
-        put_be(p + 28, (i->discard_granularity_bytes ? i->discard_granularity_bytes : MAX(4096u, i->physical_block_bytes)) / DISK_BLOCK, 4);
-        put_be(p + 36, MAX_BLOCKS, 8);
-        n = 64;
-        break;
-    case 0xb1:
-        put_be(p + 4, drive_rotation_rate(i), 2);
-        n = 64;
-        break;
-    case 0xb2:                                         /* thin; UNMAP and both WRITE SAMEs unmap */
-        p[5] = 0xe0;
-        p[6] = 2;
-        n = 8;
-        break;
-    default:
-        fail(r, SENSE_ILLEGAL, ASC_FIELD);
-        return;
-    }
-    put_be(p + 2, n - 4, 2);
-    reply(r, p, n, allocation);
-}
-
 static void cmd_inquiry(struct scsi_request *r)
 {
-    const struct scsi_unit *u = r->unit;
-    const struct drive_identity *i = &u->config.identity;
-    uint8_t p[36] = { u->config.is_cdrom ? 5 : 0, u->config.is_cdrom ? 0x80 : 0, 5, 0x12, 31, 0, 0, 2 };
-    uint64_t allocation = be(r->cdb + 3, 2);
+    const struct scsi_unit_config *c = &r->unit->config;
+    bool wants_page = r->cdb[1] & 1;
+    uint8_t p[SCSI_REPLY_BYTES];
+    size_t n = 0;
 
-    if (r->cdb[1] & 1) {
-        inquiry_page(r, allocation);
-        return;
-    }
-    if (r->cdb[1] & 2 || r->cdb[2]) {
-        fail(r, SENSE_ILLEGAL, ASC_FIELD);
-        return;
-    }
-    text_put(p + 8, 8, i->vendor ? i->vendor : "QEMU");
-    text_put(p + 16, 16, i->product ? i->product : u->config.is_cdrom ? "QEMU CD-ROM" : "QEMU HARDDISK");
-    text_put(p + 32, 4, i->version ? i->version : "2.5+");
-    reply(r, p, sizeof(p), allocation);
+    if (wants_page) n = scsi_inquiry_page_put(c, r->cdb[2], p);
+    else if (!(r->cdb[1] & 2) && !r->cdb[2]) n = scsi_inquiry_put(c, p);
+    if (n) reply(r, p, n, be(r->cdb + 3, 2));
+    else fail(r, SENSE_ILLEGAL, ASC_FIELD);
 }
 
 static void cmd_capacity10(struct scsi_request *r)
@@ -526,7 +425,7 @@ static void cmd_mode_sense(struct scsi_request *r)
     const struct scsi_unit *u = r->unit;
     unsigned page = r->cdb[2] & 0x3f, found = 0;
     size_t head = ten ? 8 : 4, n = head;
-    uint8_t p[REPLY_BYTES] = { 0 };
+    uint8_t p[SCSI_REPLY_BYTES] = { 0 };
 
     if (r->cdb[2] >> 6 == 3) {
         fail(r, SENSE_ILLEGAL, ASC_SAVING);
@@ -559,7 +458,7 @@ static void cmd_mode_select(struct scsi_request *r)
 {
     bool ten = r->cdb[0] == 0x55;
     uint64_t length = ten ? be(r->cdb + 7, 2) : r->cdb[4];
-    uint8_t p[REPLY_BYTES];
+    uint8_t p[SCSI_REPLY_BYTES];
     size_t size, at, head = ten ? 8 : 4;
 
     if (!has_room(r, r->out_bytes, length)) return;
@@ -712,7 +611,7 @@ struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config)
     if (!u) return NULL;
     u->config = *config;
     block_done_anywhere(config->node);
-    u->block = config->is_cdrom ? CD_BLOCK : DISK_BLOCK;
+    u->block = config->is_cdrom ? CD_BLOCK : SCSI_DISK_BLOCK;
     scsi_unit_reset(u);
     return u;
 }
