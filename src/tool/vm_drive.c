@@ -509,7 +509,15 @@ static int ide_wwn(void *t, const char *v, struct error *err) { return value_uns
 
 static int ide_rotation(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "rotation_rate", v, err); }
 static int ide_physical(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "physical_block_size", v, err); }
-static int ide_logical(void *t, const char *v, struct error *err) { return drive_medium_set(ide_identity(t), "logical_block_size", v, err); }
+
+static int ide_logical(void *t, const char *v, struct error *err)
+{
+    struct drive_identity i = { .vendor = NULL };
+
+    if (drive_medium_set(&i, "logical_block_size", v, err) < 0) return -1;
+    return i.logical_block_bytes == 512 ? 0 : error_set(err, "logical_block_size=%s: it is 512 here; scsi-hd and virtio-blk-pci have others", v);
+}
+
 
 #define IDE_KEYS \
     { "driver", virtio_set_accept, NULL }, { "id", ide_id, NULL }, { "drive", ide_drive, NULL }, { "bus", ide_bus, NULL }, \

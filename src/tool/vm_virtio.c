@@ -78,17 +78,13 @@ static int set_opt_io(void *t, const char *v, struct error *err) { return set_by
 
 int drive_medium_set(struct drive_identity *i, const char *key, const char *v, struct error *err)
 {
-    uint32_t logical;
     uint64_t n;
 
+    if (!strcmp(key, "logical_block_size")) return set_block_size(key, v, &i->logical_block_bytes, err);
     if (!strcmp(key, "physical_block_size")) return set_block_size(key, v, &i->physical_block_bytes, err);
     if (!strcmp(key, "min_io_size")) return set_bytes(key, v, 65535 * 512, &i->min_io_bytes, err);
     if (!strcmp(key, "opt_io_size")) return set_bytes(key, v, 1u << 31, &i->opt_io_bytes, err);
     if (!strcmp(key, "discard_granularity")) return set_bytes(key, v, 1u << 31, &i->discard_granularity_bytes, err);
-    if (!strcmp(key, "logical_block_size")) {
-        if (set_block_size(key, v, &logical, err) < 0) return -1;
-        return logical == 512 ? 0 : error_set(err, "logical_block_size=%s: it is 512 here; virtio-blk-pci has others", v);
-    }
     if (value_unsigned(key, v, UINT16_MAX, &n, err) < 0) return -1;
     i->rotation_rate = (uint16_t)n;
     i->has_rotation_rate = true;
@@ -461,6 +457,20 @@ static bool unit_is_taken(const struct virtio_device_config *d, uint64_t target,
     return false;
 }
 
+/* Block sizes are in the order the user wrote them, so they are compared when all are there. */
+static int unit_blocks_check(const struct unit_request *u, struct error *err)
+{
+    const struct drive_identity *i = &u->identity;
+    uint32_t logical = drive_block_bytes(i);
+
+    if (logical > 4096) return error_set(err, "%s: logical_block_size=%u: a SCSI disk has at most 4096", u->what, logical);
+    if (i->physical_block_bytes && logical > i->physical_block_bytes)
+        return error_set(err, "%s: logical_block_size=%u is more than physical_block_size=%u", u->what, logical, i->physical_block_bytes);
+    if (i->min_io_bytes % logical || i->opt_io_bytes % logical || i->discard_granularity_bytes % logical)
+        return error_set(err, "%s: min_io_size, opt_io_size and discard_granularity are multiples of logical_block_size=%u", u->what, logical);
+    return 0;
+}
+
 int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request *u, struct error *err)
 {
     struct option_list l;
@@ -469,7 +479,7 @@ int scsi_unit_parse(struct vm_options *o, const char *text, struct unit_request 
     if (option_list_parse(&l, o->arena, text, "driver", err) < 0) return -1;
     u->what = arena_format(o->arena, "-device %s", l.pair[0].value);
     u->is_cdrom = !strcmp(l.pair[0].value, "scsi-cd");
-    return option_list_apply(&l, u->what, unit_keys(l.pair[0].value), u, err);
+    return option_list_apply(&l, u->what, unit_keys(l.pair[0].value), u, err) < 0 ? -1 : unit_blocks_check(u, err);
 }
 
 /* What drive= names; for a CD-ROM drive without, a new drive without a medium. NULL with *err. */

@@ -150,7 +150,7 @@ def disk(a):
 
 # ---- SCSI ----
 
-def scsi_one(a, data, options):
+def scsi_one(a, data, options, block):
     paths = {name: os.path.join(a.dir, name) for name in ('first', 'second', 'cd')}
     for name, path in paths.items():
         with open(path, 'wb') as f:
@@ -162,6 +162,7 @@ def scsi_one(a, data, options):
 i=0; while ! (: < /dev/sda && : < /dev/sdb && : < /dev/sr0) 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 for d in /sys/class/scsi_device/*; do echo unit $(basename $d) $(cat $d/device/model $d/device/type); done
 one=$(basename /sys/class/scsi_device/*:0:0:0/device/block/*); two=$(basename /sys/class/scsi_device/*:0:3:5/device/block/*)
+echo blocks $(cat /sys/block/$one/queue/logical_block_size) $(cat /sys/block/$two/queue/logical_block_size)
 echo ro $(cat /sys/block/$one/ro) cache $(cat /sys/block/$two/queue/write_cache) serial $(tail -c +5 /sys/block/$two/device/vpd_pg80)
 echo disk $(dd if=/dev/$one bs=1M iflag=direct 2>/dev/null | md5sum)
 echo cd $(dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum) $(cat /sys/block/sr0/size)
@@ -176,11 +177,12 @@ if dd if=/dev/zero of=/dev/$one bs=4k count=1 oflag=direct 2>/dev/null; then ech
     args = ['-device', 'virtio-scsi-pci,id=s' + options]
     for name, more in (('first', ',format=raw,readonly=on'), ('second', ',format=raw,discard=unmap'), ('cd', ',format=raw,media=cdrom')):
         args += ['-drive', f'file={paths[name]},if=none,id={name}{more}']
-    args += ['-device', 'scsi-hd,drive=first,bus=s.0', '-device', 'scsi-hd,drive=second,scsi-id=3,lun=5,serial=ospite-5', '-device', 'scsi-cd,drive=cd,scsi-id=7']
+    args += ['-device', 'scsi-hd,drive=first,bus=s.0', '-device', f'scsi-hd,drive=second,scsi-id=3,lun=5,serial=ospite-5,logical_block_size={block},physical_block_size={block}', '-device', 'scsi-cd,drive=cd,scsi-id=7']
     with Guest(a, ['virtio_scsi', 'sd_mod', 'sr_mod'], script, args, libraries(tool), cpus=2) as m:
         m.serial(r'unit \d+:0:0:0 QEMU HARDDISK 0', BAD)
         m.serial(r'unit \d+:0:3:5 QEMU HARDDISK 0', BAD)
         m.serial(r'unit \d+:0:7:0 QEMU CD-ROM 5', BAD)
+        m.serial(f'blocks 512 {block}', BAD)
         m.serial('ro 1 cache write back serial ospite-5', BAD)
         m.serial('disk ' + hashlib.md5(data).hexdigest(), BAD)
         m.serial(f'cd {hashlib.md5(data).hexdigest()} - {len(data) // 512}', BAD)
@@ -200,25 +202,26 @@ if dd if=/dev/zero of=/dev/$one bs=4k count=1 oflag=direct 2>/dev/null; then ech
 
 def scsi(a):
     data = random.Random(6).randbytes(16 * MIB)
-    for options in ('', ',packed=on,num_queues=3', ',disable-modern=on,vectors=0'):
-        scsi_one(a, data, options)
-    return 'two disks and a CD-ROM in three kinds of ring, 16 MiB read, written, unmapped, zeroed'
+    for options, block in (('', 512), (',packed=on,num_queues=3', 4096), (',disable-modern=on,vectors=0', 1024)):
+        scsi_one(a, data, options, block)
+    return 'two disks and a CD-ROM in three kinds of ring and sizes of block, 16 MiB read, written, unmapped, zeroed'
 
 
 # What drives say of themselves: properties of the drive, of its device. The same line goes to QEMU, and Linux tells what it found.
 IDENTITIES = [('if=none,id=plain', 'scsi-hd,bus=s.0,scsi-id=0'), ('if=none,id=named', 'scsi-hd,bus=s.0,scsi-id=1,serial=a-serial-number-of-thirty-one-xx'),
               ('if=none,id=full', 'scsi-hd,bus=s.0,scsi-id=2,lun=1,vendor=ACME,product=Disk of ours,ver=1.2b,serial=77,device_id=drive-scsi0-0-0-0,wwn=0x5000c50015ea71ac,port_wwn=0x5000c50015ea71ad,port_index=3,rotation_rate=7200,logical_block_size=512,physical_block_size=4096,min_io_size=8192,opt_io_size=65536,discard_granularity=16384'),
+              ('if=none,id=large', 'scsi-hd,bus=s.0,scsi-id=5,logical_block_size=4096,physical_block_size=16384,rotation_rate=0,min_io_size=32768,opt_io_size=65536'),
               ('if=none,id=onwwn', 'scsi-hd,bus=s.0,scsi-id=3,wwn=0x5000c50015ea71ae'), (None, 'scsi-cd,bus=s.0,scsi-id=4,vendor=ACME,product=Reader'),
               ('if=none,id=ata', 'ide-hd,bus=ide.0,model=Our own model,ver=9.8,wwn=0x5000c50015ea71af,serial=s1,rotation_rate=5400,physical_block_size=4096'), ('if=none,id=cd,media=cdrom', 'ide-cd,bus=ide.1,model=Our reader,ver=7,serial=s2')]
 
 
 def identity(a):
-    script = """i=0; while [ $(ls /sys/class/scsi_device | wc -l) -lt 7 ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+    script = """i=0; while [ $(ls /sys/class/scsi_device | wc -l) -lt 8 ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
 for d in /sys/class/scsi_device/*/device; do
     at=$(basename $(readlink -f $d))
     case $(cat $d/vendor) in ATA*) at=ata;; *) at=${at#*:};; esac
     medium=
-    case $at in ata|0:2:1) for q in rotational logical_block_size physical_block_size minimum_io_size optimal_io_size discard_granularity; do medium="$medium $(cat $d/block/*/queue/$q)"; done;; esac
+    case $at in ata|0:2:1|0:5:0) for q in rotational logical_block_size physical_block_size minimum_io_size optimal_io_size discard_granularity; do medium="$medium $(cat $d/block/*/queue/$q)"; done;; esac
     case $at in 0:2:1) medium="$medium $(od -An -v -tx1 -N6 $d/vpd_pgb1)";; ata) medium=${medium% *};; esac
     echo "who $at$medium [$(cat $d/vendor)] [$(cat $d/model)] [$(cat $d/rev)] 80 $(od -An -v -tx1 $d/vpd_pg80 2> /dev/null | tr -d '\\n') 83 $(od -An -v -tx1 $d/vpd_pg83 2> /dev/null | tr -d '\\n')"
 done"""

@@ -13,18 +13,21 @@ struct drive_identity {
     uint16_t port_index;                     /* SCSI */
     uint16_t rotation_rate;                  /* of a disk: 1 does not rotate, else turns a minute; 0 is not told */
     bool has_rotation_rate;                  /* false: it does not rotate */
-    uint32_t physical_block_bytes;           /* of a disk: a power of two from 512 on */
+    uint32_t logical_block_bytes;            /* SCSI disks: 512, the default, to 4096 */
+    uint32_t physical_block_bytes;           /* of a disk: a power of two, at least the logical one */
     uint32_t min_io_bytes, opt_io_bytes, discard_granularity_bytes;      /* SCSI */
 };
 
 static inline unsigned drive_rotation_rate(const struct drive_identity *i) { return i->has_rotation_rate ? i->rotation_rate : 1; }
 
-/* 2 to the power of this are the logical blocks, of 512 bytes, of a physical one. */
+static inline uint32_t drive_block_bytes(const struct drive_identity *i) { return i->logical_block_bytes ? i->logical_block_bytes : 512; }
+
+/* 2 to the power of this are the logical blocks of a physical one. */
 static inline unsigned drive_physical_exponent(const struct drive_identity *i)
 {
     unsigned n = 0;
 
-    while (512ull << n < i->physical_block_bytes) n++;
+    while ((uint64_t)drive_block_bytes(i) << n < i->physical_block_bytes) n++;
     return n;
 }
 

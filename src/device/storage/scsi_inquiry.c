@@ -63,14 +63,14 @@ static size_t designators_put(const struct scsi_unit_config *c, uint8_t *p)
 /* Lengths are in blocks. */
 static size_t limits_put(const struct drive_identity *i, uint8_t *p)
 {
-    uint32_t granularity = i->discard_granularity_bytes ? i->discard_granularity_bytes : MAX(4096u, i->physical_block_bytes);
+    uint32_t granularity = i->discard_granularity_bytes ? i->discard_granularity_bytes : MAX(4096u, i->physical_block_bytes), block = drive_block_bytes(i);
 
-    put_be(p + 6, i->min_io_bytes / SCSI_DISK_BLOCK, 2);
+    put_be(p + 6, i->min_io_bytes / block, 2);
     put_be(p + 8, SCSI_MAX_BLOCKS, 4);
-    put_be(p + 12, i->opt_io_bytes / SCSI_DISK_BLOCK, 4);
+    put_be(p + 12, i->opt_io_bytes / block, 4);
     put_be(p + 20, SCSI_MAX_BLOCKS, 4);
     put_be(p + 24, 255, 4);
-    put_be(p + 28, granularity / SCSI_DISK_BLOCK, 4);
+    put_be(p + 28, granularity / block, 4);
     put_be(p + 36, SCSI_MAX_BLOCKS, 8);
     return 64;
 }

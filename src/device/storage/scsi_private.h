@@ -5,7 +5,7 @@
 
 #include "device/storage/scsi_unit.h"
 
-enum { SCSI_REPLY_BYTES = 256, SCSI_DISK_BLOCK = 512, SCSI_MAX_BLOCKS = 0x3fffff };
+enum { SCSI_REPLY_BYTES = 256, SCSI_DISK_BLOCK_MAX = 4096, SCSI_MAX_BLOCKS = 0x3fffff };
 
 static inline uint64_t be(const uint8_t *p, unsigned bytes)
 {

@@ -5,7 +5,7 @@
  * says scsi_inquiry.c.
  *
  * A request that takes several steps (UNMAP's list, WRITE SAME of a pattern, a write with FUA) keeps the next one in step.
- * Limits: blocks of 512 bytes (disks) and 2048 (CD-ROM); fixed-format sense data; no reservations.
+ * Limits: blocks of 512 to 4096 bytes (disks) and 2048 (CD-ROM); fixed-format sense data; no reservations.
  * Sources: SPC-4, SBC-3, MMC-5 (T10).
  */
 #include "device/storage/scsi_unit.h"
@@ -312,7 +312,7 @@ static void cmd_write_same(struct scsi_request *r)
 {
     bool no_data = r->cdb[0] == 0x93 && r->cdb[1] & 1, unmap = r->cdb[1] & 8;
     uint32_t block = r->unit->block;
-    uint8_t pattern[SCSI_DISK_BLOCK] = { 0 };
+    uint8_t pattern[SCSI_DISK_BLOCK_MAX] = { 0 };
     uint64_t lba, count;
 
     if (is_protected(r->unit)) {
@@ -611,7 +611,7 @@ struct scsi_unit *scsi_unit_new(const struct scsi_unit_config *config)
     if (!u) return NULL;
     u->config = *config;
     block_done_anywhere(config->node);
-    u->block = config->is_cdrom ? CD_BLOCK : SCSI_DISK_BLOCK;
+    u->block = config->is_cdrom ? CD_BLOCK : drive_block_bytes(&config->identity);
     scsi_unit_reset(u);
     return u;
 }
