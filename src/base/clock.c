@@ -47,6 +47,20 @@ int64_t clock_virtual_ns(void)
     return v;
 }
 
+int64_t clock_host_deadline_ns(int64_t virtual_ns)
+{
+    uint32_t before;
+    bool runs;
+    int64_t v;
+
+    do {
+        before = atomic_load(&sequence);
+        v = atomic_load(&value_ns);
+        runs = atomic_load(&running);
+    } while ((before & 1) || before != atomic_load(&sequence));
+    return !runs || __builtin_sub_overflow(virtual_ns, v, &v) ? INT64_MAX : v;
+}
+
 static void clock_virtual_set(bool run)
 {
     pthread_mutex_lock(&change);

@@ -14,6 +14,7 @@
 int64_t clock_host_ns(void);        /* CLOCK_MONOTONIC */
 int64_t clock_wall_ns(void);        /* CLOCK_REALTIME, since 1970 */
 int64_t clock_virtual_ns(void);     /* starts at 0 */
+int64_t clock_host_deadline_ns(int64_t virtual_ns);      /* the host time at which virtual time is that; INT64_MAX: it stands still */
 void clock_virtual_start(void);
 void clock_virtual_stop(void);
 bool clock_virtual_is_running(void);

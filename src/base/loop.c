@@ -12,6 +12,7 @@
 #include "base/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 
 #include "base/bits.h"
 #include "base/clock.h"
+#include "base/futex.h"
 #include "base/loop_private.h"
 
 enum { PAUSE_NS = 200000000 };
@@ -79,7 +81,8 @@ static struct loop {
 } loop = { .call_lock = PTHREAD_MUTEX_INITIALIZER };
 
 static pthread_mutex_t turnstile = PTHREAD_MUTEX_INITIALIZER, device_world = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local unsigned lock_depth;
+static _Thread_local unsigned lock_depth, wake_count;
+static _Thread_local int *wake[8];                       /* for when the lock is let go of */
 
 void machine_lock(void)
 {
@@ -105,6 +108,13 @@ void machine_unlock(void)
 {
     if (--lock_depth) return;
     pthread_mutex_unlock(&device_world);
+    while (wake_count) futex_wake(wake[--wake_count], INT_MAX);
+}
+
+void machine_wake(int *word)
+{
+    if (lock_depth && wake_count < ARRAY_SIZE(wake)) wake[wake_count++] = word;
+    else futex_wake(word, INT_MAX);
 }
 
 bool machine_is_locked(void)
@@ -168,17 +178,10 @@ static int64_t next_deadline_ns(void)
     int64_t next = INT64_MAX;
 
     if (loop.heap[TIMER_HOST].count) next = loop.heap[TIMER_HOST].item[1]->deadline_ns;
-    if (loop.heap[TIMER_VIRTUAL].count && clock_virtual_is_running()) {
-        int64_t wait = loop.heap[TIMER_VIRTUAL].item[1]->deadline_ns - clock_virtual_ns();
-        int64_t host = clock_host_ns();
-
-        wait = wait > INT64_MAX - host ? INT64_MAX : wait < 0 ? host : host + wait;
-        next = MIN(next, wait);
-    }
+    if (loop.heap[TIMER_VIRTUAL].count) next = MIN(next, clock_host_deadline_ns(loop.heap[TIMER_VIRTUAL].item[1]->deadline_ns));
     return next;
 }
 
-/* A deadline on the virtual clock translates to a slightly different host time each time; small moves need no call. */
 static void alarm_update(void)
 {
     int64_t next = next_deadline_ns();
@@ -460,6 +463,7 @@ void loop_step(int timeout_ms)
     calls_run();
     timers_run(TIMER_HOST);
     timers_run(TIMER_VIRTUAL);
+    alarm_update();
     machine_unlock();
 }
 

@@ -50,5 +50,7 @@ void machine_lock(void);
 bool machine_lock_try(void);         /* false: another thread has it, or waits for it */
 void machine_unlock(void);
 bool machine_is_locked(void);      /* by this thread */
+/* futex_wake of all on the word, once this thread has let go of the lock, which those who wake are going to want; at once if it has not got it. */
+void machine_wake(int *word);
 
 #endif

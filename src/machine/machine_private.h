@@ -48,7 +48,8 @@ struct vcpu {
     struct device *lapic;              /* NULL with an irqchip in the engine */
     _Atomic int64_t tsc_offset;        /* copy for the APIC timer's deadline mode */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* both ways: the thread sleeps on it, the machine waits for the thread on it */
+    int changes;            /* a futex, both ways: the thread sleeps on it, the machine waits for the thread on it */
+    unsigned sleepers;      /* on changes */
     bool hold;                         /* the machine wants the thread outside of the engine */
     bool quit;
     bool is_parked;                    /* it is: registers may be read and written */

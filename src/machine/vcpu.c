@@ -8,29 +8,50 @@
  * state before it enters the engine the next time (SDM 3A, section 8.4 and 10.4.7). With an irqchip in the
  * engine both never come here, and the engine itself waits in HLT.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/futex.h"
 #include "base/log.h"
 #include "device/irqchip/lapic.h"
 #include "machine/boot.h"
 #include "machine/machine_private.h"
 #include "machine/signals.h"
 
-static void vcpu_signal(struct vcpu *v)
+/* v->lock held, which is let go of meanwhile. */
+static void change_wait(struct vcpu *v)
 {
-    pthread_cond_broadcast(&v->changed);
+    int seen = v->changes;
+
+    v->sleepers++;
+    pthread_mutex_unlock(&v->lock);
+    futex_wait(&v->changes, seen);
+    pthread_mutex_lock(&v->lock);
+    v->sleepers--;
 }
 
+/* v->lock held. */
+static void vcpu_signal(struct vcpu *v)
+{
+    __atomic_add_fetch(&v->changes, 1, __ATOMIC_RELAXED);
+    if (v->sleepers) futex_wake(&v->changes, INT_MAX);
+}
+
+/* An interrupt: the guest's thread asks the devices about it first thing, so it sleeps until they can be asked. */
 void vcpu_wake(struct vcpu *v)
 {
+    bool sleeps;
+
     pthread_mutex_lock(&v->lock);
+    sleeps = !v->woken && v->sleepers;
     v->woken = true;
-    vcpu_signal(v);
+    __atomic_add_fetch(&v->changes, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&v->lock);
+    if (sleeps) machine_wake(&v->changes);
 }
 
 /* ---- what the APIC bus and devices ask of a vCPU: machine lock held, any thread ---- */
@@ -298,7 +319,7 @@ static bool wait_to_run(struct vcpu *v, bool halted)
         }
         if (v->hold || v->waits_for_sipi || halted) {
             if (!v->hold && ((v->waits_for_sipi && v->sipi_pending) || v->init_pending)) continue;
-            pthread_cond_wait(&v->changed, &v->lock);
+            change_wait(v);
         }
     }
 }
@@ -395,13 +416,12 @@ int vcpus_create(struct machine *m, struct error *err)
         v->hold = true;
         v->create_error = err;
         pthread_mutex_init(&v->lock, NULL);
-        pthread_cond_init(&v->changed, NULL);
         m->vcpu_count++;
         result = thread_start(v);
         if (result) return error_set(err, "cannot start the thread of CPU %u: %s", i, strerror(result));
         v->has_thread = true;
         pthread_mutex_lock(&v->lock);
-        while (!v->is_parked) pthread_cond_wait(&v->changed, &v->lock);
+        while (!v->is_parked) change_wait(v);
         pthread_mutex_unlock(&v->lock);
         if (!v->engine) return -1;
     }
@@ -433,7 +453,7 @@ void vcpus_wait(struct machine *m)
         struct vcpu *v = &m->vcpu[i];
 
         pthread_mutex_lock(&v->lock);
-        while (!v->is_parked) pthread_cond_wait(&v->changed, &v->lock);
+        while (!v->is_parked) change_wait(v);
         pthread_mutex_unlock(&v->lock);
     }
     while (depth--) machine_lock();
@@ -482,7 +502,6 @@ void vcpus_destroy(struct machine *m)
         vcpu_signal(v);
         pthread_mutex_unlock(&v->lock);
         if (v->has_thread) pthread_join(v->thread, NULL);
-        pthread_cond_destroy(&v->changed);
         pthread_mutex_destroy(&v->lock);
     }
     free(m->vcpu);

@@ -18,14 +18,11 @@
  *
  * Lock order: exclusive lock, code lock, the machine's lock. Nothing is held when a vCPU rests or waits for an epoch.
  */
-#include <linux/futex.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-#include "engine/bt/bt_private.h"
 
-static void futex_wait(int *at, int value) { syscall(SYS_futex, at, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
-static void futex_wake(int *at, int count) { syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
+#include "base/futex.h"
+#include "engine/bt/bt_private.h"
 
 /* ---- Locks: 0 free, 1 held, 2 held and waited for ---- */
 
