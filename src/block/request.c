@@ -225,7 +225,7 @@ static void worker_start_locked(struct block_queue *q)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     if (!pthread_create(&q->thread[q->workers], NULL, worker_thread, q))
-        q->workers++;
+        pthread_setname_np(q->thread[q->workers++], "disk worker");
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
@@ -496,6 +496,25 @@ void block_read(struct block_node *n, uint64_t offset_bytes, const struct iovec 
                 block_done_fn *done, void *opaque)
 {
     submit(n, OP_READ, offset_bytes, 0, iov, iovcnt, false, done, opaque);
+}
+
+bool block_read_now(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt)
+{
+    struct block_queue *q = queue_of(n);
+    struct request r = { .queue = q, .op = OP_READ, .offset = offset_bytes, .length = block_iov_length(iov, iovcnt), .start_ns = clock_host_ns() };
+    bool limited = !q || n->below;
+    for (unsigned place = 0; place < BLOCK_THROTTLES && !limited; place++)
+        limited = is_limited(&r, place);
+    if (limited || !request_fits_ring(&r))
+        return false;
+    bool done = block_uring_read_now(q->ring, r.placed ? r.place.offset : offset_bytes, iov, iovcnt, r.length);
+    if (r.placed)
+        n->format->place_end(n, &r.place);
+    if (done) {
+        block_node_count(n, BLOCK_COUNT_READ, r.length);
+        request_account(&r, 0);
+    }
+    return done;
 }
 
 void block_write(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt,

@@ -3,7 +3,8 @@
  * io_uring through liburing. Submitters put operations on a list and wake the ring's thread by an eventfd;
  * the thread submits whatever has gathered with one system call and waits in the same call. The system call
  * is never made by the submitter, since a buffered read that is in the page cache would be copied right
- * there, on a vCPU's time. Buffered writes that the thread finds quick it makes itself (write_here).
+ * there, on a vCPU's time. Buffered writes that the thread finds quick it makes itself (write_here). A few bytes are read from the page
+ * cache sooner than a thread is woken: block_uring_read_now.
  *
  * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers):
  * then block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment
@@ -28,6 +29,7 @@
 #define RING_DEPTH 128
 #define SLOW_NS    100000                  /* beside 1 ns a byte */
 #define SLOW_MAX   1023u
+#define MISSES_MAX 255u
 #define WRITES_IN_A_ROW 16
 
 struct block_uring {
@@ -44,6 +46,9 @@ struct block_uring {
     bool wake_armed;
     uint64_t wake_value;
     unsigned slow, wait;            /* writes: how many go to the ring after a slow one, and how many still do */
+    /* The machine's lock. */
+    bool no_read_now;
+    unsigned misses, passes;        /* reads of now: how many are not tried after one that was not in the page cache, and how many still are not */
 };
 
 static struct block_uring_op *op_take(struct block_uring *u)
@@ -171,6 +176,8 @@ static bool start(struct block_uring *u)
     if (r) {
         io_uring_queue_exit(&u->ring);
         close(u->wake_fd);
+    } else {
+        pthread_setname_np(u->thread, "disk");
     }
     return !r;
 }
@@ -212,6 +219,21 @@ void block_uring_submit(struct block_uring *u, struct block_uring_op *op)
     pthread_mutex_unlock(&u->lock);
     if (first)
         wake(u);
+}
+
+bool block_uring_read_now(struct block_uring *u, uint64_t offset, const struct iovec *iov, int iovcnt, uint64_t length)
+{
+    if (u->direct || u->no_read_now || iovcnt > IOV_MAX)
+        return false;
+    if (u->passes) {
+        u->passes--;
+        return false;
+    }
+    ssize_t r = preadv2(u->fd, iov, iovcnt, (off_t)offset, RWF_NOWAIT);
+    bool done = r >= 0 && (uint64_t)r == length;
+    u->no_read_now = r < 0 && errno != EAGAIN && errno != EINTR;     /* a file system that cannot tell */
+    u->passes = u->misses = done ? 0 : MIN(2 * u->misses + 1, MISSES_MAX);
+    return done;
 }
 
 void block_uring_free(struct block_uring *u)

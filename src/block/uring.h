@@ -27,6 +27,8 @@ typedef void block_uring_fn(struct block_uring_op *op, int result);
 struct block_uring *block_uring_new(int fd, block_uring_fn *complete);
 /* From any thread. */
 void block_uring_submit(struct block_uring *u, struct block_uring_op *op);
+/* Reads in this thread what is in the page cache. False: not all of it was, or it is not worth a look now; iov's memory may have changed. One thread at a time. */
+bool block_uring_read_now(struct block_uring *u, uint64_t offset, const struct iovec *iov, int iovcnt, uint64_t length);
 /* No operation may be in flight. */
 void block_uring_free(struct block_uring *u);
 

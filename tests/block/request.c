@@ -3,7 +3,7 @@
  * What every node promises, whatever its format: callbacks in order of the loop or of a drain, the same
  * results with io_uring and with threads, ranges and read-only checked, counters, closing with requests in
  * flight, callbacks that submit, snapshot=on, the sector 0 guard, cache modes that flush; which requests of a
- * qcow2 image are a transfer of its file, and that nothing moves them meanwhile.
+ * qcow2 image are a transfer of its file, and that nothing moves them meanwhile; reads that do not wait.
  */
 #include "common.h"
 
@@ -14,13 +14,16 @@
 #include "block/block_private.h"
 #include "block/fault.h"
 #include "block/image.h"
+#include "block/throttle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { MIB = 1 << 20 };
@@ -127,6 +130,43 @@ static void order_and_ranges(const char *name, const char *format)
     s = block_stats_get(n);
     check(s.discards == 1 && s.discarded_bytes == MIB && s.discard_ns, "%s: discards", name);
     block_close(n);
+}
+
+/* The host tells whether it can read without waiting; what it has not got in its page cache is left to block_read, and for a while not looked for. */
+static void now(const char *name, const char *format, bool by_ring)
+{
+    static uint8_t data[65536], back[65536];
+    const struct block_open_options o = { .filename = name, .format = format, .discard = true };
+    struct iovec two[2] = { { back, 512 }, { back + 512, 3584 } }, odd = { back, 100 }, probe = { back, 512 };
+    struct block_node *n = open_image(&o);
+    uint64_t state = 7, size = block_size_bytes(n);
+    unsigned tries = 0;
+
+    rng_fill(&state, data, sizeof(data));
+    check(block_discard_sync(n, 0, size) == 0 && block_pwrite(n, MIB, data, sizeof(data)) == 0 && block_flush_sync(n) == 0, "%s: data", name);
+    bool can = by_ring && preadv2(n->file->fd, &probe, 1, 0, RWF_NOWAIT) > 0;
+    struct block_stats before = block_stats_get(n);
+    machine_lock();
+    check(block_read_now(n, MIB + 8192, two, 2) == can && (!can || !memcmp(back, data + 8192, 4096)), "%s: read at once", name);
+    struct block_stats after = block_stats_get(n);
+    check(after.reads == before.reads + can && after.read_bytes == before.read_bytes + can * 4096, "%s: it is counted", name);
+    check(!block_read_now(n, size - 512, two, 2) && !block_read_now(n, UINT64_MAX - 511, two, 2) && !block_read_now(n, MIB, &odd, 1) && !block_read_now(n, 100, two, 2), "%s: outside", name);
+    if (strcmp(format, "raw")) check(!block_read_now(n, 4 * MIB, two, 2), "%s: what is nowhere", name);
+    check(block_read_now(n, MIB + 512, two, 2) == can, "%s: again", name);
+    if (can && posix_fadvise(n->file->fd, 0, 0, POSIX_FADV_DONTNEED) == 0 && !block_read_now(n, MIB, two, 2)) {
+        check(block_pread(n, MIB, back, 4096) == 0 && !memcmp(back, data, 4096), "%s: from the disk", name);
+        while (tries < 1000 && !block_read_now(n, MIB, two, 2)) tries++;
+        check(tries == 1, "%s: looked for again after %u times", name, tries);
+    }
+    struct block_throttles *t = block_throttles_new();
+    struct error err = { "" };
+    check(block_throttle_set(n, BLOCK_THROTTLE_DEVICE, t, "g", &(struct block_limits){ .limit[LIMIT_OPS] = { .average = 1 << 20 } }, &err) == 0, "limits: %s", err.text);
+    check(!block_read_now(n, MIB, two, 2), "%s: limited", name);
+    block_throttle_end(n);
+    check(block_read_now(n, MIB, two, 2) == can, "%s: not any more", name);
+    machine_unlock();
+    block_close(n);
+    block_throttles_free(t);
 }
 
 /* A callback that submits the next request, until ten have run. */
@@ -410,6 +450,8 @@ int main(void)
         zeroes_detected();
         order_and_ranges("image.raw", "raw");
         order_and_ranges("image.qcow2", "qcow2");
+        now("image.raw", "raw", !aio);
+        now("image.qcow2", "qcow2", !aio);
         drains("image.raw", "raw");
         drains("image.raw", NULL);
         drains("image.qcow2", NULL);
