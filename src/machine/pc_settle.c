@@ -18,10 +18,12 @@ static bool is_disk(enum virtio_kind kind) { return kind == VIRTIO_KIND_BLK || k
 
 static void drive_settle(struct machine *m, unsigned n)
 {
-    const struct drive_config *d = &m->config.drive[n];
     int why = block_settle(m->drive[n]);
+    char name[MACHINE_PATH_BYTES];
 
-    if (why) log_message("drive '%s': the machine is stopped, but what was written could not be stored: %s", d->id ? d->id : d->device_id ? d->device_id : "", strerror(-why));
+    if (!why) return;
+    pc_drive_label(m, n, name, sizeof(name));
+    log_message("drive '%s': the machine is stopped, but what was written could not be stored: %s", name, strerror(-why));
 }
 
 void pc_drives_settle(struct machine *m)

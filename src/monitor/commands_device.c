@@ -55,8 +55,7 @@ static int cmd_screendump(struct monitor *mon, const struct command_line *c, str
     return display_dump(d, c->argv[1], png ? DUMP_PNG : DUMP_PPM, err);
 }
 
-/* By its own name, else by that of its device, which another drive may have for its own. */
-static int drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err)
+int monitor_drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err)
 {
     unsigned count = machine_drive_count(mon->m);
     struct nearest near;
@@ -84,7 +83,7 @@ static int cmd_eject(struct monitor *mon, const struct command_line *c, struct e
     unsigned i;
 
     if (c->argc != 2u + force) return error_set(err, "[-f] DRIVE is wanted");
-    if (drive_find(mon, c->argv[1 + force], &i, err) < 0) return -1;
+    if (monitor_drive_find(mon, c->argv[1 + force], &i, err) < 0) return -1;
     return machine_drive_change(mon->m, i, NULL, force, err);
 }
 
@@ -117,7 +116,7 @@ static int cmd_change(struct monitor *mon, const struct command_line *c, struct 
 
     if (c->argc == 4 && !strcmp(c->argv[1], "vnc") && !strcmp(c->argv[2], "password")) return vnc_password(mon, c->argv[3], err);
     if (c->argc < 3 || c->argc > 5) return error_set(err, "DRIVE FILE [FORMAT [MODE]] is wanted");
-    if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    if (monitor_drive_find(mon, c->argv[1], &i, err) < 0) return -1;
     while (c->argc > 4 && mode < ARRAY_SIZE(modes) && strcmp(c->argv[4], modes[mode])) mode++;
     if (mode == ARRAY_SIZE(modes)) return error_set(err, "'%s' is no mode; known are retain, read-only and read-write", c->argv[4]);
     if (mode == 2 && machine_drive_config(mon->m, i)->media == MEDIA_CDROM) return error_set(err, "a CD-ROM drive cannot write; use read-only");
@@ -127,38 +126,45 @@ static int cmd_change(struct monitor *mon, const struct command_line *c, struct 
     return machine_drive_change(mon->m, i, &o, false, err);
 }
 
-/* Returns the number of drives that had something to save, or -1. */
-static int commit_matching(struct machine *m, const char *id, struct error *err)
+static int commit_one(struct machine *m, unsigned i, struct error *err)
+{
+    struct block_node *n = machine_drive(m, i);
+    char name[MACHINE_PATH_BYTES];
+
+    machine_drive_label(m, i, name, sizeof(name));
+    if (!n) return error_set(err, "there is no medium in '%s'", name);
+    return block_commit(n, err) < 0 ? error_prefix(err, "%s", name) : 0;
+}
+
+int monitor_commit_all(struct machine *m, struct error *err)
 {
     bool ran = peek_begin(m), failed = false;
     int count = 0;
 
     for (unsigned i = 0; i < machine_drive_count(m) && !failed; i++) {
-        const char *name = machine_drive_config(m, i)->id;
         struct block_node *n = machine_drive(m, i);
 
-        if (id ? strcmp(id, name) : !n || block_is_readonly(n) || !block_backing(n)) continue;
-        if (!n) failed = error_set(err, "there is no medium in '%s'", name);
-        else failed = block_commit(n, err) < 0 && error_prefix(err, "%s", name);
+        if (!n || block_is_readonly(n) || !block_backing(n)) continue;
+        failed = commit_one(m, i, err) < 0;
         count++;
     }
     peek_end(m, ran);
     return failed ? -1 : count;
 }
 
-int monitor_commit_all(struct machine *m, struct error *err)
-{
-    return commit_matching(m, NULL, err);
-}
-
 static int cmd_commit(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     unsigned i;
+    bool ran;
+    int r;
 
     if (c->argc != 2) return error_set(err, "DRIVE or all is wanted");
-    if (!strcmp(c->argv[1], "all")) return commit_matching(mon->m, NULL, err) < 0 ? -1 : 0;
-    if (drive_find(mon, c->argv[1], &i, err) < 0) return -1;
-    return commit_matching(mon->m, c->argv[1], err) < 0 ? -1 : 0;
+    if (!strcmp(c->argv[1], "all")) return monitor_commit_all(mon->m, err) < 0 ? -1 : 0;
+    if (monitor_drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    ran = peek_begin(mon->m);
+    r = commit_one(mon->m, i, err);
+    peek_end(mon->m, ran);
+    return r;
 }
 
 static int cmd_balloon(struct monitor *mon, const struct command_line *c, struct error *err)

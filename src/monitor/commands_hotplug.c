@@ -55,12 +55,11 @@ static int size_read(const char *text, uint64_t *size, struct error *err)
 static int cmd_block_resize(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     uint64_t size = 0;
+    unsigned i;
 
     if (c->argc != 3) return error_set(err, "DRIVE and SIZE are wanted: block_resize disk0 20G");
-    if (size_read(c->argv[2], &size, err) < 0) return -1;
-    for (unsigned i = 0; i < machine_drive_count(mon->m); i++)
-        if (!strcmp(machine_drive_config(mon->m, i)->id, c->argv[1])) return machine_drive_resize(mon->m, i, size, err);
-    return error_set(err, "no drive '%s'; 'info block' lists them", c->argv[1]);
+    if (size_read(c->argv[2], &size, err) < 0 || monitor_drive_find(mon, c->argv[1], &i, err) < 0) return -1;
+    return machine_drive_resize(mon->m, i, size, err);
 }
 
 static int cmd_netdev_add(struct monitor *mon, const struct command_line *c, struct error *err)

@@ -62,6 +62,9 @@ int run_wakeup(struct error *err);
 /* qmp_vnc.c: when the password of VNC ends. 0, or -1 with *err. */
 int password_expire(struct machine *m, const char *text, struct error *err);
 
+/* commands_device.c: the drive of this name, else of a device of this name, which another drive may have for its own. 0, or -1 with *err. */
+int monitor_drive_find(struct monitor *mon, const char *id, unsigned *index, struct error *err);
+
 /* commands_info.c: what 'info pci' calls a class, NULL: nothing. */
 const char *pci_class_name(unsigned class);
 

@@ -138,30 +138,20 @@ json_t *qmp_throttle_group_set(struct machine *m, const char *id, const char *na
 
 /* ---- for people ---- */
 
-static int drive_of(struct machine *m, const char *id)
-{
-    for (unsigned i = 0; i < machine_drive_count(m); i++) {
-        const struct drive_config *d = machine_drive_config(m, i);
-
-        if (!strcmp(d->id, id) || (d->device_id && !strcmp(d->device_id, id))) return (int)i;
-    }
-    return -1;
-}
-
 int cmd_block_set_io_throttle(struct monitor *mon, const struct command_line *c, struct error *err)
 {
     struct block_limits l = { .op_bytes = 0 };
-    int i;
+    unsigned i;
 
     if (c->argc != 2 + LIMITS) return error_set(err, "DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR are wanted, 0 for no limit: block_set_io_throttle disk0 0 0 0 100 0 0");
-    if ((i = drive_of(mon->m, c->argv[1])) < 0) return error_set(err, "no drive '%s'; 'info block' lists them", c->argv[1]);
+    if (monitor_drive_find(mon, c->argv[1], &i, err) < 0) return -1;
     for (unsigned n = 0; n < LIMITS; n++) {
         char *end;
 
         l.limit[n] = (struct block_limit){ strtoull(c->argv[2 + n], &end, 0), 0, 1 };
         if (*end || end == c->argv[2 + n] || *c->argv[2 + n] == '-') return error_set(err, "'%s' is no number of bytes or requests a second", c->argv[2 + n]);
     }
-    return block_limits_check(&l, err) < 0 ? -1 : machine_throttle_set(mon->m, (unsigned)i, NULL, &l, err);
+    return block_limits_check(&l, err) < 0 ? -1 : machine_throttle_set(mon->m, i, NULL, &l, err);
 }
 
 void throttle_print(struct monitor *mon, unsigned drive)

@@ -286,8 +286,11 @@ int boot_index_set(struct vm_options *o, const char *value, unsigned *rank, stru
     uint64_t n;
 
     if (value_unsigned("bootindex", value, INT32_MAX - 1, &n, err) < 0) return -1;
-    for (unsigned i = 0; i < o->config.drive_count; i++)
-        if (o->config.drive[i].boot_rank == n + 1) return error_set(err, "bootindex=%s is drive '%s' already", value, o->config.drive[i].id);
+    for (unsigned i = 0; i < o->config.drive_count; i++) {
+        const struct drive_config *d = &o->config.drive[i];
+
+        if (d->boot_rank == n + 1) return error_set(err, "bootindex=%s is drive '%s' already", value, *d->id ? d->id : d->device_id);
+    }
     *rank = (unsigned)n + 1;
     return 0;
 }

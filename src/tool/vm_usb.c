@@ -170,21 +170,17 @@ int device_usb_controller(struct vm_options *o, const char *arg, const struct op
 
 static int drive_resolve(struct vm_options *o, unsigned n, struct error *err)
 {
-    struct machine_config *c = &o->config;
     const char *id = o->usb_drive[n];
-    struct drive_config *d;
-    unsigned i = 0;
+    struct drive_config *d = drive_by_id(o, id);
 
-    while (i < c->drive_count && (!c->drive[i].id || strcmp(c->drive[i].id, id))) i++;
-    if (i == c->drive_count) return error_set(err, "-device usb-storage: no -drive has the id '%s'", id);
-    d = &c->drive[i];
+    if (!d) return error_set(err, "-device usb-storage: no -drive has the id '%s'", id);
     if (d->interface != DRIVE_IF_NONE) return error_set(err, "-device usb-storage: drive '%s' is in use already; give it if=none", id);
     if (!drive_has_image(d) && d->media == MEDIA_DISK) return error_set(err, "-device usb-storage: drive '%s' has no file=", id);
     if (drive_errors_set(o, d, &o->usb_errors[n], err) < 0) return error_prefix(err, "-device usb-storage");
     if (d->media == MEDIA_CDROM) d->open.readonly = true;
     d->interface = DRIVE_IF_USB;
     d->device_id = o->usb_device[n].id;
-    o->usb_device[n].drive = i;
+    o->usb_device[n].drive = (unsigned)(d - o->config.drive);
     return 0;
 }
 

@@ -82,7 +82,7 @@ int drive_medium_set(struct drive_identity *i, const char *key, const char *v, s
 
     if (!strcmp(key, "logical_block_size")) return set_block_size(key, v, &i->logical_block_bytes, err);
     if (!strcmp(key, "physical_block_size")) return set_block_size(key, v, &i->physical_block_bytes, err);
-    if (!strcmp(key, "min_io_size")) return set_bytes(key, v, 65535 * 512, &i->min_io_bytes, err);
+    if (!strcmp(key, "min_io_size")) return set_bytes(key, v, 65535 * 4096, &i->min_io_bytes, err);
     if (!strcmp(key, "opt_io_size")) return set_bytes(key, v, 1u << 31, &i->opt_io_bytes, err);
     if (!strcmp(key, "discard_granularity")) return set_bytes(key, v, 1u << 31, &i->discard_granularity_bytes, err);
     if (value_unsigned(key, v, UINT16_MAX, &n, err) < 0) return -1;
@@ -466,6 +466,7 @@ static int unit_blocks_check(const struct unit_request *u, struct error *err)
     if (logical > 4096) return error_set(err, "%s: logical_block_size=%u: a SCSI disk has at most 4096", u->what, logical);
     if (i->physical_block_bytes && logical > i->physical_block_bytes)
         return error_set(err, "%s: logical_block_size=%u is more than physical_block_size=%u", u->what, logical, i->physical_block_bytes);
+    if (i->min_io_bytes / logical > UINT16_MAX) return error_set(err, "%s: min_io_size=%u is more than 65535 blocks", u->what, i->min_io_bytes);
     if (i->min_io_bytes % logical || i->opt_io_bytes % logical || i->discard_granularity_bytes % logical)
         return error_set(err, "%s: min_io_size, opt_io_size and discard_granularity are multiples of logical_block_size=%u", u->what, logical);
     return 0;
@@ -488,7 +489,7 @@ static struct drive_config *unit_drive_get(struct vm_options *o, const struct un
     struct drive_config *d, empty = { .interface = DRIVE_IF_NONE, .media = MEDIA_CDROM, .device_id = u->id, .on_write_error = BLOCK_ERROR_ENOSPC };
 
     if (!u->drive) {
-        if (!u->id) empty.id = arena_format(o->arena, "scsi-cd%u", o->config.drive_count);
+        for (unsigned n = o->config.drive_count; !u->id && (!empty.id || drive_by_id(o, empty.id)); n++) empty.id = arena_format(o->arena, "scsi-cd%u", n);
         if (u->is_cdrom) return drive_add(o, &empty, err) < 0 ? NULL : &o->config.drive[o->config.drive_count - 1];
         error_set(err, "a disk needs drive=ID of a -drive if=none");
         return NULL;

@@ -169,6 +169,8 @@ BAD = [
     ('-usb -device usb-kbd,port=1 -device usb-mouse,port=1', 'port 1 of bus usb-bus.0 is taken by a usb-kbd'),
     ('-usb -device usb-tablet,display=d', "display"),
     ('-usb -device usb-storage', 'usb-storage needs drive=ID'),
+    ('-usb -device floppy,id=f -device usb-storage,drive=', "no -drive has the id ''"),
+    ('-device virtio-scsi-pci -device scsi-cd,id=a,bootindex=1 -device ide-cd,id=b,bootindex=1', "bootindex=1 is drive '"),
     ('-usb -drive if=none,id=d,file=raw.img,format=raw -device usb-storage,drive=d,removable=on', 'removable=on'),
     ('-usb -device usb-storage,drive=nosuch', "no -drive has the id 'nosuch'"),
     ('-overcommit cpu-pm=on', "only 'off' is"),
@@ -675,6 +677,9 @@ def groups_seen():
              'drive_del b\nobject_del h\nobject_del h\n', ['iops_wr=9 ', 'group=h', "object 'h' not found"], ['in use']),
             ('-nodefaults -device virtio-scsi-pci', 'device_add scsi-cd,id=c1\ndevice_add scsi-cd\nchange c1 raw.img\ninfo block\ndevice_add scsi-hd\n',
              ['c1: raw.img (raw, read-only)', ': [not inserted]', 'needs drive=ID'], []),
+            ('-nodefaults -device floppy,id=f', 'change f raw.img raw\nblock_resize "" 4M\nblock_set_io_throttle "" 0 0 0 5 0 0\nblock_set_io_throttle f 0 0 0 7 0 0\ncommit f\nblock_resize g 1M\ninfo block\n',
+             ["no drive ''", 'iops=7 ', 'Error: f: ', "no drive 'g'", 'Size: 1048576 bytes'], ['iops=5 ', 'Size: 4194304 bytes']),
+            ('-nodefaults -device virtio-scsi-pci -drive if=none,id=scsi-cd1,file=raw.img,format=raw -device scsi-hd,drive=scsi-cd1 -device scsi-cd', 'info block\n', ['scsi-cd1: raw.img', '[not inserted]'], []),
             ('-nodefaults -drive if=none,id=a,file=raw.img,format=raw -device virtio-blk-pci,drive=a,id=v -drive if=none,id=b,file=disk.qcow2 -device ide-hd,drive=b,id=i',
              'drive_del a\ndrive_del b\ninfo block\ninfo blockstats\neject x\n', ['/machine/peripheral/v/virtio-backend: [not inserted]', 'i: [not inserted]', 'i: rd_bytes', "no drive 'x'"], ['did you mean']),
             ('-nodefaults -device virtio-rng-pci,addr=6.0,multifunction=on -device virtio-rng-pci,addr=6.1 -device qemu-xhci,addr=7,multifunction=on -netdev user,id=n -device e1000,netdev=n,addr=7.1,multifunction=off '

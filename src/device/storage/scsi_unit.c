@@ -18,7 +18,7 @@
 #include "device/storage/scsi_private.h"
 
 enum { SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7 };
-enum { ASC_WRITE = 0x0c00, ASC_READ = 0x1100, ASC_OPCODE = 0x2000, ASC_LBA = 0x2100, ASC_FIELD = 0x2400, ASC_PARAMETER = 0x2600,
+enum { ASC_NOT_READY = 0x0400, ASC_WRITE = 0x0c00, ASC_READ = 0x1100, ASC_OPCODE = 0x2000, ASC_LBA = 0x2100, ASC_FIELD = 0x2400, ASC_PARAMETER = 0x2600,
        ASC_PROTECTED = 0x2700, ASC_CHANGED = 0x2800, ASC_RESET = 0x2900, ASC_LOCKED = 0x5302, ASC_TRAY_OPEN = 0x3a02, ASC_SAVING = 0x3900, ASC_NO_MEDIUM = 0x3a00, ASC_LIST_LENGTH = 0x1a00 };
 enum { UNMAP_LIST_BYTES = 8 + 16 * 256, BOUNCE_BYTES = 65536, CD_BLOCK = 2048 };
 
@@ -191,6 +191,13 @@ static bool range_get(struct scsi_request *r, uint64_t *lba, uint64_t *count)
     return false;
 }
 
+static bool read_now(struct scsi_request *r)
+{
+    if (!r->now_bytes || r->bytes > *r->now_bytes || !block_read_now(r->unit->config.node, r->offset, r->in, (int)r->in_count)) return false;
+    *r->now_bytes -= r->bytes;
+    return true;
+}
+
 static void cmd_read(struct scsi_request *r)
 {
     uint64_t lba, count;
@@ -201,8 +208,8 @@ static void cmd_read(struct scsi_request *r)
     if (!has_room(r, r->in_bytes, r->bytes)) return;
     r->out_count = 0;
     r->in_count = iov_cut(r->in, r->in_count, r->bytes);
-    if (count) submit(r);
-    else good(r);
+    if (!count || read_now(r)) good(r);
+    else submit(r);
 }
 
 static void cmd_write(struct scsi_request *r)
@@ -365,9 +372,13 @@ static void cmd_inquiry(struct scsi_request *r)
 
 static void cmd_capacity10(struct scsi_request *r)
 {
-    uint64_t last = blocks_of(r->unit) ? blocks_of(r->unit) - 1 : 0;
+    uint64_t blocks = blocks_of(r->unit), last = blocks - 1;
     uint8_t p[8];
 
+    if (!blocks) {                                     /* there is no answer for that */
+        fail(r, SENSE_NOT_READY, ASC_NOT_READY);
+        return;
+    }
     put_be(p, MIN(last, (uint64_t)0xffffffff), 4);
     put_be(p + 4, r->unit->block, 4);
     reply(r, p, sizeof(p), sizeof(p));
@@ -381,7 +392,11 @@ static void cmd_capacity16(struct scsi_request *r)
         fail(r, SENSE_ILLEGAL, ASC_FIELD);
         return;
     }
-    put_be(p, blocks_of(r->unit) ? blocks_of(r->unit) - 1 : 0, 8);
+    if (!blocks_of(r->unit)) {
+        fail(r, SENSE_NOT_READY, ASC_NOT_READY);
+        return;
+    }
+    put_be(p, blocks_of(r->unit) - 1, 8);
     put_be(p + 8, r->unit->block, 4);
     p[13] = (uint8_t)drive_physical_exponent(&r->unit->config.identity);
     p[14] = r->unit->config.is_cdrom ? 0 : 0x80;       /* provisioning is managed */

@@ -41,6 +41,7 @@ struct scsi_request {
     struct iovec *out, *in;
     unsigned out_count, in_count;
     uint64_t out_bytes, in_bytes;
+    uint64_t *now_bytes;                 /* how much may still be read before scsi_unit_start returns (block_read_now); NULL: nothing */
     /* The unit's answer. */
     uint8_t status, sense[SCSI_SENSE_BYTES];
     uint64_t moved;                      /* bytes in either direction */

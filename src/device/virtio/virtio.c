@@ -59,6 +59,15 @@ void virtio_interrupt(struct virtio *v, struct virtqueue *q)
     if (q->broken) virtio_broken(v, q->broken);
 }
 
+void virtio_interrupt_settle(struct virtio *v, unsigned n)
+{
+    uint64_t bit = BIT(n % 64);
+
+    if (!(v->interrupt_due[n / 64] & bit)) return;
+    v->interrupt_due[n / 64] &= ~bit;
+    virtio_interrupt(v, &v->queue[n]);
+}
+
 static void posted_run(void *opaque)
 {
     struct virtio *v = opaque;
@@ -71,10 +80,7 @@ static void posted_run(void *opaque)
             v->notify_due[n / 64] &= ~bit;
             virtio_queue_notify(v, n);
         }
-        if (v->interrupt_due[n / 64] & bit) {
-            v->interrupt_due[n / 64] &= ~bit;
-            virtio_interrupt(v, &v->queue[n]);
-        }
+        virtio_interrupt_settle(v, n);
     }
 }
 

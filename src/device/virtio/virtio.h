@@ -92,6 +92,8 @@ static inline bool virtio_is_modern(const struct virtio *v) { return v->features
 void virtio_interrupt(struct virtio *v, struct virtqueue *q);
 /* The same once the main loop has run what is ready now: completions that come together make one interrupt. */
 void virtio_interrupt_soon(struct virtio *v, struct virtqueue *q);
+/* What was to come soon comes now. */
+void virtio_interrupt_settle(struct virtio *v, unsigned n);
 /* Configuration space changed by the device: the driver is told. */
 void virtio_config_changed(struct virtio *v);
 /* The driver did what it must not: DEVICE_NEEDS_RESET; nothing is served until it resets the device. */
@@ -104,6 +106,8 @@ struct virtqueue_chain *virtio_pop(struct virtio *v, unsigned n);
  * wants no more), or a queue's worth was served; what is left then comes later. Notifications are off meanwhile. */
 void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c));
 /* Has ops->notify called again from the main loop: a device that has served its share leaves the rest for later. */
+/* Those of the queue that were to come soon come now. */
+void virtio_interrupt_settle(struct virtio *v, unsigned n);
 void virtio_notify_later(struct virtio *v, unsigned n);
 /* What was put off so is served now, once: who has arranged his rings to never run empty is put off again. */
 void virtio_settle(struct virtio *v);

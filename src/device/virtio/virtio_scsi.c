@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * SCSI adapter: a control queue (task management), an event queue (drives that come and go), and request queues. A
- * request is a header with LUN and command, data to write, a response, data to read; scsi_unit.c carries it out.
+ * request is a header with LUN and command, data to write, a response, data to read; scsi_unit.c carries it out, short ones and small
+ * reads before the notification returns.
  *
  * An abort or reset waits until what is in flight has ended, and answers then: nothing is left to abort.
  * Limits: channel 0; LUNs in flat addressing and REPORT LUNS' well-known unit; no protection information; CDBs of 32 bytes and sense
@@ -22,7 +23,7 @@ enum { S_OK = 0, S_OVERRUN = 1, S_ABORTED = 2, S_BAD_TARGET = 3, S_RESET = 4, S_
 enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
 enum { F_HOTPLUG = 1, F_CHANGE = 2, EVENT_TRANSPORT_RESET = 1, EVENT_PARAM_CHANGE = 3, EVENTS_MISSED = 1u << 31, REASON_RESCAN = 1, REASON_REMOVED = 2 };
 enum { TMF_ABORT_TASK, TMF_ABORT_TASK_SET, TMF_CLEAR_ACA, TMF_CLEAR_TASK_SET, TMF_NEXUS_RESET, TMF_UNIT_RESET, TMF_QUERY_TASK, TMF_QUERY_TASK_SET };
-enum { CDB_BYTES = 32, SENSE_BYTES = 96, REPORT_LUNS = 0xa0, INQUIRY = 0x12, REPORT_BYTES = 8 + 8 * VIRTIO_SCSI_UNITS };
+enum { CDB_BYTES = 32, SENSE_BYTES = 96, REPORT_LUNS = 0xa0, INQUIRY = 0x12, REPORT_BYTES = 8 + 8 * VIRTIO_SCSI_UNITS, NOW_BYTES = 32 << 10 };
 
 struct layout {
     le32 num_queues, seg_max, max_sectors, cmd_per_lun, event_info_size, sense_size, cdb_size;
@@ -50,6 +51,7 @@ struct scsi {
     struct scsi_unit *unit[VIRTIO_SCSI_UNITS];
     struct virtqueue *stopping;          /* its requests need no answer */
     bool resetting;                      /* by task management: that is the answer */
+    uint64_t now_bytes;                  /* how much this notification may still read in place */
     bool event_missed;                   /* one had no buffer: the next that is there says so */
 };
 
@@ -173,7 +175,7 @@ static bool request_serve(struct virtio *v, struct virtqueue *q, struct virtqueu
     struct scsi_unit *unit;
     bool target_exists;
 
-    if (r) *r = (struct request){ .scsi.done = scsi_done, .s = of(v), .q = q, .chain = chain };
+    if (r) *r = (struct request){ .scsi = { .done = scsi_done, .now_bytes = &of(v)->now_bytes }, .s = of(v), .q = q, .chain = chain };
     if (!r || chain->out_bytes < sizeof(c) || chain->in_bytes < sizeof(struct response) || !vectors_copy(r)) {
         virtio_broken(v, r ? "a SCSI request lacks its header or response" : "no memory for a request");
         virtqueue_drop(q, chain);
@@ -336,7 +338,11 @@ void virtio_scsi_unit_remove(struct virtio *v, unsigned n)
 static void notify(struct virtio *v, unsigned n)
 {
     if (n == QUEUE_EVENT && of(v)->event_missed) event_send(of(v), virtio_has(v, F_HOTPLUG) ? F_HOTPLUG : F_CHANGE, 0, 0, NULL);
-    if (n >= QUEUE_REQUEST) virtio_serve(v, n, request_serve);
+    if (n >= QUEUE_REQUEST) {
+        of(v)->now_bytes = NOW_BYTES;
+        virtio_serve(v, n, request_serve);
+        virtio_interrupt_settle(v, n);
+    }
     if (n != QUEUE_CONTROL) return;
     virtio_serve(v, n, control_serve);
     virtio_interrupt(v, &v->queue[n]);

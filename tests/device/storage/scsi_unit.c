@@ -85,6 +85,16 @@ static void capacity(void)
     check(run(limits, 0, 64) == SCSI_GOOD && be_get(buffer + 6, 2) * block == 16384 && be_get(buffer + 28, 4) * block == 8192, "blocks of %u: block limits", block);
 }
 
+/* An image may be smaller than a block; then there is none, and no number of the last one. */
+static void none(void)
+{
+    static const uint8_t ten[SCSI_CDB_BYTES] = { CAPACITY10 }, sixteen[SCSI_CDB_BYTES] = { CAPACITY16, 0x10, [13] = 32 }, first[SCSI_CDB_BYTES] = { READ10, [8] = 1 };
+
+    check(run(ten, 0, 8) == SCSI_CHECK_CONDITION && request.sense[2] == 2, "no block of %u: READ CAPACITY(10)", block);
+    check(run(sixteen, 0, 32) == SCSI_CHECK_CONDITION && request.sense[2] == 2, "no block of %u: READ CAPACITY(16)", block);
+    check(run(first, 0, block) == SCSI_CHECK_CONDITION && request.sense[2] == 5, "no block of %u: READ", block);
+}
+
 /* What a good command does to the copy. */
 static void same(uint64_t at, uint64_t bytes, bool no_data)
 {
@@ -137,20 +147,21 @@ static void whole_disk(struct block_node *node)
     check(block_pread(node, 0, all, DISK_BYTES) == 0 && !memcmp(all, copy, DISK_BYTES), "blocks of %u: the disk at the end", block);
 }
 
-static void disk(unsigned commands)
+static void disk(unsigned commands, size_t bytes)
 {
     struct block_open_options o = { .format = "raw", .discard = true, .filename = "memory" };
     struct scsi_unit_config c = { .write_cache = true, .identity = { .logical_block_bytes = block, .physical_block_bytes = 8192, .min_io_bytes = 16384 } };
     struct error err = { "" };
 
     for (size_t i = 0; i < DISK_BYTES; i++) copy[i] = (uint8_t)below(256);
-    c.node = block_node_open_over(block_fault_open(copy, DISK_BYTES, DISK_BYTES), &o, NULL, &err);
+    c.node = block_node_open_over(block_fault_open(copy, bytes, bytes), &o, NULL, &err);
     unit = c.node ? scsi_unit_new(&c) : NULL;
     if (!check(unit, "no disk: %s", err.text)) return;
     run((const uint8_t[SCSI_CDB_BYTES]){ 0 }, 0, 0);       /* takes the attention of power-on */
-    capacity();
+    if (bytes < block) none();
+    else capacity();
     for (unsigned n = 0; n < commands; n++) command();
-    whole_disk(c.node);
+    if (commands) whole_disk(c.node);
     scsi_unit_free(unit);
     block_close(c.node);
 }
@@ -164,7 +175,8 @@ int main(int argc, char **argv)
     loop_init();
     for (block = 512; block <= 4096; block *= 2) {
         state = seed * 0x9e3779b97f4a7c15 + block;
-        disk(commands);
+        disk(commands, DISK_BYTES);
+        disk(0, block - 512);
     }
     return report("scsi-unit");
 }
