@@ -93,7 +93,7 @@ typedef void block_done_fn(void *opaque, int result);
  * the way through the main thread. For devices whose callbacks do not wait for n's threads: they never drain or close it. */
 void block_done_anywhere(struct block_node *n);
 void block_read(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);
-/* Reads without waiting, if the host has the data in its page cache; throttled nodes never do. False: block_read is needed; iov's memory may have
+/* Reads at once, if the host has the data in its page cache; throttled nodes never do. False: block_read is needed; iov's memory may have
  * changed. With the machine locked. For small reads: waking another thread for them would take longer. */
 bool block_read_now(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt);
 void block_write(struct block_node *n, uint64_t offset_bytes, const struct iovec *iov, int iovcnt, block_done_fn *done, void *opaque);

@@ -29,7 +29,7 @@ static int try_it(const struct block_node *n, const struct block_open_options *o
 
 static void image_drop(struct block_node *n)
 {
-    struct block_node empty = { .overlay_of = n->overlay_of, .stats = n->stats, .size = n->size };
+    struct block_node empty = { .overlay_of = n->overlay_of, .stats = n->stats, .size = n->size, .done_anywhere = n->done_anywhere };
 
     memcpy(empty.throttled, n->throttled, sizeof(empty.throttled));
     block_node_image_close(n);

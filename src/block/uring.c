@@ -8,7 +8,7 @@
  *
  * io_uring may be missing (old kernels), switched off (kernel.io_uring_disabled) or filtered (containers):
  * then block_uring_new returns NULL and worker threads do the work. OSPITE_AIO=threads in the environment
- * does the same. Sources: io_uring(7), io_uring_enter(2).
+ * does the same. Sources: io_uring(7), io_uring_enter(2), cachestat(2), readv(2).
  */
 #include "block/uring.h"
 
@@ -24,12 +24,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define RING_DEPTH 128
 #define SLOW_NS    100000                  /* beside 1 ns a byte */
 #define SLOW_MAX   1023u
-#define MISSES_MAX 255u
+#define MISSES_MAX 254u
+#define PAGE_BYTES 4096u
+#define SYS_CACHESTAT 451          /* Debian 12 has no name for it */
 #define WRITES_IN_A_ROW 16
 
 struct block_uring {
@@ -47,7 +50,7 @@ struct block_uring {
     uint64_t wake_value;
     unsigned slow, wait;            /* writes: how many go to the ring after a slow one, and how many still do */
     /* The machine's lock. */
-    bool no_read_now;
+    bool no_read_now, no_cachestat;
     unsigned misses, passes;        /* reads of now: how many are not tried after one that was not in the page cache, and how many still are not */
 };
 
@@ -221,18 +224,41 @@ void block_uring_submit(struct block_uring *u, struct block_uring_op *op)
         wake(u);
 }
 
+/* Are all pages of it in the page cache? -1: the kernel (before 6.5, or of files that we may not write) does not tell. */
+static int is_cached(struct block_uring *u, uint64_t offset, uint64_t length)
+{
+    struct { uint64_t offset, length; } range = { offset, length };
+    struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } pages;
+    if (u->no_cachestat || syscall(SYS_CACHESTAT, u->fd, &range, &pages, 0)) {
+        u->no_cachestat = true;
+        return -1;
+    }
+    return pages.cached >= (offset + length - 1) / PAGE_BYTES - offset / PAGE_BYTES + 1;
+}
+
+/* RWF_NOWAIT does not wait for data, but where they are missing it has them read ahead, and to put that request into a full queue of the
+ * device takes milliseconds. So it is not tried where they are known to be missing; where that is not known, after one that missed or
+ * took long, not for a while. */
 bool block_uring_read_now(struct block_uring *u, uint64_t offset, const struct iovec *iov, int iovcnt, uint64_t length)
 {
     if (u->direct || u->no_read_now || iovcnt > IOV_MAX)
         return false;
-    if (u->passes) {
+    int cached = is_cached(u, offset, length);
+    if (!cached)
+        return false;
+    if (cached < 0 && u->passes) {
         u->passes--;
         return false;
     }
+    int64_t start = clock_host_ns();
     ssize_t r = preadv2(u->fd, iov, iovcnt, (off_t)offset, RWF_NOWAIT);
     bool done = r >= 0 && (uint64_t)r == length;
-    u->no_read_now = r < 0 && errno != EAGAIN && errno != EINTR;     /* a file system that cannot tell */
-    u->passes = u->misses = done ? 0 : MIN(2 * u->misses + 1, MISSES_MAX);
+    u->no_read_now = r < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS);
+    if (clock_host_ns() - start > SLOW_NS)
+        u->misses = MISSES_MAX;
+    else
+        u->misses = done ? u->misses / 2 : MIN(2 * u->misses + 2, MISSES_MAX);
+    u->passes = u->misses;
     return done;
 }
 

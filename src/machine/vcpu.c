@@ -453,7 +453,7 @@ void vcpus_wait(struct machine *m)
         struct vcpu *v = &m->vcpu[i];
 
         pthread_mutex_lock(&v->lock);
-        while (!v->is_parked) change_wait(v);
+        while (v->has_thread && !v->is_parked) change_wait(v);
         pthread_mutex_unlock(&v->lock);
     }
     while (depth--) machine_lock();

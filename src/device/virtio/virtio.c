@@ -2,9 +2,9 @@
 /*
  * What all virtio devices share: negotiation, status, needs-reset, and when interrupts go out.
  *
- * Requests are taken on the thread that notified and finish on the main thread. Interrupts for completions wait until the
- * loop has made all calls that are ready (one posted call a device), so that a batch of finished requests costs the guest
- * one interrupt; the ring says whether it wants even that.
+ * Requests are taken on the thread that notified; some finish there, the others mostly on the main thread. Interrupts for completions
+ * wait until that thread has taken all requests, or until the loop has made all calls that are ready (one posted call a device), so
+ * that a batch of finished requests costs the guest one interrupt; the ring says whether it wants even that.
  * Source: VIRTIO 1.2, chapters 2 and 3.
  */
 #include "device/virtio/virtio.h"
@@ -59,7 +59,7 @@ void virtio_interrupt(struct virtio *v, struct virtqueue *q)
     if (q->broken) virtio_broken(v, q->broken);
 }
 
-void virtio_interrupt_settle(struct virtio *v, unsigned n)
+static void interrupt_settle(struct virtio *v, unsigned n)
 {
     uint64_t bit = BIT(n % 64);
 
@@ -80,7 +80,7 @@ static void posted_run(void *opaque)
             v->notify_due[n / 64] &= ~bit;
             virtio_queue_notify(v, n);
         }
-        virtio_interrupt_settle(v, n);
+        interrupt_settle(v, n);
     }
 }
 
@@ -96,7 +96,7 @@ void virtio_interrupt_soon(struct virtio *v, struct virtqueue *q)
     unsigned n = (unsigned)(q - v->queue);
 
     v->interrupt_due[n / 64] |= BIT(n % 64);
-    post(v);
+    if (!v->is_serving) post(v);
 }
 
 void virtio_notify_later(struct virtio *v, unsigned n)
@@ -158,15 +158,20 @@ void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, st
 {
     struct virtqueue *q = &v->queue[n];
     struct virtqueue_chain *c;
+    bool more = true, outer = v->is_serving;
     unsigned served = 0;
-    bool more = true;
 
+    v->is_serving = true;
     do {
         virtqueue_notifications_set(q, false);
         while (more && served++ < q->size && (c = virtio_pop(v, n))) more = one(v, q, c);
         virtqueue_notifications_set(q, true);
     } while (more && served < q->size && virtio_is_live(v, q) && !virtqueue_is_empty(q));
     if (more && virtio_is_live(v, q) && !virtqueue_is_empty(q)) virtio_notify_later(v, n);
+    v->is_serving = outer;
+    interrupt_settle(v, n);
+    for (unsigned i = 0; i < ARRAY_SIZE(v->interrupt_due) && !outer; i++)
+        if (v->interrupt_due[i]) post(v);                /* other queues' */
 }
 
 void virtio_queue_notify(struct virtio *v, unsigned n)

@@ -71,6 +71,7 @@ struct virtio {
     struct virtqueue *queue;
     struct memory_map *memory;
     bool interrupt_posted;
+    bool is_serving;                     /* interrupts that are to come soon come at its end */
     uint64_t interrupt_due[VIRTIO_QUEUES_MAX / 64], notify_due[VIRTIO_QUEUES_MAX / 64];
 };
 
@@ -90,10 +91,9 @@ static inline bool virtio_is_modern(const struct virtio *v) { return v->features
 
 /* After pushes: interrupts now if the driver wants that. */
 void virtio_interrupt(struct virtio *v, struct virtqueue *q);
-/* The same once the main loop has run what is ready now: completions that come together make one interrupt. */
+/* The same once the requests that are being taken have been, else once the main loop has run what is ready now: completions that come together
+ * make one interrupt. */
 void virtio_interrupt_soon(struct virtio *v, struct virtqueue *q);
-/* What was to come soon comes now. */
-void virtio_interrupt_settle(struct virtio *v, unsigned n);
 /* Configuration space changed by the device: the driver is told. */
 void virtio_config_changed(struct virtio *v);
 /* The driver did what it must not: DEVICE_NEEDS_RESET; nothing is served until it resets the device. */

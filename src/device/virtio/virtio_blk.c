@@ -82,7 +82,7 @@ static void request_finish(struct request *r, uint8_t status)
     /* Of a failed read nothing is promised, but the status is the last byte and counts. */
     virtqueue_push(r->q, r->chain, r->chain->in_bytes + 1);
     if (status == S_IOERR) b->errors++;
-    if (b->in_flight) virtio_interrupt_soon(&b->v, r->q);
+    if (b->in_flight || b->v.is_serving) virtio_interrupt_soon(&b->v, r->q);
     else virtio_interrupt(&b->v, r->q);
     free(r);
 }

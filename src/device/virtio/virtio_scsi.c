@@ -341,7 +341,6 @@ static void notify(struct virtio *v, unsigned n)
     if (n >= QUEUE_REQUEST) {
         of(v)->now_bytes = NOW_BYTES;
         virtio_serve(v, n, request_serve);
-        virtio_interrupt_settle(v, n);
     }
     if (n != QUEUE_CONTROL) return;
     virtio_serve(v, n, control_serve);

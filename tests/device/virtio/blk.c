@@ -285,6 +285,36 @@ static void statuses(bool readonly)
     check(one(FLUSH, 0, 0) == OK, "flush");
 }
 
+static unsigned interrupts;
+static void (*interrupt_of_device)(void *opaque, uint16_t vector);
+
+static void interrupt_count(void *opaque, uint16_t vector)
+{
+    interrupts++;
+    interrupt_of_device(opaque, vector);
+}
+
+/* What needs no disk has finished when the notification returns, and was told once; a driver without event index is told of everything. */
+static void at_once(void)
+{
+    start(~VIRTIO_F_EVENT_IDX);
+    interrupt_of_device = v->transport.interrupt;
+    v->transport.interrupt = interrupt_count;
+    for (unsigned s = 0; s < 8; s++) submit(0, s, GET_ID, 0, 20);
+    interrupts = 0;
+    kick(0);
+    used_take();
+    check(!any_busy() && interrupts == 1, "eight requests that end at once: %u interrupts", interrupts);
+    for (unsigned s = 0; s < 8; s++) submit(0, s, s ? GET_ID : IN, 0, s ? 20 : 512);
+    interrupts = 0;
+    kick(0);
+    used_take();
+    check(interrupts == 1, "seven that do beside one that takes time: %u interrupts", interrupts);
+    wait_all();
+    check(interrupts == 2, "and the one: %u interrupts", interrupts);
+    v->transport.interrupt = interrupt_of_device;
+}
+
 /* ---- when writes are stable ---- */
 
 static uint64_t flushes_of(uint32_t type)
@@ -488,6 +518,7 @@ int main(int argc, char **argv)
             for (unsigned b = 0; b < batches; b++) batch();
         }
         statuses(false);
+        at_once();
         caching();
         host_failures();
         resets();
