@@ -148,12 +148,13 @@ static void descriptor_step(struct walk *w)
     td = (struct td){ word[0], word[1], word[2], word[3] };
     before = td.status;
     if (td.status & TD_ACTIVE) o = transfer(w, &td);
+    /* Status last: once a driver finds a descriptor done it may put another into the queue. */
+    if (w->queue && o == NEXT) word_write(w, w->queue + 4, td.link);
     if (td.status != before) word_write(w, at + 4, td.status);
     if (!w->queue) {
         w->link = td.link;
         return;
     }
-    if (o == NEXT) word_write(w, w->queue + 4, td.link);
     if (o == NEXT && td.link & LINK_DEPTH && !(td.link & (LINK_END | LINK_QUEUE))) {
         w->link = td.link;
         return;
