@@ -106,8 +106,6 @@ struct virtqueue_chain *virtio_pop(struct virtio *v, unsigned n);
  * wants no more), or a queue's worth was served; what is left then comes later. Notifications are off meanwhile. */
 void virtio_serve(struct virtio *v, unsigned n, bool (*one)(struct virtio *v, struct virtqueue *q, struct virtqueue_chain *c));
 /* Has ops->notify called again from the main loop: a device that has served its share leaves the rest for later. */
-/* Those of the queue that were to come soon come now. */
-void virtio_interrupt_settle(struct virtio *v, unsigned n);
 void virtio_notify_later(struct virtio *v, unsigned n);
 /* What was put off so is served now, once: who has arranged his rings to never run empty is put off again. */
 void virtio_settle(struct virtio *v);
